@@ -1,0 +1,1 @@
+"""Off-policy control with parameter-space noise."""

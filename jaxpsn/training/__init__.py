@@ -1,0 +1,1 @@
+"""The run loop shared by every experiment: checkpoints, metrics, progress, run folders."""
