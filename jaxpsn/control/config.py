@@ -108,7 +108,12 @@ class AgentConfig:
         checks.real("agent.target_noise", self.target_noise, 0.0, 10.0)
         checks.real("agent.target_noise_clip", self.target_noise_clip, 0.0, 10.0)
         checks.real("agent.observation_clip", self.observation_clip, 0.0, 1e6, open_low=True)
-        for name, high in (("batch_size", 1 << 22), ("update_every", 1 << 20), ("updates", 1 << 12), ("policy_delay", 1 << 10)):
+        for name, high in (
+            ("batch_size", 1 << 22),
+            ("update_every", 1 << 20),
+            ("updates", 1 << 12),
+            ("policy_delay", 1 << 10),
+        ):
             checks.whole(f"agent.{name}", getattr(self, name), 1, high)
 
 
@@ -223,11 +228,17 @@ class ControlConfig:
         if groups and envs % groups:
             errors.refuse("exploration.groups", groups, f"0 or a divisor of env.num_envs = {envs}")
         if self.exploration.antithetic and (groups or envs) % 2:
-            errors.refuse("exploration.antithetic", True, "an even number of perturbations (env.num_envs or exploration.groups)")
+            errors.refuse(
+                "exploration.antithetic", True, "an even number of perturbations (env.num_envs or exploration.groups)"
+            )
         if self.exploration.member_sigma and self.agent.batch_size < self.members:
-            errors.refuse("exploration.member_sigma", True, f"agent.batch_size of at least the {self.members} perturbations")
+            errors.refuse(
+                "exploration.member_sigma", True, f"agent.batch_size of at least the {self.members} perturbations"
+            )
         if self.exploration.probes > self.agent.batch_size:
-            errors.refuse("exploration.probes", self.exploration.probes, f"at most agent.batch_size = {self.agent.batch_size}")
+            errors.refuse(
+                "exploration.probes", self.exploration.probes, f"at most agent.batch_size = {self.agent.batch_size}"
+            )
 
     @property
     def members(self) -> int:

@@ -1,0 +1,41 @@
+# make train   sets everything up and trains (ARGS="--preset gpu ..." goes to experiments/control.py)
+# make test    sets everything up and runs the tests (ARGS="-k noise" goes to pytest)
+# Installs the pinned versions of requirements.txt into .venv; EXTRAS=cuda13 adds GPU support, EXTRAS=playground more tasks.
+
+EXTRAS ?=
+ARGS ?=
+PYTHON ?= $(shell for name in python3.12 python3.13 python3.11 python3; do \
+	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name && break; done)
+BIN := .venv/bin
+
+.PHONY: train test test-slow lint benchmark pins clean
+
+train: .venv/ready
+	$(BIN)/python experiments/control.py $(ARGS)
+
+test: .venv/ready
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
+
+benchmark: .venv/ready
+	$(BIN)/python experiments/benchmark.py $(ARGS)
+
+lint: .venv/ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+.venv/ready: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "jaxpsn needs Python 3.11, 3.12 or 3.13" >&2; exit 2; }
+	@echo "jaxpsn: installing the pinned packages into .venv with $(PYTHON)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -e ".$(if $(EXTRAS),[$(EXTRAS)],)"
+	@touch $@
+
+# One universal pin file for every Python and platform; it must not name a package index.
+pins:
+	uv pip compile --quiet --universal --no-emit-index-url --no-header --python-version 3.11 --group test pyproject.toml -o requirements.txt
+
+clean:
+	rm -rf .venv
