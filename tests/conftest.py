@@ -14,3 +14,8 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+# Shapes and types written in signatures are checked at every call, in tests only.
+install_import_hook("jaxpsn", "beartype.beartype")
