@@ -1,0 +1,177 @@
+"""Statistics over few seeds, in the terms of rliable (Agarwal et al. 2021, arXiv 2108.13264).
+
+Scores are matrices [runs, tasks]; a vector [runs] is one task. Intervals are percentiles of a stratified bootstrap:
+the runs of each task are drawn with replacement, independently of the other tasks. Everything is seeded.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import stats
+
+from jaxpsn import errors
+from jaxpsn.analysis import text
+
+_CHUNK = 1 << 22  # scores held at once while resampling: 32 MB of float64
+
+Statistic = Callable[[Float[np.ndarray, "*b runs tasks"]], Float[np.ndarray, "*b"]]
+
+
+class Estimate(NamedTuple):
+    """A statistic with its interval; ``low`` and ``high`` are None where one run gives no interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+    runs: int
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{text.number(self.value)} (one seed: no interval)"
+        return f"{text.number(self.value)} [{text.number(self.low)}, {text.number(self.high)}]"
+
+
+class Band(NamedTuple):
+    """A statistic along a curve [t] with its pointwise interval; ``low`` and ``high`` are NaN where one run is left."""
+
+    value: Float[np.ndarray, "t"]
+    low: Float[np.ndarray, "t"]
+    high: Float[np.ndarray, "t"]
+
+
+def iqm(scores: Float[np.ndarray, "*b runs tasks"]) -> Float[np.ndarray, "*b"]:
+    """Interquartile mean over runs and tasks together: the mean of the middle half (a vector is one task)."""
+    return stats.trim_mean(_pooled(scores), 0.25, axis=-1)
+
+
+def mean(scores: Float[np.ndarray, "*b runs tasks"]) -> Float[np.ndarray, "*b"]:
+    """Mean over runs and tasks (a vector is one task)."""
+    return _pooled(scores).mean(axis=-1)
+
+
+def median(scores: Float[np.ndarray, "*b runs tasks"]) -> Float[np.ndarray, "*b"]:
+    """Median over tasks of the mean over runs, as benchmarks report it."""
+    return np.median(np.asarray(scores, float).mean(axis=-2), axis=-1)
+
+
+def bootstrap(
+    scores: Any, statistic: Statistic = iqm, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Estimate:
+    """``statistic`` of scores [runs, tasks] with a stratified bootstrap interval.
+
+    One run gives no interval: its spread over seeds is unknown. Raises UserError on scores that are empty or not finite.
+    """
+    scores = _matrix("scores", scores)
+    runs, tasks = scores.shape
+    value = float(statistic(scores))
+    if runs == 1:
+        return Estimate(value, None, None, runs)
+    rng = np.random.default_rng(seed)
+    samples = []
+    for size in _chunks(resamples, runs * tasks):
+        index = rng.integers(runs, size=(size, runs, tasks))
+        samples.append(statistic(np.take_along_axis(scores[None], index, axis=1)))
+    low, high = np.quantile(np.concatenate(samples), _tails(confidence))
+    return Estimate(value, float(low), float(high), runs)
+
+
+def curve(
+    values: Float[np.ndarray, "s t"], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Band:
+    """IQM over seeds at each point of curves [seeds, t], with a pointwise bootstrap interval over whole seeds.
+
+    NaN marks a seed without a value; the seeds that have one count at each point, and fewer than two give no interval.
+    """
+    values = np.asarray(values, float)
+    band = Band(*np.full((3, values.shape[1]), np.nan))
+    masks, group = np.unique(np.isfinite(values), axis=1, return_inverse=True)
+    for number, present in enumerate(masks.T):
+        points = np.flatnonzero(group == number)
+        runs = int(present.sum())
+        if not runs:
+            continue
+        chosen = values[np.ix_(present, points)]
+        band.value[points] = stats.trim_mean(chosen, 0.25, axis=0)
+        if runs > 1:
+            draws = np.random.default_rng(seed).integers(runs, size=(resamples, runs))
+            for some in np.array_split(np.arange(points.size), max(1, resamples * chosen.size // _CHUNK)):
+                samples = stats.trim_mean(chosen[:, some][draws], 0.25, axis=1)
+                band.low[points[some]], band.high[points[some]] = np.quantile(samples, _tails(confidence), axis=0)
+    return band
+
+
+def probability_of_improvement(
+    ours: Any, theirs: Any, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Estimate:
+    """P(a run of ``ours`` beats a run of ``theirs``), averaged over tasks; a tie counts one half (Mann-Whitney U).
+
+    Scores are [runs, tasks] with equal tasks; the numbers of runs may differ. Both sides are resampled for the interval.
+    """
+    ours, theirs = _matrix("ours", ours), _matrix("theirs", theirs)
+    if ours.shape[1] != theirs.shape[1]:
+        errors.refuse("tasks", (ours.shape[1], theirs.shape[1]), "the same tasks on both sides")
+    wins = (np.sign(ours[:, None] - theirs[None]) + 1) / 2  # [runs of ours, runs of theirs, tasks]
+    value = float(wins.mean())
+    runs = min(len(ours), len(theirs))
+    if runs == 1:
+        return Estimate(value, None, None, runs)
+    rng = np.random.default_rng(seed)
+    samples = []
+    for size in _chunks(resamples, (len(ours) + len(theirs)) * wins.shape[2]):
+        mine, other = (_shares(rng, size, *side.shape) for side in (ours, theirs))
+        samples.append(np.einsum("bnt,nmt,bmt->bt", mine, wins, other, optimize=True).mean(axis=1))
+    low, high = np.quantile(np.concatenate(samples), _tails(confidence))
+    return Estimate(value, float(low), float(high), runs)
+
+
+def performance_profile(
+    scores: Any, thresholds: Any, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Band:
+    """Fraction of runs, over all tasks, that score above each threshold [t], with a stratified bootstrap band."""
+    scores = _matrix("scores", scores)
+    above: Bool[np.ndarray, "runs tasks t"] = scores[..., None] > np.asarray(thresholds, float)
+    value = above.mean(axis=(0, 1))
+    if len(scores) == 1:
+        return Band(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
+    rng = np.random.default_rng(seed)
+    flat = above.reshape(-1, above.shape[-1]).astype(float)
+    samples = []
+    for size in _chunks(resamples, scores.size):
+        samples.append(_shares(rng, size, *scores.shape).reshape(size, -1) @ flat / scores.shape[1])
+    low, high = np.quantile(np.concatenate(samples), _tails(confidence), axis=0)
+    return Band(value, low, high)
+
+
+def _shares(rng: np.random.Generator, size: int, runs: int, tasks: int) -> Float[np.ndarray, "b runs tasks"]:
+    """Weights of the runs in ``size`` bootstrap samples of each task; they sum to one over the runs."""
+    counts = rng.multinomial(runs, np.full(runs, 1 / runs), size=(size, tasks))
+    return np.swapaxes(counts, 1, 2) / runs
+
+
+def _pooled(scores: Any) -> np.ndarray:
+    scores = np.asarray(scores, float)
+    return scores if scores.ndim == 1 else scores.reshape(*scores.shape[:-2], -1)
+
+
+def _matrix(name: str, scores: Any) -> Float[np.ndarray, "runs tasks"]:
+    matrix = np.asarray(scores, float)
+    matrix = matrix[:, None] if matrix.ndim == 1 else matrix
+    if matrix.ndim != 2 or not matrix.size:
+        errors.refuse(f"shape of {name}", matrix.shape, "[runs] or [runs, tasks], not empty")
+    if not np.isfinite(matrix).all():
+        errors.refuse(name, f"{int((~np.isfinite(matrix)).sum())} not finite", "finite scores")
+    return matrix
+
+
+def _chunks(resamples: int, scores: int) -> list[int]:
+    """Sizes of the batches in which ``resamples`` samples of ``scores`` values each are drawn."""
+    size = max(1, _CHUNK // scores)
+    return [min(size, resamples - start) for start in range(0, resamples, size)]
+
+
+def _tails(confidence: float) -> tuple[float, float]:
+    if not 0 < confidence < 1:
+        errors.refuse("confidence", confidence, "above 0 and below 1")
+    return (1 - confidence) / 2, (1 + confidence) / 2

@@ -1,0 +1,36 @@
+"""Numbers and durations as people read them."""
+
+import math
+
+
+def number(value: float, digits: int = 3) -> str:
+    """``value`` with about ``digits`` significant digits: 1234.5 -> '1,234', 0.01234 -> '0.0123', NaN -> 'none'."""
+    if not math.isfinite(value):
+        return "none"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if not -4 <= exponent < 7:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:,.{max(0, digits - 1 - exponent)}f}"
+
+
+def count(value: float) -> str:
+    """A count in short: 950 -> '950', 204800 -> '205 k', 1.5e6 -> '1.5 M'."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size * 0.9995:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """A duration in its two largest units: 3725 -> '1 h 2 min', 12.3 -> '12.3 s'."""
+    if not math.isfinite(seconds):
+        return "none"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

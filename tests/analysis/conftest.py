@@ -1,0 +1,124 @@
+"""Synthetic run folders and rollouts, made as a run would make them."""
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+def _about_y(angle: float) -> list[float]:
+    return [math.cos(angle / 2), 0.0, math.sin(angle / 2), 0.0]
+
+
+def _geom(kind: str, size: list[float], color: list[float], **more: Any) -> dict[str, Any]:
+    return {"type": kind, "size": size, "pos": [0, 0, 0], "quat": [1, 0, 0, 0], "color": color, **more}
+
+
+def _limb(hip: np.ndarray, angle: float, length: float) -> tuple[np.ndarray, list[float]]:
+    """End point and pose of a limb hanging from ``hip``, swung by ``angle`` in the plane of walking."""
+    reach = np.array([math.sin(angle), 0.0, -math.cos(angle)]) * length
+    return hip + reach, [*(hip + reach / 2), *_about_y(-angle)]
+
+
+def walker(frames: int = 120) -> dict[str, Any]:
+    """A figure of capsules that walks along x: torso, head, and thigh, shin, upper and lower arm of each side."""
+    blue, orange, skin = [0.0, 0.45, 0.7, 1], [0.84, 0.37, 0.0, 1], [0.9, 0.75, 0.6, 1]
+    limbs = [("thigh", 0.45, 0.07), ("shin", 0.45, 0.055), ("upper_arm", 0.3, 0.05), ("lower_arm", 0.28, 0.04)]
+    bodies = [{"name": "world", "geoms": [_geom("plane", [], [0.6, 0.6, 0.6, 1])]}]
+    bodies.append({"name": "torso", "geoms": [_geom("capsule", [0.13, 0.2], blue), _geom("sphere", [0.13], skin, pos=[0, 0, 0.5])]})
+    for side, color in (("left", orange), ("right", blue)):
+        bodies += [{"name": f"{side}_{n}", "geoms": [_geom("capsule", [r, length / 2], color)]} for n, length, r in limbs]
+    poses = []
+    for frame in range(frames):
+        phase = 2 * math.pi * frame * 0.02 * 1.6
+        torso = np.array([1.5 * frame * 0.02, 0.0, 1.2 + 0.02 * math.cos(2 * phase)])
+        pose = [[0, 0, 0, 1, 0, 0, 0], [*torso, *_about_y(0.08)]]
+        for sign in (-1, 1):
+            swing, side = sign * math.sin(phase), np.array([0, 0.14 * sign, 0])
+            knee, thigh = _limb(torso + side * 0.7 - [0, 0, 0.28], 0.5 * swing, 0.45)
+            _, shin = _limb(knee, 0.5 * swing - 0.35 + 0.35 * sign * math.cos(phase), 0.45)
+            elbow, upper = _limb(torso + side * 1.5 + [0, 0, 0.2], -0.5 * swing, 0.3)
+            _, lower = _limb(elbow, -0.5 * swing + 0.5, 0.28)
+            pose += [thigh, shin, upper, lower]
+        poses.append(pose)
+    camera = {"target_body": 1, "distance": 4.5, "azimuth": 115, "elevation": -12, "lookat": [0, 0, 0.95]}
+    rewards = [1.5 + 0.4 * math.sin(0.2 * step) for step in range(frames - 1)]
+    return {"name": "walker", "title": "Walker, clean policy", "dt": 0.02, "bodies": bodies, "camera": camera,
+            "frames": poses, "rewards": rewards}  # fmt: skip
+
+
+def cartpole(frames: int = 80) -> dict[str, Any]:
+    """A cart on a rail whose pole falls: planar, seen from the side, terminated at its end."""
+    rail = _geom("capsule", [0.02, 1.5], [0.6, 0.6, 0.6, 1], quat=[math.sqrt(0.5), 0, math.sqrt(0.5), 0])
+    pole = _geom("cylinder", [0.03, 0.3], [0.84, 0.37, 0.0, 1], pos=[0, -0.12, 0.3])
+    bodies = [{"name": "world", "geoms": [rail]},
+              {"name": "cart", "geoms": [_geom("box", [0.15, 0.1, 0.08], [0.0, 0.45, 0.7, 1])]},
+              {"name": "pole", "geoms": [pole]}]  # fmt: skip
+    poses = []
+    for frame in range(frames):
+        x, angle = 0.6 * math.sin(0.05 * frame), 0.03 * math.exp(0.045 * frame)
+        poses.append([[0, 0, 0, 1, 0, 0, 0], [x, 0, 0, 1, 0, 0, 0], [x, 0, 0, *_about_y(angle)]])
+    camera = {"target_body": None, "distance": 2.6, "azimuth": 90, "elevation": -8, "lookat": [0, 0, 0.2]}
+    return {"name": "cartpole", "dt": 0.04, "bodies": bodies, "camera": camera, "frames": poses,
+            "rewards": [1.0] * (frames - 1), "terminated_at": frames - 1}  # fmt: skip
+
+
+def rows(seed: int, chunks: int = 60, chunk: int = 25_000) -> list[dict[str, Any]]:
+    """Metrics of one seed that learns, evaluated every third chunk, with sigma adapting to its target."""
+    rng = np.random.default_rng(seed)
+    sigma, table = 0.2, []
+    for index in range(1, chunks + 1):
+        learnt = 1 / (1 + math.exp(-0.13 * (index - 26 - 3 * rng.normal() * (index == 1))))
+        clean = -180 + (3600 + 260 * (seed % 5)) * learnt + rng.normal(0, 130)
+        distance = min(0.9, 1.9 * sigma * (1 + 1.2 * learnt)) * math.exp(rng.normal(0, 0.05))
+        row = {"step": index * chunk, "seed": seed, "updates": index * 1200, "return": 0.8 * clean - 60, "length": 1000,
+               "sigma": sigma, "distance": distance, "target": 0.2,
+               "critic_loss": 40 * math.exp(-index / 14) + 2 + rng.exponential(0.5), "actor_loss": -2.2 * index**0.8,
+               "q": 2.1 * index**0.8 + rng.normal(), "eval_return": clean if index % 3 == 1 or index == chunks else "",
+               "eval_length": 1000 if index % 3 == 1 else "", "seconds": 4.2 * index, "steps_per_second": 5900 + 200 * rng.normal()}  # fmt: skip
+        table.append(row)
+        sigma *= 1.09 if distance < 0.2 else 1 / 1.09
+    return table
+
+
+CONFIG = {
+    "env": {"name": "halfcheetah", "num_envs": 64, "backend": None},
+    "agent": {"algorithm": "td3", "actor_hidden": [128, 128], "gamma": 0.99},
+    "exploration": {"rule": "parameter", "structure": "flipout", "target": 0.2, "controller": "multiplicative"},
+    "run": {"steps": 1_500_000, "seed": 0, "name": "<b>bold</b> & co"},
+    "versions": {"jaxpsn": "0.1.0", "jax": "0.12.0.1", "python": "3.12.1", "device": "cpu"},
+}
+
+
+def _write_run(folder: Path, seeds: int = 1, *, drop: tuple[str, ...] = (), rollout: dict[str, Any] | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    table = sorted((row for seed in range(seeds) for row in rows(seed)), key=lambda row: (row["step"], row["seed"]))
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [name for name in table[0] if name not in drop], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(table)
+    if rollout is not None:
+        (folder / "rollout.json").write_text(json.dumps(rollout))
+    return folder
+
+
+@pytest.fixture
+def write_run() -> Callable[..., Path]:
+    """``write_run(folder, seeds, drop=columns, rollout=...)`` makes a run folder and returns it."""
+    return _write_run
+
+
+@pytest.fixture
+def walker_rollout() -> dict[str, Any]:
+    return walker()
+
+
+@pytest.fixture
+def cartpole_rollout() -> dict[str, Any]:
+    return cartpole()
