@@ -1,0 +1,18 @@
+"""Train a policy with parameter-space noise: `python experiments/control.py [--preset NAME] [--resume RUN] [flags]`."""
+
+import sys
+
+from jaxpsn.training import startup
+
+
+@startup.main_guard
+def main() -> int:
+    """Run the control job that the command line asks for."""
+    startup.speak("starting")
+    from jaxpsn.training import control
+
+    return control.main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
