@@ -73,4 +73,5 @@ def _one_line(box: str) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
     text = re.sub(r"╭[^╮]*╮", " ", text)  # the title repeats the text
     words = re.sub(r"[╭╮╰╯│─━┃┏┓┗┛]+", " ", text).split()
-    return re.sub(r" (For full helptext|Argument helptext:).*", "", " ".join(words)).strip() or "the command line was not understood"
+    said = re.sub(r" (For full helptext|Argument helptext:).*", "", " ".join(words)).strip()
+    return said or "the command line was not understood"
