@@ -1,0 +1,159 @@
+"""What both algorithms share: networks, optimisers with a traced rate, the two gradient steps."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxpsn import compat
+from jaxpsn.control.agents import losses
+from jaxpsn.control.config import AgentConfig
+from jaxpsn.control.state import LearnerState, Transition
+from jaxpsn.networks import Actor, Critic, ensemble_apply, ensemble_init
+
+Metrics = dict[str, tuple[Array, Array]]
+"""Name to (total, count), so that what did not happen counts for nothing while NaN still shows."""
+
+
+class Agent(NamedTuple):
+    """An algorithm as pure functions.
+
+    ``init(key) -> LearnerState``;
+    ``policy(params, obs[..., O]) -> action[..., A]``, float32, on normalised observations;
+    ``update(key, learner, batch[B], hyper, count) -> (learner, metrics)``: one critic update. ``count`` (int32
+    scalar, critic updates done before) is derived from the clock, so that vmapped seeds share its branches.
+    """
+
+    init: Callable[..., LearnerState]
+    policy: Callable[..., Array]
+    update: Callable[..., tuple[LearnerState, Metrics]]
+
+
+class Networks(NamedTuple):
+    """``policy`` acts in float32; ``actor``, ``critic`` (one) and ``critics`` (all) learn in the agent's precision."""
+
+    init: Callable[[PRNGKeyArray], tuple[Any, Any]]
+    policy: Callable[..., Array]
+    actor: Callable[..., Array]
+    critic: Callable[..., Array]
+    critics: Callable[..., Array]
+
+
+def networks(config: AgentConfig, observation_size: int, action_size: int, critics: int) -> Networks:
+    """The networks of an agent with ``critics`` critics."""
+    dtype = jnp.bfloat16 if config.precision == "bfloat16" else jnp.float32
+    shared = {"nonlinearity": config.activation, "layer_norm": config.layer_norm, "head_scale": config.head_scale}
+    acting = Actor(action_size, tuple(config.actor_hidden), **shared)
+    actor = acting.clone(dtype=dtype)
+    critic = Critic(tuple(config.critic_hidden), action_layer=config.action_layer, dtype=dtype, **shared)
+    obs, action = jnp.zeros((observation_size,), jnp.float32), jnp.zeros((action_size,), jnp.float32)
+
+    def init(key: PRNGKeyArray) -> tuple[Any, Any]:
+        actor_key, critic_key = jax.random.split(key)
+        return actor.init(actor_key, obs), ensemble_init(critic, critic_key, critics, obs, action)
+
+    return Networks(init, acting.apply, actor.apply, critic.apply, ensemble_apply(critic.apply))
+
+
+def optimizer(weight_decay: float) -> optax.GradientTransformation:
+    """Adam, or AdamW (decay of kernels only), of rate one and positive sign; :func:`descend` applies the rate."""
+    decay = optax.add_decayed_weights(weight_decay, mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params))
+    return optax.chain(optax.scale_by_adam(), *([decay] if weight_decay else []))
+
+
+def descend(
+    rule: optax.GradientTransformation, params: Any, state: Any, gradient: Any, rate: Float[Array, ""]
+) -> tuple[Any, Any]:
+    """One optimiser step of traced ``rate``; returns (params, optimiser state)."""
+    with compat.foreign():
+        update, state = rule.update(gradient, state, params)
+    return jax.tree.map(lambda p, u: p - rate * u, params, update), state
+
+
+def init(nets: Networks, rule: optax.GradientTransformation, key: PRNGKeyArray) -> LearnerState:
+    """Fresh weights; targets start equal to them."""
+    actor, critic = nets.init(key)
+    return LearnerState(
+        actor=actor,
+        critic=critic,
+        # Copies, as a donated state may not hold one buffer twice.
+        target_actor=jax.tree.map(jnp.copy, actor),
+        target_critic=jax.tree.map(jnp.copy, critic),
+        actor_optimizer=rule.init(actor),
+        critic_optimizer=rule.init(critic),
+    )
+
+
+def critic_step(
+    nets: Networks,
+    rule: optax.GradientTransformation,
+    learner: LearnerState,
+    batch: Transition,
+    target: Float[Array, " batch"],
+    rate: Float[Array, ""],
+    l2: float = 0.0,
+) -> tuple[LearnerState, Metrics]:
+    """Regress all critics on ``target``; metrics ``critic_loss`` (without penalty) and ``q`` (mean of all critics)."""
+
+    def loss(params):
+        q = nets.critics(params, batch.obs, batch.action)
+        error = losses.critic_loss(q, target)
+        penalty = l2 * losses.l2(params) if l2 else jnp.zeros_like(error)
+        return error + penalty, {"critic_loss": error, "q": jnp.mean(q)}
+
+    gradient, metrics = jax.grad(loss, has_aux=True)(learner.critic)
+    critic, state = descend(rule, learner.critic, learner.critic_optimizer, gradient, rate)
+    return learner.replace(critic=critic, critic_optimizer=state), {k: once(v) for k, v in metrics.items()}
+
+
+def actor_step(
+    nets: Networks,
+    rule: optax.GradientTransformation,
+    learner: LearnerState,
+    obs: Float[Array, "batch o"],
+    rate: Float[Array, ""],
+) -> tuple[LearnerState, tuple[Float[Array, ""], Float[Array, ""]]]:
+    """Ascend the first critic's value of the clean policy's actions; returns the actor loss as (total, count) too."""
+    critic = jax.tree.map(lambda x: x[0], learner.critic)
+
+    def loss(params):
+        return losses.actor_loss(nets.critic(critic, obs, nets.actor(params, obs)))
+
+    value, gradient = jax.value_and_grad(loss)(learner.actor)
+    actor, state = descend(rule, learner.actor, learner.actor_optimizer, gradient, rate)
+    return learner.replace(actor=actor, actor_optimizer=state), once(value)
+
+
+def follow(learner: LearnerState, tau: float) -> LearnerState:
+    """Move both targets towards the weights."""
+    return learner.replace(
+        target_actor=losses.polyak(learner.target_actor, learner.actor, tau),
+        target_critic=losses.polyak(learner.target_critic, learner.critic, tau),
+    )
+
+
+def learn(
+    agent: Agent, key: PRNGKeyArray, learner: LearnerState, batches: Transition, hyper: Any, count: Int[Array, ""]
+) -> tuple[LearnerState, Metrics]:
+    """One round: scan ``agent.update`` over ``batches[U, B]``; metrics are summed over its updates.
+
+    ``count``: critic updates done before the round.
+    """
+    updates = jax.tree.leaves(batches)[0].shape[0]
+
+    def body(learner, item):
+        index, batch = item
+        return agent.update(jax.random.fold_in(key, index), learner, batch, hyper, count + index)
+
+    steps = jnp.arange(updates, dtype=jnp.int32)
+    learner, metrics = lax.scan(body, learner, (steps, batches))
+    return learner, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+
+
+def once(value: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """A metric of one update as (total, count)."""
+    return value, jnp.ones((), jnp.float32)

@@ -1,0 +1,56 @@
+"""The formulas of DDPG and TD3 as free functions."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jaxpsn.control.state import Transition
+
+
+def terminal(batch: Transition, time_limit_terminal: bool = False) -> Bool[Array, "*batch"]:
+    """Where nothing is bootstrapped: true ends, and time limits only if asked (as in the 2017 release)."""
+    return batch.terminated | batch.truncated if time_limit_terminal else batch.terminated
+
+
+def bootstrap(
+    reward: Float[Array, "*batch"], end: Bool[Array, "*batch"], gamma: float, value: Float[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    """One-step target ``r + gamma (1 - end) V(s')`` (Lillicrap et al. 2016, arXiv 1509.02971, algorithm 1)."""
+    return reward + gamma * jnp.where(end, jnp.zeros_like(value), value)
+
+
+def smooth(key: PRNGKeyArray, action: Float[Array, "*batch a"], std: float, clip: float) -> Float[Array, "*batch a"]:
+    """Target policy smoothing: clipped Gaussian noise on the target's action.
+
+    Fujimoto et al. 2018, arXiv 1802.09477, equation 14.
+    """
+    noise = jnp.clip(std * jax.random.normal(key, action.shape, action.dtype), -clip, clip)
+    return jnp.clip(action + noise, -1.0, 1.0)
+
+
+def critic_loss(q: Float[Array, "critics batch"], target: Float[Array, " batch"]) -> Float[Array, ""]:
+    """Mean squared error of every critic against one target, summed over critics."""
+    return jnp.sum(jnp.mean(jnp.square(q - target[None]), axis=-1))
+
+
+def actor_loss(q: Float[Array, " batch"]) -> Float[Array, ""]:
+    """Minus the mean value of the policy's own actions: its gradient is the deterministic policy gradient."""
+    return -jnp.mean(q)
+
+
+def l2(critic: Any) -> Float[Array, ""]:
+    """Half the sum of squares of the hidden kernels: no biases, no norms, not the output layer.
+
+    The half is that of the release's regulariser (baselines 8822518).
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(critic)
+    names = [([getattr(k, "key", None) for k in path], leaf) for path, leaf in leaves]
+    kernels = [leaf for path, leaf in names if path[-1] == "kernel" and "head" not in path]
+    return 0.5 * sum((jnp.sum(jnp.square(kernel)) for kernel in kernels), jnp.zeros((), jnp.float32))
+
+
+def polyak(target: Any, online: Any, tau: float) -> Any:
+    """Targets move by ``tau`` of the way: ``target + tau (online - target)``."""
+    return jax.tree.map(lambda t, o: t + tau * (o - t), target, online)

@@ -1,0 +1,55 @@
+"""The states of the control loop, one field per part.
+
+Fields are typed Any, with the shape beside: the same trees hold abstract values and vmap axes.
+"""
+
+from typing import Any
+
+from flax import struct
+
+
+@struct.dataclass
+class Transition:
+    """One step of every environment; any leading axes."""
+
+    obs: Any  # [..., O] float32, what the policy saw, before normalisation
+    action: Any  # [..., A] float32, as executed
+    reward: Any  # [...] float32
+    terminated: Any  # [...] bool, the task ended
+    truncated: Any  # [...] bool, the time limit ended the episode
+    next_obs: Any  # [..., O] float32, before any reset
+
+
+@struct.dataclass
+class Tally:
+    """What each environment's running episode has gathered so far."""
+
+    returns: Any  # [N] float32, sum of raw rewards
+    length: Any  # [N] float32, environment steps
+
+
+@struct.dataclass
+class LearnerState:
+    """Clean weights, their targets and their optimisers; perturbed weights never enter."""
+
+    actor: Any
+    critic: Any  # leading axis: critics
+    target_actor: Any
+    target_critic: Any
+    actor_optimizer: Any
+    critic_optimizer: Any
+
+
+@struct.dataclass
+class ProgramState:
+    """All that a run is: two runs that agree in it continue alike."""
+
+    clock: Any  # int32 scalar, vector steps done; shared by vmapped seeds
+    key: Any  # typed key, constant; randomness is a function of (key, clock, purpose)
+    hyper: Any  # Hyper
+    envs: Any  # EpisodeState
+    explore: Any  # state of the Explorer
+    learner: LearnerState
+    statistics: Any  # Statistics of observations
+    replay: Any  # Replay
+    tally: Tally
