@@ -28,7 +28,7 @@ class Hold(NamedTuple):
 class HoldState:
     """Decisions for which each member's present perturbation is still to be held; None if only episodes count."""
 
-    remaining: jax.Array | None  # [members] int32
+    remaining: Any  # [members] int32, or None
 
 
 def per_episode() -> Hold:

@@ -169,7 +169,7 @@ def test_targets_may_be_traced_and_states_keep_their_types(name):
         lambda: scales.adaptive(math.nan),
         lambda: scales.adaptive(0.2, rate=1.0),
         lambda: scales.adaptive(0.2, dead_band=-0.1),
-        lambda: scales.adaptive(0.2, bounds=(0.1, 0.1)),
+        lambda: scales.adaptive(0.2, bounds=(0.2, 0.1)),
         lambda: scales.first_order(0.2, exponent=0.0),
         lambda: scales.first_order(0.2, max_step=1.0),
         lambda: scales.bisection(0.2, bounds=(0.0, 1.0)),

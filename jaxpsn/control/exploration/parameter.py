@@ -1,0 +1,199 @@
+"""Parameter-space noise: every environment, or group of them, acts with its own held perturbation of one policy."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import lax
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jaxpsn import checks, compat, errors, noise
+from jaxpsn.control.config import ExplorationConfig
+from jaxpsn.control.exploration.rules import Behaviour
+from jaxpsn.control.types import Hyper
+from jaxpsn.noise import distances, holds, scales
+
+_HOLD, _DRAW = 0, 1
+
+
+@struct.dataclass
+class ParameterState:
+    """The perturbations held now and the scale that they are applied with; P perturbations."""
+
+    key: Any  # typed key, constant: perturbations are functions of (key, draw counter, perturbation, path)
+    draw: Any  # noise.Draw, leading axis P
+    hold: Any  # state of the hold rule
+    scale: Any  # state of the scale rule; sigma is [] or, with a sigma of their own, [P]
+    start: Any  # [] float32, sigma at the start
+    target: Any  # [] float32, the distance wanted
+    distance: Any  # as sigma: the distance measured last, NaN before the first
+
+
+class Layout(NamedTuple):
+    """Who shares a perturbation: environment i belongs to group i // rows."""
+
+    groups: int
+    rows: int
+
+    def split(self, obs: Float[Array, "N O"]) -> Float[Array, "P *E O"]:
+        """Rows of each group side by side; a group of one keeps no axis for it."""
+        return obs if self.rows == 1 else obs.reshape(self.groups, self.rows, obs.shape[-1])
+
+    def join(self, action: Float[Array, "P *E A"]) -> Float[Array, "N A"]:
+        """Back to one row per environment."""
+        return action.reshape(self.groups * self.rows, action.shape[-1])
+
+    def leads(self, done: Bool[Array, " N"]) -> Bool[Array, " P"]:
+        """Whether the first environment of each group ends its episode."""
+        return done.reshape(self.groups, self.rows)[:, 0]
+
+
+def layout(config: ExplorationConfig, num_envs: int) -> Layout:
+    """The groups that a config asks for; refuses counts that do not divide."""
+    groups = config.groups or num_envs
+    if num_envs % groups:
+        errors.refuse("exploration.groups", groups, f"0 or a divisor of env.num_envs = {num_envs}")
+    return Layout(groups, num_envs // groups)
+
+
+def kind(config: ExplorationConfig, antithetic: bool) -> Any:
+    """The form of the weight noise, by its name in a config."""
+    makers: dict[str, Callable[[], Any]] = {
+        "dense": lambda: noise.Dense(antithetic=antithetic),
+        "dense-bf16": lambda: noise.Dense(dtype=jnp.bfloat16, antithetic=antithetic),
+        "flipout": lambda: noise.Flipout(base="hadamard", antithetic=antithetic),
+        "flipout-sign": lambda: noise.Flipout(base="sign", antithetic=antithetic),
+        "flipout-normal": lambda: noise.Flipout(base="normal", antithetic=antithetic),
+        "lowrank": lambda: noise.LowRank(rank=config.rank, antithetic=antithetic),
+        "factorised": lambda: noise.Factorised(antithetic=antithetic),
+        "input-gain": lambda: noise.InputGain(antithetic=antithetic),
+    }
+    return makers[config.structure]()
+
+
+def hold_rule(config: ExplorationConfig) -> holds.Hold:
+    """The hold rule, by its name in a config."""
+    if config.hold == "steps":
+        return holds.every(config.hold_steps)
+    if config.hold == "zeta":
+        return holds.zeta(config.zeta_exponent, config.hold_steps)
+    return holds.per_episode()
+
+
+def scale_rule(config: ExplorationConfig, start: Any, target: Any, total_adaptations: int | None) -> scales.Scale:
+    """The controller, by its name in a config; ``start`` and ``target`` may be traced."""
+    bounds = (config.sigma_min, config.sigma_max)
+    if config.controller == "linear":
+        return scales.scheduled(optax.linear_schedule(start, config.sigma_min, total_adaptations))
+    if config.controller == "multiplicative":
+        return scales.adaptive(target, config.rate, config.dead_band, bounds)
+    if config.controller == "first-order":
+        return scales.first_order(target, bounds=bounds)
+    if config.controller == "bisection":
+        return scales.bisection(target, bounds=bounds)
+    return scales.constant()
+
+
+def parameter(
+    config: ExplorationConfig,
+    policy_apply: Any,
+    params: Any,
+    num_envs: int,
+    observation_size: int,
+    total_adaptations: int | None = None,
+) -> Behaviour:
+    """Acting with perturbed weights, the scale adapted by the action distance of fresh perturbations.
+
+    ``params`` may be abstract; only its shapes count. A perturbation is held as the hold rule says and redrawn at the
+    episode start of its environment. A group of several environments follows its first one: its perturbation is
+    redrawn when that environment's episode starts, whatever the others are doing, so that every perturbation lasts
+    whole episodes of the environment that leads. Source: Plappert et al. 2018 (arXiv 1706.01905), section 3.
+    """
+    seats = layout(config, num_envs)
+    held = kind(config, config.antithetic)
+    planner = _planner(config, policy_apply, params, observation_size)
+    spec = planner(() if seats.rows == 1 else (seats.rows,))
+    perturbed = noise.fused(policy_apply, spec, held)
+    hold = hold_rule(config)
+    measure = _measure(config, policy_apply, planner, seats.groups)
+    if config.controller == "linear":
+        checks.whole("total_adaptations", total_adaptations, 1)
+
+    def rule(state: ParameterState) -> scales.Scale:
+        return scale_rule(config, state.start, state.target, total_adaptations)
+
+    def init(key: PRNGKeyArray, params: Any, hyper: Hyper) -> ParameterState:
+        base = jax.random.fold_in(key, _DRAW)
+        sigma = jnp.broadcast_to(hyper.sigma, (seats.groups,) if config.member_sigma else ())
+        return ParameterState(
+            key=base,
+            draw=held.init(base, spec, seats.groups),
+            hold=hold.init(jax.random.fold_in(key, _HOLD), seats.groups),
+            scale=scale_rule(config, hyper.sigma, hyper.target, total_adaptations).init(sigma),
+            start=hyper.sigma,
+            target=hyper.target,
+            distance=jnp.full_like(sigma, jnp.nan),
+        )
+
+    def act(params: Any, state: ParameterState, obs: Float[Array, "N O"]) -> Float[Array, "N A"]:
+        return seats.join(perturbed(params, state.draw, state.scale.sigma, seats.split(obs)))
+
+    def begin(key: PRNGKeyArray, state: ParameterState, done: Bool[Array, " N"]) -> ParameterState:
+        after, where = hold.step(key, state.hold, seats.leads(done))
+        draw = lax.cond(
+            compat.anywhere(where), lambda old: held.redraw(state.key, old, where), lambda old: old, state.draw
+        )
+        return state.replace(hold=after, draw=draw)
+
+    def adapt(key: PRNGKeyArray, params: Any, state: ParameterState, obs: Float[Array, "B O"]) -> ParameterState:
+        distance = measure(key, params, state.scale.sigma, obs)
+        return state.replace(scale=rule(state).update(state.scale, distance), distance=distance)
+
+    return Behaviour(init, act, begin, adapt, lambda state: _report(config, state))
+
+
+def _planner(config: ExplorationConfig, policy_apply: Any, params: Any, observation_size: int) -> Callable[..., Any]:
+    """Plans of the policy for one member that sees observations ``[*rows, O]``."""
+    shapes = jax.eval_shape(lambda tree: tree, params)
+
+    def plan(rows: tuple[int, ...]) -> Any:
+        example = jax.ShapeDtypeStruct((*rows, observation_size), jnp.float32)
+        return noise.plan(policy_apply, shapes, example, select=noise.all_but_norms, relative=config.relative)
+
+    return plan
+
+
+def _measure(config: ExplorationConfig, policy_apply: Any, planner: Callable[..., Any], groups: int) -> Any:
+    """RMS action distance of *fresh* perturbations of the present weights, each on its own slice of the batch.
+
+    The perturbations that act are not reused: they were drawn for other weights and picked by the episodes they led to.
+    ``probes`` of them measure one distance; with a sigma per perturbation there are as many as perturbations held, and
+    each measures for itself. Always independent, also if those held are antithetic.
+    """
+    count = groups if config.member_sigma else config.probes
+    fresh = kind(config, antithetic=False)
+
+    def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
+        rows = obs.shape[0] // count
+        if rows == 0:
+            errors.refuse("batch", obs.shape[0], f"at least the {count} perturbations that measure the distance")
+        slices = obs[: count * rows].reshape(count, rows, obs.shape[-1])
+        spec = planner((rows,))
+        noisy = noise.fused(policy_apply, spec, fresh)(params, fresh.init(key, spec, count), sigma, slices)
+        return distances.rms_action(policy_apply(params, slices), noisy, axis=1 if config.member_sigma else None)
+
+    return measure
+
+
+def _report(config: ExplorationConfig, state: ParameterState) -> dict[str, Any]:
+    """Scalars of the present state: means over perturbations, and the spread of their sigmas."""
+    sigma = state.scale.sigma
+    scalars = {"sigma": jnp.mean(sigma), "distance": jnp.mean(state.distance)}
+    if config.member_sigma:
+        scalars |= {"sigma_min": jnp.min(sigma), "sigma_max": jnp.max(sigma)}
+    if config.controller not in ("constant", "linear"):
+        scalars["target"] = state.target
+    return scalars

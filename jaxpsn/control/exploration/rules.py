@@ -1,0 +1,49 @@
+"""The interfaces of exploration: pure functions over one explicit state, with an entry for every environment.
+
+N environments, observations of size O, actions of size A within [-1, 1]. Every ``key`` is used for one call only; what
+environment i gets from it depends on i, never on what happens to the other environments.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Explorer(NamedTuple):
+    """How a policy is acted with: the whole of exploration, as the control loop sees it."""
+
+    init: Callable[..., Any]
+    """``init(key, params, hyper) -> state``: every environment is at its episode start."""
+    act: Callable[..., tuple[Any, Any]]
+    """``act(key, params, state, obs[N, O]) -> (action[N, A], state)``: the action to execute and to store."""
+    begin: Callable[..., Any]
+    """``begin(key, state, done[N]) -> state``: after every environment step; ``done`` marks ended episodes."""
+    adapt: Callable[..., Any]
+    """``adapt(key, params, state, obs[B, O]) -> state``: one update of the noise scale on replayed observations."""
+    report: Callable[..., dict[str, Any]]
+    """``report(state) -> dict of scalars``: sigma, distance and target where they exist."""
+
+
+class Behaviour(NamedTuple):
+    """The policy that actions start from: the clean one, or one with perturbed weights."""
+
+    init: Callable[..., Any]
+    """``init(key, params, hyper) -> state``"""
+    act: Callable[..., Any]
+    """``act(params, state, obs[N, O]) -> action[N, A]``"""
+    begin: Callable[..., Any]
+    """``begin(key, state, done[N]) -> state``"""
+    adapt: Callable[..., Any]
+    """``adapt(key, params, state, obs[B, O]) -> state``"""
+    report: Callable[..., dict[str, Any]]
+    """``report(state) -> dict of scalars``"""
+
+
+class ActionNoise(NamedTuple):
+    """Noise added to actions, with state per environment."""
+
+    init: Callable[..., Any]
+    """``init(key, hyper) -> state``"""
+    sample: Callable[..., tuple[Any, Any]]
+    """``sample(key, state) -> (noise[N, A], state)``: the noise of the next action."""
+    begin: Callable[..., Any]
+    """``begin(key, state, done[N]) -> state``: noise of environments that start an episode is reset."""
