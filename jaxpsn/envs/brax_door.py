@@ -1,0 +1,109 @@
+"""Brax's own environments: which run, which do not and why, and the shims that Brax 0.14.2 needs on today's JAX."""
+
+import contextlib
+import importlib
+import inspect
+import io
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxpsn import checks, compat, errors
+
+BACKENDS = ("generalized", "positional", "spring", "mjx")
+_ROBOTS = (
+    "ant halfcheetah hopper humanoid humanoidstandup inverted_pendulum inverted_double_pendulum pusher reacher walker2d"
+)
+SUPPORTED = {name: BACKENDS for name in _ROBOTS.split()} | {"fast": ("spring",), "swimmer": ("generalized",)}
+"""Backends of every environment that run with the pinned versions (measured, 20 steps each, all finite)."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """While Brax is imported: no talk on stdout, which belongs to the scripts, and no news of JAXopt's retirement.
+
+    MJX prints when it finds no warp; Brax's generalized pipeline imports JAXopt, which warns that nobody maintains it.
+    """
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "JAXopt is no longer maintained", DeprecationWarning)
+        yield
+
+
+def make(name: str, backend: str | None = None, **options: Any) -> Any:
+    """Brax's environment ``name`` on ``backend`` (default: spring where it runs).
+
+    ``options`` are those of Brax's own constructor. Raises UserError for a backend that does not run, and for unknown or
+    wrong options.
+    """
+    backend = default_backend(name) if backend is None else backend
+    check_backend(name, backend)
+    with quiet():
+        envs = importlib.import_module("brax.envs")
+    shim_fluid()
+    kind = envs._envs[name]
+    known = _known_options(kind)
+    for option in options:
+        if option not in known:
+            errors.refuse(
+                f"env.{option}", options[option], f"{name} has no such option; {errors.nearest(option, known)}"
+            )
+    if "n_frames" in options:
+        checks.whole("env.n_frames", options["n_frames"], 1)
+    try:
+        with compat.foreign():
+            return kind(**options) if name == "fast" else kind(backend=backend, **options)
+    except (TypeError, ValueError) as error:
+        raise errors.UserError(f"env.name = {name!r}: refused its options {options}: {error}") from error
+
+
+def default_backend(name: str) -> str:
+    """spring where it runs, else the only one that does."""
+    return "spring" if "spring" in SUPPORTED[name] else SUPPORTED[name][0]
+
+
+def check_backend(name: str, backend: Any) -> None:
+    """Refuse a backend on which ``name`` does not run, and say why."""
+    checks.choice("env.backend", backend, BACKENDS)
+    if name == "swimmer" and backend != "generalized":
+        errors.refuse("env.backend", backend, "swimmer runs on generalized only: Brax has no fluid forces elsewhere")
+    if backend not in SUPPORTED[name]:
+        errors.refuse("env.backend", backend, f"{name} runs on {', '.join(SUPPORTED[name])} only")
+    if name == "pusher" and backend == "mjx" and jax.__version_info__ < (0, 11):
+        errors.refuse(
+            "env.backend", backend, f"pusher on mjx is 100 times too slow before JAX 0.11 (this is {jax.__version__})"
+        )
+
+
+def needs_fluid_shim() -> bool:
+    """Whether Brax calls ``clip`` with the argument names that JAX 0.10 removed."""
+    with quiet():
+        fluid = importlib.import_module("brax.fluid")
+    return "a_min=" in inspect.getsource(fluid) and "a_min" not in inspect.signature(jnp.clip).parameters
+
+
+def shim_fluid() -> None:
+    """Let Brax's fluid forces (swimmer) run on JAX 0.10 and later; does nothing where they run by themselves."""
+    if needs_fluid_shim():
+        importlib.import_module("brax.fluid").jp = _OldClip()
+
+
+class _OldClip:
+    """`jax.numpy` whose ``clip`` still takes ``a_min`` and ``a_max``."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(jnp, name)
+
+    @staticmethod
+    def clip(x: Any, a_min: Any = None, a_max: Any = None) -> jax.Array:
+        """``jnp.clip`` under the old argument names."""
+        return jnp.clip(x, a_min, a_max)
+
+
+def _known_options(kind: type) -> set[str]:
+    parameters = inspect.signature(kind.__init__).parameters
+    named = {name for name, parameter in parameters.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD}
+    frames = {"n_frames"} if "backend" in named else set()
+    return (named | frames) - {"self", "backend", "obs_mode", "asymmetric_obs"}

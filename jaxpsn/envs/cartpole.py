@@ -1,0 +1,86 @@
+"""SparseCartpoleSwingup: swing a hanging pole up; rewarded only while it stands."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float
+
+from jaxpsn.envs import own, shapes
+from jaxpsn.envs.brax_api import State
+
+CART_MASS, POLE_MASS, POLE_LENGTH, POLE_WIDTH = 1.0, 0.1, 1.0, 0.1
+GRAVITY, MAX_FORCE, MAX_X, UPRIGHT_COS = 10.0, 10.0, 3.0, 0.8
+HALF = POLE_LENGTH / 2
+INERTIA = POLE_MASS * (POLE_LENGTH**2 + POLE_WIDTH**2) / 12 + POLE_MASS * HALF**2
+"""Of the pole (a uniform rectangle) about its hinge."""
+
+
+@struct.dataclass
+class CartpoleState:
+    """Position and velocity of cart and pole."""
+
+    y: Any  # [4] x, dx/dt, angle (0 upright, counter-clockwise), angular velocity
+
+
+class SparseCartpoleSwingup(own.OwnEnv):
+    """The sparse cart-pole swing-up of VIME and Plappert et al. (2018): observation (x, dx/dt, angle, omega), one action.
+
+    Force within 10 N on a cart of 1 kg with a pole of 1 m and 0.1 kg. Starts: x uniform in [-1, 1], dx/dt in [-2, 2], angle
+    in pi + [-1, 1], omega in [-3, 3]. Reward 1 per step while cos(angle) > 0.8 and |x| <= 3, else 0. Ends when |x| > 3.
+    Step 0.05 s, 500 steps.
+
+    Deviation: Box2D's constraint solver is replaced by the exact rigid-body equations (Runge-Kutta); its contact friction
+    between cart and track (3e-5) is left out. Source: openai/vime cartpole_swingup_env_x, rll/rllab cartpole.xml.
+    """
+
+    name = "sparse_cartpole_swingup"
+    dt = 0.05
+    episode_length = 500
+    observation_dim = 4
+
+    def reset(self, rng: jax.Array) -> State:
+        """A hanging pole, all four numbers random."""
+        high = jnp.array((1.0, 2.0, 1.0, 3.0), jnp.float32)
+        centre = jnp.array((0.0, 0.0, jnp.pi, 0.0), jnp.float32)
+        return self.begin(CartpoleState(centre + high * jax.random.uniform(rng, (4,), jnp.float32, -1.0, 1.0)))
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """One step of 0.05 s."""
+        force = MAX_FORCE * own.clipped(action)[0]
+        y = own.runge_kutta(lambda y: derivative(y, force), state.pipeline_state.y, self.dt, 5)
+        outside = jnp.abs(y[0]) > MAX_X
+        upright = (jnp.cos(y[2]) > UPRIGHT_COS) & ~outside
+        return self.advance(state, CartpoleState(y), upright, outside)
+
+    def observe(self, physics: CartpoleState) -> Float[Array, "4"]:
+        """Position, velocity, angle (not wrapped, as in rllab) and angular velocity."""
+        return physics.y
+
+    def scene_bodies(self) -> dict[str, Any]:
+        """Rail, cart and pole."""
+        rail = shapes.geom("box", (MAX_X, 0.03, 0.03), shapes.GREY)
+        cart = shapes.geom("box", (0.35, 0.15, 0.12), shapes.BLUE)
+        pole = shapes.geom("capsule", (POLE_WIDTH / 2, HALF), shapes.ORANGE, (0.0, -0.2, HALF))
+        bodies = [shapes.body("world", rail), shapes.body("cart", cart), shapes.body("pole", pole)]
+        return {"bodies": bodies, "camera": shapes.camera(6.0, (0.0, 0.0, 0.2))}
+
+    def scene_poses(self, physics: CartpoleState) -> Float[Array, "3 7"]:
+        """The pole turns about the cart's centre."""
+        x, _, angle, _ = physics.y
+        zero = jnp.zeros_like(x)
+        return jnp.stack((shapes.world_pose(), shapes.upright_pose(x, zero, zero), shapes.upright_pose(x, zero, angle)))
+
+
+def derivative(y: Float[Array, "4"], force: Float[Array, ""]) -> Float[Array, "4"]:
+    """Time derivative of (x, dx/dt, angle, omega) under a horizontal force on the cart."""
+    _, v, angle, omega = y
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    lever = POLE_MASS * HALF
+    total = CART_MASS + POLE_MASS
+    push = force - lever * omega * omega * sin
+    determinant = total * INERTIA - (lever * cos) ** 2
+    acceleration = (INERTIA * push + lever * lever * GRAVITY * sin * cos) / determinant
+    spin = (lever * cos * push + total * lever * GRAVITY * sin) / determinant
+    return jnp.stack((v, acceleration, omega, spin))

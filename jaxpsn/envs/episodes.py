@@ -1,0 +1,172 @@
+"""Many copies of one environment, each running episode after episode on its own clock."""
+
+import contextlib
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxpsn import checks, compat, errors
+
+_POOL, _START = 0, 1  # what a key is for
+
+
+@struct.dataclass
+class EpisodeState:
+    """All environments between two steps."""
+
+    obs: Any  # [N, O] float32: what the policy sees now
+    age: Any  # [N] int32: environment steps taken in the running episode
+    episode: Any  # [N] int32: episodes finished before it
+    env: Any  # the environments' own state, leading axis N
+    key: Any  # [] typed key: start states are functions of (key, environment, episode)
+    pool: Any = None  # start states to draw from, leading axis `pool_size` (cached resets only)
+
+
+@struct.dataclass
+class StepOutcome:
+    """What one step did, before any reset."""
+
+    reward: Any  # [N] float32, summed over the action's repeats
+    terminated: Any  # [N] bool: the task ended the episode
+    truncated: Any  # [N] bool: the time limit did, and only the time limit
+    final_obs: Any  # [N, O] float32: the true next observation, also where the episode ended
+
+
+class Episodes:
+    """A batch of ``num_envs`` copies of ``env`` with time limits, held actions and resets at each copy's own pace.
+
+    - A time limit of ``episode_length`` environment steps truncates; it never terminates. Where both fall on one step the
+      episode terminated.
+    - ``action_repeat`` environment steps per decision; they stop, and reward stops, where the episode ends.
+    - ``reset="random"``: the start of environment i's episode e is ``env.reset`` on a key that is a function of
+      (key, i, e) only. All copies are reset whenever any needs it (on accelerators that is the price of one reset).
+    - ``reset="cached"``: starts are drawn, again by (key, i, e), from a pool of ``pool_size`` start states made once in
+      :meth:`reset`; far cheaper with expensive resets and thousands of copies, at the price of that many distinct starts.
+
+    ``reset`` and ``step`` are pure: safe under jit, scan, and vmap over seeds, where resets stay a real branch. Every leaf
+    keeps one strong type, so nothing is traced twice. Physics runs at the highest matrix precision. NaNs are passed on.
+    Raises UserError for sizes out of range and for environments whose observation is not one vector.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        num_envs: int,
+        episode_length: int,
+        action_repeat: int = 1,
+        reset: Literal["random", "cached"] = "random",
+        pool_size: int | None = None,
+    ):
+        checks.whole("env.num_envs", num_envs, 1)
+        checks.whole("env.episode_length", episode_length, 1)
+        checks.whole("env.action_repeat", action_repeat, 1)
+        checks.choice("env.reset", reset, ("random", "cached"))
+        pool_size = max(num_envs, 64) if pool_size is None else pool_size
+        checks.whole("env.pool_size", pool_size, 1)
+        self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
+        self.action_repeat, self.cached, self.pool_size = action_repeat, reset == "cached", pool_size
+        with _physics():
+            start = jax.eval_shape(env.reset, jax.eval_shape(jax.random.PRNGKey, 0))
+        if isinstance(start.obs, Mapping) or start.obs.ndim != 1:
+            errors.refuse("env.name", type(env).__name__, "its observation must be one vector")
+        self.observation_size = int(start.obs.shape[0])
+        self.action_size = int(env.action_size)
+
+    def reset(self, key: PRNGKeyArray) -> EpisodeState:
+        """Every environment at the start of its first episode."""
+        episode = jnp.zeros(self.num_envs, jnp.int32)
+        pool = self._make_pool(key) if self.cached else None
+        env = self._starts(key, episode, pool)
+        return EpisodeState(_observation(env), jnp.zeros_like(episode), episode, env, key, pool)
+
+    def step(self, state: EpisodeState, action: Float[Array, "N A"]) -> tuple[EpisodeState, StepOutcome]:
+        """One decision in every environment; ``state.obs`` then belongs to a new episode where one ended."""
+        env, age, reward, terminated = self._advance(state, action)
+        truncated = (age >= self.episode_length) & ~terminated
+        done = terminated | truncated
+        outcome = StepOutcome(reward, terminated, truncated, _observation(env))
+        episode = state.episode + done.astype(jnp.int32)
+
+        def restart(env):
+            return _where(done, self._starts(state.key, episode, state.pool), env)
+
+        env = lax.cond(compat.anywhere(done), restart, lambda env: env, env)
+        age = jnp.where(done, 0, age)
+        return EpisodeState(_observation(env), age, episode, env, state.key, state.pool), outcome
+
+    def _advance(self, state: EpisodeState, action: jax.Array) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
+        """Repeat the action until the decision is over or the episode is."""
+
+        def once(carry, _):
+            env, age, reward, terminated = carry
+            running = ~terminated & (age < self.episode_length)
+            after = self._step_env(env, action)
+            reward += jnp.where(running, after.reward.astype(jnp.float32), 0.0)
+            terminated |= running & (after.done != 0)
+            if self.action_repeat > 1:
+                after = _where(running, after, env)
+            return (after, age + running.astype(jnp.int32), reward, terminated), None
+
+        zeros = jnp.zeros(self.num_envs, jnp.float32)
+        carry = (state.env, state.age, zeros, jnp.zeros(self.num_envs, bool))
+        if self.action_repeat == 1:
+            return once(carry, None)[0]
+        return lax.scan(once, carry, None, length=self.action_repeat)[0]
+
+    def _step_env(self, env: Any, action: jax.Array) -> Any:
+        with _physics():
+            after = jax.vmap(self.env.step)(env, action)
+        return jax.tree.map(lambda new, old: _cast(new, old.dtype), after, env)
+
+    def _starts(self, key: jax.Array, episode: jax.Array, pool: Any) -> Any:
+        """Start states of every environment's episode number ``episode``."""
+        keys = jax.vmap(_start_key, (None, 0, 0))(key, jnp.arange(self.num_envs, dtype=jnp.int32), episode)
+        if pool is None:
+            return self._reset_env(keys)
+        index = jax.vmap(functools.partial(jax.random.randint, shape=(), minval=0, maxval=self.pool_size))(keys)
+        return jax.tree.map(lambda leaf: leaf[index], pool)
+
+    def _make_pool(self, key: jax.Array) -> Any:
+        entries = jnp.arange(self.pool_size, dtype=jnp.int32)
+        return self._reset_env(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, _POOL), entries))
+
+    def _reset_env(self, keys: jax.Array) -> Any:
+        with _physics():
+            env = jax.vmap(self.env.reset)(jax.random.key_data(keys))
+        return jax.tree.map(lambda leaf: _cast(leaf, jnp.asarray(leaf).dtype), env)
+
+
+@contextlib.contextmanager
+def _physics() -> Iterator[None]:
+    with compat.foreign(), jax.default_matmul_precision("highest"):
+        yield
+
+
+def _start_key(key: jax.Array, env: jax.Array, episode: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, _START), env), episode)
+
+
+def _observation(env: Any) -> jax.Array:
+    return env.obs.astype(jnp.float32)
+
+
+def _cast(leaf: Any, dtype: Any) -> jax.Array:
+    """The leaf in exactly this dtype, strongly typed: Brax leaks weak types, which would be compiled twice."""
+    if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+        return leaf
+    return lax.convert_element_type(leaf, dtype)
+
+
+def _where(mask: jax.Array, new: Any, old: Any) -> Any:
+    """Leaf by leaf, ``new`` where ``mask`` and ``old`` elsewhere along the leading axis."""
+
+    def pick(new, old):
+        return jnp.where(mask.reshape(mask.shape + (1,) * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(pick, new, old)

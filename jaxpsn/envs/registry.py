@@ -1,0 +1,99 @@
+"""One door to every environment: names, options and time limits. Imports Brax only when something is made."""
+
+import importlib
+import inspect
+from typing import Any
+
+from jaxpsn import errors
+from jaxpsn.envs import brax_door
+
+_OWN = {
+    "sparse_mountain_car": "mountain_car.SparseMountainCar",
+    "sparse_cartpole_swingup": "cartpole.SparseCartpoleSwingup",
+    "sparse_double_pendulum": "double_pendulum.SparseDoublePendulum",
+    "sparse_halfcheetah": "half_cheetah.SparseHalfCheetah",
+    "swimmer_gather": "swimmer_gather.SwimmerGather",
+    "probe/constant_reward": "probes.ConstantReward",
+    "probe/observation_reward": "probes.ObservationReward",
+    "probe/discounting": "probes.Discounting",
+    "probe/action": "probes.ActionReward",
+    "probe/observation_action": "probes.ObservationActionReward",
+    "probe/held_exploration": "probes.HeldExploration",
+}
+_PLAYGROUND = (
+    "AcrobotSwingup", "AcrobotSwingupSparse", "BallInCup", "CartpoleBalance", "CartpoleBalanceSparse", "CartpoleSwingup",
+    "CartpoleSwingupSparse", "CheetahRun", "FingerSpin", "FingerTurnEasy", "FingerTurnHard", "FishSwim", "HopperHop",
+    "HopperStand", "HumanoidStand", "HumanoidWalk", "HumanoidRun", "PendulumSwingup", "PointMass", "ReacherEasy",
+    "ReacherHard", "SwimmerSwimmer6", "WalkerRun", "WalkerStand", "WalkerWalk",
+)  # fmt: skip
+# The 25 dm_control tasks: they need nothing from the network.
+
+
+def names() -> tuple[str, ...]:
+    """Every name that :func:`make` takes, sorted (Playground's too, installed or not)."""
+    return tuple(sorted({*brax_door.SUPPORTED, *_OWN, *(f"playground/{task}" for task in _PLAYGROUND)}))
+
+
+def canonical(name: str) -> str:
+    """``name`` as :func:`names` spells it; capitals and underscores do not matter.
+
+    Raises UserError with the nearest names if there is none such.
+    """
+    if not isinstance(name, str):
+        errors.refuse("env.name", name, "a name")
+    known = {_plain(each): each for each in names()}
+    found = known.get(_plain(name))
+    if found is None:
+        _refuse_other_playground(name)
+        errors.refuse("env.name", name, errors.nearest(name.lower(), names()))
+    return found
+
+
+def make(name: str, backend: str | None = None, **options: Any) -> Any:
+    """One raw environment: a `brax.envs.Env`, actions in [-1, 1], whose ``done`` is true termination only.
+
+    ``name``: a Brax environment (``halfcheetah``), a dm_control task of MuJoCo Playground (``playground/BallInCup``), one of
+    the paper's sparse tasks (``sparse_mountain_car``) or a probe (``probe/action``). ``backend``: Brax's physics, for Brax
+    environments and ``sparse_halfcheetah``. ``options`` go to the environment. Raises UserError for anything it cannot make.
+    """
+    name = canonical(name)
+    if name in brax_door.SUPPORTED:
+        return brax_door.make(name, backend, **options)
+    if name == "sparse_halfcheetah":
+        backend = "spring" if backend is None else backend
+        brax_door.check_backend("halfcheetah", backend)
+        options["backend"] = backend
+    elif backend is not None:
+        errors.refuse("env.backend", backend, f"leave it out: {name} has a single physics")
+    if name.startswith("playground/"):
+        return _module("playground_door").make(name.split("/")[1], **options)
+    module, kind = _OWN[name].split(".")
+    kind = getattr(_module(module), kind)
+    known = set(inspect.signature(kind).parameters)
+    for option in set(options) - known:
+        errors.refuse(f"env.{option}", options[option], f"{name} has no such option")
+    return kind(**options)
+
+
+def default_episode_length(name: str) -> int:
+    """The time limit of a task in environment steps, where a config names none.
+
+    1000 for Brax and Playground, 500 for the sparse tasks (paper), 50 for the held-exploration probe, 10 for the others.
+    """
+    name = canonical(name)
+    if name.startswith("probe/"):
+        return 50 if name == "probe/held_exploration" else 10
+    return 500 if name in _OWN else 1000
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"jaxpsn.envs.{name}")
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _refuse_other_playground(name: str) -> None:
+    if name.lower().startswith("playground/"):
+        _module("playground_door").refuse_other(name)
