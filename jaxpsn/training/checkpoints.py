@@ -1,0 +1,259 @@
+"""Checkpoints that are whole or not there: Orbax for the files, digests for their content.
+
+Orbax commits a checkpoint by renaming its folder, so a killed save leaves only a temporary folder. What it does not do
+is done here: a flipped byte is noticed (SHA-256 per array, stored inside the checkpoint and so committed with it), a
+broken checkpoint is named and moved aside, the last whole one is used, and saving goes on below the broken step.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from jaxpsn import errors
+
+TRASH = "deleting-"
+
+
+class CheckpointError(Exception):
+    """A checkpoint could not be written (full disk, lost folder); ``step`` says which."""
+
+    def __init__(self, step: int, cause: BaseException):
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        hints = [line for line in lines if "No space left" in line or "File too large" in line]
+        self.step, self.reason = step, (hints or lines or [type(cause).__name__])[0][:300]
+        super().__init__(f"checkpoint at step {step:,} was not written: {self.reason}")
+
+
+class Restored(NamedTuple):
+    """A state read back, and what was found on the way."""
+
+    state: Any
+    step: int
+    info: dict[str, Any]
+    """What ``save`` was given."""
+    broken: tuple[str, ...]
+    """One sentence per checkpoint that was moved aside."""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax logs each error with its traceback, and again in every thread it passes; the exception says it once."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _paths(state: Any) -> list[str]:
+    return [
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]
+    ]
+
+
+def snapshot(state: Any) -> dict[str, np.ndarray]:
+    """Host copies of every leaf by its path, typed keys as their data; safe from later donation of ``state``."""
+    leaves = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(state)]
+    for leaf in leaves:
+        leaf.copy_to_host_async()
+    paths = _paths(state)
+    if len(set(paths)) < len(paths):
+        raise ValueError("two leaves of the state have one path; names in it must not contain dots")
+    return {path: np.array(leaf, copy=True) for path, leaf in zip(paths, leaves, strict=True)}
+
+
+def _sha256(array: np.ndarray) -> str:
+    sha = hashlib.sha256(f"{array.dtype.name}{array.shape}".encode())
+    sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return sha.hexdigest()
+
+
+def digest(state: Any) -> str:
+    """SHA-256 over paths, types, shapes and bytes of every leaf: equal for states that are equal bit for bit."""
+    sha = hashlib.sha256()
+    for path, array in snapshot(state).items():
+        sha.update(f"{path} {_sha256(array)}\n".encode())
+    return sha.hexdigest()
+
+
+def _sealed(record: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(record, sort_keys=True)
+    return {"record": record, "seal": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray], keys: dict[str, str], info: dict[str, Any]) -> None:
+    described = {
+        name: {"shape": list(array.shape), "dtype": array.dtype.name, "sha256": _sha256(array)}
+        for name, array in arrays.items()
+    }
+    record = {"arrays": described, "keys": keys, "info": info}
+    stored = {name: array for name, array in arrays.items() if array.size}  # Orbax refuses arrays without entries
+    with _quiet():
+        ocp.save(path.absolute(), stored, custom_metadata=_sealed(record))
+
+
+class Broken(Exception):
+    """A checkpoint whose content is not what was saved."""
+
+
+def _record(path: Path) -> dict[str, Any]:
+    stored = ocp.metadata(path.absolute()).custom_metadata
+    if _sealed(stored["record"]) != stored:
+        raise Broken("its description was altered")
+    return stored["record"]
+
+
+def _read(path: Path, record: dict[str, Any]) -> dict[str, np.ndarray]:
+    described = record["arrays"]
+    blank = {name: np.zeros(entry["shape"], jnp.dtype(entry["dtype"])) for name, entry in described.items()}
+    stored = {name: array for name, array in blank.items() if array.size}
+    arrays = blank | {name: np.asarray(array) for name, array in ocp.load(path.absolute(), stored).items()}
+    for name, entry in described.items():
+        if _sha256(arrays[name]) != entry["sha256"]:
+            raise Broken(f"the content of {name} was altered")
+    return arrays
+
+
+def _refuse_other_state(path: Path, record: dict[str, Any], template: Any) -> None:
+    wanted = {}
+    for name, leaf in zip(_paths(template), jax.tree.leaves(template), strict=True):
+        data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+        wanted[name] = [list(data.shape), data.dtype.name]
+    found = {name: [entry["shape"], entry["dtype"]] for name, entry in record["arrays"].items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            errors.refuse(
+                "resume", str(path), f"holds another state: {name} is {found.get(name)}, expected {wanted.get(name)}"
+            )
+
+
+def _assemble(template: Any, arrays: dict[str, np.ndarray], keys: dict[str, str]) -> Any:
+    # Copies: a device array that borrowed NumPy's memory must not be donated.
+    leaves = [
+        jax.random.wrap_key_data(jnp.array(arrays[name]), impl=keys[name])
+        if name in keys
+        else jnp.array(arrays[name], copy=True)
+        for name in _paths(template)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+class Store:
+    """The checkpoints of one run folder, each a folder named by its step; one writer at a time (the folder's lock)."""
+
+    def __init__(self, folder: Path, keep: int, on_commit: Callable[[int], None] = lambda step: None):
+        self.folder, self.keep, self.on_commit = folder, keep, on_commit
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: tuple[int, Future[None]] | None = None
+        self.folder.mkdir(exist_ok=True)
+        for entry in self.folder.iterdir():
+            if entry.name.startswith(TRASH) or ".orbax-checkpoint-tmp" in entry.name:
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def steps(self) -> list[int]:
+        """Steps of the committed checkpoints, ascending."""
+        return sorted(int(entry.name) for entry in self.folder.iterdir() if entry.name.isdigit())
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of ``step`` lies."""
+        return self.folder / str(step)
+
+    def last(self) -> Path | None:
+        """The newest committed checkpoint."""
+        return self.path(max(self.steps())) if self.steps() else None
+
+    def save(self, step: int, state: Any, info: dict[str, Any]) -> None:
+        """Copy ``state`` to the host now and write it in the background; JSON ``info`` comes back with it.
+
+        Raises CheckpointError if the save before this one failed.
+        """
+        self.wait()
+        if step in self.steps():
+            return
+        keys = {
+            name: str(jax.random.key_impl(leaf))
+            for name, leaf in zip(_paths(state), jax.tree.leaves(state), strict=True)
+            if _is_key(leaf)
+        }
+        self._pending = step, self._writer.submit(_write, self.path(step), snapshot(state), keys, info)
+
+    def poll(self) -> None:
+        """Report a background save that has ended: ``on_commit``, or CheckpointError."""
+        if self._pending is not None and self._pending[1].done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Block until nothing is being written; then as ``poll``."""
+        if self._pending is None:
+            return
+        (step, future), self._pending = self._pending, None
+        try:
+            future.result()
+        except Exception as error:
+            raise CheckpointError(step, error) from error
+        if step not in self.steps():
+            raise CheckpointError(step, OSError("it is gone"))
+        self.on_commit(step)
+        for old in self.steps()[: -self.keep]:
+            self._delete(self.path(old))
+
+    def close(self) -> None:
+        """End the writer; a save in flight is finished first."""
+        self._writer.shutdown(wait=True)
+
+    def _delete(self, path: Path) -> None:
+        # Renamed first: a deletion that is cut off must not leave half a checkpoint under a step's name.
+        trash = path.with_name(TRASH + path.name)
+        with contextlib.suppress(OSError):
+            path.rename(trash)
+            shutil.rmtree(trash)
+
+    def _set_aside(self, path: Path) -> Path:
+        for attempt in range(10_000):
+            aside = path.with_name(f"broken-{path.name}" + (f"-{attempt}" if attempt else ""))
+            if not aside.exists():
+                return path.rename(aside)
+        return path
+
+    def restore(self, template: Any) -> Restored | None:
+        """The newest whole checkpoint as a state like ``template`` (arrays or shapes), None if there is none.
+
+        Broken ones are renamed ``broken-STEP``. Raises UserError if all are broken, or if a whole one holds arrays
+        of other names, shapes or types.
+        """
+        broken = []
+        for step in reversed(self.steps()):
+            path = self.path(step)
+            try:
+                with _quiet():
+                    record = _record(path)
+                    _refuse_other_state(path, record, template)
+                    arrays = _read(path, record)
+            except (errors.UserError, MemoryError, PermissionError):
+                raise
+            except Exception as error:  # whatever Orbax makes of damaged files
+                reason = str(error) if isinstance(error, Broken) else f"unreadable ({type(error).__name__})"
+                broken.append(f"checkpoint {step} is broken: {reason}; moved to {self._set_aside(path)}")
+                continue
+            return Restored(_assemble(template, arrays, record["keys"]), step, record["info"], tuple(broken))
+        if broken:
+            errors.refuse("resume", str(self.folder), f"no whole checkpoint is left; {'; '.join(broken)}")
+        return None

@@ -1,0 +1,153 @@
+"""What a run says while it runs, on stderr: a live line on a terminal, plain lines elsewhere, or nothing."""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+PLAIN_EVERY = 5.0
+"""Seconds between plain lines."""
+SHOWN = ("return", "eval_return", "sigma", "distance", "target", "reward", "kl")
+"""Metrics that are shown if the run has them; others are in metrics.csv."""
+
+
+def memory() -> int:
+    """Bytes of memory this process holds; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(max(seconds, 0.0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _rate(value: float) -> str:
+    return f"{value / 1e6:.2f}M" if value >= 1e6 else f"{value / 1e3:.1f}k" if value >= 1e4 else f"{value:.0f}"
+
+
+def describe(step: int, total: int, rate: float, left: float, shown: dict[str, float]) -> str:
+    """The status as text: steps, share, steps/s, time left, metrics, memory."""
+    parts = [f"{step:,}/{total:,} steps", f"{100 * step / max(total, 1):.0f}%", f"{_rate(rate)} steps/s"]
+    parts += [f"ETA {_duration(left)}"] + [f"{name} {value:.4g}" for name, value in shown.items()]
+    held = memory()
+    return "  ".join(parts + ([f"{held / 2**30:.1f} GiB"] if held else []))
+
+
+class Progress:
+    """The silent display, and the interface of the others. A display that fails falls silent; it never ends a run."""
+
+    def say(self, text: str) -> None:
+        """One message."""
+
+    @contextlib.contextmanager
+    def phase(self, label: str) -> Iterator[None]:
+        """Show that ``label`` is under way, with its seconds, until the block ends."""
+        yield
+
+    def update(self, step: int, total: int, rate: float, left: float, shown: dict[str, float]) -> None:
+        """Show where the run is: steps done and in all, steps per second, seconds left, metrics."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class Plain(Progress):
+    """A line now and then: for logs."""
+
+    def __init__(self, stream: TextIO, every: float = PLAIN_EVERY):
+        self._stream, self._every, self._last = stream, every, -every
+        self._lock = threading.Lock()
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            print(f"jaxpsn: {text}", file=self._stream, flush=True)
+
+    @contextlib.contextmanager
+    def phase(self, label: str) -> Iterator[None]:
+        """Print a line at the start, every few seconds, and at the end."""
+        start, done = time.monotonic(), threading.Event()
+        self.say(f"{label} ...")
+
+        def tick() -> None:
+            while not done.wait(self._every):
+                self.say(f"{label} ... {time.monotonic() - start:.0f} s")
+
+        ticker = threading.Thread(target=tick, daemon=True, name="progress")
+        ticker.start()
+        try:
+            yield
+            self.say(f"{label}: {time.monotonic() - start:.1f} s")
+        finally:
+            done.set()
+            ticker.join()
+
+    def update(self, step: int, total: int, rate: float, left: float, shown: dict[str, float]) -> None:
+        """Print a line if the last one is old enough or the run is complete."""
+        now = time.monotonic()
+        if now - self._last >= self._every or step >= total:
+            self._last = now
+            self.say(describe(step, total, rate, left, shown))
+
+
+class Rich(Progress):
+    """One line that renews itself, below the messages; drawn by a thread, so it ticks while XLA compiles."""
+
+    def __init__(self, stream: TextIO):
+        from rich.console import Console
+        from rich.live import Live
+
+        self._text, self._since, self._share = "starting", time.monotonic(), None
+        self._console = Console(file=stream, soft_wrap=True)
+        self._live = Live(self, console=self._console, refresh_per_second=8, transient=True)
+        self._live.start()
+
+    def __rich__(self) -> Any:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        if self._share is None:
+            return Text(f"{self._text} ... {time.monotonic() - self._since:.0f} s", style="cyan")
+        bar = ProgressBar(total=1.0, completed=self._share, width=min(60, self._console.width))
+        return Group(bar, Text(self._text, overflow="ellipsis", no_wrap=False))
+
+    def say(self, text: str) -> None:
+        """Print a line above the live one."""
+        with contextlib.suppress(OSError, ValueError):
+            self._console.print(f"jaxpsn: {text}", markup=False, highlight=False)
+
+    @contextlib.contextmanager
+    def phase(self, label: str) -> Iterator[None]:
+        """Show the label with its running seconds, and leave a line at the end."""
+        self._text, self._since, self._share = label, time.monotonic(), None
+        yield
+        self.say(f"{label}: {time.monotonic() - self._since:.1f} s")
+
+    def update(self, step: int, total: int, rate: float, left: float, shown: dict[str, float]) -> None:
+        """Renew the live line."""
+        self._text, self._share = describe(step, total, rate, left, shown), step / max(total, 1)
+
+    def close(self) -> None:
+        """Remove the live line; the last status stays as text."""
+        with contextlib.suppress(OSError, ValueError):
+            self._live.stop()
+            if self._share is not None:
+                self.say(self._text)
+
+
+def make(mode: str, stream: TextIO | None = None) -> Progress:
+    """The display of ``mode`` (auto, rich, plain, none) on ``stream`` (default: stderr)."""
+    stream = sys.stderr if stream is None else stream
+    if mode == "none" or stream is None:
+        return Progress()
+    terminal = hasattr(stream, "isatty") and stream.isatty() and os.environ.get("TERM") != "dumb"
+    return Rich(stream) if mode == "rich" or (mode == "auto" and terminal) else Plain(stream)

@@ -1,0 +1,52 @@
+"""The first and the last words of a script; imports nothing heavy."""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable
+
+from jaxpsn import errors
+from jaxpsn.training import status
+
+
+def speak(text: str) -> None:
+    """One line on stderr at once, before the imports that take seconds; a closed stderr is no error."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"jaxpsn: {text}", file=sys.stderr, flush=True)
+
+
+def result(text: object) -> None:
+    """The one line a script leaves on stdout; nobody reading it is no error."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        sys.stdout = None  # else the interpreter fails at exit over what is left in the buffer
+
+
+def complain(error: BaseException | str) -> None:
+    """``error: ...`` as one line on stderr."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+
+
+def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
+    """Wrap a script's ``main`` so that it returns an exit status and users never see a traceback for what they caused.
+
+    UserError and a disk that cannot be read or written give one line on stderr and status 2, Ctrl-C status 130;
+    ``sys.exit(main())`` ends the script. Anything else is a fault of ours and keeps its traceback.
+    """
+
+    @functools.wraps(main)
+    def guarded(*args: object, **kwargs: object) -> int:
+        try:
+            return main(*args, **kwargs) or status.DONE
+        except errors.UserError as error:
+            complain(error)
+        except OSError as error:
+            complain(f"{error.filename}: {error.strerror}" if error.filename else error)
+        except KeyboardInterrupt:
+            complain("interrupted")
+            return status.INTERRUPTED
+        return status.USER_ERROR
+
+    return guarded

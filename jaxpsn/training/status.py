@@ -1,0 +1,11 @@
+"""Exit statuses of the scripts."""
+
+DONE = 0
+USER_ERROR = 2
+"""A mistake of the user, or a disk that cannot be written: one line on stderr."""
+NOT_FINITE = 3
+"""NaN or infinity stopped the run."""
+INTERRUPTED = 130
+"""Ctrl-C (SIGINT), after the state was saved."""
+TERMINATED = 143
+"""SIGTERM, after the state was saved."""
