@@ -45,7 +45,8 @@ class ProgramState:
     """All that a run is: two runs that agree in it continue alike."""
 
     clock: Any  # int32 scalar, vector steps done; shared by vmapped seeds
-    key: Any  # typed key, constant; randomness is a function of (key, clock, purpose)
+    updates: Any  # int32 scalar, critic updates done; a copy for reports, branches use the clock
+    key: Any  # typed key, constant; the randomness of a step is a function of (key, clock, purpose)
     hyper: Any  # Hyper
     envs: Any  # EpisodeState
     explore: Any  # state of the Explorer

@@ -1,0 +1,52 @@
+"""How good the clean policy is: whole episodes, apart from behaviour and its noise."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+from jaxtyping import Array, PRNGKeyArray
+
+from jaxpsn import compat
+
+
+@struct.dataclass
+class _Progress:
+    steps: Any  # int32 scalar
+    envs: Any  # EpisodeState
+    alive: Any  # [N] bool, the first episode still runs
+    returns: Any  # [N] float32
+    length: Any  # [N] float32, environment steps
+
+
+def evaluate(
+    key: PRNGKeyArray, episodes: Any, act: Callable[[Array], Array], action_repeat: int, limit: int
+) -> dict[str, Array]:
+    """One episode in each of ``episodes``' environments; mean and standard deviation of returns, mean length.
+
+    ``act(obs[N, O]) -> action[N, A]``. Each environment counts until its first episode ends, by itself or by the time
+    limit; ``limit`` (decisions) bounds the loop, which stops as soon as all have ended.
+    """
+    zeros = jnp.zeros((episodes.num_envs,), jnp.float32)
+    start = _Progress(jnp.int32(0), episodes.reset(key), jnp.ones_like(zeros, bool), zeros, zeros)
+
+    def unfinished(progress: _Progress) -> Array:
+        return compat.anywhere(progress.alive) & (progress.steps < limit)
+
+    def step(progress: _Progress) -> _Progress:
+        envs, outcome = episodes.step(progress.envs, act(progress.envs.obs))
+        return _Progress(
+            steps=progress.steps + 1,
+            envs=envs,
+            alive=progress.alive & ~(outcome.terminated | outcome.truncated),
+            returns=progress.returns + jnp.where(progress.alive, outcome.reward, zeros),
+            length=progress.length + jnp.where(progress.alive, zeros + action_repeat, zeros),
+        )
+
+    end = lax.while_loop(unfinished, step, start)
+    return {
+        "eval_return": jnp.mean(end.returns),
+        "eval_return_std": jnp.std(end.returns),
+        "eval_length": jnp.mean(end.length),
+    }

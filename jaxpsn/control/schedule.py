@@ -1,0 +1,44 @@
+"""What happens when, as functions of the clock alone, so that vmapped seeds share every branch."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from jaxpsn.control.config import ControlConfig
+
+
+class Schedule(NamedTuple):
+    """Cadences in vector steps. ``clock``: vector steps done."""
+
+    warmup: int
+    learn_every: int
+    updates: int
+    adapt_every: int
+
+    @classmethod
+    def from_config(cls, config: ControlConfig) -> "Schedule":
+        """The cadences that a config asks for; the warm-up is rounded up to whole vector steps."""
+        warmup = -(-config.warmup // config.steps_per_call)
+        return cls(warmup, config.agent.update_every, config.agent.updates, config.exploration.adapt_every)
+
+    def random(self, clock: Int[Array, ""]) -> Bool[Array, ""]:
+        """Whether the next actions are uniformly random."""
+        return clock < self.warmup
+
+    def learns(self, clock: Int[Array, ""]) -> Bool[Array, ""]:
+        """Whether a round of updates follows the step that brought the clock here."""
+        return (clock > self.warmup) & (clock % self.learn_every == 0)
+
+    def adapts(self, clock: Int[Array, ""]) -> Bool[Array, ""]:
+        """Whether a scale update follows the step that brought the clock here."""
+        return (clock > self.warmup) & (clock % self.adapt_every == 0)
+
+    def updates_done(self, clock: Int[Array, ""]) -> Int[Array, ""]:
+        """Critic updates done once the step that brought the clock here is complete."""
+        rounds = clock // self.learn_every - self.warmup // self.learn_every
+        return self.updates * jnp.maximum(rounds, 0)
+
+    def adaptations(self, calls: int) -> int:
+        """Scale updates in a run of ``calls`` vector steps."""
+        return max(calls // self.adapt_every - self.warmup // self.adapt_every, 0)
