@@ -15,10 +15,17 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.{max(0, digits - 1 - exponent)}f}"
 
 
+def tick(value: float) -> str:
+    """``value`` as an axis shows it, without zeros that say nothing: 2000.0 -> '2,000', 0.20 -> '0.2'."""
+    if abs(value) >= 1e5:
+        return count(value)
+    return f"{value:,.10g}" if value == 0 or abs(value) >= 1e-4 else f"{value:.3g}"
+
+
 def count(value: float) -> str:
     """A count in short: 950 -> '950', 204800 -> '205 k', 1.5e6 -> '1.5 M'."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if abs(value) >= size * 0.9995:
+        if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.3g}"
 
