@@ -1,0 +1,132 @@
+"""Keys and states: noise as a function of (seed key, parameter path, slice, member, counter)."""
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Bool, PRNGKeyArray, UInt32
+
+from jaxpsn.compat import anywhere
+from jaxpsn.errors import refuse
+from jaxpsn.noise.spec import Leaf, Spec
+
+# Members are redrawn in blocks of about this many numbers, so that an episode end costs what it changes.
+_BLOCK = 1 << 16
+
+
+@struct.dataclass
+class Draw:
+    """The held perturbations of all members.
+
+    ``counter`` u32[members] is how often each was redrawn; ``noise`` path -> arrays[members, stack..., ...];
+    ``base`` path -> arrays that all members share (a random Flipout base), without a member axis.
+    """
+
+    counter: Any
+    noise: Any
+    base: Any
+    spec: Spec = struct.field(pytree_node=False)
+    kind: Any = struct.field(pytree_node=False)
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        return self.counter.shape[-1]
+
+
+def path_hash(path: str) -> tuple[int, int]:
+    """Two words of a stable hash of a parameter's path."""
+    digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+
+
+def check_key(key: PRNGKeyArray) -> None:
+    """Refuse raw keys, and implementations that ignore all but the first key under ``vmap``."""
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        refuse("key", str(key.dtype), "a typed key, as jax.random.key makes it")
+    if "rbg" in str(jax.random.key_impl(key)):
+        refuse("key", str(jax.random.key_impl(key)), "threefry2x32 or philox4x32; rbg uses one key for all under vmap")
+
+
+def leaf_key(key: PRNGKeyArray, path: str) -> PRNGKeyArray:
+    """The leaf's own stream: by its path, so that neither order nor shape matters."""
+    low, high = path_hash(path)
+    return jax.random.fold_in(jax.random.fold_in(key, jnp.uint32(low)), jnp.uint32(high))
+
+
+def per_slice(leaf: Leaf, key: PRNGKeyArray, draw: Callable[[PRNGKeyArray], Any]) -> Any:
+    """``draw(key)`` once, or once per stacked and batched slice with a key of its own, as ``[*leaf.lead, ...]``."""
+    if not leaf.lead:
+        return draw(key)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(math.prod(leaf.lead), dtype=jnp.uint32))
+    return jax.tree.map(lambda x: x.reshape(leaf.lead + x.shape[1:]), jax.vmap(draw)(keys))
+
+
+def draw_member(kind: Any, spec: Spec, key: PRNGKeyArray, member: Array, counter: Array) -> dict[str, Any]:
+    """The states of one member: path -> arrays."""
+    identity, negate = member, None
+    if kind.antithetic:
+        # Members 2i and 2i+1 share a stream; the odd one takes it with the opposite sign.
+        identity, negate = member // jnp.uint32(2), (member % jnp.uint32(2)) == 1
+
+    def state(leaf, stream):
+        return kind.state(leaf, jax.random.fold_in(jax.random.fold_in(stream, identity), counter), negate)
+
+    drawn = {}
+    for leaf in spec.leaves:
+        if kind.has_state(leaf):
+            drawn[leaf.path] = per_slice(leaf, leaf_key(key, leaf.path), lambda stream, leaf=leaf: state(leaf, stream))
+    return drawn
+
+
+def draw_all(kind: Any, spec: Spec, key: PRNGKeyArray, counter: UInt32[Array, " members"]) -> dict[str, Any]:
+    """The states of all members: path -> arrays[members, ...]."""
+    members = jnp.arange(counter.shape[0], dtype=jnp.uint32)
+    return jax.vmap(lambda member, count: draw_member(kind, spec, key, member, count))(members, counter)
+
+
+def where_members(where: Bool[Array, " members"], new: Any, old: Any) -> Any:
+    """Per member ``new`` or ``old``."""
+    return jax.tree.map(lambda a, b: jnp.where(where.reshape(where.shape + (1,) * (a.ndim - 1)), a, b), new, old)
+
+
+@custom_vmap
+def _largest(count: Array) -> Array:
+    return jnp.max(count)
+
+
+@_largest.def_vmap
+def _largest_over_batch(axis_size, in_batched, count):
+    return _largest(count), False
+
+
+def redraw_changed(kind: Any, key: PRNGKeyArray, draw: Draw, counter: Array, where: Bool[Array, " members"]) -> Any:
+    """New states where ``where``, drawn block by block: the cost is that of the members that change."""
+    members, spec = draw.members, draw.spec
+    numbers = sum(kind.state_numbers(leaf) for leaf in spec.leaves)
+    block = max(1, min(members, _BLOCK // max(1, numbers)))
+    if block == members:
+        return lax.cond(
+            anywhere(where),
+            lambda old: where_members(where, draw_all(kind, spec, key, counter), old),
+            lambda old: old,
+            draw.noise,
+        )
+    # Changed members first; places past the last of them write nowhere.
+    order = jnp.nonzero(where, size=members, fill_value=members)[0].astype(jnp.uint32)
+    order = jnp.concatenate([order, jnp.full((block,), members, jnp.uint32)])
+    blocks = (_largest(jnp.sum(where)) + block - 1) // block
+
+    def body(step, noise):
+        chosen = lax.dynamic_slice_in_dim(order, step * block, block)
+        counts = counter[jnp.minimum(chosen, jnp.uint32(members - 1))]
+        fresh = jax.vmap(lambda member, count: draw_member(kind, spec, key, member, count))(chosen, counts)
+        return jax.tree.map(lambda old, new: old.at[chosen].set(new, mode="drop"), noise, fresh)
+
+    return lax.fori_loop(0, blocks, body, draw.noise)

@@ -1,0 +1,144 @@
+"""All members' forward passes in one: shared matrix products, and the noise applied to activations."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxpsn.errors import refuse
+from jaxpsn.noise.draws import Draw
+from jaxpsn.noise.interpret import Rules, bind, evaluate, is_lazy
+from jaxpsn.noise.lazy import Lazy, make_lazy, matrix_view, settle
+from jaxpsn.noise.spec import Leaf, Spec
+from jaxpsn.noise.structures import Structure, lazy_leaf, leaf_sigmas
+from jaxpsn.noise.views import Contraction, contraction, taken_axis
+
+
+@dataclass
+class _Forward:
+    """The interpreter's rules for one structure, and the leaves that were consumed."""
+
+    spec: Spec
+    kind: Structure
+    consumed: set[str]
+
+    def rules(self) -> Rules:
+        return Rules(self._contract, self._take, self._form, self._sliceable)
+
+    def _leaf(self, lazy: Lazy) -> Leaf:
+        self.consumed.add(lazy.view.path)
+        return self.spec.by_path[lazy.view.path]
+
+    def _form(self, lazy: Lazy) -> Array:
+        return settle(self._leaf(lazy), lazy, self.kind)
+
+    def _sliceable(self, lazy: Lazy) -> bool:
+        stack, done = self.spec.by_path[lazy.view.path].stack, len(lazy.view.sliced)
+        return len(stack) > done and lazy.view.axes[:1] == (stack[done],)
+
+    def _contract(self, eqn: Any, lazy: Lazy, side: int, other: Array) -> Array:
+        leaf, found = self._leaf(lazy), contraction(eqn, lazy.view, side)
+        flip = found.contract == leaf.out and found.out == leaf.contract
+        straight = found.contract == leaf.contract and found.out == leaf.out
+        known = lazy.view.sliced == leaf.stack and found.batch == leaf.batch and not leaf.is_vector
+        if not (known and (straight or flip) and found.contract):
+            formed = self._form(lazy)
+            return bind(eqn, *((formed, other) if side == 0 else (other, formed)))
+        flip = flip and not straight
+        dtype = eqn.outvars[0].aval.dtype
+        operands = (lazy.weight, other) if side == 0 else (other, lazy.weight)
+        if jnp.finfo(dtype).bits < 32:
+            # The sum is rounded once, so that noise below the clean value's last bit still counts.
+            clean = bind(eqn, *operands, preferred_element_type=jnp.dtype(jnp.float32))
+        else:
+            clean = bind(eqn, *operands)
+        noise = self._noise(leaf, lazy, found, other, flip, eqn.outvars[0].aval.shape)
+        return (clean + lazy.sigma.astype(clean.dtype) * noise.astype(clean.dtype)).astype(dtype)
+
+    def _noise(self, leaf: Leaf, lazy: Lazy, found: Contraction, x: Array, flip: bool, shape: tuple[int, ...]) -> Array:
+        """E x in the axes of the equation's result."""
+        batch, free = (tuple(x.shape[axis] for axis in axes) for axes in (found.x_batch, found.x_free))
+        x = x.transpose(found.x_batch + found.x_free + found.x_contract)
+        width = leaf.rows if flip else leaf.columns
+        x = x.reshape(((-1,) if batch else ()) + (_count(free), width))
+        weight = matrix_view(leaf, lazy.weight, lazy.view) if self.kind.reads_weight else None
+
+        def apply(noise, base, weight, x):
+            return self.kind.contract(leaf, noise, base, weight, x, flip)
+
+        out = (jax.vmap(apply) if batch else apply)(lazy.noise, lazy.base, weight, x)
+        out = out.reshape(batch + free + leaf.sizes(found.out))
+        return out.transpose(found.result).reshape(shape)
+
+    def _take(self, eqn: Any, lazy: Lazy, indices: Array) -> Array | None:
+        leaf, axis = self._leaf(lazy), taken_axis(eqn, lazy.view)
+        rest = tuple(sorted(label for label in lazy.view.axes if label != axis))
+        sides = {(leaf.out, leaf.contract): True, (leaf.contract, leaf.out): False}
+        of_out = sides.get(((axis,), rest))
+        if axis is None or leaf.is_vector or leaf.batch or of_out is None or lazy.view.sliced != leaf.stack:
+            return None
+        ids = jnp.clip(indices[..., 0], 0, leaf.shape[axis] - 1)
+        weight = matrix_view(leaf, lazy.weight, lazy.view) if self.kind.reads_weight else None
+        noise = self.kind.rows(leaf, lazy.noise, lazy.base, weight, ids.reshape(-1), of_out)
+        noise = noise.astype(jnp.float32).reshape(ids.shape + leaf.sizes(rest))
+        order = [label for label in lazy.view.axes if label != axis]
+        noise = noise.transpose([*range(ids.ndim), *(ids.ndim + rest.index(label) for label in order)])
+        offsets = eqn.params["dimension_numbers"].offset_dims
+        noise = jnp.moveaxis(noise, tuple(range(ids.ndim, noise.ndim)), offsets)
+        clean = bind(eqn, lazy.weight, indices)
+        return (clean.astype(jnp.float32) + lazy.sigma * noise).astype(clean.dtype)
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def _one_member(apply: Callable[..., Any], spec: Spec, kind: Structure, params: Any, base: Any, noise, sigmas, x):
+    closed, out_shape = jax.make_jaxpr(apply, return_shape=True)(params, x)
+    lazy = make_lazy(
+        params, spec, lambda leaf, weight: lazy_leaf(kind, spec, leaf, weight, noise, base, sigmas)
+    )
+    args = [*jax.tree.leaves(lazy, is_leaf=is_lazy), *jax.tree.leaves(x)]
+    missing = sorted(set(spec.by_path) - {arg.view.path for arg in args if is_lazy(arg)})
+    if missing:
+        refuse("params", missing, "planned, but not in these parameters")
+    forward = _Forward(spec, kind, set())
+    rules = forward.rules()
+    outs = [rules.form(out) if is_lazy(out) else out for out in evaluate(closed, args, rules)]
+    missing = sorted(set(spec.by_path) - forward.consumed)
+    if missing:
+        refuse("spec", missing, "planned, but not consumed by this call of apply")
+    return jax.tree.unflatten(jax.tree.structure(out_shape), outs)
+
+
+def fused(apply: Callable[..., Any], spec: Spec, kind: Structure) -> Callable[..., Any]:
+    """``act(params, draw, sigma, x)``: every member's ``apply(W + sigma E_i, x_i)`` at nearly the price of one batch.
+
+    ``x``: one array or tree, every leaf ``[members, ...]``; the rest is what ``apply`` takes, so
+    ``[members, E, ...]`` serves E rows per member. ``sigma``: scalar, ``[members]``, or path -> either.
+    Equal to ``vmap(apply . materialise)``, forward and gradient; the products with the clean weights
+    stay shared by all members, and no perturbed matrix is formed unless ``plan`` reported it.
+    ``sigma = 0`` is the clean computation bit for bit.
+    """
+
+    def act(params: Any, draw: Draw, sigma: Any, x: Any) -> Any:
+        if draw.kind != kind or draw.spec != spec:
+            refuse("draw", draw.kind, f"made by {kind} for the same plan")
+        for leaf in jax.tree.leaves(x):
+            if leaf.shape[:1] != (draw.members,):
+                refuse("x", leaf.shape, f"a leading axis of the {draw.members} members")
+        sigmas = leaf_sigmas(spec, sigma, draw.members)
+        axes = {path: 0 if value.ndim else None for path, value in sigmas.items()}
+
+        def member(noise, sigmas, x):
+            return _one_member(apply, spec, kind, params, draw.base, noise, sigmas, x)
+
+        return jax.vmap(member, in_axes=(0, axes, 0))(draw.noise, sigmas, x)
+
+    return act

@@ -1,0 +1,117 @@
+"""Low-rank noise, and NoisyNet's factorised noise, which is rank one with another law."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jaxpsn.errors import nearest, refuse
+from jaxpsn.noise.signs import unpack, words
+from jaxpsn.noise.spec import Leaf
+from jaxpsn.noise.structures import Structure
+
+_LAWS = ("normal", "sign", "signed_sqrt")
+# A matrix of at most this many entries (an action head) gets dense noise.
+_HEAD = 4096
+
+
+def _factors(key: PRNGKeyArray, shape: tuple[int, int], law: str) -> Float[Array, "n r"]:
+    """Independent entries of zero mean and unit variance."""
+    if law == "sign":
+        size = math.prod(shape)
+        return unpack(jax.random.bits(key, (words(size),), jnp.uint32), size).reshape(shape)
+    drawn = jax.random.normal(key, shape, jnp.float32)
+    if law == "normal":
+        return drawn
+    # f(z) = sgn(z) sqrt|z| has variance sqrt(2/pi), which NoisyNet leaves in.
+    return jnp.sign(drawn) * jnp.sqrt(jnp.abs(drawn)) * (math.pi / 2) ** 0.25
+
+
+def _turned(x: Array, negate: Bool[Array, ""] | None) -> Array:
+    return x if negate is None else jnp.where(negate, -x, x)
+
+
+@dataclass(frozen=True)
+class _Factored(Structure):
+    """``E = A B^T / sqrt(rank)``; vectors and small matrices dense."""
+
+    def laws(self) -> tuple[int, str, bool]:
+        """Rank, law of the factors, and whether small matrices are dense."""
+        raise NotImplementedError
+
+    def _dense(self, leaf: Leaf) -> bool:
+        rank, _, dense_head = self.laws()
+        small = min(leaf.rows, leaf.columns) <= 2 * rank or leaf.rows * leaf.columns <= _HEAD
+        return dense_head and not leaf.is_vector and small
+
+    def state(self, leaf: Leaf, key: PRNGKeyArray, negate: Bool[Array, ""] | None) -> dict[str, Array]:
+        rank, law, _ = self.laws()
+        if leaf.is_vector:
+            return {"out": _turned(_factors(key, (leaf.rows, 1), law if self.bias_from_partner else "normal"), negate)}
+        if self._dense(leaf):
+            return {"dense": _turned(jax.random.normal(key, (leaf.columns, leaf.rows), jnp.float32), negate)}
+        both = _factors(key, (leaf.rows + leaf.columns, rank), law)
+        return {"out": _turned(both[: leaf.rows], negate), "in": both[leaf.rows :]}
+
+    def contract(self, leaf: Leaf, noise: Any, base: Any, weight: Any, x: Array, flip: bool) -> Array:
+        if self._dense(leaf):
+            dense = noise["dense"].astype(x.dtype)
+            return x @ (dense.T if flip else dense)
+        a, b = noise["out"].astype(x.dtype), noise["in"].astype(x.dtype)
+        first, second = (a, b) if flip else (b, a)
+        if first.shape[1] == 1:
+            # One inner product per row: a reduction fuses where a batch of tiny products does not.
+            return jnp.sum(x * first.T, axis=-1, keepdims=True) * second.T
+        return (x @ first) @ (second.T / jnp.asarray(math.sqrt(first.shape[1]), x.dtype))
+
+    def entries(self, leaf: Leaf, noise: Any, base: Any, weight: Any) -> Array:
+        if leaf.is_vector:
+            return noise["out"][:, 0]
+        if self._dense(leaf):
+            return noise["dense"].T
+        return noise["out"] @ noise["in"].T / jnp.sqrt(jnp.float32(noise["in"].shape[1]))
+
+    def rows(self, leaf: Leaf, noise: Any, base: Any, weight: Any, ids: Array, of_out: bool) -> Array:
+        if self._dense(leaf):
+            return super().rows(leaf, noise, base, weight, ids, of_out)
+        here, there = (noise["out"], noise["in"]) if of_out else (noise["in"], noise["out"])
+        return here[ids] @ there.T / jnp.sqrt(jnp.float32(here.shape[1]))
+
+
+@dataclass(frozen=True)
+class LowRank(_Factored):
+    """``E = A B^T / sqrt(rank)`` with unit-variance factors; biases dense.
+
+    Source: EGGROLL, arXiv 2511.16652. ``factors``: ``normal``, ``sign`` or ``signed_sqrt``.
+    ``dense_head``: matrices with at most 2 rank rows or columns, or at most 4096 entries, get dense noise.
+    """
+
+    rank: int = 1
+    factors: Literal["normal", "sign", "signed_sqrt"] = "normal"
+    dense_head: bool = True
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            refuse("rank", self.rank, "at least 1")
+        if self.factors not in _LAWS:
+            refuse("factors", self.factors, nearest(str(self.factors), _LAWS))
+
+    def laws(self) -> tuple[int, str, bool]:
+        return self.rank, self.factors, self.dense_head
+
+
+@dataclass(frozen=True)
+class Factorised(_Factored):
+    """NoisyNet's ``E = f(a) f(b)^T``, ``e = f(a)``, f(z) = sgn(z) sqrt|z|, scaled to unit variance.
+
+    Source: Fortunato et al. 2018, arXiv 1706.10295, with the factor sqrt(pi/2) that it leaves out,
+    so that sigma means what it means for the other structures.
+    """
+
+    bias_from_partner: ClassVar[bool] = True
+
+    def laws(self) -> tuple[int, str, bool]:
+        return 1, "signed_sqrt", False

@@ -1,0 +1,110 @@
+"""What is perturbed and how it is used: static, hashable, printable."""
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import jax
+
+Use = Literal["matmul", "vector", "gather", "general"]
+
+
+def joined(path: tuple[Any, ...]) -> str:
+    """A tree path as ``"params/hidden_0/kernel"``."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One perturbed parameter.
+
+    ``stack`` are the axes a scan slices away (each slice has its own noise), ``batch`` those batched
+    in its contraction (an ensemble, likewise), ``contract`` and ``out`` the rest: seen through them the
+    leaf is a matrix ``[out, contract]``. ``partner`` is the matrix whose output this vector is added to.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    use: Use
+    stack: tuple[int, ...] = ()
+    batch: tuple[int, ...] = ()
+    contract: tuple[int, ...] = ()
+    out: tuple[int, ...] = ()
+    partner: str | None = None
+    materialised: bool = False
+
+    def sizes(self, axes: tuple[int, ...]) -> tuple[int, ...]:
+        """Lengths of these axes."""
+        return tuple(self.shape[axis] for axis in axes)
+
+    @property
+    def rows(self) -> int:
+        """Outputs of the matrix; length of the vector."""
+        return math.prod(self.sizes(self.out))
+
+    @property
+    def columns(self) -> int:
+        """Inputs of the matrix; one for a vector."""
+        return math.prod(self.sizes(self.contract))
+
+    @property
+    def is_vector(self) -> bool:
+        return self.use == "vector"
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """Leading axes of this leaf's noise state: each stacked axis, then all batched ones as one."""
+        return self.sizes(self.stack) + ((math.prod(self.sizes(self.batch)),) if self.batch else ())
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The perturbed leaves of one parameter tree, as :func:`jaxpsn.noise.plan` found them."""
+
+    leaves: tuple[Leaf, ...]
+    relative: bool = False
+    left_alone: tuple[str, ...] = field(default=(), compare=False)
+
+    @cached_property
+    def by_path(self) -> dict[str, Leaf]:
+        """The leaves by their joined path."""
+        return {leaf.path: leaf for leaf in self.leaves}
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.leaves, self.relative))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __str__(self) -> str:
+        return spec_summary(self)
+
+
+def _how(leaf: Leaf) -> str:
+    if leaf.use == "vector":
+        return "vector, with " + leaf.partner if leaf.partner else "vector"
+    parts = [leaf.use]
+    if leaf.use == "matmul":
+        parts.append(f"over {leaf.contract if len(leaf.contract) > 1 else leaf.contract[0]}")
+    parts += [f"{name} {axes}" for name, axes in (("scanned", leaf.stack), ("batched", leaf.batch)) if axes]
+    return ", ".join(parts) + (", MATERIALISED" if leaf.materialised else "")
+
+
+def spec_summary(spec: Spec, kind: Any = None) -> str:
+    """``spec`` as a table; with a structure, also the bytes of state per member of each leaf."""
+    header = ["path", "shape", "use", "entries"] + (["state (bytes/member)"] if kind is not None else [])
+    rows = []
+    for leaf in spec.leaves:
+        row = [leaf.path, "x".join(map(str, leaf.shape)) or "scalar", _how(leaf), f"{math.prod(leaf.shape):,}"]
+        rows.append(row + ([f"{kind.state_bytes(leaf):,}"] if kind is not None else []))
+    total = sum(math.prod(leaf.shape) for leaf in spec.leaves)
+    foot = ["total", "", "relative sigma" if spec.relative else "", f"{total:,}"]
+    rows.append(foot + ([f"{sum(map(kind.state_bytes, spec.leaves)):,}"] if kind is not None else []))
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+             for row in [header, ["-" * width for width in widths], *rows]]
+    if spec.left_alone:
+        lines.append("left alone: " + ", ".join(spec.left_alone))
+    return "\n".join(lines)
