@@ -51,8 +51,9 @@ def run(job: ControlJob) -> int:
         startup.speak(f"{claimed.path}: loading JAX and the physics")
         # Imported late: the first line is on the screen while these load.
         from jaxpsn.control import program as programs
-        from jaxpsn.training import loop
+        from jaxpsn.training import cache, loop
 
+        cache.enable()
         program = programs.make(job.control, -(-job.run.steps // job.control.steps_per_call))
         outcome = loop.train(program, job.run, claimed)
         if outcome.status == status.DONE:
