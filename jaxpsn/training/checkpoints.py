@@ -1,14 +1,16 @@
 """Checkpoints that are whole or not there: Orbax for the files, digests for their content.
 
-Orbax commits a checkpoint by renaming its folder, so a killed save leaves only a temporary folder. What it does not do
-is done here: a flipped byte is noticed (SHA-256 per array, stored inside the checkpoint and so committed with it), a
-broken checkpoint is named and moved aside, the last whole one is used, and saving goes on below the broken step.
+A checkpoint is committed by renaming its folder, so a killed save leaves only a partial one under another name. What
+Orbax does not do is done here: a flipped byte is noticed (SHA-256 of every array as it was in memory and of every file
+as it was written, committed with them), a broken checkpoint is named and moved aside, the last whole one is used, and
+saving goes on below the broken step.
 """
 
 import contextlib
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +24,9 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxpsn import errors
 
-TRASH = "deleting-"
+PARTIAL, TRASH = "saving-", "deleting-"
+FILES = "files.json"
+"""SHA-256 of every other file of a checkpoint; written last, so that no damaged file reaches Orbax unnoticed."""
 
 
 class CheckpointError(Exception):
@@ -94,9 +98,13 @@ def digest(state: Any) -> str:
     return sha.hexdigest()
 
 
-def _sealed(record: dict[str, Any]) -> dict[str, Any]:
-    text = json.dumps(record, sort_keys=True)
-    return {"record": record, "seal": hashlib.sha256(text.encode()).hexdigest()}
+def _file_digests(path: Path) -> dict[str, str]:
+    digests = {}
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and file.name != FILES:
+            with file.open("rb") as opened:
+                digests[file.relative_to(path).as_posix()] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return digests
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray], keys: dict[str, str], info: dict[str, Any]) -> None:
@@ -104,10 +112,15 @@ def _write(path: Path, arrays: dict[str, np.ndarray], keys: dict[str, str], info
         name: {"shape": list(array.shape), "dtype": array.dtype.name, "sha256": _sha256(array)}
         for name, array in arrays.items()
     }
-    record = {"arrays": described, "keys": keys, "info": info}
     stored = {name: array for name, array in arrays.items() if array.size}  # Orbax refuses arrays without entries
+    partial = path.with_name(PARTIAL + path.name)
     with _quiet():
-        ocp.save(path.absolute(), stored, custom_metadata=_sealed(record))
+        ocp.save(partial.absolute(), stored, custom_metadata={"arrays": described, "keys": keys, "info": info})
+    with (partial / FILES).open("w") as file:
+        json.dump(_file_digests(partial), file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
 
 
 class Broken(Exception):
@@ -115,10 +128,14 @@ class Broken(Exception):
 
 
 def _record(path: Path) -> dict[str, Any]:
-    stored = ocp.metadata(path.absolute()).custom_metadata
-    if _sealed(stored["record"]) != stored:
-        raise Broken("its description was altered")
-    return stored["record"]
+    """The description of a checkpoint, every file of which was found as it was written."""
+    written, found = json.loads((path / FILES).read_text()), _file_digests(path)
+    for name in sorted(written.keys() | found.keys()):
+        if name not in found:
+            raise Broken(f"{name} is missing")
+        if written.get(name) != found[name]:
+            raise Broken(f"{name} was altered")
+    return ocp.metadata(path.absolute()).custom_metadata
 
 
 def _read(path: Path, record: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -128,7 +145,7 @@ def _read(path: Path, record: dict[str, Any]) -> dict[str, np.ndarray]:
     arrays = blank | {name: np.asarray(array) for name, array in ocp.load(path.absolute(), stored).items()}
     for name, entry in described.items():
         if _sha256(arrays[name]) != entry["sha256"]:
-            raise Broken(f"the content of {name} was altered")
+            raise Broken(f"the content of {name} is not what was saved")
     return arrays
 
 
@@ -165,7 +182,7 @@ class Store:
         self._pending: tuple[int, Future[None]] | None = None
         self.folder.mkdir(exist_ok=True)
         for entry in self.folder.iterdir():
-            if entry.name.startswith(TRASH) or ".orbax-checkpoint-tmp" in entry.name:
+            if entry.name.startswith((PARTIAL, TRASH)):
                 shutil.rmtree(entry, ignore_errors=True)
 
     def steps(self) -> list[int]:

@@ -1,6 +1,6 @@
 """What can be trained: the interface between the run loop and an algorithm."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import PRNGKeyArray
 
@@ -8,6 +8,7 @@ State = Any
 Metrics = dict[str, Any]
 
 
+@runtime_checkable
 class Program(Protocol):
     """An algorithm as pure functions of one seed; the loop compiles, vmaps, saves and reports it.
 
@@ -32,7 +33,7 @@ class Program(Protocol):
         ...
 
     def evaluate(self, key: PRNGKeyArray, state: State) -> Metrics:
-        """Scalars that judge the clean policy."""
+        """Scalars that judge the clean policy; their names begin with ``eval_``."""
         ...
 
     def watch(self, state: State, metrics: Metrics) -> dict[str, Any]:

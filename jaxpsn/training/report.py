@@ -22,9 +22,8 @@ def _ordered(names: Iterable[str]) -> list[str]:
 
 def columns(metrics: Iterable[str], evaluation: Iterable[str], updates: bool) -> tuple[str, ...]:
     """The columns of metrics.csv. ``steps_per_second`` counts the steps of all seeds together."""
-    evals = _ordered(f"eval_{name}" for name in evaluation)
     ends = ("seconds", "steps_per_second")
-    return ("step", "seed", *(["updates"] if updates else []), *_ordered(metrics), *evals, *ends)
+    return ("step", "seed", *(["updates"] if updates else []), *_ordered(metrics), *_ordered(evaluation), *ends)
 
 
 def _number(value: Any) -> float | None:
@@ -51,7 +50,7 @@ def rows(
 ) -> list[Row]:
     """One row per seed; what is absent is None."""
     values = {} if report is None else means(report)
-    values |= {f"eval_{name}": np.atleast_1d(value) for name, value in (evaluation or {}).items()}
+    values |= {name: np.atleast_1d(value) for name, value in (evaluation or {}).items()}
     updates = None if report is None or report.updates is None else np.atleast_1d(report.updates)
     made = []
     for index, seed in enumerate(seeds):

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxpsn import errors
 from jaxpsn.training.config import RunConfig
@@ -19,6 +19,7 @@ from jaxpsn.training.folder import RunFolder
 Row = dict[str, Any]
 
 
+@runtime_checkable
 class Sink(Protocol):
     """A place for rows of metrics; a value of None is absent."""
 

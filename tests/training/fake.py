@@ -89,7 +89,7 @@ class Fake:
     def evaluate(self, key, state):
         x = jax.random.normal(key, (32, 3))
         rows = jnp.concatenate([x, jnp.sin(x.sum(-1, keepdims=True))], -1)
-        return {"return": -self.loss(state.params, rows)}
+        return {"eval_return": -self.loss(state.params, rows)}
 
     def watch(self, state, metrics):
         return {"loss": metrics["loss"], "params": state.params, "counters": state.updates}

@@ -1,0 +1,202 @@
+"""Checkpoints come back bit for bit, or are noticed, named, moved aside, and the last whole one is used."""
+
+import threading
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpsn.errors import UserError
+from jaxpsn.training import checkpoints
+from jaxpsn.training.checkpoints import CheckpointError, Store, digest
+
+
+@flax.struct.dataclass
+class State:
+    clock: jax.Array
+    keys: jax.Array
+    tree: dict
+    nothing: None = None
+
+
+def make(step: int) -> State:
+    values = jax.random.normal(jax.random.key(step), (5, 7))
+    tree = {
+        "half": values.astype(jnp.bfloat16), "flags": values > 0, "pair": (values, [values]),
+        "empty": jnp.zeros((0, 3)), "special": jnp.array([jnp.nan, jnp.inf, -0.0, 1e-45], jnp.float32),
+        "small": values.astype(jnp.int8),
+    }  # fmt: skip
+    keys = jax.random.split(jax.random.key(step, impl="rbg"), 3)
+    return State(clock=jnp.int32(step), keys=keys, tree=tree)
+
+
+TEMPLATE = jax.eval_shape(lambda: make(0))
+
+
+def fill(folder, steps=(10, 20, 30), keep=5) -> Store:
+    store = Store(folder, keep)
+    for step in steps:
+        store.save(step, make(step), {"format": 1, "at": step})
+    store.wait()
+    return store
+
+
+def test_everything_comes_back_bit_for_bit(tmp_path):
+    store = fill(tmp_path / "c")
+    found = store.restore(TEMPLATE)
+    assert found.step == 30 and found.info == {"format": 1, "at": 30} and found.broken == ()
+    assert digest(found.state) == digest(make(30)) != digest(make(20))
+    assert jax.tree.structure(found.state) == jax.tree.structure(make(0))
+    assert jax.random.key_impl(found.state.keys) == jax.random.key_impl(make(0).keys)
+    assert Store(tmp_path / "none", 2).restore(TEMPLATE) is None
+
+
+def test_a_snapshot_outlives_donation(tmp_path):
+    store = Store(tmp_path / "c", 2)
+    state = {"x": jnp.arange(100_000, dtype=jnp.float32)}
+    expected = digest(state)
+    step = jax.jit(lambda s: jax.tree.map(lambda x: x * 2 + 1, s), donate_argnums=0)
+    store.save(1, state, {})
+    for _ in range(20):
+        state = step(state)
+    store.wait()
+    assert digest(store.restore(jax.eval_shape(lambda: state)).state) == expected
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    store = fill(tmp_path / "c", steps=(1, 2, 3, 4), keep=2)
+    assert store.steps() == [3, 4] and {p.name for p in store.folder.iterdir()} == {"3", "4"}
+
+
+def _files(path):
+    return sorted(p for p in path.rglob("*") if p.is_file() and p.stat().st_size)
+
+
+def _damages(tmp_path):
+    count = len(_files(fill(tmp_path / "count", steps=(1,)).path(1)))
+    return [(index, how) for index in range(count) for how in ("flip", "truncate", "delete")]
+
+
+def test_any_damage_to_any_file_is_survived(tmp_path):
+    """No damage to any byte of the newest checkpoint gets past: the one before it is used."""
+    fallbacks = 0
+    for number, (index, how) in enumerate(_damages(tmp_path)):
+        store = fill(tmp_path / str(number), steps=(10, 20))
+        file = _files(store.path(20))[index]
+        data = bytearray(file.read_bytes())
+        if how == "flip":
+            data[len(data) // 2] ^= 0x10
+            file.write_bytes(data)
+        elif how == "truncate":
+            file.write_bytes(data[: len(data) // 2])
+        else:
+            file.unlink()
+        found = store.restore(TEMPLATE)
+        assert found.step == 10 and digest(found.state) == digest(make(10)), (file, how)
+        assert "checkpoint 20 is broken" in found.broken[0] and (store.folder / "broken-20").is_dir()
+        fallbacks += 1
+    assert fallbacks == number + 1
+
+
+def test_a_broken_checkpoint_is_named_and_saving_goes_on_below(tmp_path):
+    store = fill(tmp_path / "c")
+    file = max(_files(store.path(30) / "state"), key=lambda f: f.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    found = store.restore(TEMPLATE)
+    name = file.relative_to(store.path(30)).as_posix()
+    assert found.step == 20
+    assert found.broken == (f"checkpoint 30 is broken: {name} was altered; moved to {store.folder / 'broken-30'}",)
+    store.save(25, make(25), {})
+    store.save(30, make(31), {})
+    store.wait()
+    assert store.steps() == [10, 20, 25, 30]
+    assert digest(store.restore(TEMPLATE).state) == digest(make(31))
+
+
+def test_an_array_altered_while_it_was_written_is_named(tmp_path, monkeypatch):
+    store = fill(tmp_path / "c", steps=(10,))
+    write = checkpoints.ocp.save
+
+    def corrupting(path, arrays, **more):
+        write(path, arrays | {"tree.small": arrays["tree.small"] + np.int8(1)}, **more)
+
+    monkeypatch.setattr(checkpoints.ocp, "save", corrupting)
+    store.save(20, make(20), {})
+    store.wait()
+    found = store.restore(TEMPLATE)
+    assert found.step == 10 and "the content of tree.small is not what was saved" in found.broken[0]
+
+
+def test_all_broken_is_an_error_and_loses_nothing(tmp_path):
+    store = fill(tmp_path / "c", steps=(1, 2))
+    for step in (1, 2):
+        (store.path(step) / "_CHECKPOINT_METADATA").write_text("{}")
+    with pytest.raises(UserError, match="no whole checkpoint is left"):
+        store.restore(TEMPLATE)
+    assert {p.name for p in store.folder.iterdir()} == {"broken-1", "broken-2"}
+
+
+def test_another_state_is_refused_and_left_alone(tmp_path):
+    store = fill(tmp_path / "c")
+    other = jax.eval_shape(lambda: make(0).replace(clock=jnp.zeros((2,), jnp.int32)))
+    with pytest.raises(UserError, match=r"holds another state: clock is \[\[\], 'int32'\]"):
+        store.restore(other)
+    assert store.steps() == [10, 20, 30]
+
+
+def test_leftovers_of_killed_saves_and_deletions_are_removed(tmp_path):
+    store = fill(tmp_path / "c")
+    (store.folder / f"{checkpoints.PARTIAL}40.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
+    (store.folder / f"{checkpoints.TRASH}5").mkdir()
+    (store.folder / "notes").mkdir()
+    again = Store(store.folder, 5)
+    assert {p.name for p in again.folder.iterdir()} == {"10", "20", "30", "notes"}
+
+
+def test_a_failed_save_is_reported_for_its_own_step(tmp_path, monkeypatch):
+    store = fill(tmp_path / "c")
+
+    def full(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: writing\n  No space left on device\n  tail")
+
+    monkeypatch.setattr(checkpoints.ocp, "save", full)
+    store.save(40, make(40), {})
+    with pytest.raises(CheckpointError, match="step 40 was not written: No space left on device") as caught:
+        while True:
+            store.poll()
+    assert caught.value.step == 40
+    monkeypatch.undo()
+    assert store.restore(TEMPLATE).step == 30
+
+
+def test_writing_happens_in_the_background_and_commits_are_told_here(tmp_path, monkeypatch):
+    gate, told = threading.Event(), []
+    write = checkpoints.ocp.save
+    monkeypatch.setattr(checkpoints.ocp, "save", lambda *a, **k: (gate.wait(10), write(*a, **k)))
+    store = Store(tmp_path / "c", 2, told.append)
+    store.save(1, make(1), {})
+    store.poll()
+    assert told == [] and store.last() is None
+    gate.set()
+    store.wait()
+    assert told == [1] and store.last() == tmp_path / "c" / "1"
+
+
+def test_a_save_that_vanishes_is_an_error(tmp_path, monkeypatch):
+    store = Store(tmp_path / "c", 2)
+    monkeypatch.setattr(checkpoints.ocp, "save", lambda *a, **k: None)
+    store.save(7, make(7), {})
+    with pytest.raises(CheckpointError, match="step 7"):
+        store.wait()
+
+
+def test_digest_sees_every_bit():
+    state = {"a": jnp.zeros(3), "b": jnp.ones(3)}
+    assert digest(state) != digest({"a": jnp.array([0.0, -0.0, 0.0]), "b": jnp.ones(3)})
+    assert digest(state) != digest({"a": jnp.ones(3), "b": jnp.zeros(3)})
+    assert digest(state) != digest({"a": jnp.zeros(3, jnp.int32), "b": jnp.ones(3)})
+    assert digest(state) == digest({"b": np.ones(3, np.float32) + jnp.zeros(3), "a": jnp.zeros(3)})
