@@ -198,9 +198,10 @@ def episode_length(config: ControlConfig) -> int:
 def make(config: ControlConfig, total_calls: int | None = None, env: Any = None) -> Program:
     """Build the program of a config; compiles nothing.
 
-    ``total_calls``: vector steps of the run, for annealed noise scales. ``env``: a `brax.envs.Env` of your own (``done``
-    a true termination, actions in [-1, 1], one observation vector) in place of the one that the config names; the config
-    must then state its time limit. Raises :class:`jaxpsn.errors.UserError` for what the task or the noise refuses.
+    ``total_calls``: vector steps of the run, for annealed noise scales. ``env``: a `brax.envs.Env` of your own
+    (``done`` a true termination, actions in [-1, 1], one observation vector) in place of the one that the config names;
+    the config must then state its time limit. Raises :class:`jaxpsn.errors.UserError` for what the task or the noise
+    refuses.
     """
     if env is None:
         options = {"backend": config.env.backend} if config.env.backend else {}
