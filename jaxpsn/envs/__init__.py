@@ -1,4 +1,4 @@
-"""Environments: Brax, MuJoCo Playground, the paper's sparse tasks and probes behind one door, and episodes in batches."""
+"""Environments: Brax, MuJoCo Playground, the paper's sparse tasks and probes behind one door; episodes in batches."""
 
 from jaxpsn.envs.episodes import Episodes, EpisodeState, StepOutcome
 from jaxpsn.envs.registry import default_episode_length, make, names

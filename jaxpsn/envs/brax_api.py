@@ -3,6 +3,7 @@
 from jaxpsn.envs import brax_door
 
 with brax_door.quiet():
+    from brax.base import Transform
     from brax.envs.base import Env, State
 
-__all__ = ["Env", "State"]
+__all__ = ["Env", "State", "Transform"]

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import inspect
 import io
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -21,22 +22,64 @@ SUPPORTED = {name: BACKENDS for name in _ROBOTS.split()} | {"fast": ("spring",),
 """Backends of every environment that run with the pinned versions (measured, 20 steps each, all finite)."""
 
 
+_HUSHED = (
+    ("JAXopt is no longer maintained", DeprecationWarning),  # imported by Brax's generalized pipeline
+    ("Brax System, piplines and environments", UserWarning),  # at every model: MJX is better maintained
+    ("Accessing `.*` directly from `.*` is deprecated", DeprecationWarning),  # Brax reads MJX's data the old way
+)
+"""Warnings of Brax about itself that nobody who uses it through this door can act on."""
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """While Brax is imported: no talk on stdout, which belongs to the scripts, and no news of JAXopt's retirement.
-
-    MJX prints when it finds no warp; Brax's generalized pipeline imports JAXopt, which warns that nobody maintains it.
-    """
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "JAXopt is no longer maintained", DeprecationWarning)
+    """While Brax is imported: nothing on stdout, which is the scripts' (MJX prints there when it finds no warp)."""
+    with contextlib.redirect_stdout(io.StringIO()), _hushed():
         yield
+
+
+@contextlib.contextmanager
+def tracing() -> Iterator[None]:
+    """While an environment is traced: foreign numerics allowed, matrix products exact (TF32 changes the physics)."""
+    with compat.foreign(), jax.default_matmul_precision("highest"), _hushed():
+        yield
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """While a Brax or Playground model is loaded.
+
+    Brax's cheetah uses a MuJoCo attribute that a later MuJoCo will drop; MuJoCo would print so, and write a log file
+    into the working folder.
+    """
+    with quiet():
+        mujoco = importlib.import_module("mujoco")
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(_mujoco_warning)
+    try:
+        with quiet(), compat.foreign():
+            yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message, category in _HUSHED:
+            warnings.filterwarnings("ignore", message, category)
+        yield
+
+
+def _mujoco_warning(text: str) -> None:
+    if "settotalmass" not in text:
+        print(f"MuJoCo: {text}", file=sys.stderr)
 
 
 def make(name: str, backend: str | None = None, **options: Any) -> Any:
     """Brax's environment ``name`` on ``backend`` (default: spring where it runs).
 
-    ``options`` are those of Brax's own constructor. Raises UserError for a backend that does not run, and for unknown or
-    wrong options.
+    ``options`` are those of Brax's own constructor. Raises UserError for a backend that does not run, and for unknown
+    or wrong options.
     """
     backend = default_backend(name) if backend is None else backend
     check_backend(name, backend)
@@ -53,7 +96,7 @@ def make(name: str, backend: str | None = None, **options: Any) -> Any:
     if "n_frames" in options:
         checks.whole("env.n_frames", options["n_frames"], 1)
     try:
-        with compat.foreign():
+        with loading():
             return kind(**options) if name == "fast" else kind(backend=backend, **options)
     except (TypeError, ValueError) as error:
         raise errors.UserError(f"env.name = {name!r}: refused its options {options}: {error}") from error

@@ -25,14 +25,15 @@ class CartpoleState:
 
 
 class SparseCartpoleSwingup(own.OwnEnv):
-    """The sparse cart-pole swing-up of VIME and Plappert et al. (2018): observation (x, dx/dt, angle, omega), one action.
+    """The sparse cart-pole swing-up of VIME and Plappert et al. (2018): observes x, dx/dt, angle, omega.
 
-    Force within 10 N on a cart of 1 kg with a pole of 1 m and 0.1 kg. Starts: x uniform in [-1, 1], dx/dt in [-2, 2], angle
-    in pi + [-1, 1], omega in [-3, 3]. Reward 1 per step while cos(angle) > 0.8 and |x| <= 3, else 0. Ends when |x| > 3.
-    Step 0.05 s, 500 steps.
+    Force within 10 N on a cart of 1 kg with a pole of 1 m and 0.1 kg. Starts: x uniform in [-1, 1], dx/dt in [-2, 2],
+    angle in pi + [-1, 1], omega in [-3, 3]. Reward 1 per step while cos(angle) > 0.8 and |x| <= 3, else 0. Ends when
+    |x| > 3. Step 0.05 s, 500 steps.
 
-    Deviation: Box2D's constraint solver is replaced by the exact rigid-body equations (Runge-Kutta); its contact friction
-    between cart and track (3e-5) is left out. Source: openai/vime cartpole_swingup_env_x, rll/rllab cartpole.xml.
+    Deviation: Box2D's constraint solver is replaced by the exact rigid-body equations (Runge-Kutta); its contact
+    friction between cart and track (3e-5) is left out. Source: openai/vime cartpole_swingup_env_x, rll/rllab
+    cartpole.xml.
     """
 
     name = "sparse_cartpole_swingup"

@@ -28,12 +28,13 @@ class DoublePendulumState:
 class SparseDoublePendulum(own.OwnEnv):
     """The sparse double pendulum of VIME and Plappert et al. (2018): sin, cos and omega of each link, one action.
 
-    Two links of 1 m and 0.5 kg; a torque within 50 N m acts between them, none at the shoulder. Starts hanging with angles
-    N(0, 0.1) and speeds N(0, 0.01) (standard deviations). Reward 1 per step while the tip is closer than 1 m to (0, 2), the
-    point straight above the shoulder; never ends. Step 0.02 s (two Box2D steps of 0.01 s), 500 steps.
+    Two links of 1 m and 0.5 kg; a torque within 50 N m acts between them, none at the shoulder. Starts hanging with
+    angles N(0, 0.1) and speeds N(0, 0.01) (standard deviations). Reward 1 per step while the tip is closer than 1 m
+    to (0, 2), the point straight above the shoulder; never ends. Step 0.02 s (two Box2D steps of 0.01 s), 500 steps.
 
-    Deviations: exact rigid-body equations (Runge-Kutta) instead of Box2D's solver, with Box2D's speed limit kept; the tip is
-    where the second link ends (rllab mirrors its x). Source: openai/vime double_pendulum_env_x, rll/rllab double_pendulum.xml.
+    Deviations: exact rigid-body equations (Runge-Kutta) instead of Box2D's solver, with Box2D's speed limit kept; the
+    tip is where the second link ends (rllab mirrors its x). Source: openai/vime double_pendulum_env_x, rll/rllab
+    double_pendulum.xml.
     """
 
     name = "sparse_double_pendulum"

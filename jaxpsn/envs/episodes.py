@@ -1,9 +1,8 @@
 """Many copies of one environment, each running episode after episode on its own clock."""
 
-import contextlib
 import functools
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpsn import checks, compat, errors
+from jaxpsn.envs import brax_door
 
 _POOL, _START = 0, 1  # what a key is for
 
@@ -41,17 +41,18 @@ class StepOutcome:
 class Episodes:
     """A batch of ``num_envs`` copies of ``env`` with time limits, held actions and resets at each copy's own pace.
 
-    - A time limit of ``episode_length`` environment steps truncates; it never terminates. Where both fall on one step the
-      episode terminated.
+    - A time limit of ``episode_length`` environment steps truncates; it never terminates. Where both fall on one step
+      the episode terminated.
     - ``action_repeat`` environment steps per decision; they stop, and reward stops, where the episode ends.
     - ``reset="random"``: the start of environment i's episode e is ``env.reset`` on a key that is a function of
       (key, i, e) only. All copies are reset whenever any needs it (on accelerators that is the price of one reset).
-    - ``reset="cached"``: starts are drawn, again by (key, i, e), from a pool of ``pool_size`` start states made once in
-      :meth:`reset`; far cheaper with expensive resets and thousands of copies, at the price of that many distinct starts.
+    - ``reset="cached"``: starts are drawn, again by (key, i, e), from a pool of ``pool_size`` start states made once
+      in :meth:`reset`; far cheaper with expensive resets and thousands of copies, at the price of that many distinct
+      starts.
 
-    ``reset`` and ``step`` are pure: safe under jit, scan, and vmap over seeds, where resets stay a real branch. Every leaf
-    keeps one strong type, so nothing is traced twice. Physics runs at the highest matrix precision. NaNs are passed on.
-    Raises UserError for sizes out of range and for environments whose observation is not one vector.
+    ``reset`` and ``step`` are pure: safe under jit, scan, and vmap over seeds, where resets stay a real branch. Every
+    leaf keeps one strong type, so nothing is traced twice. Physics runs at the highest matrix precision. NaNs are
+    passed on. Raises UserError for sizes out of range and for environments whose observation is not one vector.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Episodes:
         num_envs: int,
         episode_length: int,
         action_repeat: int = 1,
-        reset: Literal["random", "cached"] = "random",
+        reset: str = "random",
         pool_size: int | None = None,
     ):
         checks.whole("env.num_envs", num_envs, 1)
@@ -71,7 +72,7 @@ class Episodes:
         checks.whole("env.pool_size", pool_size, 1)
         self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
         self.action_repeat, self.cached, self.pool_size = action_repeat, reset == "cached", pool_size
-        with _physics():
+        with brax_door.tracing():
             start = jax.eval_shape(env.reset, jax.eval_shape(jax.random.PRNGKey, 0))
         if isinstance(start.obs, Mapping) or start.obs.ndim != 1:
             errors.refuse("env.name", type(env).__name__, "its observation must be one vector")
@@ -120,7 +121,7 @@ class Episodes:
         return lax.scan(once, carry, None, length=self.action_repeat)[0]
 
     def _step_env(self, env: Any, action: jax.Array) -> Any:
-        with _physics():
+        with brax_door.tracing():
             after = jax.vmap(self.env.step)(env, action)
         return jax.tree.map(lambda new, old: _cast(new, old.dtype), after, env)
 
@@ -137,15 +138,9 @@ class Episodes:
         return self._reset_env(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, _POOL), entries))
 
     def _reset_env(self, keys: jax.Array) -> Any:
-        with _physics():
+        with brax_door.tracing():
             env = jax.vmap(self.env.reset)(jax.random.key_data(keys))
         return jax.tree.map(lambda leaf: _cast(leaf, jnp.asarray(leaf).dtype), env)
-
-
-@contextlib.contextmanager
-def _physics() -> Iterator[None]:
-    with compat.foreign(), jax.default_matmul_precision("highest"):
-        yield
 
 
 def _start_key(key: jax.Array, env: jax.Array, episode: jax.Array) -> jax.Array:

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxpsn import compat
 from jaxpsn.envs import brax_door
 from jaxpsn.envs.brax_api import State
 
@@ -21,12 +20,13 @@ _FRAMES = {"generalized": 1, "mjx": 1, "spring": 4, "positional": 4}
 class SparseHalfCheetah(Halfcheetah):
     """The sparse half cheetah of VIME and Plappert et al. (2018), on Brax: 20 observations, 6 actions.
 
-    Reward 1 per step while the centre of mass is beyond x = 5 m, else 0; never ends. Observation as VIME's: all coordinates
-    but x (8), speeds (9), centre of mass (3). Coordinates start as N(0, 0.01) about the model's own, speeds as N(0, 0.1)
-    (standard deviations). rllab's gears 120/90/60/120/60/30. Step 0.01 s, 500 steps (so 5 m within 5 s).
+    Reward 1 per step while the centre of mass is beyond x = 5 m, else 0; never ends. Observation as VIME's: all
+    coordinates but x (8), speeds (9), centre of mass (3). Coordinates start as N(0, 0.01) about the model's own,
+    speeds as N(0, 0.1) (standard deviations). rllab's gears 120/90/60/120/60/30. Step 0.01 s, 500 steps (so 5 m
+    within 5 s).
 
-    Deviation: Brax's physics, ``backend`` generalized, positional, spring or mjx, instead of MuJoCo 1.3; the backends differ
-    a good deal, so name the one you used. Source: openai/vime half_cheetah_env_x, rll/rllab half_cheetah.xml.
+    Deviation: Brax's physics, ``backend`` generalized, positional, spring or mjx, instead of MuJoCo 1.3; the backends
+    differ a good deal, so name the one you used. Source: openai/vime half_cheetah_env_x, rll/rllab half_cheetah.xml.
     """
 
     name = "sparse_halfcheetah"
@@ -34,7 +34,7 @@ class SparseHalfCheetah(Halfcheetah):
 
     def __init__(self, backend: str = "spring"):
         frames = _FRAMES[backend]
-        with compat.foreign():
+        with brax_door.loading():
             super().__init__(backend=backend, n_frames=frames)
             self.sys = self.sys.tree_replace({"opt.timestep": jnp.float32(0.01 / frames)})
             self.sys = self.sys.replace(actuator=self.sys.actuator.replace(gear=jnp.array(GEARS, jnp.float32)))

@@ -32,8 +32,8 @@ class SparseMountainCar(own.OwnEnv):
     too weak to climb from rest. Starts at x = 0 with dx/dt uniform in [-1, 1]. An episode ends at x >= 0.6 or |x| >= 2,
     and that step is rewarded with 1, every other with 0. Step 0.05 s, 500 steps.
 
-    Deviation: rllab's 0.4 x 0.2 m box that may tip and hop in Box2D is a particle that stays on the track, integrated by
-    Runge-Kutta. Source: openai/vime mountain_car_env_x, rll/rllab mountain_car.xml.
+    Deviation: rllab's 0.4 x 0.2 m box that may tip and hop in Box2D is a particle that stays on the track, integrated
+    by Runge-Kutta. Source: openai/vime mountain_car_env_x, rll/rllab mountain_car.xml.
     """
 
     name = "sparse_mountain_car"

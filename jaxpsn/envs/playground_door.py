@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxpsn import compat, errors
+from jaxpsn import errors
 from jaxpsn.envs import brax_door
 from jaxpsn.envs.brax_api import Env, State
 
@@ -22,8 +22,8 @@ _OURS = {
 class PlaygroundEnv(Env):
     """A Playground task as a `brax.envs.Env`; its ``pipeline_state`` is MJX's ``Data``.
 
-    In these tasks nothing ends an episode but its time limit: Playground's ``done`` only says that the physics turned NaN,
-    so it is dropped here, and the NaN stays to be seen.
+    In these tasks nothing ends an episode but its time limit: Playground's ``done`` only says that the physics turned
+    NaN, so it is dropped here, and the NaN stays to be seen.
     """
 
     episode_length = 1000
@@ -31,7 +31,7 @@ class PlaygroundEnv(Env):
     def __init__(self, task: str, overrides: dict[str, Any]):
         self.name = f"playground/{task}"
         module = _playground()
-        with brax_door.quiet(), compat.foreign():
+        with brax_door.loading():
             self.task = module.registry.load(task, config_overrides={"impl": "jax", **overrides})
         self._state = module.State
 

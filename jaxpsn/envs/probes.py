@@ -153,9 +153,9 @@ class ObservationActionReward(Probe):
 class HeldExploration(Probe):
     """A corridor whose goal only a held action finds: 25 cells ahead, at most one cell a step, 50 steps.
 
-    The position (observed as a fraction of the way, walls at -1 and 1) moves by the action; reaching the goal gives 1 and
-    ends the episode. Independent noise of standard deviation 0.6 on an action of 0 spreads to about 4 cells in 50 steps, 6
-    standard deviations short; an offset of at least 0.5 that is held for the episode arrives.
+    The position (observed as a fraction of the way, walls at -1 and 1) moves by the action; reaching the goal gives 1
+    and ends the episode. Independent noise of standard deviation 0.6 on an action of 0 spreads to about 4 cells in 50
+    steps, 6 standard deviations short; an offset of at least 0.5 that is held for the episode arrives.
     """
 
     name = "probe/held_exploration"

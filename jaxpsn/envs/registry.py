@@ -21,10 +21,10 @@ _OWN = {
     "probe/held_exploration": "probes.HeldExploration",
 }
 _PLAYGROUND = (
-    "AcrobotSwingup", "AcrobotSwingupSparse", "BallInCup", "CartpoleBalance", "CartpoleBalanceSparse", "CartpoleSwingup",
-    "CartpoleSwingupSparse", "CheetahRun", "FingerSpin", "FingerTurnEasy", "FingerTurnHard", "FishSwim", "HopperHop",
-    "HopperStand", "HumanoidStand", "HumanoidWalk", "HumanoidRun", "PendulumSwingup", "PointMass", "ReacherEasy",
-    "ReacherHard", "SwimmerSwimmer6", "WalkerRun", "WalkerStand", "WalkerWalk",
+    "AcrobotSwingup", "AcrobotSwingupSparse", "BallInCup", "CartpoleBalance", "CartpoleBalanceSparse",
+    "CartpoleSwingup", "CartpoleSwingupSparse", "CheetahRun", "FingerSpin", "FingerTurnEasy", "FingerTurnHard",
+    "FishSwim", "HopperHop", "HopperStand", "HumanoidStand", "HumanoidWalk", "HumanoidRun", "PendulumSwingup",
+    "PointMass", "ReacherEasy", "ReacherHard", "SwimmerSwimmer6", "WalkerRun", "WalkerStand", "WalkerWalk",
 )  # fmt: skip
 # The 25 dm_control tasks: they need nothing from the network.
 
@@ -52,9 +52,10 @@ def canonical(name: str) -> str:
 def make(name: str, backend: str | None = None, **options: Any) -> Any:
     """One raw environment: a `brax.envs.Env`, actions in [-1, 1], whose ``done`` is true termination only.
 
-    ``name``: a Brax environment (``halfcheetah``), a dm_control task of MuJoCo Playground (``playground/BallInCup``), one of
-    the paper's sparse tasks (``sparse_mountain_car``) or a probe (``probe/action``). ``backend``: Brax's physics, for Brax
-    environments and ``sparse_halfcheetah``. ``options`` go to the environment. Raises UserError for anything it cannot make.
+    ``name``: a Brax environment (``halfcheetah``), a dm_control task of MuJoCo Playground (``playground/BallInCup``),
+    one of the paper's sparse tasks (``sparse_mountain_car``) or a probe (``probe/action``). ``backend``: Brax's
+    physics, for Brax environments and ``sparse_halfcheetah``. ``options`` go to the environment. Raises UserError for
+    anything it cannot make.
     """
     name = canonical(name)
     if name in brax_door.SUPPORTED:
@@ -78,7 +79,8 @@ def make(name: str, backend: str | None = None, **options: Any) -> Any:
 def default_episode_length(name: str) -> int:
     """The time limit of a task in environment steps, where a config names none.
 
-    1000 for Brax and Playground, 500 for the sparse tasks (paper), 50 for the held-exploration probe, 10 for the others.
+    1000 for Brax and Playground, 500 for the sparse tasks (paper), 50 for the held-exploration probe, 10 for the
+    others.
     """
     name = canonical(name)
     if name.startswith("probe/"):

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 Color = tuple[float, float, float, float]
 Geom = dict[str, Any]
+Vector = Sequence[float] | np.ndarray
 
 UPRIGHT = (1.0, 0.0, 0.0, 0.0)
 """The quaternion that does not turn."""
@@ -24,13 +26,13 @@ GREY, BLUE, ORANGE, GREEN, RED = (
 
 def geom(
     kind: str,
-    size: Sequence[float],
+    size: Vector,
     color: Color,
-    pos: Sequence[float] = (0.0, 0.0, 0.0),
-    quat: Sequence[float] = UPRIGHT,
+    pos: Vector = (0.0, 0.0, 0.0),
+    quat: Vector = UPRIGHT,
     points: Sequence[Sequence[float]] | None = None,
 ) -> Geom:
-    """One geom: ``kind`` is sphere, capsule, box, cylinder, plane or polyline; lengths in metres, quaternion w x y z."""
+    """One geom: a sphere, capsule, box, cylinder, plane or polyline; lengths in metres, quaternion w x y z."""
     made = {"type": kind, "size": _floats(size), "pos": _floats(pos), "quat": _floats(quat), "color": _floats(color)}
     if points is not None:
         made["points"] = [_floats(point) for point in points]
@@ -44,7 +46,7 @@ def body(name: str, *geoms: Geom) -> dict[str, Any]:
 
 def camera(
     distance: float,
-    lookat: Sequence[float],
+    lookat: Vector,
     *,
     target: int | None = None,
     azimuth: float = 90.0,
@@ -77,5 +79,5 @@ def flat_pose(x: Float[Array, ""], y: Float[Array, ""], angle: Float[Array, ""])
     return jnp.stack((x, y, zero, jnp.cos(angle / 2), zero, zero, jnp.sin(angle / 2)))
 
 
-def _floats(values: Sequence[float]) -> list[float]:
+def _floats(values: Vector) -> list[float]:
     return [float(value) for value in values]

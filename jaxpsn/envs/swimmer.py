@@ -29,13 +29,13 @@ _MEAN = REACH.mean(0)
 _ARM = REACH - _MEAN
 _COUPLING = MASS * _ARM.T @ _ARM
 
-# A joint beyond its range is pushed back like a critically damped spring (20 rad/s) on one link's inertia about its end.
+# A joint beyond its range is pushed back by a critically damped spring (20 rad/s for one link about its end).
 _STOP_STIFFNESS = 400.0 * (INERTIA + MASS * LENGTH**2 / 4)
 _STOP_DAMPING = 40.0 * (INERTIA + MASS * LENGTH**2 / 4)
 
 
 def to_links(q: Float[Array, "5"], qd: Float[Array, "5"]) -> Float[Array, "10"]:
-    """MuJoCo's coordinates (x, y, heading, two joint angles) and speeds as (centre, angles, velocity, spins) of the links."""
+    """MuJoCo's coordinates (x, y, heading, joint angles) and speeds as (centre of mass, link angles) and speeds."""
     angles, spins = jnp.cumsum(q[2:]), jnp.cumsum(qd[2:])
     along, across = _directions(angles)
     mean = jnp.asarray(_MEAN, jnp.float32)

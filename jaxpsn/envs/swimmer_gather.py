@@ -30,14 +30,15 @@ class GatherState:
 class SwimmerGather(own.OwnEnv):
     """rllab's swimmer gather task, as used by Plappert et al. (2018): 33 observations, 2 joint torques within 50 N m.
 
-    Observation: the swimmer's 5 coordinates, 5 speeds and its centre of mass (x, y, 0), then 10 apple and 10 bomb readings:
-    1 - distance / 6 of the nearest such object within 6 m in each of ten equal sectors of the half circle ahead of the torso.
-    8 apples (+1) and 8 bombs (-1) lie on distinct points with both coordinates in {-6, -4, ..., 4}, none closer than 2 m to
-    the start; one is taken when the centre of mass comes closer than 1 m. Ends when all are taken. Coordinates start as
-    N(0, 0.01), speeds as N(0, 0.1) (standard deviations). Step 0.05 s, 500 steps.
+    Observation: the swimmer's 5 coordinates, 5 speeds and its centre of mass (x, y, 0), then 10 apple and 10 bomb
+    readings: 1 - distance / 6 of the nearest such object within 6 m in each of ten equal sectors of the half circle
+    ahead of the torso. 8 apples (+1) and 8 bombs (-1) lie on distinct points with both coordinates in {-6, -4, ...,
+    4}, none closer than 2 m to the start; one is taken when the centre of mass comes closer than 1 m. Ends when all
+    are taken. Coordinates start as N(0, 0.01), speeds as N(0, 0.1) (standard deviations). Step 0.05 s, 500 steps.
 
-    Deviations: MuJoCo's equations are integrated by Runge-Kutta at 5 ms instead of Euler at 1 ms, and the joints' stops are
-    springs. Walls are drawn at 7 m by rllab but collide with nothing, so they are left out. Source: rll/rllab gather_env.
+    Deviations: MuJoCo's equations are integrated by Runge-Kutta at 5 ms instead of Euler at 1 ms, and the joints'
+    stops are springs. Walls are drawn at 7 m by rllab but collide with nothing, so they are left out. Source:
+    rll/rllab gather_env.
     """
 
     name = "swimmer_gather"
