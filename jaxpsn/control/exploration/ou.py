@@ -26,8 +26,8 @@ def ornstein_uhlenbeck(num_envs: int, action_size: int, theta: float, dt: float)
 
     Successive values correlate by ``a = 1 - theta dt``, over about ``1 / (theta dt)`` steps; the stationary standard
     deviation, reached after as many, is ``std sqrt(dt / (1 - a**2))``. At theta 0.15 and std 0.2 that is 0.365 over 667
-    steps for dt 0.01 and 0.380 over 6.7 steps for dt 1. Source:
-    Lillicrap et al. 2016 (arXiv 1509.02971); dt 0.01 as in OpenAI baselines.
+    steps for dt 0.01 and 0.380 over 6.7 steps for dt 1.
+    Source: Lillicrap et al. 2016 (arXiv 1509.02971); dt 0.01 as in OpenAI baselines.
     """
     if theta * dt >= 2.0:
         errors.refuse("exploration.ou_dt", dt, f"below 2 / ou_theta = {2.0 / theta:g}, beyond which the noise explodes")

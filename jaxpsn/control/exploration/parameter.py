@@ -63,7 +63,7 @@ def kind(config: ExplorationConfig, antithetic: bool) -> Any:
     """The form of the weight noise, by its name in a config."""
     makers: dict[str, Callable[[], Any]] = {
         "dense": lambda: noise.Dense(antithetic=antithetic),
-        "dense-bf16": lambda: noise.Dense(dtype=jnp.bfloat16, antithetic=antithetic),
+        "dense-bf16": lambda: noise.Dense(store="bfloat16", antithetic=antithetic),
         "flipout": lambda: noise.Flipout(base="hadamard", antithetic=antithetic),
         "flipout-sign": lambda: noise.Flipout(base="sign", antithetic=antithetic),
         "flipout-normal": lambda: noise.Flipout(base="normal", antithetic=antithetic),
@@ -87,7 +87,7 @@ def scale_rule(config: ExplorationConfig, start: Any, target: Any, total_adaptat
     """The controller, by its name in a config; ``start`` and ``target`` may be traced."""
     bounds = (config.sigma_min, config.sigma_max)
     if config.controller == "linear":
-        return scales.scheduled(optax.linear_schedule(start, config.sigma_min, total_adaptations))
+        return scales.scheduled(optax.linear_schedule(start, config.sigma_min, max(total_adaptations, 1)))
     if config.controller == "multiplicative":
         return scales.adaptive(target, config.rate, config.dead_band, bounds)
     if config.controller == "first-order":
@@ -120,7 +120,7 @@ def parameter(
     hold = hold_rule(config)
     measure = _measure(config, policy_apply, planner, seats.groups)
     if config.controller == "linear":
-        checks.whole("total_adaptations", total_adaptations, 1)
+        checks.whole("total_adaptations", total_adaptations, 0)
 
     def rule(state: ParameterState) -> scales.Scale:
         return scale_rule(config, state.start, state.target, total_adaptations)
