@@ -60,7 +60,7 @@ class InputGain(Structure):
 
     def check(self, spec: Spec) -> None:
         if all(leaf.is_vector for leaf in spec.leaves):
-            refuse("spec", [leaf.path for leaf in spec.leaves], "InputGain perturbs matrices only, and none is selected")
+            refuse("spec", [leaf.path for leaf in spec.leaves], "InputGain perturbs matrices only, none is selected")
 
     def state(self, leaf: Leaf, key: PRNGKeyArray, negate: Bool[Array, ""] | None) -> dict[str, Array]:
         drawn = jax.random.normal(key, (leaf.columns,), jnp.float32)

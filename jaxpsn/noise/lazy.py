@@ -77,7 +77,7 @@ def settle(leaf: Leaf, lazy: Lazy, kind: Any) -> Array:
         entries = jax.vmap(entries)
     weight = matrix_view(leaf, lazy.weight, lazy.view) if kind.reads_weight else None
     noise = entries(lazy.noise, lazy.base, weight).astype(jnp.float32)
-    flat = noise.reshape(leaf.sizes(stack) + (-1,)) * lazy.sigma[..., None]
+    flat = noise.reshape((*leaf.sizes(stack), -1)) * lazy.sigma[..., None]
     offset = spread(leaf, flat, lazy.view, lazy.weight.shape)
     return (lazy.weight.astype(jnp.float32) + offset).astype(lazy.weight.dtype)
 

@@ -125,7 +125,7 @@ def _chosen(params: Any, select: Callable[..., bool]) -> tuple[dict[str, tuple[i
         and rule(path, leaf, frozenset(names[path.rpartition("/")[0]]))
     }
     if not chosen:
-        refuse("select", getattr(rule, "name", rule), f"matches no floating-point leaf of {[path for path, _ in found]}")
+        refuse("select", rule.name, f"matches no floating-point leaf of {[path for path, _ in found]}")
     return chosen, tuple(path for path, _ in found if path not in chosen)
 
 

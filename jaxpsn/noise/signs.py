@@ -124,4 +124,5 @@ def fixed_rows(
     row, column = row % side, column % side
     odd = jax.lax.population_count((row % fine) & (column % fine)) & jnp.uint32(1)
     left = jnp.asarray(blocks.left)[tuple(jnp.broadcast_arrays(row // fine, column // fine))]
-    return (1 - 2 * odd.astype(jnp.float32)) * left * jnp.asarray(blocks.signs)[tuple(jnp.broadcast_arrays(block, place))]
+    signs = jnp.asarray(blocks.signs)[tuple(jnp.broadcast_arrays(block, place))]
+    return (1 - 2 * odd.astype(jnp.float32)) * left * signs

@@ -102,5 +102,5 @@ def taken_axis(eqn: Any, view: View) -> int | None:
     if len(numbers.start_index_map) != 1 or numbers.operand_batching_dims or None in view.axes:
         return None
     place = numbers.start_index_map[0]
-    whole = all(size == (1 if axis == place else full) for axis, (size, full) in enumerate(zip(sizes, shape, strict=True)))
+    whole = tuple(sizes) == (*shape[:place], 1, *shape[place + 1 :])
     return view.axes[place] if whole and numbers.collapsed_slice_dims == (place,) else None

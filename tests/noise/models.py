@@ -109,7 +109,7 @@ def brax_ppo():
 def einsum():
     """Plain functions: projections in odd axis orders, an ensemble axis, a table that is formed."""
     key = jax.random.key(3)
-    shapes = {"into": (4, 2, 6), "back": (2, 4, 5), "each": (2, 5, 3), "each_bias": (2, 3), "place": (7, 6), "gain": (5,)}
+    shapes = {"into": (4, 2, 6), "back": (2, 4, 5), "each": (2, 5, 3), "bias": (2, 3), "place": (7, 6), "gain": (5,)}
     params = {name: 0.4 * jax.random.normal(jax.random.fold_in(key, i), shape)
               for i, (name, shape) in enumerate(shapes.items())}
 
@@ -118,7 +118,7 @@ def einsum():
         heads = jnp.einsum("td,hkd->kth", x, params["into"].astype(jnp.float32))
         mixed = jnp.einsum("kth,kho->to", jnp.sin(heads), params["back"]) * params["gain"][None]
         members = jnp.stack([mixed, jnp.cos(mixed)])
-        return jnp.einsum("eto,eoc->tec", members, params["each"]) + params["each_bias"][None]
+        return jnp.einsum("eto,eoc->tec", members, params["each"]) + params["bias"][None]
 
     return Model(apply, params, lambda key: jax.random.normal(key, (7, 6)))
 

@@ -36,20 +36,36 @@ def outputs_and_gradients(forward, params, sigma, x):
     return out, grads
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("law", KINDS)
+# Every structure on the models that use every rule of the interpreter; every model with two structures.
+PAIRS = [(law, name) for name in MODELS for law in KINDS]
+PAIRS = [
+    (law, name)
+    for law, name in PAIRS
+    if name in ("mlp", "einsum")
+    or law in ("flipout", "rank2_head")
+    or (name == "attention" and law in ("flipout_sign", "dense"))
+    or (name == "tied" and law in ("factorised", "input_gain", "flipout_normal"))
+]
+
+
+@pytest.mark.parametrize(("law", "name"), PAIRS)
 def test_fused_is_the_materialised_forward_and_gradient(law, name):
     model, kind = MODELS[name](), KINDS[law]
-    spec, draw, x = built(model, kind)
-    act = noise.fused(model.apply, spec, kind)
+    _, draw, x = built(model, kind)
+    act = noise.fused(model.apply, draw.spec, kind)
     sigma = jnp.linspace(0.1, 0.4, MEMBERS)
-    fast = jax.jit(lambda p, s, x: outputs_and_gradients(lambda *a: act(a[0], draw, a[1], a[2]), p, s, x))
-    slow = jax.jit(lambda p, s, x: outputs_and_gradients(lambda *a: reference(model, kind, a[0], draw, a[1], a[2]), p, s, x))
-    got, want = fast(model.params, sigma, x), slow(model.params, sigma, x)
+
+    def fast(params, sigma, x):
+        return outputs_and_gradients(lambda p, s, x: act(p, draw, s, x), params, sigma, x)
+
+    def slow(params, sigma, x):
+        return outputs_and_gradients(lambda p, s, x: reference(model, kind, p, draw, s, x), params, sigma, x)
+
+    got, want = jax.jit(fast)(model.params, sigma, x), jax.jit(slow)(model.params, sigma, x)
     chex.assert_trees_all_equal_shapes_and_dtypes(got, want)
-    for path, fast_leaf in jax.tree_util.tree_leaves_with_path(got):
-        slow_leaf = dict(jax.tree_util.tree_leaves_with_path(want))[path]
-        scale = 1e-3 + float(jnp.linalg.norm(slow_leaf))
-        assert float(jnp.linalg.norm(fast_leaf - slow_leaf)) < 1e-3 * scale, path
+    # Some gradients are zero but for rounding (a key's bias), so each is measured against the largest.
+    for fast_tree, slow_tree in zip(got, want, strict=True):
+        scale = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(slow_tree))
+        chex.assert_trees_all_close(fast_tree, slow_tree, rtol=0, atol=1e-4 * scale)
     clean = jax.vmap(model.apply, (None, 0))(model.params, x)
     assert float(jnp.max(jnp.abs(clean - got[0]))) > 1e-2

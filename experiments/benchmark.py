@@ -1,0 +1,73 @@
+"""Timings: ``python experiments/benchmark.py acting --members 1024``; every table also as CSV and JSON."""
+
+import csv
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import tyro
+
+from jaxpsn.errors import UserError, refuse
+
+
+@dataclass(frozen=True)
+class Acting:
+    """Price of acting with distinct perturbations, against the clean batched policy."""
+
+    members: int = 1024
+    """Perturbed policies, one observation each."""
+    sizes: tuple[int, ...] = (27, 256, 256, 8)
+    """Widths of the policy, observation first, action last."""
+    rounds: int = 50
+    """Timed rounds; in each every contender runs once."""
+    dense_members: int = 256
+    """Above this many members, structures that hold whole matrices per member are left out."""
+    out: Path = field(default=Path("results"))
+    """Folder for acting.csv and acting.json."""
+
+    def run(self) -> None:
+        """Time, print and write."""
+        for name in ("members", "rounds"):
+            if getattr(self, name) < 1:
+                refuse(name, getattr(self, name), "at least 1")
+        if len(self.sizes) < 2 or min(self.sizes) < 1:
+            refuse("sizes", self.sizes, "at least an observation and an action width, each at least 1")
+        from jaxpsn.analysis.timing import interleaved, machine
+        from jaxpsn.training.benchmarks.acting import acting_contenders
+
+        contenders = acting_contenders(self.members, self.sizes, self.dense_members)
+        rows = [timing._asdict() for timing in interleaved(contenders, self.rounds)]
+        options = {**asdict(self), "out": str(self.out)}
+        write_table(self.out, "acting", rows, {"options": options, "machine": machine()})
+
+
+def write_table(folder: Path, name: str, rows: list[dict], about: dict) -> None:
+    """Print ``rows`` and write them as ``name.csv`` and, with ``about``, ``name.json``."""
+    width = max(len(row["name"]) for row in rows)
+    print(f"{'':{width}}  median ms   ratio   (10% .. 90%)")
+    for row in rows:
+        spread = f"({row['ratio_low']:.2f} .. {row['ratio_high']:.2f})"
+        print(f"{row['name']:{width}}  {row['seconds'] * 1e3:9.3f}  {row['ratio']:6.2f}   {spread}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{name}.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / f"{name}.json").write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    print(f"written: {folder / name}.csv and .json")
+
+
+def main() -> int:
+    """Entry point: exit status 2 and one line for a mistake of the user's."""
+    command = tyro.extras.subcommand_cli_from_dict({"acting": Acting})
+    try:
+        command.run()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What ``experiments/benchmark.py`` times, one module per subject."""
