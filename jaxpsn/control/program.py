@@ -122,7 +122,10 @@ class Program:
         return statistics.normalise(stats, obs, self.config.agent.observation_clip)
 
     def _observe(self, stats: statistics.Statistics, obs: Float[Array, "n o"]) -> statistics.Statistics:
-        return statistics.update(stats, obs) if self.config.agent.normalize_observations else stats
+        if not self.config.agent.normalize_observations:
+            return stats
+        # What is stored is then what is used, bit for bit, whatever XLA fuses in one program and not in another.
+        return lax.optimization_barrier(statistics.update(stats, obs))
 
     def _example(self, obs: Float[Array, "n o"]) -> Transition:
         count = obs.shape[0]

@@ -1,0 +1,102 @@
+"""Learning, end to end, where the answers are known in closed form."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpsn.control import program
+from jaxpsn.control.agents import learner
+from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
+from jaxpsn.envs.brax_api import Env, State
+
+OBSERVATIONS = {
+    "constant_reward": [0.0],
+    "observation_reward": [-1.0, 1.0],
+    "discounting": [0.0, 1.0],
+    "action": [0.0],
+    "observation_action": [-1.0, 1.0],
+}
+
+
+def _config(name, algorithm="td3", **agent):
+    return ControlConfig(
+        env=EnvConfig(name=name, num_envs=8),
+        agent=AgentConfig(
+            algorithm=algorithm, actor_hidden=(16, 16), critic_hidden=(16, 16), actor_lr=3e-3, critic_lr=1e-2,
+            batch_size=64, updates=2, gamma=0.9, tau=0.05, target_noise=0.05, **agent,
+        ),
+        exploration=ExplorationConfig(rule="gaussian", action_std=0.3),
+        replay_capacity=20_000,
+        warmup=128,
+        eval_envs=8,
+    )  # fmt: skip
+
+
+def _train(made, steps, seed=0):
+    def run(key):
+        return jax.lax.scan(lambda s, _: (made.step(s)[0], None), made.init(key, made.hyper), None, length=steps)[0]
+
+    return jax.jit(run)(jax.random.key(seed))
+
+
+def _beliefs(made, state, observations):
+    """The first critic's value of the policy's action, and that action."""
+    config = made.config.agent
+    obs = made.normalise(state.statistics, jnp.asarray(observations, jnp.float32)[:, None])
+    action = made.agent.policy(state.learner.actor, obs)
+    critics = 1 if config.algorithm == "ddpg" else 2
+    nets = learner.networks(config, 1, 1, critics)
+    return np.asarray(nets.critics(state.learner.critic, obs, action)[0]), np.asarray(action)[:, 0]
+
+
+@pytest.mark.parametrize("algorithm", ["ddpg", "td3"])
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_probes_are_solved(name, algorithm):
+    made = program.make(_config(f"probe/{name}", algorithm))
+    state = _train(made, 500)
+    value, action = _beliefs(made, state, OBSERVATIONS[name])
+    for i, obs in enumerate(OBSERVATIONS[name]):
+        assert value[i] == pytest.approx(made.env.optimal_value(obs, 0.9), abs=0.05)
+        best = made.env.optimal_action(obs)
+        assert best is None or action[i] == pytest.approx(best, abs=0.15)
+
+
+class Endless(Env):
+    """Reward 1 at every step for ever, one observation: worth 1 / (1 - gamma), if a time limit is no end."""
+
+    observation_size = action_size = 1
+    backend = "none"
+
+    def reset(self, rng):
+        """The only state."""
+        return State(None, jnp.zeros(1), jnp.zeros(()), jnp.zeros(()))
+
+    def step(self, state, action):
+        """Stay."""
+        return state.replace(reward=jnp.ones(()))
+
+
+@pytest.mark.parametrize("terminal,value", [(False, 1 / (1 - 0.5)), (True, 1 / (1 - 0.5 * 3 / 4))])
+def test_a_time_limit_bootstraps_unless_the_release_is_asked_for(terminal, value):
+    config = _config("endless", time_limit_terminal=terminal)
+    config = replace(config, agent=replace(config.agent, gamma=0.5), env=replace(config.env, episode_length=4))
+    made = program.make(config, env=Endless())
+    state = _train(made, 300)
+    data = jax.tree.map(lambda x: np.asarray(x)[:300], state.replay.data)
+    assert data.truncated.mean() == 1 / 4 and not data.terminated.any()
+    assert _beliefs(made, state, [0.0])[0][0] == pytest.approx(value, abs=0.15)
+
+
+@pytest.mark.parametrize("rule,solved", [("parameter", True), ("gaussian", False)])
+@pytest.mark.parametrize("algorithm", ["ddpg", "td3"])
+def test_only_held_perturbations_find_the_end_of_the_corridor(rule, solved, algorithm):
+    config = _config("probe/held_exploration", algorithm, observation_clip=5.0)
+    noise = ExplorationConfig(rule=rule, sigma=0.6, target=0.6, action_std=0.6, probes=4)
+    made = program.make(replace(config, exploration=noise, agent=replace(config.agent, gamma=0.97)))
+    state = _train(made, 1500)
+    result = jax.jit(made.evaluate)(jax.random.key(1), state)
+    found = np.asarray(state.replay.data.terminated)[:1500].sum()
+    assert (found > 10) == solved and (float(result["eval_return"]) > 0.99) == solved
