@@ -1,6 +1,8 @@
 """One episode of the clean policy as the rollout viewer reads it."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -66,7 +68,7 @@ def _play(
         obs = progress.env.obs.astype(jnp.float32)
         fresh = program.agent.policy(actor, program.normalise(stats, obs))
         action = jnp.where(progress.steps % repeat == 0, fresh, progress.action)
-        with compat.foreign():
+        with _physics():
             after = env.step(progress.env, action)
             after = jax.tree.map(lambda new, old: jnp.asarray(new).astype(old.dtype), after, progress.env)
         counts = progress.alive & (progress.steps < limit)
@@ -79,12 +81,19 @@ def _play(
         progress, (reward, ended) = lax.scan(step, progress, None, length=stride)
         return progress, (_poses(env, progress.env), jnp.sum(reward), jnp.any(ended))
 
-    with compat.foreign():
+    with _physics():
         first = jax.tree.map(jnp.asarray, env.reset(jax.random.key_data(key)))
     action = jnp.zeros((program.episodes.action_size,), jnp.float32)
     start = _Progress(first, action, jnp.ones((), bool), jnp.int32(0))
     _, (poses, rewards, ended) = lax.scan(frame, start, None, length=frames)
     return jnp.concatenate([_poses(env, first)[None], poses]), rewards, ended
+
+
+@contextlib.contextmanager
+def _physics() -> Iterator[None]:
+    # As the environments run in training.
+    with compat.foreign(), jax.default_matmul_precision("highest"):
+        yield
 
 
 def _poses(env: Any, state: Any) -> Float[Array, "bodies 7"]:
