@@ -7,11 +7,15 @@ saving goes on below the broken step.
 """
 
 import contextlib
+import gc
 import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -29,13 +33,20 @@ FILES = "files.json"
 """SHA-256 of every other file of a checkpoint; written last, so that no damaged file reaches Orbax unnoticed."""
 
 
+AFTERMATH = 0.3
+"""Seconds after a failure of Orbax in which its other threads come to know of it."""
+CAUSES = re.compile(
+    "No space left on device|File too large|Disk quota exceeded|Read-only file system|Permission denied"
+)
+
+
 class CheckpointError(Exception):
     """A checkpoint could not be written (full disk, lost folder); ``step`` says which."""
 
     def __init__(self, step: int, cause: BaseException):
-        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-        hints = [line for line in lines if "No space left" in line or "File too large" in line]
-        self.step, self.reason = step, (hints or lines or [type(cause).__name__])[0][:300]
+        text = " ".join(str(cause).split())
+        known = CAUSES.search(text)
+        self.step, self.reason = step, known.group() if known else text[:300] or type(cause).__name__
         super().__init__(f"checkpoint at step {step:,} was not written: {self.reason}")
 
 
@@ -52,14 +63,32 @@ class Restored(NamedTuple):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Orbax logs each error with its traceback, and again in every thread it passes; the exception says it once."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Let a failure of Orbax speak once, by its exception.
+
+    It also logs the traceback in every thread it passes, leaves failed tasks to asyncio's log, and its file writers
+    report to an event loop that is closed by then.
+    """
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    hook = sys.unraisablehook
+
+    def heard(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            hook(unraisable)
+
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    sys.unraisablehook = heard
     try:
         yield
+    except Exception:
+        time.sleep(AFTERMATH)
+        gc.collect()
+        raise
     finally:
-        logger.setLevel(level)
+        sys.unraisablehook = hook
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _is_key(leaf: Any) -> bool:

@@ -133,8 +133,9 @@ def _run(desk: _Desk) -> Outcome:
     compiled = _compile(desk, plan, keys, template)
     with show.phase("drawing the first state" if restored is None else "placing the state"):
         state = jax.block_until_ready(restored.state if restored else init(keys))
+    kept = start if restored else -1  # not even the rows of step 0 remain if the run begins again
     written = sinks.Sinks(
-        desk.folder, desk.run, record, compiled.columns, start, lambda text: desk.note(start, "sink", text)
+        desk.folder, desk.run, record, compiled.columns, kept, lambda text: desk.note(start, "sink", text)
     )
     try:
         return _loop(desk, plan, compiled, written, state, record)

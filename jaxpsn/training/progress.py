@@ -6,8 +6,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from io import TextIOBase
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 PLAIN_EVERY = 5.0
 """Seconds between plain lines."""
@@ -41,6 +42,29 @@ def describe(step: int, total: int, rate: float, left: float, shown: dict[str, f
     return "  ".join(parts + ([f"{held / 2**30:.1f} GiB"] if held else []))
 
 
+class _Forgiving(TextIOBase):
+    """A stream that nobody may be reading any more: what cannot be written is lost without an error."""
+
+    def __init__(self, stream: TextIOBase):
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 class Progress:
     """The silent display, and the interface of the others. A display that fails falls silent; it never ends a run."""
 
@@ -62,13 +86,13 @@ class Progress:
 class Plain(Progress):
     """A line now and then: for logs."""
 
-    def __init__(self, stream: TextIO, every: float = PLAIN_EVERY):
-        self._stream, self._every, self._last = stream, every, -every
+    def __init__(self, stream: TextIOBase, every: float = PLAIN_EVERY):
+        self._stream, self._every, self._last = _Forgiving(stream), every, -every
         self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
         """Print one line."""
-        with self._lock, contextlib.suppress(OSError, ValueError):
+        with self._lock:
             print(f"jaxpsn: {text}", file=self._stream, flush=True)
 
     @contextlib.contextmanager
@@ -101,12 +125,12 @@ class Plain(Progress):
 class Rich(Progress):
     """One line that renews itself, below the messages; drawn by a thread, so it ticks while XLA compiles."""
 
-    def __init__(self, stream: TextIO):
+    def __init__(self, stream: TextIOBase):
         from rich.console import Console
         from rich.live import Live
 
         self._text, self._since, self._share = "starting", time.monotonic(), None
-        self._console = Console(file=stream, soft_wrap=True)
+        self._console = Console(file=_Forgiving(stream), soft_wrap=True)
         self._live = Live(self, console=self._console, refresh_per_second=8, transient=True)
         self._live.start()
 
@@ -122,8 +146,7 @@ class Rich(Progress):
 
     def say(self, text: str) -> None:
         """Print a line above the live one."""
-        with contextlib.suppress(OSError, ValueError):
-            self._console.print(f"jaxpsn: {text}", markup=False, highlight=False)
+        self._console.print(f"jaxpsn: {text}", markup=False, highlight=False)
 
     @contextlib.contextmanager
     def phase(self, label: str) -> Iterator[None]:
@@ -138,13 +161,13 @@ class Rich(Progress):
 
     def close(self) -> None:
         """Remove the live line; the last status stays as text."""
-        with contextlib.suppress(OSError, ValueError):
-            self._live.stop()
-            if self._share is not None:
-                self.say(self._text)
+        self._live.stop()
+        if self._share is not None:
+            self.say(self._text)
+            self._share = None
 
 
-def make(mode: str, stream: TextIO | None = None) -> Progress:
+def make(mode: str, stream: TextIOBase | None = None) -> Progress:
     """The display of ``mode`` (auto, rich, plain, none) on ``stream`` (default: stderr)."""
     stream = sys.stderr if stream is None else stream
     if mode == "none" or stream is None:

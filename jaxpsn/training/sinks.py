@@ -162,7 +162,7 @@ class TensorBoardSink:
 
     def __init__(self, path: Path, seeds: int, step: int):
         module = importlib.import_module("tensorboardX")
-        self._writer = module.SummaryWriter(str(path), purge_step=step + 1 if step else None)
+        self._writer = module.SummaryWriter(str(path), purge_step=step + 1)
         self._seeds = seeds
 
     def write(self, rows: Sequence[Row]) -> None:

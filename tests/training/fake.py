@@ -29,6 +29,7 @@ class State:
     params: Any
     target: Any
     ring: jax.Array
+    ballast: jax.Array
     nothing: Any = None
 
 
@@ -50,8 +51,9 @@ class Fake:
             "rate": hyper["rate"],
         }
         ring = jnp.zeros((16, 4, 4), jnp.float32)
+        ballast = jax.random.normal(jax.random.fold_in(key, 2), (1 << 16,))
         zero = jnp.int32(0)
-        return State(clock=zero, updates=zero, key=key, params=params, target=params, ring=ring)
+        return State(clock=zero, updates=zero, key=key, params=params, target=params, ring=ring, ballast=ballast)
 
     def step(self, state):
         self.traces += 1
@@ -76,9 +78,7 @@ class Fake:
             "never": jnp.float32(jnp.nan),
             "return": (done * x.sum(), done),
         }
-        state = State(
-            clock=state.clock + 1, updates=state.updates + 2, key=state.key, params=params, target=target, ring=ring
-        )
+        state = state.replace(clock=state.clock + 1, updates=state.updates + 2, params=params, target=target, ring=ring)
         return state, metrics
 
     @staticmethod
@@ -109,7 +109,7 @@ def main() -> int:
     config = {"task": task}
     with folders.claim(run, config) as folder:
         outcome = loop.train(Fake(nan_at), run, folder)
-    print(digest(outcome.state))
+    startup.result(digest(outcome.state))
     startup.result(Path(outcome.folder))
     return outcome.status
 
