@@ -42,6 +42,77 @@ class Acting:
         write_table(self.out, "acting", rows, {"options": options, "machine": machine()})
 
 
+@dataclass(frozen=True)
+class Training:
+    """Environment steps per second with parameter noise, against the same agent with Gaussian action noise."""
+
+    env: str = "halfcheetah"
+    """The task."""
+    num_envs: int = 256
+    """Parallel environments."""
+    structures: tuple[str, ...] = ("flipout",)
+    """Forms of the weight noise."""
+    calls: int = 20
+    """Vector steps in one timed chunk."""
+    rounds: int = 20
+    """Timed rounds; in each every contender runs one chunk."""
+    out: Path = field(default=Path("results"))
+    """Folder for training.csv and training.json."""
+
+    def run(self) -> None:
+        """Time, print and write."""
+        for name in ("calls", "rounds"):
+            if getattr(self, name) < 1:
+                refuse(name, getattr(self, name), "at least 1")
+        from jaxpsn.analysis.timing import interleaved, machine
+        from jaxpsn.control.config import ControlConfig, EnvConfig
+        from jaxpsn.training.benchmarks.training import training_contenders
+
+        config = ControlConfig(env=EnvConfig(name=self.env, num_envs=self.num_envs))
+        contenders = training_contenders(config, self.structures, self.calls)
+        rows = [timing._asdict() for timing in interleaved(contenders, self.rounds)]
+        for row in rows:
+            row["steps_per_second"] = self.calls * self.num_envs / row["seconds"]
+            print(f"{row['name']}: {row['steps_per_second']:,.0f} environment steps/s")
+        options = {**asdict(self), "out": str(self.out)}
+        write_table(self.out, "training", rows, {"options": options, "machine": machine()})
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Price of inserting one vector step into replay, by capacity."""
+
+    capacities: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    """Transitions that fit."""
+    num_envs: int = 256
+    """Transitions inserted at once."""
+    sizes: tuple[int, int] = (17, 6)
+    """Of observation and action."""
+    inserts: int = 1000
+    """Inserts in one timed call."""
+    rounds: int = 50
+    """Timed rounds; in each every contender runs once."""
+    out: Path = field(default=Path("results"))
+    """Folder for replay.csv and replay.json."""
+
+    def run(self) -> None:
+        """Time, print and write."""
+        for name in ("num_envs", "inserts", "rounds"):
+            if getattr(self, name) < 1:
+                refuse(name, getattr(self, name), "at least 1")
+        if not self.capacities or min(self.capacities) < self.num_envs:
+            refuse("capacities", self.capacities, f"one or more, each at least num_envs = {self.num_envs}")
+        if min(self.sizes) < 1:
+            refuse("sizes", self.sizes, "an observation and an action width, each at least 1")
+        from jaxpsn.analysis.timing import interleaved, machine
+        from jaxpsn.training.benchmarks.replay import replay_contenders
+
+        contenders = replay_contenders(self.capacities, self.num_envs, self.sizes, self.inserts)
+        rows = [timing._asdict() for timing in interleaved(contenders, self.rounds)]
+        options = {**asdict(self), "out": str(self.out)}
+        write_table(self.out, "replay", rows, {"options": options, "machine": machine()})
+
+
 def write_table(folder: Path, name: str, rows: list[dict], about: dict) -> None:
     """Print ``rows`` and write them as ``name.csv`` and, with ``about``, ``name.json``."""
     width = max(len(row["name"]) for row in rows)
@@ -60,7 +131,7 @@ def write_table(folder: Path, name: str, rows: list[dict], about: dict) -> None:
 
 def main() -> int:
     """Entry point: exit status 2 and one line for a mistake of the user's."""
-    command = tyro.extras.subcommand_cli_from_dict({"acting": Acting})
+    command = tyro.extras.subcommand_cli_from_dict({"acting": Acting, "training": Training, "replay": Replay})
     try:
         command.run()
     except UserError as error:
