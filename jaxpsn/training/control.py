@@ -58,6 +58,7 @@ def run(job: ControlJob) -> int:
         outcome = loop.train(program, job.run, claimed)
         if outcome.status == status.DONE:
             _finish(program, outcome, claimed)
+        print(claimed.path)
         return outcome.status
 
 
