@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -85,9 +86,11 @@ def draw_member(kind: Any, spec: Spec, key: PRNGKeyArray, member: Array, counter
     return drawn
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def draw_all(kind: Any, spec: Spec, key: PRNGKeyArray, counter: UInt32[Array, " members"]) -> dict[str, Any]:
     """The states of all members: path -> arrays[members, ...]."""
-    members = jnp.arange(counter.shape[0], dtype=jnp.uint32)
+    # Zeros like the counter, so that the numbers are spread over an explicit mesh as the counter is.
+    members = jnp.arange(counter.shape[0], dtype=jnp.uint32) + jnp.zeros_like(counter)
     return jax.vmap(lambda member, count: draw_member(kind, spec, key, member, count))(members, counter)
 
 
@@ -106,12 +109,17 @@ def _largest_over_batch(axis_size, in_batched, count):
     return _largest(count), False
 
 
+def _spread_explicitly(where: Array) -> bool:
+    """Whether members lie on an axis of an explicit mesh, where gathers by member are not resolved."""
+    return any(axis is not None for axis in jax.typeof(where).sharding.spec)
+
+
 def redraw_changed(kind: Any, key: PRNGKeyArray, draw: Draw, counter: Array, where: Bool[Array, " members"]) -> Any:
     """New states where ``where``, drawn block by block: the cost is that of the members that change."""
     members, spec = draw.members, draw.spec
     numbers = sum(kind.state_numbers(leaf) for leaf in spec.leaves)
     block = max(1, min(members, _BLOCK // max(1, numbers)))
-    if block == members:
+    if block == members or _spread_explicitly(where):
         return lax.cond(
             anywhere(where),
             lambda old: where_members(where, draw_all(kind, spec, key, counter), old),

@@ -1,6 +1,7 @@
 """What every perturbation structure offers, and its three public functions."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -40,12 +41,7 @@ class Structure:
             refuse("members", members, "even, as antithetic members come in pairs")
         self.check(spec)
         counter = jnp.zeros((members,), jnp.uint32)
-        base = {}
-        for leaf in spec.leaves:
-            arrays = per_slice(leaf, leaf_key(key, "base of " + leaf.path), lambda k, leaf=leaf: self.shared(leaf, k))
-            if arrays:
-                base[leaf.path] = arrays
-        return Draw(counter, draw_all(self, spec, key, counter), base, spec, self)
+        return Draw(counter, draw_all(self, spec, key, counter), _draw_shared(self, spec, key), spec, self)
 
     def redraw(self, key: PRNGKeyArray, draw: Draw, where: Bool[Array, " members"]) -> Draw:
         """New perturbations for the members in ``where``; the others keep theirs bit for bit."""
@@ -61,13 +57,7 @@ class Structure:
         """The parameters of one member, ``W + sigma * E`` formed in float32 and cast to each leaf's dtype."""
         if isinstance(member, int) and not 0 <= member < draw.members:
             refuse("member", member, f"0 to {draw.members - 1}")
-        noise = jax.tree.map(lambda x: x[member], draw.noise)
-        sigmas = {path: x[member] if x.ndim else x for path, x in leaf_sigmas(draw.spec, sigma, draw.members).items()}
-
-        def form(leaf, weight):
-            return settle(leaf, lazy_leaf(self, draw.spec, leaf, weight, noise, draw.base, sigmas), self)
-
-        return make_lazy(params, draw.spec, form)
+        return _materialise(params, draw, leaf_sigmas(draw.spec, sigma, draw.members), member)
 
     def has_state(self, leaf: Leaf) -> bool:
         """Whether the leaf draws numbers of its own."""
@@ -114,6 +104,27 @@ class Structure:
     def state_bytes(self, leaf: Leaf) -> int:
         """Bytes held per member."""
         return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(self.state_shapes(leaf)))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _draw_shared(kind: Structure, spec: Spec, key: PRNGKeyArray) -> dict[str, Any]:
+    """Path -> the arrays that all members share, of the leaves that have any."""
+    drawn = {}
+    for leaf in spec.leaves:
+        stream = leaf_key(key, "base of " + leaf.path)
+        drawn[leaf.path] = per_slice(leaf, stream, lambda k, leaf=leaf: kind.shared(leaf, k))
+    return {path: arrays for path, arrays in drawn.items() if arrays}
+
+
+@jax.jit
+def _materialise(params: Any, draw: Draw, sigmas: dict[str, Array], member: Any) -> Any:
+    noise = jax.tree.map(lambda x: x[member], draw.noise)
+    sigmas = {path: x[member] if x.ndim else x for path, x in sigmas.items()}
+
+    def form(leaf, weight):
+        return settle(leaf, lazy_leaf(draw.kind, draw.spec, leaf, weight, noise, draw.base, sigmas), draw.kind)
+
+    return make_lazy(params, draw.spec, form)
 
 
 def leaf_sigmas(spec: Spec, sigma: Sigma, members: int) -> dict[str, Array]:
