@@ -82,8 +82,8 @@ class Training:
 class Replay:
     """Price of inserting one vector step into replay, by capacity."""
 
-    capacities: tuple[int, ...] = (10_000, 100_000, 1_000_000)
-    """Transitions that fit."""
+    capacities: tuple[int, ...] = (100_000, 400_000, 1_600_000)
+    """Transitions that fit; rings smaller than the processor cache look faster than they are."""
     num_envs: int = 256
     """Transitions inserted at once."""
     sizes: tuple[int, int] = (17, 6)
