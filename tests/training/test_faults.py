@@ -91,7 +91,7 @@ def _kill_and_resume(tmp_path, whole, kills, seed):
 
 
 def test_killed_at_random_times_it_ends_as_if_nothing_had_happened(tmp_path, whole):
-    _kill_and_resume(tmp_path, whole, kills=4, seed=time.time_ns())
+    _kill_and_resume(tmp_path, whole, kills=3, seed=time.time_ns())
 
 
 @pytest.mark.slow
