@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from jaxpsn import errors
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
 from jaxpsn.training import command, folder, status
@@ -47,6 +48,7 @@ def run(job: ControlJob) -> int:
     """Train, then write the rollout and the report; returns the exit status."""
     from jaxpsn.training import startup
 
+    _refuse_other_schedule(job)
     with folder.claim(job.run, job.control, default_name=job.control.env.name.replace("/", "-")) as claimed:
         startup.speak(f"{claimed.path}: loading JAX and the physics")
         # Imported late: the first line is on the screen while these load.
@@ -58,8 +60,19 @@ def run(job: ControlJob) -> int:
         outcome = loop.train(program, job.run, claimed)
         if outcome.status == status.DONE:
             _finish(program, outcome, claimed)
-        print(claimed.path)
+        startup.result(claimed.path)
         return outcome.status
+
+
+def _refuse_other_schedule(job: ControlJob) -> None:
+    """An annealed scale is a function of the run's length, which a resumed run could otherwise extend."""
+    if job.run.resume is None or job.control.exploration.controller != "linear":
+        return
+    recorded = folder.read(job.run.resume)["run"]["steps"]
+    if job.run.steps != recorded:
+        errors.refuse(
+            "steps", job.run.steps, f"{recorded} as recorded; exploration.controller = 'linear' anneals over it"
+        )
 
 
 def _finish(program: Any, outcome: Any, claimed: folder.RunFolder) -> None:

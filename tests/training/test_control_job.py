@@ -114,6 +114,18 @@ def test_another_config_is_refused_by_field(whole, tmp_path):
     assert "agent.gamma = 0.5 (was 0.99)" in done.stderr.splitlines()[-1]
 
 
+def test_an_annealed_run_cannot_be_extended(whole, tmp_path):
+    copy = shutil.copytree(whole[0], tmp_path / "copy")
+    record = json.loads((copy / "config.json").read_text())
+    record["config"]["exploration"]["controller"] = "linear"
+    (copy / "config.json").write_text(json.dumps(record))
+    job = command.parse(
+        control.ControlJob, control.PRESETS, ["--resume", str(copy), "--steps", "9999"], control.restore, ""
+    )
+    with pytest.raises(UserError, match="steps = 9999: 8000 as recorded"):
+        control.run(job)
+
+
 VALUES = st.one_of(
     st.integers(-3, 70),
     st.sampled_from([0, -1, 2**31, 10**12]),
@@ -124,7 +136,9 @@ VALUES = st.one_of(
     st.sampled_from(["none", "gaussian", "ou+pink", "parameter+gaussian", "dense", "lowrank", "zeta", "first-order"]),
     st.sampled_from(["probe/action", "probe/observation_action", "sparse_cartpole_swingup", "swimmer", "fast"]),
 )
-SECTIONS = {"env": EnvConfig, "agent": AgentConfig, "exploration": ExplorationConfig, "": ControlConfig, "run": RunConfig}
+SECTIONS = {
+    "env": EnvConfig, "agent": AgentConfig, "exploration": ExplorationConfig, "": ControlConfig, "run": RunConfig,
+}  # fmt: skip
 FIELDS = [
     (section, field.name)
     for section, kind in SECTIONS.items()
