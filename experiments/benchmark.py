@@ -116,10 +116,10 @@ class Replay:
 def write_table(folder: Path, name: str, rows: list[dict], about: dict) -> None:
     """Print ``rows`` and write them as ``name.csv`` and, with ``about``, ``name.json``."""
     width = max(len(row["name"]) for row in rows)
-    print(f"{'':{width}}  median ms   ratio   (10% .. 90%)")
+    print(f"{'':{width}}  median ms   ratio    best   (10% .. 90%)")
     for row in rows:
         spread = f"({row['ratio_low']:.2f} .. {row['ratio_high']:.2f})"
-        print(f"{row['name']:{width}}  {row['seconds'] * 1e3:9.3f}  {row['ratio']:6.2f}   {spread}")
+        print(f"{row['name']:{width}}  {row['seconds'] * 1e3:9.3f}  {row['ratio']:6.2f}  {row['best']:6.2f}   {spread}")
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / f"{name}.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))

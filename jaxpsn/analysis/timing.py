@@ -17,6 +17,7 @@ class Timing(NamedTuple):
     ratio: float
     ratio_low: float  # 10th percentile over rounds
     ratio_high: float  # 90th percentile
+    best: float  # ratio of the fastest rounds, what remains of a disturbed machine
 
 
 def interleaved(
@@ -41,9 +42,10 @@ def interleaved(
             seconds[turn, place] = (time.perf_counter() - start) / calls
     ratios = seconds / seconds[:, [names.index(baseline or names[0])]]
     low, middle, high = np.percentile(ratios, (10, 50, 90), axis=0)
-    medians = np.median(seconds, axis=0)
+    medians, fastest = np.median(seconds, axis=0), np.min(seconds, axis=0)
+    best = fastest / fastest[names.index(baseline or names[0])]
     return [
-        Timing(name, *map(float, row)) for name, *row in zip(names, medians, middle, low, high, strict=True)
+        Timing(name, *map(float, row)) for name, *row in zip(names, medians, middle, low, high, best, strict=True)
     ]
 
 

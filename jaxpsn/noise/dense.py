@@ -1,7 +1,7 @@
 """Dense Gaussian noise, the papers' reference, and noise on the inputs of a layer."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ class Dense(Structure):
     for few members or groups ``x[groups, envs, ...]``.
     """
 
-    store: Literal["float32", "bfloat16"] = "float32"
+    store: str = "float32"
 
     def __post_init__(self) -> None:
         if self.store not in _STORES:

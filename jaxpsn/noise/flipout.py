@@ -1,7 +1,7 @@
 """Flipout: one matrix for all members, each member's signs on its rows and columns."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ class Flipout(Structure):
     are independent; with a normal one only uncorrelated, as all have |E| = |M|.
     """
 
-    base: Literal["hadamard", "sign", "normal"] = "hadamard"
+    base: str = "hadamard"
 
     bias_from_partner: ClassVar[bool] = True
     cheap: ClassVar[bool] = True

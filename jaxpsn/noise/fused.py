@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
+from jaxpsn.compat import anywhere
 from jaxpsn.errors import refuse
 from jaxpsn.noise.draws import Draw
 from jaxpsn.noise.interpret import Rules, bind, evaluate, is_lazy
@@ -100,7 +103,6 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _one_member(apply: Callable[..., Any], spec: Spec, kind: Structure, params: Any, base: Any, noise, sigmas, x):
-    closed, out_shape = jax.make_jaxpr(apply, return_shape=True)(params, x)
     lazy = make_lazy(
         params, spec, lambda leaf, weight: lazy_leaf(kind, spec, leaf, weight, noise, base, sigmas)
     )
@@ -108,6 +110,7 @@ def _one_member(apply: Callable[..., Any], spec: Spec, kind: Structure, params: 
     missing = sorted(set(spec.by_path) - {arg.view.path for arg in args if is_lazy(arg)})
     if missing:
         refuse("params", missing, "planned, but not in these parameters")
+    closed, out_shape = jax.make_jaxpr(apply, return_shape=True)(params, x)
     forward = _Forward(spec, kind, set())
     rules = forward.rules()
     outs = [rules.form(out) if is_lazy(out) else out for out in evaluate(closed, args, rules)]
@@ -117,14 +120,27 @@ def _one_member(apply: Callable[..., Any], spec: Spec, kind: Structure, params: 
     return jax.tree.unflatten(jax.tree.structure(out_shape), outs)
 
 
-def fused(apply: Callable[..., Any], spec: Spec, kind: Structure) -> Callable[..., Any]:
+def _like_clean(clean: Any, noisy: Any) -> Any:
+    """The value of ``clean`` with the derivative of ``noisy``."""
+    if not jnp.issubdtype(clean.dtype, jnp.inexact):
+        return clean
+    return lax.stop_gradient(clean) + (noisy - lax.stop_gradient(noisy))
+
+
+def fused(
+    apply: Callable[..., Any], spec: Spec, kind: Structure, exact_zero: bool = True
+) -> Callable[..., Any]:
     """``act(params, draw, sigma, x)``: every member's ``apply(W + sigma E_i, x_i)`` at nearly the price of one batch.
 
     ``x``: one array or tree, every leaf ``[members, ...]``; the rest is what ``apply`` takes, so
     ``[members, E, ...]`` serves E rows per member. ``sigma``: scalar, ``[members]``, or path -> either.
     Equal to ``vmap(apply . materialise)``, forward and gradient; the products with the clean weights
     stay shared by all members, and no perturbed matrix is formed unless ``plan`` reported it.
-    ``sigma = 0`` is the clean computation bit for bit.
+
+    Sigma zero everywhere gives the clean computation bit for bit. Adding zero noise would not: the compiler
+    fuses the noisy program otherwise and sums a layer norm in another order. So a traced sigma is looked at
+    at run time and a branch taken; ``exact_zero=False`` leaves the branch out (shorter compilation).
+    Raises ``UserError`` for a draw of another plan or structure, wrong shapes, or unconsumed leaves.
     """
 
     def act(params: Any, draw: Draw, sigma: Any, x: Any) -> Any:
@@ -139,6 +155,14 @@ def fused(apply: Callable[..., Any], spec: Spec, kind: Structure) -> Callable[..
         def member(noise, sigmas, x):
             return _one_member(apply, spec, kind, params, draw.base, noise, sigmas, x)
 
-        return jax.vmap(member, in_axes=(0, axes, 0))(draw.noise, sigmas, x)
+        noisy = partial(jax.vmap(member, in_axes=(0, axes, 0)), draw.noise)
+        if not exact_zero or (isinstance(sigma, float | int) and sigma):
+            return noisy(sigmas, x)
+
+        def silent(sigmas, x):
+            return jax.tree.map(_like_clean, jax.vmap(apply, (None, 0))(params, x), noisy(sigmas, x))
+
+        loud = anywhere(jnp.stack([jnp.any(value != 0) for value in sigmas.values()]))
+        return lax.cond(loud, noisy, silent, sigmas, x)
 
     return act

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ class LowRank(_Factored):
     """
 
     rank: int = 1
-    factors: Literal["normal", "sign", "signed_sqrt"] = "normal"
+    factors: str = "normal"
     dense_head: bool = True
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from jaxpsn import noise
 from jaxpsn.errors import UserError
-from tests.noise.models import KINDS, MLP, MODELS
+from tests.noise.models import KINDS, MODELS
 
 KEY = jax.random.key(21)
 
@@ -27,10 +27,21 @@ def test_sigma_zero_is_the_clean_pass_bit_for_bit(name, law):
     act, draw, x = made(model, KINDS[law])
     clean = jax.jit(model.apply)(model.params, x)
     np.testing.assert_array_equal(np.asarray(act(model.params, draw, 0.0, x)), np.asarray(clean))
-    # Per member: those with sigma 0 are clean whatever the others do.
+    # A member with sigma 0 among others is clean to rounding: the others choose the program.
     mixed = act(model.params, draw, jnp.array([0.0, 0.5] * 4), x)
-    np.testing.assert_array_equal(mixed[::2], clean[::2])
+    np.testing.assert_allclose(mixed[::2], clean[::2], rtol=1e-5, atol=1e-5)
     assert np.all(np.any(np.asarray(mixed[1::2] != clean[1::2]).reshape(4, -1), axis=1))
+
+
+def test_gradients_at_sigma_zero_are_those_of_the_noisy_pass():
+    model = MODELS["mlp"]()
+    act, draw, x = made(model, noise.LowRank(), members=4)
+
+    def slope(sigma):
+        return jax.grad(lambda s, p: act(p, draw, s, x).sum(), (0, 1))(sigma, model.params)
+
+    chex.assert_trees_all_close(slope(jnp.float32(0.0)), slope(jnp.float32(1e-6)), rtol=1e-2, atol=1e-3)
+    assert abs(float(slope(jnp.float32(0.0))[0])) > 1e-2
 
 
 @pytest.mark.parametrize("name", ["attention", "brax", "nnx", "tied"])
@@ -62,9 +73,9 @@ def test_no_member_weights_are_formed(kind):
     jaxpr = jax.make_jaxpr(noise.fused(net.apply, spec, kind))(params, draw, 0.1, jnp.zeros((members, 17)))
     largest = max((shape for shape in shapes_in(jaxpr) if shape[:1] == (members,)), key=np.prod)
     assert np.prod(largest) <= members * 3 * 128, largest
-    formed = jax.make_jaxpr(noise.fused(net.apply, *[(s := noise.plan(net.apply, params, jnp.zeros(17))), noise.Dense()]))
-    dense = jax.eval_shape(lambda: noise.Dense().init(KEY, s, members))
-    assert "13,128,96" in str(formed(params, dense, 0.1, jnp.zeros((members, 17))))
+    dense = jax.eval_shape(lambda: noise.Dense().init(KEY, spec, members))
+    jaxpr = jax.make_jaxpr(noise.fused(net.apply, spec, noise.Dense()))(params, dense, 0.1, jnp.zeros((members, 17)))
+    assert max(shapes_in(jaxpr), key=np.prod) != (members, 128, 96), "held noise is applied, not added to weights"
 
 
 def test_plan_reports_uses_and_leaves_norms_alone():
@@ -84,19 +95,28 @@ def test_plan_reports_uses_and_leaves_norms_alone():
     assert all(leaf.stack == (0,) for leaf in uses.values())
     assert not any(leaf.materialised for leaf in uses.values())
     assert not any("Norm" in path for path in uses)
-    act, draw, x = made(model, noise.Flipout())
+    _, draw, _ = made(model, noise.Flipout())
     theta = noise.Flipout().materialise(model.params, draw, 0.5, member=1)
     chex.assert_trees_all_equal(theta["params"]["LayerNorm_0"], model.params["params"]["LayerNorm_0"])
-    del act, x
 
 
 @pytest.mark.parametrize(
     ("path", "siblings", "perturbed"),
-    [("params/ln_1/weight", {"weight"}, False), ("a/input_layernorm/weight", {"weight"}, False),
-     ("a/q_norm/scale", {"scale"}, False), ("a/bn/bias", {"scale", "bias"}, False), ("a/embed_tokens/weight", set(), False),
-     ("a/wte", set(), False), ("0/mean", set(), False), ("normalizer/x", set(), False), ("batch_stats/a/mean", set(), False),
-     ("a/normal_head/kernel", {"kernel", "bias"}, True), ("a/embed/kernel", {"kernel"}, True), ("a/b/bias", {"kernel"}, True)],
-)  # fmt: skip
+    [
+        ("params/ln_1/weight", {"weight"}, False),
+        ("a/input_layernorm/weight", {"weight"}, False),
+        ("a/q_norm/scale", {"scale"}, False),
+        ("a/bn/bias", {"scale", "bias"}, False),
+        ("a/embed_tokens/weight", set(), False),
+        ("a/wte", set(), False),
+        ("0/mean", set(), False),
+        ("normalizer/x", set(), False),
+        ("batch_stats/a/mean", set(), False),
+        ("a/normal_head/kernel", {"kernel", "bias"}, True),
+        ("a/embed/kernel", {"kernel"}, True),
+        ("a/b/bias", {"kernel"}, True),
+    ],
+)
 def test_default_selection(path, siblings, perturbed):
     assert noise.all_but_norms(path, None, frozenset(siblings)) is perturbed
 
@@ -116,14 +136,23 @@ def test_mistakes_are_refused():
     draw = kind.init(KEY, spec, 2)
     with pytest.raises(UserError, match=r"'v'.*not consumed"):
         noise.fused(shifty, spec, kind)(params, draw, 0.1, jnp.zeros((2, 3, 5)))
-    act = noise.fused(shifty, spec, kind)
-    for bad in (lambda: act(params, draw, jnp.ones(3), jnp.zeros((2, 5))), lambda: act(params, draw, 0.1, jnp.zeros((4, 5))),
-                lambda: act(params, draw, {"x": 0.1}, jnp.zeros((2, 5))), lambda: act(params, draw, {"w": 0.1}, jnp.zeros((2, 5))),
-                lambda: act({"w": params["w"]}, draw, 0.1, jnp.zeros((2, 5))), lambda: kind.materialise(params, draw, 0.1, 2),
-                lambda: noise.Flipout(base="hadamrad"), lambda: noise.LowRank(rank=0), lambda: noise.Dense(store="int8"),
-                lambda: noise.fused(shifty, spec, noise.Dense())(params, draw, 0.1, jnp.zeros((2, 5)))):  # fmt: skip
-        with pytest.raises((UserError, KeyError)):
-            bad()
+    act, x = noise.fused(shifty, spec, kind), jnp.zeros((2, 5))
+    mistakes = {
+        "one per member": lambda: act(params, draw, jnp.ones(3), x),
+        "leading axis": lambda: act(params, draw, 0.1, jnp.zeros((4, 5))),
+        "unknown": lambda: act(params, draw, {"x": 0.1}, x),
+        "every perturbed leaf": lambda: act(params, draw, {"w": 0.1}, x),
+        "planned shape": lambda: act({**params, "w": jnp.ones((5, 4))}, draw, 0.1, x),
+        "not in these parameters": lambda: noise.fused(lambda p, x: x @ p["w"], spec, kind)({"w": x}, draw, 0.1, x),
+        "0 to 1": lambda: kind.materialise(params, draw, 0.1, 2),
+        "hadamard": lambda: noise.Flipout(base="hadamrad"),
+        "at least 1": lambda: noise.LowRank(rank=0),
+        "float32": lambda: noise.Dense(store="float31"),
+        "same plan": lambda: noise.fused(shifty, spec, noise.Dense())(params, draw, 0.1, x),
+    }
+    for message, mistake in mistakes.items():
+        with pytest.raises(UserError, match=message):
+            mistake()
 
 
 def test_relative_sigma_scales_by_the_rms_of_each_slice():
@@ -204,7 +233,7 @@ def test_bfloat16_keeps_small_noise(kind, param_dtype):
 
 
 def test_bfloat16_policy_follows_its_reference():
-    net = MLP(dtype=jnp.bfloat16)
+    net = nn.Sequential([nn.Dense(24, dtype=jnp.bfloat16), nn.swish, nn.Dense(3, dtype=jnp.bfloat16)])
     params = net.init(KEY, jnp.zeros(5))
     x = jax.random.normal(KEY, (6, 5))
     spec, kind = noise.plan(net.apply, params, x[0]), noise.Flipout()

@@ -48,6 +48,7 @@ def acting_contenders(members: int, sizes: tuple[int, ...], dense_members: int) 
     params = policy.init(key, x[0])
     contenders: dict[str, Callable[[], Any]] = {"clean": partial(jax.jit(policy.apply), params, x)}
     spec = noise.plan(policy.apply, params, x[0])
+    sigma = jnp.float32(0.1)
     everyone, few = jnp.ones((members,), bool), jnp.arange(members) % 100 == 0
     for name, kind in STRUCTURES.items():
         if isinstance(kind, noise.Dense) and members > dense_members:
@@ -56,17 +57,17 @@ def acting_contenders(members: int, sizes: tuple[int, ...], dense_members: int) 
         act = noise.fused(policy.apply, spec, kind)
         held = jax.jit(act)
         renewed = jax.jit(partial(_redraw_and_act, act, kind))
-        contenders[name] = partial(held, params, draw, 0.1, x)
+        contenders[name] = partial(held, params, draw, sigma, x)
         for label, where in (("", everyone), (" 1%", few)):
-            contenders[f"{name} + redraw{label}"] = partial(renewed, key, params, draw, where, x)
+            contenders[f"{name} + redraw{label}"] = partial(renewed, key, params, draw, sigma, where, x)
     if members <= dense_members:
         contenders["materialised weights"] = _materialised(policy, params, spec, x, key)
     return contenders
 
 
-def _redraw_and_act(act, kind, key, params, draw, where, x):
+def _redraw_and_act(act, kind, key, params, draw, sigma, where, x):
     draw = kind.redraw(key, draw, where)
-    return act(params, draw, 0.1, x), draw
+    return act(params, draw, sigma, x), draw
 
 
 def _materialised(policy: nn.Module, params: Any, spec: noise.Spec, x: jax.Array, key: jax.Array) -> Callable[[], Any]:
