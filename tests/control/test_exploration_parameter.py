@@ -54,15 +54,17 @@ def changes(explorer, dones, **kwargs):
     return (np.diff(actions, axis=0) != 0.0).any(-1)
 
 
-def adapt_many(explorer, steps, hyper, batch=BATCH, seed=0):
-    """States and reports of ``steps`` scale updates."""
+def scale_updates(explorer, steps, hyper, batch=BATCH, seed=0):
+    """The state after ``steps`` scale updates, and the reports on the way."""
 
     def step(state, t):
         state = explorer.adapt(jax.random.fold_in(jax.random.key(seed), t), PARAMS, state, batch)
         return state, explorer.report(state)
 
-    state = explorer.init(jax.random.key(seed + 1), PARAMS, hyper)
-    return jax.jit(lambda s: jax.lax.scan(step, s, jnp.arange(steps)))(state)
+    return jax.lax.scan(step, explorer.init(jax.random.key(seed + 1), PARAMS, hyper), jnp.arange(steps))
+
+
+adapt_many = jax.jit(scale_updates, static_argnums=(0, 1))
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
@@ -82,10 +84,22 @@ def test_held_until_the_environments_own_episode_ends(structure):
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("groups", [0, 2])
 def test_sigma_zero_is_the_clean_policy_bit_for_bit(structure, groups):
-    dones = np.random.default_rng(0).random((6, N)) < 0.3
     obs = jax.random.normal(jax.random.key(1), (N, OBS))
-    noisy = run(make(structure=structure, groups=groups), dones, obs=obs, hyper=hyper(sigma=0.0))
-    np.testing.assert_array_equal(noisy, run(make(rule="none"), dones, obs=obs))
+
+    # Weights and observations are arguments: XLA folds a network of constants with other roundings.
+    def first(explorer, params, obs):
+        state = explorer.init(jax.random.key(0), params, hyper(sigma=0.0))
+        return explorer.act(jax.random.key(1), params, state, obs)[0]
+
+    once = jax.jit(first, static_argnums=0)
+    noisy = once(make(structure=structure, groups=groups), PARAMS, obs)
+    np.testing.assert_array_equal(noisy, once(make(rule="none"), PARAMS, obs))
+
+
+def test_sigma_zero_stays_clean_through_redraws():
+    dones = np.random.default_rng(0).random((6, N)) < 0.3
+    noisy, clean = (run(make(rule=rule), dones, obs=SAME, hyper=hyper(sigma=0.0)) for rule in ("parameter", "none"))
+    np.testing.assert_array_equal(noisy, clean)
 
 
 def test_a_perturbation_is_the_same_function_of_the_observation_within_an_episode():
@@ -102,8 +116,9 @@ def test_a_perturbation_is_the_same_function_of_the_observation_within_an_episod
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_layer_norm_is_left_alone_and_every_other_leaf_is_perturbed(structure):
     explorer = make(structure=structure)
-    draw = explorer.init(jax.random.key(0), PARAMS, HYPER).behaviour.draw
-    theta = kind(ExplorationConfig(structure=structure), False).materialise(PARAMS, draw, 0.1, member=2)
+    form = kind(ExplorationConfig(structure=structure), False).materialise
+    init = explorer.init
+    theta = jax.jit(lambda key: form(PARAMS, init(key, PARAMS, HYPER).behaviour.draw, 0.1, 2))(jax.random.key(0))
     flat, noisy = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (PARAMS, theta))
     for path, clean in flat.items():
         changed = np.asarray(clean != noisy[path])
@@ -193,8 +208,8 @@ def test_the_distance_is_that_of_fresh_perturbations(structure):
     start = explorer.init(jax.random.key(1), PARAMS, HYPER)
     for held, after in zip(jax.tree.leaves(start.behaviour.draw), jax.tree.leaves(state.behaviour.draw), strict=True):
         np.testing.assert_array_equal(held, after)
-    off = adapt_many(make(structure=structure, controller="constant"), 2, hyper(sigma=0.0))[1]
-    assert (np.asarray(off["distance"]) < 1e-7).all()
+    off = adapt_many(explorer, 5, hyper(sigma=0.0))[1]
+    assert float(off["distance"][0]) < 1e-7 and float(off["distance"][1]) > float(off["distance"][0])
 
 
 def test_the_distance_is_the_rms_over_probes_and_their_slices():
@@ -257,9 +272,7 @@ def test_relative_sigma_counts_in_units_of_each_leaf():
         assert share == pytest.approx(0.1, rel=0.2)
 
 
-@pytest.mark.parametrize(
-    "fields", [{}, {"groups": 2, "member_sigma": True}, {"rule": "parameter+pink+ou", "structure": "dense"}]
-)
+@pytest.mark.parametrize("fields", [{"groups": 2, "member_sigma": True}, {"rule": "parameter+ou"}])
 def test_seeds_and_hyper_parameters_vmap(fields):
     explorer = make(**fields)
     many = HYPER.replace(sigma=jnp.array([0.05, 0.1, 0.2]), target=jnp.array([0.1, 0.2, 0.3]))
@@ -267,11 +280,12 @@ def test_seeds_and_hyper_parameters_vmap(fields):
     dones = np.random.default_rng(0).random((15, N)) < 0.1
 
     def both(seed, hyper):
-        return play(explorer, dones, seed=seed, hyper=hyper), adapt_many(explorer, 5, hyper, seed=seed)[1]
+        return play(explorer, dones, seed=seed, hyper=hyper), scale_updates(explorer, 5, hyper, seed=seed)[1]
 
     together = jax.jit(jax.vmap(both, (0, axes)))(jnp.arange(3), many)
+    single = jax.jit(both)
     for i in range(3):
-        alone = both(i, hyper(sigma=many.sigma[i], target=many.target[i]))
+        alone = single(jnp.asarray(i), hyper(sigma=many.sigma[i], target=many.target[i]))
         for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(a[i], b, atol=1e-5)
 
