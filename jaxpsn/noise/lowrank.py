@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.errors import nearest, refuse
@@ -63,8 +64,9 @@ class _Factored(Structure):
         a, b = noise["out"].astype(x.dtype), noise["in"].astype(x.dtype)
         first, second = (a, b) if flip else (b, a)
         if first.shape[1] == 1:
-            # One inner product per row: a reduction fuses where a batch of tiny products does not.
-            return jnp.sum(x * first.T, axis=-1, keepdims=True) * second.T
+            # One inner product per row; without the barrier XLA sums it again for every output it fuses.
+            inner = lax.optimization_barrier(jnp.sum(x * first.T, axis=-1, keepdims=True))
+            return inner * second.T
         return (x @ first) @ (second.T / jnp.asarray(math.sqrt(first.shape[1]), x.dtype))
 
     def entries(self, leaf: Leaf, noise: Any, base: Any, weight: Any) -> Array:
