@@ -19,6 +19,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "
 INK, SOFT, LINE = "#1c2733", "#5b6b7b", "#d5dde5"
 WIDTH = 8.0  # inches; with DPI the width of the report's column on a screen of double density
 DPI = 200
+_THIN_LINES = 32  # more seeds than this are told by their interval alone
 
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -116,7 +117,8 @@ def noise(run: Run) -> Plot | None:
             axes = panels[-1]
             _curve(axes, distance, PURPLE, "measured distance")
             if target is not None:
-                axes.plot(target.steps, np.nanmean(target.values, axis=0), color=INK, lw=1.3, ls=(0, (4, 3)), label="target")
+                wanted = np.nanmean(target.values, axis=0)
+                axes.plot(target.steps, wanted, color=INK, lw=1.3, ls=(0, (4, 3)), label="target")
             axes.set_ylabel("action distance (RMS)")
             axes.legend(loc="best", ncols=2)
         for axes in panels:
@@ -160,7 +162,7 @@ def _curve(axes: Axes, series: Series, color: str, label: str, *, markers: bool 
     """One metric: a line, or with several seeds a thin line each, and their interquartile mean in its interval."""
     steps, values = series
     if len(values) > 1:
-        for one in values:
+        for one in values[:_THIN_LINES]:
             seen = np.isfinite(one)
             axes.plot(steps[seen], one[seen], color=color, lw=0.7, alpha=0.35)
     band = statistics.curve(values, resamples=1000)

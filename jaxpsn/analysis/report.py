@@ -43,12 +43,12 @@ def build(run_folder: str | Path) -> Path:
         (run.path / "rollout.html").write_text(rollout, encoding="utf-8")
     page = _template("report.html").substitute(
         title=_escape(_title(run)),
-        kicker=_escape(f"Run {setting(run.config, 'name') or run.path.resolve().name}"),
+        kicker=_escape(f"Run {run.config.get('name') or run.path.resolve().name}"),
         lede=_escape(_lede(run, written)),
         tags=_tags(run),
         numbers="".join(_card(*card) for card in _numbers(run)),
         seeds=_seed_table(run),
-        plots="".join(_figure(path, plot) for path, plot in written.values()) or _missing("No metric can be plotted yet."),
+        plots="".join(_figure(*found) for found in written.values()) or _missing("No metric can be plotted yet."),
         rollout=_iframe(rollout) if rollout is not None else _missing(problem),
         notes="".join(f"<li>{_escape(note)}</li>" for note in (*run.notes, *_NOTES)),
         events=_events(run.events),
@@ -92,7 +92,8 @@ def _exploration(config: Mapping[str, Any]) -> str:
     if rule is None:
         return ""
     parts = [part.strip() for part in str(rule).split("+")]
-    named = {"parameter": f"parameter noise ({structure})" if structure else "parameter noise", "none": "no exploration"}
+    weights = f"parameter noise ({structure})" if structure else "parameter noise"
+    named = {"parameter": weights, "none": "no exploration"}
     return " + ".join(named.get(part, f"{part} action noise") for part in parts)
 
 
@@ -115,7 +116,8 @@ def _tags(run: Run) -> str:
         date = datetime.datetime.fromtimestamp(changed, datetime.UTC).isoformat(timespec="seconds")
     seeds = run.seeds.tolist()
     shown = ", ".join(map(str, seeds)) if len(seeds) < 8 else f"{seeds[0]} to {seeds[-1]}"
-    tags = {"date": str(date).replace("T", " ").replace("+00:00", " UTC"), "seed" if len(seeds) == 1 else "seeds": shown}
+    tags = {"date": str(date).replace("T", " ").replace("+00:00", " UTC")}
+    tags |= {"seed" if len(seeds) == 1 else "seeds": shown}
     device = setting(run.config, "device")
     versions = setting(run.config, "versions")
     tags |= {} if device is None or isinstance(device, Mapping) else {"device": device}
@@ -182,7 +184,8 @@ def _figure(path: Path, plot: plots.Plot) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     width, height = plot.figure.canvas.get_width_height()
     return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{_escape(plot.finding)}" width="{width}" height="{height}">'
+        f'<figure><img src="data:image/png;base64,{data}" alt="{_escape(plot.finding)}"'
+        f' width="{width}" height="{height}">'
         f"<figcaption>{_escape(plot.caption)}</figcaption></figure>"
     )
 
@@ -198,7 +201,7 @@ def _rollout(path: Path) -> tuple[str | None, str]:
 
 
 def _iframe(page: str) -> str:
-    return f'<iframe title="The rollout" sandbox="allow-scripts" srcdoc="{_escape(page)}"></iframe>'
+    return f'<iframe title="The rollout" srcdoc="{_escape(page)}"></iframe>'
 
 
 def _events(events: Iterable[Mapping[str, Any]]) -> str:

@@ -16,7 +16,7 @@ from jaxpsn.analysis import text
 
 _CHUNK = 1 << 22  # scores held at once while resampling: 32 MB of float64
 
-Statistic = Callable[[Float[np.ndarray, "*b runs tasks"]], Float[np.ndarray, "*b"]]
+Statistic = Callable[[np.ndarray], np.ndarray]  # [..., runs, tasks] -> [...]
 
 
 class Estimate(NamedTuple):
@@ -41,19 +41,19 @@ class Band(NamedTuple):
     high: Float[np.ndarray, "t"]
 
 
-def iqm(scores: Float[np.ndarray, "*b runs tasks"]) -> Float[np.ndarray, "*b"]:
-    """Interquartile mean over runs and tasks together: the mean of the middle half (a vector is one task)."""
-    return stats.trim_mean(_pooled(scores), 0.25, axis=-1)
+def iqm(scores: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Interquartile mean of scores [..., runs, tasks], pooled: the mean of their middle half (a vector is one task)."""
+    return np.asarray(stats.trim_mean(_pooled(scores), 0.25, axis=-1))
 
 
-def mean(scores: Float[np.ndarray, "*b runs tasks"]) -> Float[np.ndarray, "*b"]:
-    """Mean over runs and tasks (a vector is one task)."""
-    return _pooled(scores).mean(axis=-1)
+def mean(scores: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Mean of scores [..., runs, tasks] over both (a vector is one task)."""
+    return np.asarray(_pooled(scores).mean(axis=-1))
 
 
 def median(scores: Float[np.ndarray, "*b runs tasks"]) -> Float[np.ndarray, "*b"]:
     """Median over tasks of the mean over runs, as benchmarks report it."""
-    return np.median(np.asarray(scores, float).mean(axis=-2), axis=-1)
+    return np.asarray(np.median(scores.mean(axis=-2), axis=-1))
 
 
 def bootstrap(
@@ -61,7 +61,7 @@ def bootstrap(
 ) -> Estimate:
     """``statistic`` of scores [runs, tasks] with a stratified bootstrap interval.
 
-    One run gives no interval: its spread over seeds is unknown. Raises UserError on scores that are empty or not finite.
+    One run gives no interval: its spread over seeds is unknown. Raises UserError on empty or non-finite scores.
     """
     scores = _matrix("scores", scores)
     runs, tasks = scores.shape
@@ -77,9 +77,7 @@ def bootstrap(
     return Estimate(value, float(low), float(high), runs)
 
 
-def curve(
-    values: Float[np.ndarray, "s t"], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Band:
+def curve(values: Float[np.ndarray, "s t"], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Band:
     """IQM over seeds at each point of curves [seeds, t], with a pointwise bootstrap interval over whole seeds.
 
     NaN marks a seed without a value; the seeds that have one count at each point, and fewer than two give no interval.
@@ -107,7 +105,7 @@ def probability_of_improvement(
 ) -> Estimate:
     """P(a run of ``ours`` beats a run of ``theirs``), averaged over tasks; a tie counts one half (Mann-Whitney U).
 
-    Scores are [runs, tasks] with equal tasks; the numbers of runs may differ. Both sides are resampled for the interval.
+    Scores are [runs, tasks] with equal tasks; the numbers of runs may differ. Both sides are resampled.
     """
     ours, theirs = _matrix("ours", ours), _matrix("theirs", theirs)
     if ours.shape[1] != theirs.shape[1]:

@@ -3,7 +3,7 @@
 import math
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(value: float | int, digits: int = 3) -> str:
     """``value`` with about ``digits`` significant digits: 1234.5 -> '1,234', 0.01234 -> '0.0123', NaN -> 'none'."""
     if not math.isfinite(value):
         return "none"
@@ -15,14 +15,14 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.{max(0, digits - 1 - exponent)}f}"
 
 
-def tick(value: float) -> str:
+def tick(value: float | int) -> str:
     """``value`` as an axis shows it, without zeros that say nothing: 2000.0 -> '2,000', 0.20 -> '0.2'."""
     if abs(value) >= 1e5:
         return count(value)
     return f"{value:,.10g}" if value == 0 or abs(value) >= 1e-4 else f"{value:.3g}"
 
 
-def count(value: float) -> str:
+def count(value: float | int) -> str:
     """A count in short: 950 -> '950', 204800 -> '205 k', 1.5e6 -> '1.5 M'."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
@@ -30,7 +30,7 @@ def count(value: float) -> str:
     return f"{value:.3g}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """A duration in its two largest units: 3725 -> '1 h 2 min', 12.3 -> '12.3 s'."""
     if not math.isfinite(seconds):
         return "none"

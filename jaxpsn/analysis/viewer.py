@@ -3,8 +3,8 @@
 A rollout is a JSON object: ``name`` and ``dt`` (seconds between frames); ``bodies``, each ``{"name", "geoms"}``, body 0
 being the world; ``camera`` ``{"target_body", "distance", "azimuth", "elevation", "lookat"}`` in degrees and metres (an
 azimuth of 90 looks along +y, a negative elevation looks down, as in MuJoCo); ``frames`` [frames][bodies][7], position
-and unit quaternion (w first), frame 0 being the start; ``rewards``, one per step (or one per frame, that of frame 0
-being ignored in effect if it is 0); and, if known, ``title`` and ``terminated_at``, the frame of a true termination.
+and unit quaternion (w first), frame 0 being the start; ``rewards``, one per step (or one per
+frame, of the step that led to it); and, if known, ``title`` and ``terminated_at``, the frame of a true termination.
 A geom has a ``type``, a ``size``, ``pos`` and ``quat`` in the frame of its body, and a ``color`` in [0, 1].
 """
 
@@ -126,7 +126,8 @@ def _camera(camera: Any, bodies: int) -> dict[str, Any]:
         errors.refuse("rollout.camera.distance", numbers["distance"], "a number of metres above 0")
     # Straight down the vertical the picture has no upright; a hair beside it, it does.
     numbers["elevation"] = float(np.clip(numbers["elevation"], -89.9, 89.9))
-    return {"target_body": target, **numbers, "lookat": _compact(_array("rollout.camera.lookat", wanted["lookat"], (3,)))}
+    lookat = _compact(_array("rollout.camera.lookat", wanted["lookat"], (3,)))
+    return {"target_body": target, **numbers, "lookat": lookat}
 
 
 def _list(field: str, value: Any, *, empty: bool = False) -> list[Any]:
@@ -137,7 +138,8 @@ def _list(field: str, value: Any, *, empty: bool = False) -> list[Any]:
 
 def _array(field: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
     """``value`` as finite float64 of ``shape`` (None: any length); a UserError names the field otherwise."""
-    wanted = "one finite number" if not shape else f"finite numbers [{', '.join('n' if n is None else str(n) for n in shape)}]"
+    sizes = ", ".join("n" if size is None else str(size) for size in shape)
+    wanted = f"finite numbers [{sizes}]" if shape else "one finite number"
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):

@@ -30,9 +30,10 @@ def walker(frames: int = 120) -> dict[str, Any]:
     blue, orange, skin = [0.0, 0.45, 0.7, 1], [0.84, 0.37, 0.0, 1], [0.9, 0.75, 0.6, 1]
     limbs = [("thigh", 0.45, 0.07), ("shin", 0.45, 0.055), ("upper_arm", 0.3, 0.05), ("lower_arm", 0.28, 0.04)]
     bodies = [{"name": "world", "geoms": [_geom("plane", [], [0.6, 0.6, 0.6, 1])]}]
-    bodies.append({"name": "torso", "geoms": [_geom("capsule", [0.13, 0.2], blue), _geom("sphere", [0.13], skin, pos=[0, 0, 0.5])]})
+    head = _geom("sphere", [0.13], skin, pos=[0, 0, 0.5])
+    bodies.append({"name": "torso", "geoms": [_geom("capsule", [0.13, 0.2], blue), head]})
     for side, color in (("left", orange), ("right", blue)):
-        bodies += [{"name": f"{side}_{n}", "geoms": [_geom("capsule", [r, length / 2], color)]} for n, length, r in limbs]
+        bodies += [{"name": f"{side}_{n}", "geoms": [_geom("capsule", [r, h / 2], color)]} for n, h, r in limbs]
     poses = []
     for frame in range(frames):
         phase = 2 * math.pi * frame * 0.02 * 1.6
@@ -80,7 +81,8 @@ def rows(seed: int, chunks: int = 60, chunk: int = 25_000) -> list[dict[str, Any
                "sigma": sigma, "distance": distance, "target": 0.2,
                "critic_loss": 40 * math.exp(-index / 14) + 2 + rng.exponential(0.5), "actor_loss": -2.2 * index**0.8,
                "q": 2.1 * index**0.8 + rng.normal(), "eval_return": clean if index % 3 == 1 or index == chunks else "",
-               "eval_length": 1000 if index % 3 == 1 else "", "seconds": 4.2 * index, "steps_per_second": 5900 + 200 * rng.normal()}  # fmt: skip
+               "eval_length": 1000 if index % 3 == 1 else "", "seconds": 4.2 * index,
+               "steps_per_second": 5900 + 200 * rng.normal()}  # fmt: skip
         table.append(row)
         sigma *= 1.09 if distance < 0.2 else 1 / 1.09
     return table
@@ -95,7 +97,7 @@ CONFIG = {
 }
 
 
-def _write_run(folder: Path, seeds: int = 1, *, drop: tuple[str, ...] = (), rollout: dict[str, Any] | None = None) -> Path:
+def _write_run(folder: Path, seeds: int = 1, *, drop: tuple[str, ...] = (), rollout: Any = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(CONFIG))
     table = sorted((row for seed in range(seeds) for row in rows(seed)), key=lambda row: (row["step"], row["seed"]))
