@@ -62,8 +62,16 @@ def shapes_in(jaxpr):
                 yield from shapes_in(value)
 
 
-@pytest.mark.parametrize("kind", [noise.Flipout(), noise.Flipout(base="sign"), noise.LowRank(rank=3, dense_head=False),
-                                  noise.Factorised(), noise.InputGain()])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        noise.Flipout(),
+        noise.Flipout(base="sign"),
+        noise.LowRank(rank=3, dense_head=False),
+        noise.Factorised(),
+        noise.InputGain(),
+    ],
+)
 def test_no_member_weights_are_formed(kind):
     members, sizes = 13, (17, 128, 96, 11)
     net = nn.Sequential([nn.Dense(width) for width in sizes[1:]])
@@ -135,7 +143,7 @@ def test_mistakes_are_refused():
     spec, kind = noise.plan(shifty, params, jnp.zeros(5)), noise.Flipout()
     draw = kind.init(KEY, spec, 2)
     with pytest.raises(UserError, match=r"'v'.*not consumed"):
-        noise.fused(shifty, spec, kind)(params, draw, 0.1, jnp.zeros((2, 3, 5)))
+        "not in these": lambda: noise.fused(lambda p, x: x @ p["w"], spec, kind)({"w": params["w"]}, draw, 0.1, x),
     act, x = noise.fused(shifty, spec, kind), jnp.zeros((2, 5))
     mistakes = {
         "one per member": lambda: act(params, draw, jnp.ones(3), x),
@@ -143,7 +151,9 @@ def test_mistakes_are_refused():
         "unknown": lambda: act(params, draw, {"x": 0.1}, x),
         "every perturbed leaf": lambda: act(params, draw, {"w": 0.1}, x),
         "planned shape": lambda: act({**params, "w": jnp.ones((5, 4))}, draw, 0.1, x),
-        "not in these parameters": lambda: noise.fused(lambda p, x: x @ p["w"], spec, kind)({"w": params["w"]}, draw, 0.1, x),
+        "not in these parameters": lambda: noise.fused(lambda p, x: x @ p["w"], spec, kind)(
+            {"w": params["w"]}, draw, 0.1, x
+        ),
         "0 to 1": lambda: kind.materialise(params, draw, 0.1, 2),
         "hadamard": lambda: noise.Flipout(base="hadamrad"),
         "at least 1": lambda: noise.LowRank(rank=0),
