@@ -44,9 +44,7 @@ def interleaved(
     low, middle, high = np.percentile(ratios, (10, 50, 90), axis=0)
     medians, fastest = np.median(seconds, axis=0), np.min(seconds, axis=0)
     best = fastest / fastest[names.index(baseline or names[0])]
-    return [
-        Timing(name, *map(float, row)) for name, *row in zip(names, medians, middle, low, high, best, strict=True)
-    ]
+    return [Timing(name, *map(float, row)) for name, *row in zip(names, medians, middle, low, high, best, strict=True)]
 
 
 def machine() -> dict[str, Any]:

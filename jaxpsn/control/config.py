@@ -124,7 +124,8 @@ class ExplorationConfig:
     rule: str = "parameter"
     """none, gaussian, ou, pink, mixed, parameter, or a sum such as parameter+gaussian."""
     structure: str = "flipout"
-    """Form of the weight noise: dense, dense-bf16, flipout, flipout-sign, flipout-normal, lowrank, factorised, input-gain."""
+    """Form of the weight noise: dense, dense-bf16, flipout, flipout-sign, flipout-normal, lowrank, factorised or
+    input-gain."""
     rank: int = 1
     """Rank of lowrank noise."""
     groups: int = 0

@@ -103,9 +103,7 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _one_member(apply: Callable[..., Any], spec: Spec, kind: Structure, params: Any, base: Any, noise, sigmas, x):
-    lazy = make_lazy(
-        params, spec, lambda leaf, weight: lazy_leaf(kind, spec, leaf, weight, noise, base, sigmas)
-    )
+    lazy = make_lazy(params, spec, lambda leaf, weight: lazy_leaf(kind, spec, leaf, weight, noise, base, sigmas))
     args = [*jax.tree.leaves(lazy, is_leaf=is_lazy), *jax.tree.leaves(x)]
     missing = sorted(set(spec.by_path) - {arg.view.path for arg in args if is_lazy(arg)})
     if missing:
@@ -127,9 +125,7 @@ def _like_clean(clean: Any, noisy: Any) -> Any:
     return lax.stop_gradient(clean) + (noisy - lax.stop_gradient(noisy))
 
 
-def fused(
-    apply: Callable[..., Any], spec: Spec, kind: Structure, exact_zero: bool = True
-) -> Callable[..., Any]:
+def fused(apply: Callable[..., Any], spec: Spec, kind: Structure, exact_zero: bool = True) -> Callable[..., Any]:
     """``act(params, draw, sigma, x)``: every member's ``apply(W + sigma E_i, x_i)`` at nearly the price of one batch.
 
     ``x``: one array or tree, every leaf ``[members, ...]``; the rest is what ``apply`` takes, so

@@ -149,9 +149,7 @@ def _scan(eqn, values, lazy, rules):
         outs = [rules.form(out) if is_lazy(out) else out for out in outs]
         return outs[:n_carry], outs[n_carry:]
 
-    carry, ys = lax.scan(
-        body, carry, xs, length=params["length"], reverse=params["reverse"], unroll=params["unroll"]
-    )
+    carry, ys = lax.scan(body, carry, xs, length=params["length"], reverse=params["reverse"], unroll=params["unroll"])
     return [*carry, *ys]
 
 

@@ -80,5 +80,3 @@ def settle(leaf: Leaf, lazy: Lazy, kind: Any) -> Array:
     flat = noise.reshape((*leaf.sizes(stack), -1)) * lazy.sigma[..., None]
     offset = spread(leaf, flat, lazy.view, lazy.weight.shape)
     return (lazy.weight.astype(jnp.float32) + offset).astype(lazy.weight.dtype)
-
-

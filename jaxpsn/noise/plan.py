@@ -121,8 +121,7 @@ def _chosen(params: Any, select: Callable[..., bool]) -> tuple[dict[str, tuple[i
     chosen = {
         path: tuple(leaf.shape)
         for path, leaf in found
-        if jnp.issubdtype(leaf.dtype, jnp.floating)
-        and rule(path, leaf, frozenset(names[path.rpartition("/")[0]]))
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and rule(path, leaf, frozenset(names[path.rpartition("/")[0]]))
     }
     if not chosen:
         refuse("select", rule.name, f"matches no floating-point leaf of {[path for path, _ in found]}")

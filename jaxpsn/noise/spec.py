@@ -103,8 +103,10 @@ def spec_summary(spec: Spec, kind: Any = None) -> str:
     foot = ["total", "", "relative sigma" if spec.relative else "", f"{total:,}"]
     rows.append(foot + ([f"{sum(map(kind.state_bytes, spec.leaves)):,}"] if kind is not None else []))
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-             for row in [header, ["-" * width for width in widths], *rows]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [header, ["-" * width for width in widths], *rows]
+    ]
     if spec.left_alone:
         lines.append("left alone: " + ", ".join(spec.left_alone))
     return "\n".join(lines)

@@ -110,8 +110,10 @@ def einsum():
     """Plain functions: projections in odd axis orders, an ensemble axis, a table that is formed."""
     key = jax.random.key(3)
     shapes = {"into": (4, 2, 6), "back": (2, 4, 5), "each": (2, 5, 3), "bias": (2, 3), "place": (7, 6), "gain": (5,)}
-    params = {name: 0.4 * jax.random.normal(jax.random.fold_in(key, i), shape)
-              for i, (name, shape) in enumerate(shapes.items())}
+    params = {
+        name: 0.4 * jax.random.normal(jax.random.fold_in(key, i), shape)
+        for i, (name, shape) in enumerate(shapes.items())
+    }
 
     def apply(params, x):
         x = x + params["place"]

@@ -143,7 +143,7 @@ def test_mistakes_are_refused():
     spec, kind = noise.plan(shifty, params, jnp.zeros(5)), noise.Flipout()
     draw = kind.init(KEY, spec, 2)
     with pytest.raises(UserError, match=r"'v'.*not consumed"):
-        "not in these": lambda: noise.fused(lambda p, x: x @ p["w"], spec, kind)({"w": params["w"]}, draw, 0.1, x),
+        noise.fused(shifty, spec, kind)(params, draw, 0.1, jnp.zeros((2, 3, 5)))
     act, x = noise.fused(shifty, spec, kind), jnp.zeros((2, 5))
     mistakes = {
         "one per member": lambda: act(params, draw, jnp.ones(3), x),
@@ -151,7 +151,7 @@ def test_mistakes_are_refused():
         "unknown": lambda: act(params, draw, {"x": 0.1}, x),
         "every perturbed leaf": lambda: act(params, draw, {"w": 0.1}, x),
         "planned shape": lambda: act({**params, "w": jnp.ones((5, 4))}, draw, 0.1, x),
-        "not in these parameters": lambda: noise.fused(lambda p, x: x @ p["w"], spec, kind)(
+        "not in these": lambda: noise.fused(lambda p, x: x @ p["w"], spec, kind)(
             {"w": params["w"]}, draw, 0.1, x
         ),
         "0 to 1": lambda: kind.materialise(params, draw, 0.1, 2),

@@ -56,8 +56,9 @@ def test_redraw_changes_only_where(law):
     chex.assert_trees_all_equal(
         jax.tree.map(lambda x: x[chosen], everyone.noise), jax.tree.map(lambda x: x[chosen], new.noise)
     )
-    chex.assert_trees_all_equal(jax.tree.map(lambda x: x[:3], kind.init(KEY, spec, 3).noise),
-                                jax.tree.map(lambda x: x[:3], draw.noise))
+    chex.assert_trees_all_equal(
+        jax.tree.map(lambda x: x[:3], kind.init(KEY, spec, 3).noise), jax.tree.map(lambda x: x[:3], draw.noise)
+    )
 
 
 @pytest.mark.parametrize("law", ["flipout", "rank1", "dense"])

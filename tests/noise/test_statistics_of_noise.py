@@ -64,8 +64,17 @@ def test_covariance_and_tails(law):
     np.testing.assert_allclose(squares.mean(axis=1).var(), scale_variance, atol=0.02, rtol=0.2)
 
 
-@pytest.mark.parametrize("kind", [noise.Dense(), noise.Flipout(), noise.Flipout(base="normal"), noise.LowRank(rank=2),
-                                  noise.LowRank(rank=2, factors="signed_sqrt", dense_head=False), noise.Factorised()])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        noise.Dense(),
+        noise.Flipout(),
+        noise.Flipout(base="normal"),
+        noise.LowRank(rank=2),
+        noise.LowRank(rank=2, factors="signed_sqrt", dense_head=False),
+        noise.Factorised(),
+    ],
+)
 def test_every_entry_has_unit_variance_and_no_mean(kind):
     params = {"kernel": jnp.zeros((6, 8)), "bias": jnp.zeros(8)}
     spec = noise.plan(lambda p, x: x @ p["kernel"] + p["bias"], params, jnp.zeros(6))
