@@ -151,9 +151,7 @@ def test_mistakes_are_refused():
         "unknown": lambda: act(params, draw, {"x": 0.1}, x),
         "every perturbed leaf": lambda: act(params, draw, {"w": 0.1}, x),
         "planned shape": lambda: act({**params, "w": jnp.ones((5, 4))}, draw, 0.1, x),
-        "not in these": lambda: noise.fused(lambda p, x: x @ p["w"], spec, kind)(
-            {"w": params["w"]}, draw, 0.1, x
-        ),
+        "not in these": lambda: noise.fused(lambda p, x: x @ p["w"], spec, kind)({"w": params["w"]}, draw, 0.1, x),
         "0 to 1": lambda: kind.materialise(params, draw, 0.1, 2),
         "hadamard": lambda: noise.Flipout(base="hadamrad"),
         "at least 1": lambda: noise.LowRank(rank=0),
