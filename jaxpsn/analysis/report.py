@@ -118,9 +118,9 @@ def _tags(run: Run) -> str:
     shown = ", ".join(map(str, seeds)) if len(seeds) < 8 else f"{seeds[0]} to {seeds[-1]}"
     tags = {"date": str(date).replace("T", " ").replace("+00:00", " UTC")}
     tags |= {"seed" if len(seeds) == 1 else "seeds": shown}
-    device = setting(run.config, "device")
-    versions = setting(run.config, "versions")
-    tags |= {} if device is None or isinstance(device, Mapping) else {"device": device}
+    session = (setting(run.config, "sessions") or [run.config])[-1]  # a resumed run may have changed machines
+    device, versions = session.get("device"), session.get("versions")
+    tags |= {} if device is None else {"device": device}
     tags |= versions if isinstance(versions, Mapping) else {}
     return "".join(f"<li>{_escape(name)} <b>{_escape(value)}</b></li>" for name, value in tags.items())
 
@@ -137,7 +137,12 @@ def _numbers(run: Run) -> Iterable[tuple[str, str, str, bool]]:
     if "updates" in last:
         yield "Gradient updates", text.count(np.nanmax(last["updates"].values)), "of each seed", False
     if "seconds" in last:
-        yield "Wall time", text.duration(np.nanmax(last["seconds"].values)), "compilation included", False
+        yield (
+            "Wall time",
+            text.duration(np.nanmax(last["seconds"].values)),
+            "training and evaluation, without compilation",
+            False,
+        )
     if "steps_per_second" in last:
         rate = float(np.nanmedian(last["steps_per_second"].values))
         yield "Steps per second", text.count(rate), "median over chunks, all seeds together", False
@@ -223,8 +228,12 @@ def _config(config: Mapping[str, Any]) -> str:
 
 def _config_rows(config: Mapping[str, Any], path: str) -> Iterable[str]:
     """One row per leaf, under a heading for each section; leaves before sections."""
-    sections = {name: value for name, value in config.items() if isinstance(value, Mapping) and value}
-    for name, value in config.items():
+    parts = {}
+    for name, value in config.items():  # a list of objects, such as the sessions, reads as one section each
+        listed = isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value)
+        parts |= {f"{name}[{index}]": item for index, item in enumerate(value)} if listed else {name: value}
+    sections = {name: value for name, value in parts.items() if isinstance(value, Mapping) and value}
+    for name, value in parts.items():
         if name not in sections:
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             yield f"<tr><th>{_escape(name)}</th><td>{_escape(shown)}</td></tr>"

@@ -93,7 +93,11 @@ CONFIG = {
     "agent": {"algorithm": "td3", "actor_hidden": [128, 128], "gamma": 0.99},
     "exploration": {"rule": "parameter", "structure": "flipout", "target": 0.2, "controller": "multiplicative"},
     "run": {"steps": 1_500_000, "seed": 0, "name": "<b>bold</b> & co"},
-    "versions": {"jaxpsn": "0.1.0", "jax": "0.12.0.1", "python": "3.12.1", "device": "cpu"},
+    "versions": {"jaxpsn": "0.1.0", "jax": "0.12.0.1", "python": "3.12.1"},
+    "sessions": [
+        {"device": "an older machine", "versions": {"jax": "0.10.2"}},
+        {"device": "TPU v5e", "versions": {"jaxpsn": "0.1.0", "jax": "0.12.0.1", "python": "3.12.1"}},
+    ],
 }
 
 

@@ -51,7 +51,7 @@ def test_the_report_holds_plots_rollout_numbers_and_config(write_run, walker_rol
     checker, words = _read(page)
     assert len(checker.sources) == 3 and all(source.startswith("data:image/png;base64,") for source in checker.sources)
     assert checker.iframes == [(folder / "rollout.html").read_text()]
-    for expected in ("halfcheetah, TD3, parameter noise (flipout)", "over 5 seeds", "0.12.0.1", "4 min 12 s", "5.9",
+    for expected in ("halfcheetah, TD3, parameter noise (flipout)", "over 5 seeds", "TPU v5e", "4 min 12 s", "5.9",
                      "a <good> checkpoint", "actor_hidden", "<b>bold</b> & co", "Final sigma"):  # fmt: skip
         assert expected in words
 
