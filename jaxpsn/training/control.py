@@ -81,8 +81,12 @@ def _finish(program: Any, outcome: Any, claimed: folder.RunFolder) -> None:
     from jaxpsn.training import startup
 
     startup.speak("recording a rollout and writing the report")
-    rollout = record.rollout(program, outcome.first_seed())
-    folder.write_atomically(claimed.path / "rollout.json", json.dumps(rollout))
+    try:
+        rollout = record.rollout(program, outcome.first_seed())
+    except errors.UserError as error:  # a task without bodies; the report says that there is nothing to watch
+        startup.speak(f"no rollout: {error}")
+    else:
+        folder.write_atomically(claimed.path / "rollout.json", json.dumps(rollout))
     page = report.build(claimed.path)
     startup.speak(f"report: {page}")
 
