@@ -8,7 +8,8 @@ from pathlib import Path
 
 import tyro
 
-from jaxpsn.errors import UserError, refuse
+from jaxpsn.errors import refuse
+from jaxpsn.training import startup
 
 
 @dataclass(frozen=True)
@@ -129,15 +130,10 @@ def write_table(folder: Path, name: str, rows: list[dict], about: dict) -> None:
     print(f"written: {folder / name}.csv and .json")
 
 
-def main() -> int:
-    """Entry point: exit status 2 and one line for a mistake of the user's."""
-    command = tyro.extras.subcommand_cli_from_dict({"acting": Acting, "training": Training, "replay": Replay})
-    try:
-        command.run()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+@startup.main_guard
+def main() -> None:
+    """Time what the command line names; a mistake of the user's is one line and exit status 2."""
+    tyro.extras.subcommand_cli_from_dict({"acting": Acting, "training": Training, "replay": Replay}).run()
 
 
 if __name__ == "__main__":

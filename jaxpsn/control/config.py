@@ -72,7 +72,7 @@ class AgentConfig:
     """Transitions in one update."""
     update_every: int = 1
     """Vector steps (all environments once) between rounds of updates."""
-    updates: int = 4
+    updates: int = 8
     """Critic updates in one round."""
     policy_delay: int = 2
     """Critic updates for one actor and target update (td3; ddpg takes 1)."""
@@ -136,7 +136,7 @@ class ExplorationConfig:
     """Sigma in units of each leaf's root mean square instead of absolute."""
     member_sigma: bool = False
     """Each perturbation has a sigma of its own, adapted by its own distance."""
-    sigma: float = 0.2
+    sigma: float = 0.05
     """Scale of the weight noise at the start."""
     target: float = 0.2
     """Action distance (RMS, actions in [-1, 1]) to which sigma is adapted."""
