@@ -55,7 +55,7 @@ class Training:
     """Forms of the weight noise."""
     calls: int = 20
     """Vector steps in one timed chunk."""
-    rounds: int = 20
+    rounds: int = 60
     """Timed rounds; in each every contender runs one chunk."""
     out: Path = field(default=Path("results"))
     """Folder for training.csv and training.json."""
