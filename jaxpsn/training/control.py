@@ -1,5 +1,6 @@
 """The control job: from the command line to a trained, resumable policy and its report."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ import tyro
 from jaxpsn import errors
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
-from jaxpsn.training import command, folder, status
+from jaxpsn.training import command, folder, progress, startup, status
 from jaxpsn.training.config import RunConfig
 
 
@@ -46,17 +47,16 @@ def restore(record: Mapping[str, Any]) -> ControlJob:
 
 def run(job: ControlJob) -> int:
     """Train, then write the rollout and the report; returns the exit status."""
-    from jaxpsn.training import startup
-
     _refuse_other_schedule(job)
     with folder.claim(job.run, job.control, default_name=job.control.env.name.replace("/", "-")) as claimed:
-        startup.speak(f"{claimed.path}: loading JAX and the physics")
-        # Imported late: the first line is on the screen while these load.
-        from jaxpsn.control import program as programs
-        from jaxpsn.training import cache, loop
+        show = progress.make(job.run.progress)
+        with contextlib.closing(show), show.phase("loading JAX and the physics"):
+            # Imported late: the display is up while these load.
+            from jaxpsn.control import program as programs
+            from jaxpsn.training import cache, loop
 
-        cache.enable()
-        program = programs.make(job.control, -(-job.run.steps // job.control.steps_per_call))
+            cache.enable()
+            program = programs.make(job.control, -(-job.run.steps // job.control.steps_per_call))
         outcome = loop.train(program, job.run, claimed)
         if outcome.status == status.DONE:
             _finish(program, outcome, claimed)
@@ -78,7 +78,6 @@ def _refuse_other_schedule(job: ControlJob) -> None:
 def _finish(program: Any, outcome: Any, claimed: folder.RunFolder) -> None:
     from jaxpsn.analysis import report
     from jaxpsn.control import record
-    from jaxpsn.training import startup
 
     startup.speak("recording a rollout and writing the report")
     try:
