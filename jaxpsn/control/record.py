@@ -1,8 +1,6 @@
 """One episode of the clean policy as the rollout viewer reads it."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,7 +10,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxpsn import compat
+from jaxpsn import compat, envs
 from jaxpsn.control.program import Program, episode_length
 from jaxpsn.control.state import ProgramState
 from jaxpsn.envs import scenes
@@ -68,9 +66,7 @@ def _play(
         obs = progress.env.obs.astype(jnp.float32)
         fresh = program.agent.policy(actor, program.normalise(stats, obs))
         action = jnp.where(progress.steps % repeat == 0, fresh, progress.action)
-        with _physics():
-            after = env.step(progress.env, action)
-            after = jax.tree.map(lambda new, old: jnp.asarray(new).astype(old.dtype), after, progress.env)
+        after = envs.step_one(env, progress.env, action)
         counts = progress.alive & (progress.steps < limit)
         kept = jax.tree.map(lambda new, old: jnp.where(counts, new, old), after, progress.env)
         ended = counts & (after.done > 0)
@@ -81,19 +77,11 @@ def _play(
         progress, (reward, ended) = lax.scan(step, progress, None, length=stride)
         return progress, (_poses(env, progress.env), jnp.sum(reward), jnp.any(ended))
 
-    with _physics():
-        first = jax.tree.map(jnp.asarray, env.reset(jax.random.key_data(key)))
+    first = envs.reset_one(env, key)
     action = jnp.zeros((program.episodes.action_size,), jnp.float32)
     start = _Progress(first, action, jnp.ones((), bool), jnp.int32(0))
     _, (poses, rewards, ended) = lax.scan(frame, start, None, length=frames)
     return jnp.concatenate([_poses(env, first)[None], poses]), rewards, ended
-
-
-@contextlib.contextmanager
-def _physics() -> Iterator[None]:
-    # As the environments run in training.
-    with compat.foreign(), jax.default_matmul_precision("highest"):
-        yield
 
 
 def _poses(env: Any, state: Any) -> Float[Array, "bodies 7"]:

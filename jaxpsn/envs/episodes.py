@@ -121,9 +121,7 @@ class Episodes:
         return lax.scan(once, carry, None, length=self.action_repeat)[0]
 
     def _step_env(self, env: Any, action: jax.Array) -> Any:
-        with brax_door.tracing():
-            after = jax.vmap(self.env.step)(env, action)
-        return jax.tree.map(lambda new, old: _cast(new, old.dtype), after, env)
+        return jax.vmap(functools.partial(step_one, self.env))(env, action)
 
     def _starts(self, key: jax.Array, episode: jax.Array, pool: Any) -> Any:
         """Start states of every environment's episode number ``episode``."""
@@ -138,9 +136,23 @@ class Episodes:
         return self._reset_env(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, _POOL), entries))
 
     def _reset_env(self, keys: jax.Array) -> Any:
-        with brax_door.tracing():
-            env = jax.vmap(self.env.reset)(jax.random.key_data(keys))
-        return jax.tree.map(lambda leaf: _cast(leaf, jnp.asarray(leaf).dtype), env)
+        return jax.vmap(functools.partial(reset_one, self.env))(keys)
+
+
+def reset_one(env: Any, key: PRNGKeyArray) -> Any:
+    """The Brax State of one environment at its start, every leaf an array of its own dtype."""
+    with brax_door.tracing():
+        state = env.reset(jax.random.key_data(key))
+    return jax.tree.map(lambda leaf: _cast(leaf, jnp.asarray(leaf).dtype), state)
+
+
+def step_one(env: Any, state: Any, action: Float[Array, " A"]) -> Any:
+    """The Brax State of one environment after one step, its leaves of the dtypes of ``state``."""
+    # A copy, as some Brax environments write into the metrics of the state that they are given.
+    given = jax.tree.map(lambda leaf: leaf, state)
+    with brax_door.tracing():
+        after = env.step(given, action)
+    return jax.tree.map(lambda new, old: _cast(new, old.dtype), after, state)
 
 
 def _start_key(key: jax.Array, env: jax.Array, episode: jax.Array) -> jax.Array:

@@ -47,3 +47,27 @@ def test_at_most_fifty_frames_a_second():
     assert rollout["dt"] == pytest.approx(0.02) and rollout["terminated_at"] == 5
     assert [frame[1][0] for frame in rollout["frames"]] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0], abs=1e-4)
     assert sum(rollout["rewards"]) == 1
+
+
+class _Writes:
+    """An environment that writes a Python number into the metrics it is given, as Brax's Ant does."""
+
+    def __init__(self, env):
+        self._env = env
+
+    def __getattr__(self, name):
+        return getattr(self._env, name)
+
+    def reset(self, key):
+        state = self._env.reset(key)
+        return state.replace(metrics={"alive": jnp.zeros((), jnp.float32)})
+
+    def step(self, state, action):
+        state.metrics.update(alive=1.0)
+        return self._env.step(state, action)
+
+
+def test_an_environment_may_write_into_the_metrics_it_is_given():
+    made, state = _state(30.0)
+    writes = program.make(made.config, env=_Writes(made.env))
+    assert record.rollout(writes, state)["frames"] == record.rollout(made, state)["frames"]
