@@ -119,7 +119,7 @@ EVERY = [(name, backend) for name, backends in brax_door.SUPPORTED.items() for b
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "backend"), EVERY, ids="-".join)
+@pytest.mark.parametrize(("name", "backend"), EVERY, ids=["-".join(pair) for pair in EVERY])
 def test_every_brax_environment_and_backend_runs(name, backend):
     if name == "pusher" and backend == "mjx" and jax.__version_info__ < (0, 11):
         pytest.skip("refused on this JAX")
