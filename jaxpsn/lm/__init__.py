@@ -1,0 +1,1 @@
+"""Language models: decoder, Hugging Face folders, tokenizers, and a sampler with a key-value cache."""

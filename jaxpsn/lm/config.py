@@ -1,0 +1,87 @@
+"""What a decoder is made of; imports no JAX."""
+
+import math
+from dataclasses import dataclass, field
+
+from jaxpsn import checks, errors
+
+
+@dataclass(frozen=True)
+class Llama3Scaling:
+    """Frequency scaling of Llama 3.1 and later (``rope_type: llama3``)."""
+
+    factor: float = 8.0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_positions: int = 8192
+
+
+@dataclass(frozen=True)
+class LinearScaling:
+    """Positions divided by ``factor`` (``rope_type: linear``)."""
+
+    factor: float = 2.0
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary position embedding (Su et al. 2021): base and scaling of its frequencies."""
+
+    theta: float = 10_000.0
+    scaling: Llama3Scaling | LinearScaling | None = None
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """A pre-norm decoder with rotary positions, grouped-query attention and a gated SiLU MLP.
+
+    Covers Qwen2/2.5 (``qkv_bias``), Qwen3 (``qk_norm``) and Llama 2/3; hashable, so it can be a static argument.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    rms_norm_eps: float = 1e-6
+    rope: Rope = field(default_factory=Rope)
+    tied: bool = False
+    """Whether the head is the transposed token embedding."""
+    qkv_bias: bool = False
+    o_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    max_positions: int = 32_768
+    """Longest sequence the checkpoint was made for."""
+    family: str = "llama"
+    """``model_type`` of the Hugging Face folder it is read from or written to."""
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads"):
+            checks.whole(name, getattr(self, name), 1, 1 << 31)
+        checks.whole("head_dim", self.head_dim, 2, 1 << 16)
+        if self.num_heads % self.num_kv_heads:
+            errors.refuse("num_kv_heads", self.num_kv_heads, f"a divisor of num_heads = {self.num_heads}")
+        if self.head_dim % 2:
+            errors.refuse("head_dim", self.head_dim, "even, as rotary positions turn pairs")
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters, a tied head counted once."""
+        heads = self.head_dim * (2 * self.num_heads + 2 * self.num_kv_heads)
+        layer = self.hidden_size * (heads + 3 * self.intermediate_size + 2)
+        biases = self.qkv_bias * self.head_dim * (self.num_heads + 2 * self.num_kv_heads) + self.o_bias * self.hidden_size
+        biases += self.mlp_bias * (2 * self.intermediate_size + self.hidden_size) + self.qk_norm * 2 * self.head_dim
+        tables = self.vocab_size * self.hidden_size * (1 if self.tied else 2)
+        return tables + self.num_layers * (layer + biases) + self.hidden_size
+
+
+def tiny(vocab_size: int, hidden_size: int = 96, num_layers: int = 3, num_heads: int = 4) -> DecoderConfig:
+    """A small Qwen3-like decoder for character tasks: MLP ratio 3, tied head."""
+    head_dim = math.ceil(hidden_size / num_heads / 2) * 2
+    return DecoderConfig(
+        vocab_size, hidden_size, 3 * hidden_size, num_layers, num_heads, num_heads, head_dim,
+        tied=True, qk_norm=True, max_positions=1024, family="qwen3",
+    )  # fmt: skip
