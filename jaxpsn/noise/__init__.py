@@ -10,6 +10,7 @@ Small values with pure functions. Knows pytrees and Flax modules, nothing of rei
     theta = kind.materialise(params, draw, sigma, member=7)
 """
 
+from jaxpsn.noise.catalogue import named as named
 from jaxpsn.noise.dense import Dense as Dense
 from jaxpsn.noise.dense import InputGain as InputGain
 from jaxpsn.noise.distances import argmax_disagreement as argmax_disagreement

@@ -61,17 +61,7 @@ def layout(config: ExplorationConfig, num_envs: int) -> Layout:
 
 def kind(config: ExplorationConfig, antithetic: bool) -> Any:
     """The form of the weight noise, by its name in a config."""
-    makers: dict[str, Callable[[], Any]] = {
-        "dense": lambda: noise.Dense(antithetic=antithetic),
-        "dense-bf16": lambda: noise.Dense(store="bfloat16", antithetic=antithetic),
-        "flipout": lambda: noise.Flipout(base="hadamard", antithetic=antithetic),
-        "flipout-sign": lambda: noise.Flipout(base="sign", antithetic=antithetic),
-        "flipout-normal": lambda: noise.Flipout(base="normal", antithetic=antithetic),
-        "lowrank": lambda: noise.LowRank(rank=config.rank, antithetic=antithetic),
-        "factorised": lambda: noise.Factorised(antithetic=antithetic),
-        "input-gain": lambda: noise.InputGain(antithetic=antithetic),
-    }
-    return makers[config.structure]()
+    return noise.named(config.structure, config.rank, antithetic)
 
 
 def hold_rule(config: ExplorationConfig) -> holds.Hold:

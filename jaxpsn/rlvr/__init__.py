@@ -1,0 +1,1 @@
+"""Reinforcement learning with verifiable rewards: PSN-GRPO on language models."""

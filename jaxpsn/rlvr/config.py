@@ -1,0 +1,368 @@
+"""What a reasoning experiment is made of, as frozen dataclasses that check themselves; imports no JAX."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from jaxpsn import checks, errors
+
+STRUCTURES = ("none", "dense", "dense-bf16", "flipout", "flipout-sign", "flipout-normal", "lowrank", "factorised")
+TARGETS = {"mlp": r"/mlp/", "attention": r"/attention/[qkvo]/", "linear": r"/(mlp|attention)/.*(kernel|bias)$"}
+ADVANTAGES = ("group", "batch", "none", "leave_one_out", "pass_at_k")
+CORRECTIONS = ("none", "token", "token_mask", "sequence", "sequence_mask", "geometric", "geometric_mask")
+
+
+@dataclass(frozen=True)
+class DecoderSize:
+    """The small decoder that is pre-trained when no folder is given."""
+
+    hidden_size: int = 96
+    """Width; the MLP is three times as wide."""
+    num_layers: int = 3
+    """Layers."""
+    num_heads: int = 4
+    """Attention heads."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "num_layers", "num_heads"):
+            checks.whole(f"decoder.{name}", getattr(self, name), 1, 1 << 16)
+        if self.hidden_size % self.num_heads:
+            errors.refuse("decoder.num_heads", self.num_heads, f"a divisor of hidden_size = {self.hidden_size}")
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Supervised training of the small decoder on narrow solutions, done once and kept."""
+
+    steps: int = 600
+    """Gradient steps."""
+    batch_size: int = 128
+    """Solved problems in one step."""
+    learning_rate: float = 3e-3
+    """Peak of the rate: a short warm-up, then a cosine to a tenth."""
+    seed: int = 0
+    """Seed of weights and data; separate from the run's, so that every run starts from the same base."""
+
+    def __post_init__(self) -> None:
+        checks.whole("pretrain.steps", self.steps, 0, 1 << 30)
+        checks.whole("pretrain.batch_size", self.batch_size, 1, 1 << 20)
+        checks.real("pretrain.learning_rate", self.learning_rate, 0.0, 1.0, open_low=True)
+        checks.whole("pretrain.seed", self.seed, 0, (1 << 31) - 1)
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """How many answers are drawn in a step, and how."""
+
+    prompts: int = 32
+    """Problems in one step."""
+    samples: int = 8
+    """Answers to each problem (the group size G)."""
+    max_prompt: int | None = None
+    """Longest prompt in tokens; longer problems are left out of a file. None: what the task needs."""
+    max_tokens: int | None = None
+    """Longest answer in tokens. None: what the task needs."""
+    temperature: float = 1.0
+    """Sampling temperature; top-p and top-k belong to the evaluation alone."""
+    segment: int = 0
+    """Tokens between compactions, in which ended answers leave the batch; 0 decodes in one piece."""
+    refills: int = 0
+    """Dynamic sampling (DAPO): up to this many further batches of problems replace all-equal groups."""
+
+    def __post_init__(self) -> None:
+        checks.whole("rollout.prompts", self.prompts, 1, 1 << 20)
+        checks.whole("rollout.samples", self.samples, 1, 1 << 16)
+        for name in ("max_prompt", "max_tokens"):
+            if getattr(self, name) is not None:
+                checks.whole(f"rollout.{name}", getattr(self, name), 1, 1 << 20)
+        checks.real("rollout.temperature", self.temperature, 0.0, 100.0, open_low=True)
+        checks.whole("rollout.segment", self.segment, 0, 1 << 20)
+        checks.whole("rollout.refills", self.refills, 0, 1000)
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """The perturbation of the sampler's weights; the trained weights stay clean."""
+
+    structure: str = "lowrank"
+    """Form of the noise: none, dense, dense-bf16, flipout, flipout-sign, flipout-normal, lowrank or factorised."""
+    rank: int = 1
+    """Rank of lowrank noise."""
+    target: str = "mlp"
+    """Perturbed weights: mlp (paper), attention, linear, norms (QeRL), all, or re:PATTERN on parameter paths."""
+    per: Literal["step", "replica", "sample"] = "sample"
+    """One perturbation for the whole step (paper), one for each of `replicas`, or one for each answer of a group."""
+    replicas: int = 1
+    """Samplers with a perturbation of their own (per = replica); divides the noisy answers of a group."""
+    antithetic: bool = False
+    """Perturbations come in pairs of opposite sign."""
+    clean_share: float = 0.0
+    """Share of a group's answers that the clean policy gives."""
+    relative: bool = True
+    """Sigma in units of each matrix's root mean square instead of absolute (paper: absolute)."""
+
+    def __post_init__(self) -> None:
+        checks.choice("noise.structure", self.structure, STRUCTURES)
+        checks.whole("noise.rank", self.rank, 1, 1024)
+        checks.choice("noise.per", self.per, ("step", "replica", "sample"))
+        checks.whole("noise.replicas", self.replicas, 1, 1 << 16)
+        checks.real("noise.clean_share", self.clean_share, 0.0, 1.0)
+        if self.target.startswith("re:"):
+            try:
+                re.compile(self.target[3:])
+            except re.error as error:
+                errors.refuse("noise.target", self.target, f"a regular expression after re: ({error})")
+        else:
+            checks.choice("noise.target", self.target, (*TARGETS, "norms", "all", "re:PATTERN"))
+
+
+@dataclass(frozen=True)
+class SigmaConfig:
+    """The scale of the noise and the rule that moves it."""
+
+    rule: Literal["fixed", "staged", "kl", "composite"] = "kl"
+    """fixed; staged decay (QeRL); kl: Variant I; composite: Variant II (similarity and self-certainty of probes)."""
+    initial: float = 0.1
+    """Sigma of the first step."""
+    final: float = 0.001
+    """Sigma of the last stage (staged)."""
+    stages: int = 10
+    """Stages of equal length; the first has no noise (staged)."""
+    target: float = 0.02
+    """KL(noisy || clean) in nats a token (kl), or the indicator (composite), to which sigma is driven."""
+    rate: float = 1.05
+    """Factor of one step (paper's code: 1.01)."""
+    dead_band: float = 1.1
+    """Between target / dead_band and target * dead_band sigma rests (kl)."""
+    low: float = 1e-6
+    """Lower bound of sigma."""
+    high: float = 0.5
+    """Upper bound of sigma."""
+    estimator: Literal["k1", "k3"] = "k1"
+    """Monte-Carlo estimate of the KL: k1 (paper's code; may be negative) or k3."""
+    probes: int = 2
+    """Probe answers to each problem, drawn before the rollouts (composite)."""
+    probe_policy: Literal["clean", "noisy"] = "clean"
+    """Who answers the probes: the clean policy, or the noisy one at the last sigma."""
+    reuse_probes: bool = True
+    """Count the probes among the group's answers instead of drawing them in addition."""
+    similarity: Literal["hidden", "ngram", "bert"] = "hidden"
+    """Likeness of answers: pooled hidden states of the clean policy, n-gram counts, or a BERT encoder."""
+    bert: str | None = None
+    """Folder of the BERT encoder (similarity = bert)."""
+    certainty: Literal["uniform_to_policy", "policy_to_uniform"] = "uniform_to_policy"
+    """Self-certainty as KL(U || p) (paper) or KL(p || U) = log V - H(p)."""
+    weight: float = 0.5
+    """Share of similarity in the indicator; the rest is certainty."""
+
+    def __post_init__(self) -> None:
+        checks.choice("sigma.rule", self.rule, ("fixed", "staged", "kl", "composite"))
+        checks.real("sigma.low", self.low, 0.0, 100.0)
+        checks.real("sigma.high", self.high, self.low, 100.0, open_low=True)
+        for name in ("initial", "final"):
+            checks.real(f"sigma.{name}", getattr(self, name), 0.0, 100.0)
+        checks.whole("sigma.stages", self.stages, 2, 10_000)
+        checks.real("sigma.target", self.target, -1.0, 100.0)
+        checks.real("sigma.rate", self.rate, 1.0, 10.0, open_low=True)
+        checks.real("sigma.dead_band", self.dead_band, 1.0, 10.0)
+        checks.choice("sigma.estimator", self.estimator, ("k1", "k3"))
+        checks.whole("sigma.probes", self.probes, 2, 1 << 10)
+        checks.choice("sigma.probe_policy", self.probe_policy, ("clean", "noisy"))
+        checks.choice("sigma.similarity", self.similarity, ("hidden", "ngram", "bert"))
+        checks.choice("sigma.certainty", self.certainty, ("uniform_to_policy", "policy_to_uniform"))
+        checks.real("sigma.weight", self.weight, 0.0, 1.0)
+        if (self.similarity == "bert") != (self.bert is not None):
+            errors.refuse("sigma.bert", self.bert, "the folder of an encoder with similarity = bert, else nothing")
+
+
+@dataclass(frozen=True)
+class AlgorithmConfig:
+    """The GRPO family: advantage, loss, corrections and the optimiser."""
+
+    advantage: str = "group"
+    """group (GRPO), batch, none (Dr.GRPO), leave_one_out (RLOO) or pass_at_k (Pass@k training)."""
+    k: int = 4
+    """The k of pass_at_k."""
+    loss: str = "ppo"
+    """ppo (ratio of each token) or another of the registry, such as gspo (ratio of the sequence)."""
+    clip_low: float = 0.2
+    """Ratios are clipped below at 1 minus this."""
+    clip_high: float = 0.2
+    """Ratios are clipped above at 1 plus this (DAPO: 0.28)."""
+    dual_clip: float | None = 3.0
+    """Bound on the loss of negative advantages; None for none."""
+    aggregation: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
+    """Mean over all tokens (DAPO), over sequences of their means (GRPO), or a sum over a constant (Dr.GRPO)."""
+    correction: str = "token"
+    """Weights against the noisy sampler: none, token (TIS), sequence, geometric, each also as _mask."""
+    cap: float = 10.0
+    """Upper bound of a correction weight (paper: 10)."""
+    floor: float = 0.0
+    """Lower bound of a masked correction: ratios below it are dropped."""
+    kl_coefficient: float = 0.0
+    """Weight of the KL to the starting policy; 0 skips its computation (paper's code: 0.001)."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """Estimator of that KL."""
+    entropy_coefficient: float = 0.0
+    """Weight of the entropy bonus (paper's code: 0.001)."""
+    overlong: Literal["keep", "mask", "penalty"] = "keep"
+    """Answers that hit the limit: kept, left out of the loss, or fined on the way there."""
+    overlong_buffer: int = 16
+    """Tokens before the limit over which the fine grows to -1 (penalty)."""
+    learning_rate: float = 1e-3
+    """AdamW rate, after a linear warm-up."""
+    warmup: int = 5
+    """Updates of the warm-up."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    grad_clip: float = 1.0
+    """Bound on the global norm of the gradient."""
+    epochs: int = 1
+    """Passes over a step's answers."""
+    mini_batches: int = 1
+    """Updates in a pass, each on a share of the problems."""
+    micro_batches: int = 1
+    """Pieces in which a gradient is computed, to save memory; the result is the same."""
+
+    def __post_init__(self) -> None:
+        checks.choice("algorithm.advantage", self.advantage, ADVANTAGES)
+        checks.choice("algorithm.correction", self.correction, CORRECTIONS)
+        checks.choice("algorithm.aggregation", self.aggregation, ("token_mean", "sequence_mean", "constant"))
+        checks.choice("algorithm.kl_estimator", self.kl_estimator, ("k1", "k2", "k3"))
+        checks.choice("algorithm.overlong", self.overlong, ("keep", "mask", "penalty"))
+        checks.real("algorithm.clip_low", self.clip_low, 0.0, 1.0)
+        checks.real("algorithm.clip_high", self.clip_high, 0.0, 100.0)
+        if self.dual_clip is not None:
+            checks.real("algorithm.dual_clip", self.dual_clip, 1.0, 1000.0, open_low=True)
+        checks.real("algorithm.cap", self.cap, 0.0, 1e6, open_low=True)
+        checks.real("algorithm.floor", self.floor, 0.0, self.cap)
+        for name in ("kl_coefficient", "entropy_coefficient", "weight_decay"):
+            checks.real(f"algorithm.{name}", getattr(self, name), 0.0, 100.0)
+        checks.real("algorithm.learning_rate", self.learning_rate, 0.0, 1.0)
+        checks.real("algorithm.grad_clip", self.grad_clip, 0.0, 1e6, open_low=True)
+        for name in ("k", "overlong_buffer", "epochs", "mini_batches", "micro_batches"):
+            checks.whole(f"algorithm.{name}", getattr(self, name), 1, 1 << 20)
+        checks.whole("algorithm.warmup", self.warmup, 0, 1 << 30)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How policies are judged: unbiased pass@k of the clean policy on problems never trained on."""
+
+    problems: int = 64
+    """Problems of the full evaluation, before and after training."""
+    samples: int = 256
+    """Answers to each of them; the largest k."""
+    monitor_problems: int = 64
+    """Problems of the short evaluations on the way."""
+    monitor_samples: int = 8
+    """Answers to each of them."""
+    temperature: float = 1.0
+    """Sampling temperature."""
+    top_p: float = 1.0
+    """Nucleus; 1 for the whole distribution."""
+    top_k: int = 0
+    """Candidates; 0 for all."""
+    rows: int = 1024
+    """Answers decoded side by side."""
+    noisy: bool = False
+    """Judge the perturbed policy as well."""
+
+    def __post_init__(self) -> None:
+        for name in ("problems", "samples", "monitor_problems", "monitor_samples", "rows"):
+            checks.whole(f"evaluation.{name}", getattr(self, name), 1, 1 << 20)
+        checks.real("evaluation.temperature", self.temperature, 0.0, 100.0)
+        checks.real("evaluation.top_p", self.top_p, 0.0, 1.0, open_low=True)
+        checks.whole("evaluation.top_k", self.top_k, 0, 1 << 20)
+
+
+@dataclass(frozen=True)
+class RlvrConfig:
+    """One reasoning experiment: model, problems, noise, algorithm and judgement."""
+
+    model: str | None = None
+    """Hugging Face folder; left out, a small decoder is pre-trained on the task."""
+    data: str | None = None
+    """JSONL file of training problems; left out, the procedural task makes them."""
+    test_data: str | None = None
+    """JSONL file of evaluation problems; left out, a tenth of `data` is held out."""
+    verifier: Literal["auto", "math", "integer", "exact"] = "auto"
+    """How answers to a file's problems are checked."""
+    task: str = "countdown"
+    """Procedural task: countdown, chain_sum, modular, target, swaps or grid."""
+    task_options: dict[str, int] = field(default_factory=dict)
+    """Options of the task, such as numbers 4."""
+    system: str | None = None
+    """System message for a model's chat template."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Dtype of a loaded model's weights in sampling and training."""
+    remat: bool = False
+    """Recompute activations in the backward pass, to save memory."""
+    mesh: str | None = None
+    """Devices, such as data=4,model=2; left out, one device."""
+    decoder: DecoderSize = field(default_factory=DecoderSize)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    sigma: SigmaConfig = field(default_factory=SigmaConfig)
+    algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        checks.choice("verifier", self.verifier, ("auto", "math", "integer", "exact"))
+        checks.choice("dtype", self.dtype, ("float32", "bfloat16"))
+        if self.test_data is not None and self.data is None:
+            errors.refuse("test_data", self.test_data, "only together with data")
+        if self.data is not None and self.model is None:
+            errors.refuse("data", self.data, "only together with model, as the small decoder knows one procedural task")
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        samples, algorithm = self.rollout.samples, self.algorithm
+        if samples == 1 and algorithm.advantage != "batch":
+            errors.refuse("rollout.samples", 1, f"at least 2, as the {algorithm.advantage} advantage compares a group")
+        if algorithm.advantage == "pass_at_k" and algorithm.k > samples:
+            errors.refuse("algorithm.k", algorithm.k, f"at most rollout.samples = {samples}")
+        if self.rollout.prompts % algorithm.mini_batches:
+            errors.refuse(
+                "algorithm.mini_batches", algorithm.mini_batches, f"a divisor of {self.rollout.prompts} prompts"
+            )
+        if self.noisy_samples < 0 or self.probes > samples:
+            errors.refuse("sigma.probes", self.sigma.probes, f"at most rollout.samples = {samples}")
+        if self.members and self.noisy_samples % self.members:
+            errors.refuse("noise.replicas", self.noise.replicas, f"a divisor of the {self.noisy_samples} noisy answers")
+        if self.noise.antithetic and self.members % 2:
+            errors.refuse("noise.antithetic", True, f"an even number of perturbations; here {self.members}")
+        if self.sigma.rule == "composite" and self.noise.structure == "none":
+            errors.refuse("sigma.rule", "composite", "a rule for noise; noise.structure is none")
+
+    @property
+    def probes(self) -> int:
+        """Probe answers drawn before the rollouts of each problem."""
+        return self.sigma.probes if self.sigma.rule == "composite" else 0
+
+    @property
+    def early_samples(self) -> int:
+        """Probes that count among the group's answers."""
+        return self.probes if self.sigma.reuse_probes else 0
+
+    @property
+    def clean_samples(self) -> int:
+        """Answers of a group that the clean policy gives, probes of the clean policy included."""
+        if self.noise.structure == "none":
+            return self.rollout.samples
+        clean_probes = self.early_samples if self.sigma.probe_policy == "clean" else 0
+        return max(round(self.noise.clean_share * self.rollout.samples), clean_probes)
+
+    @property
+    def noisy_samples(self) -> int:
+        """Answers of a group that are drawn from perturbed weights after sigma is set."""
+        noisy_probes = self.early_samples if self.sigma.probe_policy == "noisy" else 0
+        return self.rollout.samples - self.clean_samples - noisy_probes
+
+    @property
+    def members(self) -> int:
+        """Distinct perturbations of one step."""
+        if self.noisy_samples == 0:
+            return 0
+        return {"step": 1, "replica": self.noise.replicas, "sample": self.noisy_samples}[self.noise.per]
