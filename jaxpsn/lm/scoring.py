@@ -1,0 +1,98 @@
+"""Teacher-forced scoring: log-probs and indicators of given completions in one pass."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from jaxpsn.errors import refuse
+from jaxpsn.lm import distribution, model
+from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.lm.policies import Policy
+from jaxpsn.lm.prompts import Prompts
+
+
+@struct.dataclass
+class Scores:
+    """What a policy thinks of given completions; zero beyond their lengths. See ``sampler.Samples``."""
+
+    log_probs: Any  # f32[M, R, T]
+    entropy: Any  # f32[M, R, T], nats
+    certainty: Any  # f32[M, R]: mean KL(U || p)
+    confidence: Any  # f32[M, R]: mean KL(p || U)
+    pooled: Any  # f32[M, R, hidden]: mean final hidden state of the completion's tokens
+
+
+def _readings(config, temperature, vocab, params, hidden, tokens):
+    """``[3, rows, time]``: log-prob, entropy and certainty of every position."""
+    logits = model.logits(config, params, hidden)[..., :vocab]
+    scaled = distribution.tempered(logits, temperature)
+    found = (distribution.log_prob(scaled, tokens), distribution.entropy(scaled), distribution.certainty(scaled))
+    return jnp.stack(found)
+
+
+def _in_chunks(readings: Any, hidden: Array, tokens: Array, chunk: int) -> Array:
+    """``readings(hidden, tokens)`` some time steps after another, recomputed in the backward pass."""
+    rows, time = tokens.shape
+    count = -(-time // chunk)
+    spare = count * chunk - time
+    hidden = jnp.pad(hidden, ((0, 0), (0, spare), (0, 0))).reshape(rows, count, chunk, -1)
+    tokens = jnp.pad(tokens, ((0, 0), (0, spare))).reshape(rows, count, chunk)
+    parts = (jnp.moveaxis(hidden, 1, 0), jnp.moveaxis(tokens, 1, 0))
+    found = lax.map(jax.checkpoint(lambda part: readings(*part)), parts)
+    return jnp.moveaxis(found, 0, 2).reshape(-1, rows, count * chunk)[..., :time]
+
+
+def score(
+    config: DecoderConfig,
+    policy: Policy,
+    prompts: Prompts,
+    tokens: Int[Array, "members prompts time"],
+    lengths: Int[Array, "members prompts"],
+    temperature: Any,
+    remat: bool = False,
+    chunk: int = 0,
+    vocab: int | None = None,
+) -> Scores:
+    """Every member's view of its completions, teacher forced; differentiable in the policy's parameters.
+
+    Logits are taken at completion positions only; with ``chunk`` above 0 for that many time steps at once, so that
+    ``[rows, time, vocab]`` never exists whole. ``remat`` recomputes the layers in the backward pass. ``vocab``: real
+    entries of a padded vocabulary. ``temperature`` as in ``sampler.sample``, of which these are the very log-probs
+    (top-p and top-k apart).
+    """
+    members, count, time = tokens.shape
+    if (members, count) != (policy.members, prompts.tokens.shape[0]) or lengths.shape != (members, count):
+        shape = f"[{policy.members} members, {prompts.tokens.shape[0]} prompts]"
+        refuse("tokens, lengths", (tokens.shape, lengths.shape), f"both lead with {shape}")
+    vocab = config.vocab_size if vocab is None else vocab
+    width = prompts.width
+    temperature = jnp.asarray(temperature, jnp.float32)
+    prompt = jnp.broadcast_to(jnp.asarray(prompts.tokens, jnp.int32)[None], (members, count, width))
+    start = jnp.broadcast_to((width - jnp.asarray(prompts.lengths, jnp.int32))[None], (members, count))
+
+    def read(params, x):
+        text = jnp.concatenate([x["prompt"], x["tokens"]], axis=1)
+        hidden, _ = model.hidden_states(config, params, text, x["start"], remat=remat)
+        readings = partial(_readings, config, temperature, vocab, params)
+        before = hidden[:, width - 1 : -1]
+        if chunk:
+            found = _in_chunks(readings, before, x["tokens"], min(chunk, time))
+        else:
+            found = readings(before, x["tokens"])
+        here = jnp.arange(time, dtype=jnp.int32)[None] < x["lengths"][:, None]
+        after = jnp.where(here[..., None], hidden[:, width:].astype(jnp.float32), 0.0)
+        return jnp.where(here[None], found, 0.0), jnp.sum(after, axis=1)
+
+    x = {"prompt": prompt, "tokens": tokens, "start": start, "lengths": lengths}
+    found, pooled = policy.apply(read, x)
+    tokens_in = jnp.maximum(lengths, 1).astype(jnp.float32)
+    log_probs, entropy, certainty = found[:, 0], found[:, 1], found[:, 2]
+    confidence = jnp.log(jnp.float32(vocab)) * (lengths > 0).astype(jnp.float32) - jnp.sum(entropy, axis=-1) / tokens_in
+    return Scores(
+        log_probs, entropy, jnp.sum(certainty, axis=-1) / tokens_in, confidence, pooled / tokens_in[..., None]
+    )
