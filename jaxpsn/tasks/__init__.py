@@ -1,0 +1,1 @@
+"""Verifiable tasks: problems drawn from a seed or read from files, answers checked without running anything."""
