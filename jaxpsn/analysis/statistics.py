@@ -100,6 +100,25 @@ def curve(values: Float[np.ndarray, "s t"], *, confidence: float = 0.95, resampl
     return band
 
 
+def mean_curve(
+    values: Float[np.ndarray, "runs t"], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Band:
+    """Mean over runs at each point of curves [runs, t], with a pointwise bootstrap interval over whole runs.
+
+    A run is whatever was drawn independently: a seed, or a problem of an evaluation. One run gives no interval.
+    Raises UserError on empty or non-finite values.
+    """
+    values = _matrix("values", values)
+    value, runs = values.mean(axis=0), len(values)
+    if runs == 1:
+        return Band(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
+    rng = np.random.default_rng(seed)
+    chunks = _chunks(resamples, max(values.shape))
+    samples = np.concatenate([_shares(rng, size, runs, 1)[..., 0] @ values for size in chunks])
+    low, high = np.quantile(samples, _tails(confidence), axis=0)
+    return Band(value, low, high)
+
+
 def probability_of_improvement(
     ours: Any, theirs: Any, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Estimate:

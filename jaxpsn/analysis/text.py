@@ -15,6 +15,24 @@ def number(value: float | int, digits: int = 3) -> str:
     return f"{value:,.{max(0, digits - 1 - exponent)}f}"
 
 
+def share(value: float | int, digits: int = 3, *, signed: bool = False) -> str:
+    """A share or a mean with a fixed number of decimals: 0.5 -> '0.500', signed '+0.500', NaN -> 'none'."""
+    if not math.isfinite(value):
+        return "none"
+    shown = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return shown.replace("-", "").replace("+", "") if not float(shown) else shown  # no sign on nothing
+
+
+def interval(
+    value: float | int, low: float | None, high: float | None, *, digits: int = 3, signed: bool = False
+) -> str:
+    """A value with its interval: '0.500 [0.400, 0.600]', or '0.500 (no interval)'."""
+    if low is None or high is None:
+        return f"{share(value, digits, signed=signed)} (no interval)"
+    ends = (share(end, digits, signed=signed) for end in (low, high))
+    return f"{share(value, digits, signed=signed)} [{', '.join(ends)}]"
+
+
 def tick(value: float | int) -> str:
     """``value`` as an axis shows it, without zeros that say nothing: 2000.0 -> '2,000', 0.20 -> '0.2'."""
     if abs(value) >= 1e5:
