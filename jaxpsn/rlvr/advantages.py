@@ -1,0 +1,106 @@
+"""Advantages of the GRPO family: how much better an answer is than the others to the same prompt.
+
+Every function takes rewards ``[P, G]`` (G answers to each of P prompts; any real numbers) and gives advantages of that
+shape. A group whose rewards are all equal has nothing to compare: its advantages are exactly 0, not rounding errors
+divided by 1e-6. All of them need G >= 2 (see :func:`jaxpsn.rlvr.names.check_advantage`).
+"""
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from jaxpsn import checks
+from jaxpsn.rlvr import names
+
+EPS = 1e-6
+"""Added to every standard deviation (DeepSeekMath, verl)."""
+
+Rewards = Float[Array, "P G"]
+
+
+def group(rewards: Rewards) -> Rewards:
+    """Reward minus the group's mean, over the group's standard deviation plus 1e-6.
+
+    Source: GRPO, Shao et al. 2024 (arXiv 2402.03300), section 4.1.2; the sample deviation (G - 1), as verl and TRL.
+    """
+    return none(rewards) / (jnp.std(rewards, axis=1, keepdims=True, ddof=1) + EPS)
+
+
+def batch(rewards: Rewards) -> Rewards:
+    """Reward minus the group's mean, over the standard deviation of all P * G rewards plus 1e-6.
+
+    A rare success in one group then weighs no more than one of many. Source: TRL's ``scale_rewards="batch"``;
+    Liu et al. 2025 (arXiv 2508.08221), group mean with batch deviation.
+    """
+    return none(rewards) / (jnp.std(rewards, ddof=1) + EPS)
+
+
+def none(rewards: Rewards) -> Rewards:
+    """Reward minus the group's mean (Dr. GRPO, Liu et al. 2025, arXiv 2503.20783)."""
+    return jnp.where(all_equal(rewards)[:, None], 0.0, rewards - jnp.mean(rewards, axis=1, keepdims=True))
+
+
+def leave_one_out(rewards: Rewards) -> Rewards:
+    """Reward minus the mean of the others: ``G / (G - 1)`` times the distance from the group's mean.
+
+    Source: RLOO, Kool et al. 2019; Ahmadian et al. 2024 (arXiv 2402.14740).
+    """
+    size = rewards.shape[1]
+    return none(rewards) * (size / (size - 1))
+
+
+def pass_at_k(rewards: Rewards, k: int) -> Rewards:
+    """Advantage of an answer when a random subset of k answers is rewarded for holding a correct one.
+
+    With c of G correct, ``mean = 1 - C(G - c, k) / C(G, k)`` and ``s = sqrt(mean (1 - mean))``:
+    correct ``(1 - mean) / (s + 1e-6)``, wrong ``(1 - mean - C(G - c - 1, k - 1) / C(G - 1, k - 1)) / (s + 1e-6)``.
+    Zero for the whole group where no subset, or every subset, succeeds: also with fewer than k wrong answers.
+    Binary by nature: a reward of at least 0.5 counts as correct, any other as wrong, and nothing else of it matters.
+    Source: Chen et al. 2025 (arXiv 2508.10751), analytical derivation; k = 1 is GRPO with the population deviation.
+    """
+    right = correct(rewards)
+    count = jnp.sum(right.astype(jnp.int32), axis=1)
+    table = jnp.asarray(_pass_at_k_table(rewards.shape[1], k), rewards.dtype)
+    return jnp.where(right, table[0][count][:, None], table[1][count][:, None])
+
+
+def _pass_at_k_table(size: int, k: int) -> np.ndarray:
+    """Advantages of a correct (row 0) and a wrong answer (row 1) by the number of correct ones."""
+    checks.whole("k", k, 1, size)
+    table = np.zeros((2, size + 1))
+    for count in range(1, size):
+        mean = 1 - Fraction(math.comb(size - count, k), math.comb(size, k))
+        deviation = math.sqrt(mean * (1 - mean)) + EPS
+        failing = Fraction(math.comb(size - count - 1, k - 1), math.comb(size - 1, k - 1))
+        table[:, count] = float(1 - mean) / deviation, float(1 - mean - failing) / deviation
+    return table
+
+
+def correct(rewards: Float[Array, "*shape"]) -> Bool[Array, "*shape"]:
+    """Which answers count as correct: a reward of at least 0.5."""
+    return rewards >= 0.5
+
+
+def all_equal(rewards: Rewards) -> Bool[Array, " P"]:
+    """Groups in which every answer got the same reward: their advantages are 0."""
+    return jnp.max(rewards, axis=1) == jnp.min(rewards, axis=1)
+
+
+ADVANTAGES: dict[str, Callable[[Array, int], Array]] = {
+    "group": lambda rewards, k: group(rewards),
+    "batch": lambda rewards, k: batch(rewards),
+    "none": lambda rewards, k: none(rewards),
+    "leave_one_out": lambda rewards, k: leave_one_out(rewards),
+    "pass_at_k": pass_at_k,
+}
+"""Every advantage by its name in a config, as a function of the rewards and of k, which only pass_at_k looks at."""
+
+
+def advantages(name: str, rewards: Rewards, k: int = 1) -> Rewards:
+    """The advantage of that name; refuses unknown names, single answers and a useless k."""
+    names.check_advantage(name, rewards.shape[1], k)
+    return ADVANTAGES[name](rewards, k)

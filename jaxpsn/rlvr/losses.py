@@ -1,0 +1,214 @@
+"""Policy losses of the GRPO family, built from small functions; rows in any layout, tokens on the last axis.
+
+Three policies are kept apart. The *noisy sampler* gave the answers: it appears only in the correction weights (see
+:mod:`jaxpsn.rlvr.correction`), which come in as ``weights``. The *clean old* policy is the anchor of the ratio
+``r = current / clean old``. The *current* policy is the one that is differentiated. No loss takes the sampler's
+log-probs, so that no ratio can be clipped against them by mistake.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxpsn import checks
+from jaxpsn.rlvr import names
+from jaxpsn.rlvr.tokens import divide, require_float32
+
+LOG_RATIO_BOUND = 20.0
+"""Log-ratios are clamped to +- this before exp; 20 is a ratio of 5e8."""
+
+Tokens = Float[Array, "*rows T"]
+Rows = Float[Array, "*rows"]
+Mask = Bool[Array, "*rows T"]
+Scalar = Float[Array, ""]
+Metrics = dict[str, Scalar]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a loss is made of. Names are static; numbers may be Python numbers or traced scalars."""
+
+    loss: str = "ppo"
+    clip_low: Any = 0.2
+    """Ratios are clipped below at 1 minus this."""
+    clip_high: Any = 0.2
+    """Ratios are clipped above at 1 plus this (clip-higher of DAPO, arXiv 2503.14476: 0.28)."""
+    dual_clip: Any = 3.0
+    """Bound on the ratio where the advantage is negative (Ye et al. 2020, arXiv 1912.09729); None for none."""
+    aggregation: str = "token_mean"
+    length: Any = None
+    """Tokens by which aggregation = constant divides each row: the longest answer possible (Dr. GRPO)."""
+    kl_estimator: str = "k3"
+    kl_coefficient: Any = 0.0
+    entropy_coefficient: Any = 0.0
+
+    def __post_init__(self) -> None:
+        checks.choice("loss", self.loss, names.LOSSES)
+        checks.choice("aggregation", self.aggregation, names.AGGREGATIONS)
+        checks.choice("kl_estimator", self.kl_estimator, names.KL_ESTIMATORS)
+        if self.aggregation == "constant":
+            checks.whole("length", self.length, 1)
+
+
+def aggregate(values: Tokens, mask: Mask, mode: str, length: Any = None) -> Scalar:
+    """One number from the values of all tokens; 0 for an empty mask.
+
+    ``token_mean``: sum over tokens by their number, long answers weigh more (DAPO). ``sequence_mean``: mean over rows
+    that have tokens of the mean over their tokens (GRPO). ``constant``: sum over tokens by rows times ``length``, so
+    that no row's length changes the weight of its tokens (Dr. GRPO).
+    """
+    values, ones = jnp.where(mask, values, 0.0), mask.astype(values.dtype)
+    if mode == "token_mean":
+        return divide(jnp.sum(values), jnp.sum(ones))
+    if mode == "sequence_mean":
+        counts = jnp.sum(ones, axis=-1)
+        return divide(jnp.sum(divide(jnp.sum(values, axis=-1), counts)), jnp.sum((counts > 0.0).astype(values.dtype)))
+    return jnp.sum(values) / (mask.size // mask.shape[-1] * length)
+
+
+def log_ratio(log_probs: Tokens, log_clean_old: Tokens, mask: Mask) -> Tokens:
+    """Log of current over clean old for each token, clamped to +-20; 0 beyond the answers."""
+    difference = jnp.where(mask, log_probs - log_clean_old, 0.0)
+    return jnp.clip(difference, -LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+
+
+def sequence_log_ratio(log_probs: Tokens, log_clean_old: Tokens, mask: Mask) -> Tokens:
+    """Length-normalised log-ratio of the whole answer on each of its tokens.
+
+    The value is the sequence's, the gradient each token's own: summed over an answer both have the gradient of
+    GSPO, and token weights stay token weights. Source: GSPO, Zheng et al. 2025 (arXiv 2507.18071), equations 7, 13-15.
+    """
+    own = jnp.where(mask, log_probs - log_clean_old, 0.0)
+    count = jnp.sum(mask.astype(own.dtype), axis=-1, keepdims=True)
+    mean = divide(jnp.sum(own, axis=-1, keepdims=True), count)
+    mean = jnp.clip(mean, -LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+    return jnp.where(mask, jax.lax.stop_gradient(mean - own) + own, 0.0)
+
+
+def clipped(log_ratio: Tokens, advantages: Rows, settings: Settings) -> tuple[Tokens, dict[str, Mask]]:
+    """Clipped surrogate ``max(-A r, -A clip(r, 1 - low, 1 + high))``, for A < 0 at most ``-A c`` (dual clip).
+
+    Also where each bound took effect: low and dual for negative advantages, high for positive ones.
+    Source: PPO, Schulman et al. 2017 (arXiv 1707.06347), equation 7; dual clip, arXiv 1912.09729, equation 5.
+    """
+    ratio, advantage = jnp.exp(log_ratio), jnp.broadcast_to(advantages[..., None], log_ratio.shape)
+    low, high = 1.0 - settings.clip_low, 1.0 + settings.clip_high
+    loss = jnp.maximum(-advantage * ratio, -advantage * jnp.clip(ratio, low, high))
+    negative, positive = advantage < 0.0, advantage > 0.0
+    where = {"clip_low": negative & (ratio < low), "clip_high": positive & (ratio > high)}
+    where["clip_dual"] = jnp.zeros_like(negative)
+    if settings.dual_clip is not None:
+        where["clip_dual"] = negative & (ratio > settings.dual_clip)
+        loss = jnp.where(where["clip_dual"], -advantage * settings.dual_clip, loss)
+    return loss, where
+
+
+def ppo(log_probs: Tokens, log_clean_old: Tokens, advantages: Rows, mask: Mask, settings: Settings):
+    """PPO and GRPO: the clipped surrogate of each token's ratio."""
+    return clipped(log_ratio(log_probs, log_clean_old, mask), advantages, settings)
+
+
+def gspo(log_probs: Tokens, log_clean_old: Tokens, advantages: Rows, mask: Mask, settings: Settings):
+    """GSPO: the clipped surrogate of the answer's length-normalised ratio; its clips are about 3e-4, not 0.2."""
+    return clipped(sequence_log_ratio(log_probs, log_clean_old, mask), advantages, settings)
+
+
+def cispo(log_probs: Tokens, log_clean_old: Tokens, advantages: Rows, mask: Mask, settings: Settings):
+    """CISPO: ``-sg(clip(r)) A log p``, so that clipped tokens keep a gradient (arXiv 2506.13585, equation 4)."""
+    ratio = jnp.exp(log_ratio(log_probs, log_clean_old, mask))
+    low, high = 1.0 - settings.clip_low, 1.0 + settings.clip_high
+    where = {"clip_low": ratio < low, "clip_high": ratio > high, "clip_dual": jnp.zeros_like(mask)}
+    weight = jax.lax.stop_gradient(jnp.clip(ratio, low, high))
+    return -weight * advantages[..., None] * jnp.where(mask, log_probs, 0.0), where
+
+
+def reinforce(log_probs: Tokens, log_clean_old: Tokens, advantages: Rows, mask: Mask, settings: Settings):
+    """REINFORCE: ``-A log p``, without ratio or clip; meant for one update on each batch."""
+    nowhere = jnp.zeros_like(mask)
+    where = {"clip_low": nowhere, "clip_high": nowhere, "clip_dual": nowhere}
+    return -advantages[..., None] * jnp.where(mask, log_probs, 0.0), where
+
+
+LOSSES: dict[str, Callable[..., tuple[Array, dict[str, Array]]]] = {
+    "ppo": ppo,
+    "gspo": gspo,
+    "cispo": cispo,
+    "reinforce": reinforce,
+}
+"""Every loss by its name: the loss of each token before correction, and where its bounds took effect."""
+
+
+def k1(log_probs: Tokens, log_reference: Tokens, mask: Mask) -> Tokens:
+    """KL estimate ``log p - log ref``: unbiased as a number, but as a loss its gradient has mean zero."""
+    return log_ratio(log_probs, log_reference, mask)
+
+
+def k2(log_probs: Tokens, log_reference: Tokens, mask: Mask) -> Tokens:
+    """KL estimate ``(log p - log ref)^2 / 2``: biased, with the gradient of KL(p || ref)."""
+    return 0.5 * jnp.square(log_ratio(log_probs, log_reference, mask))
+
+
+def k3(log_probs: Tokens, log_reference: Tokens, mask: Mask) -> Tokens:
+    """KL estimate ``ref / p - log(ref / p) - 1``: unbiased and never negative (GRPO, arXiv 2402.03300, equation 4)."""
+    difference = -log_ratio(log_probs, log_reference, mask)
+    return jnp.expm1(difference) - difference
+
+
+KL_ESTIMATORS: dict[str, Callable[[Array, Array, Array], Array]] = {"k1": k1, "k2": k2, "k3": k3}
+"""Estimators of KL(current || reference) at the sampled tokens (Schulman 2020, "Approximating KL divergence")."""
+
+
+def policy_loss(
+    log_probs: Tokens,
+    log_clean_old: Tokens,
+    advantages: Rows,
+    mask: Mask,
+    weights: Tokens,
+    settings: Settings,
+    log_reference: Tokens | None = None,
+    entropy: Tokens | None = None,
+) -> tuple[Scalar, Metrics]:
+    """Loss of the current policy and its metrics; 0 for an empty mask, whatever stands beyond the answers.
+
+    ``log_probs`` and ``entropy`` are the current clean policy's, ``log_clean_old`` the clean policy's before the first
+    update on this batch; ``advantages`` have one number for each row. ``weights`` correct for the noisy sampler and
+    multiply each token's loss after clipping and dual clip: a weight inside the ratio would be clipped away. All but
+    ``log_probs`` and ``entropy`` are constants here. Without ``log_reference`` there is no KL term; an entropy
+    coefficient of 0 only reports the entropy.
+
+    Metrics: ``loss``, ``policy_loss``, ``ppo_kl`` (k1 of KL(clean old || current) at the sampled tokens),
+    ``ratio_mean``, ``clip_low``, ``clip_high``, ``clip_dual`` (shares of tokens), and, where given, ``reference_kl``
+    and ``entropy`` (means over tokens).
+    """
+    require_float32(log_probs=log_probs, log_clean_old=log_clean_old, log_reference=log_reference)
+    constants = (log_clean_old, advantages, weights, log_reference)
+    log_clean_old, advantages, weights, log_reference = jax.lax.stop_gradient(constants)
+
+    # Not only the values beyond the answers but also what multiplies them must be finite: 0 * NaN is a NaN gradient.
+    weights = jnp.where(mask, weights, 0.0)
+    advantages = jnp.where(jnp.any(mask, axis=-1), advantages, 0.0)
+
+    def over_tokens(values: Tokens) -> Scalar:
+        return aggregate(values, mask, "token_mean")
+
+    def over(values: Tokens) -> Scalar:
+        return aggregate(values, mask, settings.aggregation, settings.length)
+
+    per_token, where = LOSSES[settings.loss](log_probs, log_clean_old, advantages, mask, settings)
+    loss = policy = over(per_token * weights)
+    change = log_ratio(log_probs, log_clean_old, mask)
+    metrics = {"policy_loss": policy, "ppo_kl": over_tokens(-change), "ratio_mean": over_tokens(jnp.exp(change))}
+    metrics |= {name: over_tokens(flag.astype(change.dtype)) for name, flag in where.items()}
+    if log_reference is not None:
+        divergence = KL_ESTIMATORS[settings.kl_estimator](log_probs, log_reference, mask)
+        loss = loss + settings.kl_coefficient * over(divergence)
+        metrics["reference_kl"] = over_tokens(divergence)
+    if entropy is not None:
+        if isinstance(settings.entropy_coefficient, Array) or settings.entropy_coefficient != 0.0:
+            loss = loss - settings.entropy_coefficient * over(entropy)
+        metrics["entropy"] = over_tokens(entropy)
+    return loss, jax.lax.stop_gradient(metrics | {"loss": loss})

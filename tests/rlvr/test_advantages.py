@@ -1,0 +1,123 @@
+"""Advantages against slow float64 references, and what they owe to a group with nothing to compare."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxpsn import errors
+from jaxpsn.rlvr import advantages, config, names
+
+RNG = np.random.default_rng(0)
+
+
+def by_subsets(rewards, k):
+    """Pass@k advantages by definition: every subset of k answers is one rewarded trial.
+
+    A subset earns (reward - mean) / (deviation + eps); an answer the mean over the subsets that hold it.
+    """
+    size = len(rewards)
+    subsets = list(itertools.combinations(range(size), k))
+    scores = np.array([max(rewards[i] >= 0.5 for i in subset) for subset in subsets], float)
+    earned = (scores - scores.mean()) / (scores.std() + 1e-6)
+    return [np.mean([e for e, subset in zip(earned, subsets, strict=True) if i in subset]) for i in range(size)]
+
+
+def reference(name, rewards, k):
+    rewards = np.asarray(rewards, np.float64)
+    out = np.zeros_like(rewards)
+    for p, row in enumerate(rewards):
+        if len(set(row)) == 1:
+            continue
+        for g, r in enumerate(row):
+            others = [x for j, x in enumerate(row) if j != g]
+            out[p, g] = {
+                "group": lambda r=r, row=row: (r - row.mean()) / (row.std(ddof=1) + 1e-6),
+                "batch": lambda r=r, row=row: (r - row.mean()) / (rewards.std(ddof=1) + 1e-6),
+                "none": lambda r=r, row=row: r - row.mean(),
+                "leave_one_out": lambda r=r, others=others: r - np.mean(others),
+                "pass_at_k": lambda row=row, g=g: by_subsets(row, k)[g],
+            }[name]()
+    return out
+
+
+@pytest.mark.parametrize("name", names.ADVANTAGES)
+@pytest.mark.parametrize("shape, k", [((5, 2), 1), ((7, 6), 3), ((3, 8), 4)])
+def test_against_the_reference(name, shape, k):
+    rewards = RNG.integers(0, 2, shape).astype(np.float32)
+    ours = jax.jit(lambda r: advantages.advantages(name, r, k))(jnp.asarray(rewards))
+    assert ours.dtype == jnp.float32
+    np.testing.assert_allclose(ours, reference(name, rewards, k), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in names.ADVANTAGES if name != "pass_at_k"])
+def test_real_rewards_are_welcome(name):
+    rewards = RNG.normal(size=(6, 5)).astype(np.float32)
+    ours = advantages.advantages(name, jnp.asarray(rewards))
+    np.testing.assert_allclose(ours, reference(name, rewards, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_pass_at_k_sees_only_right_and_wrong():
+    fined = jnp.array([[1.0, 0.9, 0.5, 0.49, -1.0, 0.0]])
+    plain = jnp.array([[1.0, 1.0, 1.0, 0.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(advantages.pass_at_k(fined, 2), advantages.pass_at_k(plain, 2))
+
+
+@pytest.mark.parametrize("size, k", [(4, 2), (8, 4), (6, 5)])
+def test_pass_at_k_for_every_number_of_correct_answers(size, k):
+    rewards = np.array([[1.0] * c + [0.0] * (size - c) for c in range(size + 1)], np.float32)
+    ours = np.asarray(advantages.pass_at_k(jnp.asarray(rewards), k))
+    np.testing.assert_allclose(ours, [by_subsets(row, k) for row in rewards], rtol=1e-5, atol=1e-5)
+    # With fewer than k wrong answers every subset succeeds.
+    assert not ours[0].any() and not ours[size - k + 1 :].any() and ours[1 : size - k + 1].any(axis=1).all()
+
+
+def test_pass_at_1_is_grpo_with_the_population_deviation():
+    rewards = RNG.integers(0, 2, (9, 6)).astype(np.float32)
+    expected = advantages.group(jnp.asarray(rewards)) * math.sqrt(6 / 5)
+    np.testing.assert_allclose(advantages.pass_at_k(jnp.asarray(rewards), 1), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", names.ADVANTAGES)
+@given(value=st.floats(-10, 10, width=32), size=st.integers(2, 9))
+@settings(max_examples=25, deadline=None)
+def test_equal_rewards_give_exactly_zero(name, value, size):
+    # The second group differs, so that the deviation of the batch is not 0.
+    rewards = jnp.stack([jnp.full((size,), value, jnp.float32), jnp.arange(size, dtype=jnp.float32)])
+    ours = np.asarray(advantages.advantages(name, rewards, 1))
+    assert (ours[0] == 0.0).all() and np.isfinite(ours).all()
+    alone = np.asarray(advantages.advantages(name, rewards[:1], 1))
+    assert (alone == 0.0).all()
+
+
+@pytest.mark.parametrize("name", names.ADVANTAGES)
+@given(st.data())
+@settings(max_examples=20, deadline=None)
+def test_properties(name, data):
+    rewards = np.array(data.draw(st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=6, max_size=6), min_size=2)))
+    ours = np.asarray(advantages.advantages(name, jnp.asarray(rewards, jnp.float32), 2))
+    np.testing.assert_allclose(ours.sum(axis=1), 0.0, atol=1e-4)  # also by_subsets: each group sums to 0
+    assert (ours[rewards == 1] >= 0).all() and (ours[rewards == 0] <= 0).all()
+    order = data.draw(st.permutations(range(6)))
+    shuffled = advantages.advantages(name, jnp.asarray(rewards[:, order], jnp.float32), 2)
+    np.testing.assert_allclose(shuffled, ours[:, order], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name, group, k", [("grpo", 8, 1), ("group", 1, 1), ("none", 1, 1), ("batch", 1, 1), ("leave_one_out", 1, 1),
+                       ("pass_at_k", 1, 1), ("pass_at_k", 4, 4), ("pass_at_k", 4, 0), ("group", 0, 1)]
+)  # fmt: skip
+def test_refuses_in_one_line(name, group, k):
+    with pytest.raises(errors.UserError) as caught:
+        names.check_advantage(name, group, k)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_are_those_of_the_registry_and_of_the_config():
+    assert tuple(advantages.ADVANTAGES) == names.ADVANTAGES == config.ADVANTAGES
+    names.check_advantage("pass_at_k", 4, 3)
