@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from jaxpsn import errors
-from jaxpsn.analysis import plots, runs, statistics, text, viewer
+from jaxpsn.analysis import figures, plots, runs, statistics, text, viewer
 from jaxpsn.analysis.runs import Run, Series, setting
 
 _NOTES = (
@@ -104,7 +104,7 @@ def _title(run: Run) -> str:
     return ", ".join(str(part) for part in parts if part) or run.path.resolve().name
 
 
-def _lede(run: Run, written: Mapping[str, tuple[Path, plots.Plot]]) -> str:
+def _lede(run: Run, written: Mapping[str, tuple[Path, figures.Plot]]) -> str:
     found = [written[name][1].finding for name in ("learning", "noise") if name in written]
     return ". ".join(found) + "." if found else "This run has no returns yet."
 
@@ -185,7 +185,7 @@ def _seed_table(run: Run) -> str:
     return f"<details><summary>Evaluation return of each seed</summary>{table}</details>"
 
 
-def _figure(path: Path, plot: plots.Plot) -> str:
+def _figure(path: Path, plot: figures.Plot) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     width, height = plot.figure.canvas.get_width_height()
     return (
