@@ -5,15 +5,23 @@ from dataclasses import dataclass, field
 
 from jaxpsn import checks, errors
 
+FAMILIES = ("llama", "qwen2", "qwen3")
+
 
 @dataclass(frozen=True)
 class Llama3Scaling:
-    """Frequency scaling of Llama 3.1 and later (``rope_type: llama3``)."""
+    """Frequency scaling of Llama 3.1 and later (``rope_type: llama3``); frequencies in turns per training length."""
 
     factor: float = 8.0
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_max_positions: int = 8192
+
+    def __post_init__(self) -> None:
+        checks.real("factor", self.factor, 1.0)
+        checks.real("low_freq_factor", self.low_freq_factor, 0.0, open_low=True)
+        checks.real("high_freq_factor", self.high_freq_factor, self.low_freq_factor, open_low=True)
+        checks.whole("original_max_positions", self.original_max_positions, 1)
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,9 @@ class LinearScaling:
     """Positions divided by ``factor`` (``rope_type: linear``)."""
 
     factor: float = 2.0
+
+    def __post_init__(self) -> None:
+        checks.real("factor", self.factor, 1.0)
 
 
 @dataclass(frozen=True)
@@ -30,12 +41,16 @@ class Rope:
     theta: float = 10_000.0
     scaling: Llama3Scaling | LinearScaling | None = None
 
+    def __post_init__(self) -> None:
+        checks.real("rope theta", self.theta, 0.0, open_low=True)
+
 
 @dataclass(frozen=True)
 class DecoderConfig:
     """A pre-norm decoder with rotary positions, grouped-query attention and a gated SiLU MLP.
 
     Covers Qwen2/2.5 (``qkv_bias``), Qwen3 (``qk_norm``) and Llama 2/3; hashable, so it can be a static argument.
+    Raises ``UserError`` for sizes that do not fit each other.
     """
 
     vocab_size: int
@@ -59,9 +74,12 @@ class DecoderConfig:
     """``model_type`` of the Hugging Face folder it is read from or written to."""
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads"):
+        sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads")
+        for name in (*sizes, "max_positions"):
             checks.whole(name, getattr(self, name), 1, 1 << 31)
         checks.whole("head_dim", self.head_dim, 2, 1 << 16)
+        checks.real("rms_norm_eps", self.rms_norm_eps, 0.0, 1.0)
+        checks.choice("family", self.family, FAMILIES)
         if self.num_heads % self.num_kv_heads:
             errors.refuse("num_kv_heads", self.num_kv_heads, f"a divisor of num_heads = {self.num_heads}")
         if self.head_dim % 2:
@@ -72,7 +90,9 @@ class DecoderConfig:
         """Number of parameters, a tied head counted once."""
         heads = self.head_dim * (2 * self.num_heads + 2 * self.num_kv_heads)
         layer = self.hidden_size * (heads + 3 * self.intermediate_size + 2)
-        biases = self.qkv_bias * self.head_dim * (self.num_heads + 2 * self.num_kv_heads) + self.o_bias * self.hidden_size
+        biases = (
+            self.qkv_bias * self.head_dim * (self.num_heads + 2 * self.num_kv_heads) + self.o_bias * self.hidden_size
+        )
         biases += self.mlp_bias * (2 * self.intermediate_size + self.hidden_size) + self.qk_norm * 2 * self.head_dim
         tables = self.vocab_size * self.hidden_size * (1 if self.tied else 2)
         return tables + self.num_layers * (layer + biases) + self.hidden_size
@@ -80,6 +100,8 @@ class DecoderConfig:
 
 def tiny(vocab_size: int, hidden_size: int = 96, num_layers: int = 3, num_heads: int = 4) -> DecoderConfig:
     """A small Qwen3-like decoder for character tasks: MLP ratio 3, tied head."""
+    checks.whole("num_heads", num_heads, 1)
+    checks.whole("hidden_size", hidden_size, 1)
     head_dim = math.ceil(hidden_size / num_heads / 2) * 2
     return DecoderConfig(
         vocab_size, hidden_size, 3 * hidden_size, num_layers, num_heads, num_heads, head_dim,

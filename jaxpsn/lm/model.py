@@ -8,8 +8,9 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxpsn.lm import attention
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.lm.rope import rotate
+from jaxpsn.lm.rope import rotate, turns
 
 Params = dict[str, Any]
 
@@ -28,10 +29,30 @@ def empty_cache(config: DecoderConfig, batch: int, slots: int, dtype: Any) -> Ca
     return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
 
+def parameter_shapes(config: DecoderConfig) -> Params:
+    """The parameter tree with shapes for leaves; kernels are ``[layers, in, out]``."""
+    d, f, n, hd = config.hidden_size, config.intermediate_size, config.num_layers, config.head_dim
+    q, kv = config.num_heads * hd, config.num_kv_heads * hd
+
+    def linear(width: int, out: int, bias: bool) -> Params:
+        return {"kernel": (n, width, out)} | ({"bias": (n, out)} if bias else {})
+
+    mixer = {
+        "q": linear(d, q, config.qkv_bias), "k": linear(d, kv, config.qkv_bias), "v": linear(d, kv, config.qkv_bias),
+        "o": linear(q, d, config.o_bias),
+    }  # fmt: skip
+    if config.qk_norm:
+        mixer |= {"q_norm": {"scale": (n, hd)}, "k_norm": {"scale": (n, hd)}}
+    mlp = {name: linear(d, f, config.mlp_bias) for name in ("gate", "up")} | {"down": linear(f, d, config.mlp_bias)}
+    layers = {"attention_norm": {"scale": (n, d)}, "attention": mixer, "mlp_norm": {"scale": (n, d)}, "mlp": mlp}
+    tree = {"embed": {"embedding": (config.vocab_size, d)}, "layers": layers, "final_norm": {"scale": (d,)}}
+    return tree if config.tied else tree | {"head": {"kernel": (d, config.vocab_size)}}
+
+
 def init(config: DecoderConfig, key: PRNGKeyArray, dtype: Any = jnp.float32) -> Params:
     """Random parameters: normal of std 0.02, the two projections into the residual scaled by 1/sqrt(2 layers).
 
-    (GPT-2's initialisation, Radford et al. 2019.)
+    Norms start at one, biases at zero. (GPT-2's initialisation, Radford et al. 2019.)
     """
     shapes = parameter_shapes(config)
     flat, tree = jax.tree_util.tree_flatten_with_path(shapes, is_leaf=lambda leaf: isinstance(leaf, tuple))
@@ -49,28 +70,6 @@ def init(config: DecoderConfig, key: PRNGKeyArray, dtype: Any = jnp.float32) -> 
     return jax.tree.unflatten(tree, [draw(index, path, shape) for index, (path, shape) in enumerate(flat)])
 
 
-def parameter_shapes(config: DecoderConfig) -> Params:
-    """The parameter tree with shapes for leaves; kernels are ``[layers, in, out]``."""
-    d, f, n, hd = config.hidden_size, config.intermediate_size, config.num_layers, config.head_dim
-    q, kv = config.num_heads * hd, config.num_kv_heads * hd
-
-    def linear(width: int, out: int, bias: bool) -> Params:
-        return {"kernel": (n, width, out)} | ({"bias": (n, out)} if bias else {})
-
-    attention = {
-        "q": linear(d, q, config.qkv_bias), "k": linear(d, kv, config.qkv_bias), "v": linear(d, kv, config.qkv_bias),
-        "o": linear(q, d, config.o_bias),
-    }  # fmt: skip
-    if config.qk_norm:
-        attention |= {"q_norm": {"scale": (n, hd)}, "k_norm": {"scale": (n, hd)}}
-    mlp = {name: linear(d, f, config.mlp_bias) for name in ("gate", "up")} | {"down": linear(f, d, config.mlp_bias)}
-    layers = {
-        "attention_norm": {"scale": (n, d)}, "attention": attention, "mlp_norm": {"scale": (n, d)}, "mlp": mlp,
-    }  # fmt: skip
-    tree = {"embed": {"embedding": (config.vocab_size, d)}, "layers": layers, "final_norm": {"scale": (d,)}}
-    return tree if config.tied else tree | {"head": {"kernel": (d, config.vocab_size)}}
-
-
 def _linear(params: Params, x: Array) -> Array:
     y = jnp.einsum("...i,io->...o", x, params["kernel"])
     return y + jnp.broadcast_to(params["bias"], y.shape) if "bias" in params else y
@@ -83,35 +82,88 @@ def _rms_norm(params: Params, x: Array, eps: float) -> Array:
     return wide.astype(x.dtype) * jnp.broadcast_to(params["scale"], x.shape)
 
 
-def _attend(q: Array, k: Array, v: Array, mask: Array) -> Array:
-    """Grouped-query attention; the cuDNN kernel where the device and the dtype allow it."""
-    fits = jax.default_backend() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0
-    return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn" if fits else "xla")
+def _heads(config: DecoderConfig, params: Params, x: Array, cos: Array, sin: Array) -> tuple[Array, Array, Array]:
+    """Queries, keys and values ``[batch, length, heads, head_dim]``, the first two turned by their positions."""
 
+    def split(name: str) -> Array:
+        return _linear(params[name], x).reshape(*x.shape[:2], -1, config.head_dim)
 
-def _attention(config, params, x, positions, mask, cache, layer, slot):
-    batch, length = x.shape[:2]
-
-    def heads(name: str, count: int) -> Array:
-        return _linear(params[name], x).reshape(batch, length, count, config.head_dim)
-
-    q, k, v = heads("q", config.num_heads), heads("k", config.num_kv_heads), heads("v", config.num_kv_heads)
+    q, k, v = split("q"), split("k"), split("v")
     if config.qk_norm:
         q, k = (_rms_norm(params[name], y, config.rms_norm_eps) for name, y in (("q_norm", q), ("k_norm", k)))
-    q, k = rotate(config.rope, q, positions), rotate(config.rope, k, positions)
-    if cache is not None:
-        # Written in place: the cache is carried through the scan, never stacked anew by it.
-        cache = Cache(*(
-            lax.dynamic_update_slice(old, new[None].astype(old.dtype), (layer, 0, slot, 0, 0))
-            for old, new in ((cache.k, k), (cache.v, v))
-        ))  # fmt: skip
-        k, v = (lax.dynamic_index_in_dim(side, layer, 0, keepdims=False).astype(x.dtype) for side in (cache.k, cache.v))
-    out = _attend(q, k, v, mask).reshape(batch, length, -1)
-    return _linear(params["o"], out), cache
+    return rotate(q, cos, sin), rotate(k, cos, sin), v
 
 
 def _mlp(params: Params, x: Array) -> Array:
     return _linear(params["down"], jax.nn.silu(_linear(params["gate"], x)) * _linear(params["up"], x))
+
+
+def _rolled(x: Array, shift: Array) -> Array:
+    """Row b of ``x[batch, length, ...]`` turned around by ``shift[b]`` places towards the front."""
+    length = x.shape[1]
+    places = (jnp.arange(length, dtype=jnp.int32)[None] + shift[:, None].astype(jnp.int32)) % length
+    # Said to be unique and in bounds, so that the derivative is a plain scatter without collisions.
+    return jax.vmap(lambda row, at: row.at[at].get(unique_indices=True, mode="promise_in_bounds"))(x, places)
+
+
+def _write(cache: Cache, k: Array, v: Array, layer: Array, slot: Any) -> Cache:
+    """The cache with one layer's new slots, written in place: it is carried through the scan, never stacked anew."""
+    at = (layer, 0, slot, 0, 0)
+    return Cache(*(
+        lax.dynamic_update_slice(old, new[None].astype(old.dtype), at) for old, new in ((cache.k, k), (cache.v, v))
+    ))  # fmt: skip
+
+
+def _over_layers(config: DecoderConfig, params: Params, x: Array, cache: Cache | None, turned: Any, mix: Any, remat):
+    """All layers and the final norm; ``mix(q, k, v, cache, layer)`` attends and may write the cache."""
+
+    def layer(carry, xs):
+        x, cache = carry
+        params, index = xs
+        normed = _rms_norm(params["attention_norm"], x, config.rms_norm_eps)
+        mixed, cache = mix(*_heads(config, params["attention"], normed, *turned), cache, index)
+        x = x + _linear(params["attention"]["o"], mixed.reshape(*x.shape[:2], -1))
+        x = x + _mlp(params["mlp"], _rms_norm(params["mlp_norm"], x, config.rms_norm_eps))
+        return (x, cache), None
+
+    # Inside a scan nothing is there to be eliminated in common, so the barriers against it are left out.
+    body = jax.checkpoint(layer, prevent_cse=False) if remat else layer
+    indices = jnp.arange(config.num_layers, dtype=jnp.int32)
+    (x, cache), _ = lax.scan(body, (x, cache), (params["layers"], indices))
+    return _rms_norm(params["final_norm"], x, config.rms_norm_eps), cache
+
+
+def _whole(config: DecoderConfig, params: Params, tokens: Array, start: Array, cache: Cache | None, remat: bool):
+    """Texts from their first slot on, moved to the front: causality then hides the padding, which comes last."""
+    tokens = _rolled(tokens, start)
+    positions = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
+
+    def mix(q, k, v, cache, layer):
+        if cache is not None:
+            cache = _write(cache, _rolled(k, -start), _rolled(v, -start), layer, 0)
+        return attention.causal(q, k, v), cache
+
+    x = params["embed"]["embedding"][tokens]
+    hidden, cache = _over_layers(config, params, x, cache, turns(config.rope, config.head_dim, positions), mix, remat)
+    return _rolled(hidden, -start), cache
+
+
+def _continued(config: DecoderConfig, params: Params, tokens: Array, start: Array, cache: Cache, slot: Any, remat):
+    """New slots that look at the cache and at each other."""
+    rows = slot + jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :, None]
+    columns = jnp.arange(cache.k.shape[2], dtype=jnp.int32)[None, None, :]
+    seen = (columns <= rows) & (columns >= start[:, None, None])
+    # A padding slot sees itself alone: an all-masked softmax would be a division by zero.
+    mask = (seen | (columns == rows))[:, None]
+    positions = jnp.maximum(rows[:, :, 0] - start[:, None], 0)
+
+    def mix(q, k, v, cache, layer):
+        cache = _write(cache, k, v, layer, slot)
+        k, v = (lax.dynamic_index_in_dim(side, layer, 0, keepdims=False).astype(q.dtype) for side in (cache.k, cache.v))
+        return attention.masked(q, k, v, mask), cache
+
+    x = params["embed"]["embedding"][tokens]
+    return _over_layers(config, params, x, cache, turns(config.rope, config.head_dim, positions), mix, remat)
 
 
 def hidden_states(
@@ -125,36 +177,19 @@ def hidden_states(
 ) -> tuple[Float[Array, "batch length hidden"], Cache | None]:
     """Final hidden states (after the last norm) of ``tokens``, which fill the slots from ``slot`` on.
 
-    Row b's text begins at slot ``start[b]``: earlier slots are padding, never looked at, whatever they hold.
-    Without a cache ``slot`` is 0 and the rows see only ``tokens``; with one they see every slot up to their own.
+    Row b's text begins at slot ``start[b]``: earlier slots are padding, whatever tokens they hold; nothing looks at
+    them, and what is returned for them is finite but meaningless. Without a cache, or with the number 0 for ``slot``
+    (a prefill), the rows see only ``tokens``; otherwise they see every slot of the cache up to their own, and
+    ``slot`` may be traced. The activations have the dtype of the parameters; ``remat`` computes each layer again in
+    the backward pass instead of keeping it.
     """
-    length = tokens.shape[1]
-    slots = cache.k.shape[2] if cache is not None else length
-    rows = slot + jnp.arange(length, dtype=jnp.int32)
-    columns = jnp.arange(slots, dtype=jnp.int32)
-    positions = jnp.maximum(rows[None, :] - start[:, None], 0)
-    seen = (columns[None, None, :] <= rows[None, :, None]) & (columns[None, None, :] >= start[:, None, None])
-    # A padding row sees itself alone: an all-masked softmax would be a division by zero.
-    mask = (seen | (columns[None, None, :] == rows[None, :, None]))[:, None]
-
-    def layer(carry, xs):
-        x, cache = carry
-        params, index = xs
-        normed = _rms_norm(params["attention_norm"], x, config.rms_norm_eps)
-        mixed, cache = _attention(config, params["attention"], normed, positions, mask, cache, index, slot)
-        x = x + mixed
-        x = x + _mlp(params["mlp"], _rms_norm(params["mlp_norm"], x, config.rms_norm_eps))
-        return (x, cache), None
-
-    x = params["embed"]["embedding"][tokens]
-    indices = jnp.arange(config.num_layers, dtype=jnp.int32)
-    body = jax.checkpoint(layer) if remat else layer
-    (x, cache), _ = lax.scan(body, (x, cache), (params["layers"], indices))
-    return _rms_norm(params["final_norm"], x, config.rms_norm_eps), cache
+    if cache is None or (isinstance(slot, int) and slot == 0):
+        return _whole(config, params, tokens, start, cache, remat)
+    return _continued(config, params, tokens, start, cache, slot, remat)
 
 
 def logits(config: DecoderConfig, params: Params, hidden: Float[Array, "*rows hidden"]) -> Float[Array, "*rows vocab"]:
-    """Next-token logits in float32."""
+    """Next-token logits in float32, whatever the dtype of the parameters."""
     if config.tied:
         table, form = params["embed"]["embedding"], "...d,vd->...v"
     else:

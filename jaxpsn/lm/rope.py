@@ -1,14 +1,14 @@
 """Rotary position embeddings (Su et al. 2021, arXiv 2104.09864), in the half-split form of Llama and Qwen."""
 
-import numpy as np
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxpsn.lm.config import LinearScaling, Llama3Scaling, Rope
 
 
 def frequencies(rope: Rope, head_dim: int) -> np.ndarray:
-    """Angular frequencies ``[head_dim / 2]`` in float64, scaled as the checkpoint asks."""
+    """Angular frequencies ``[head_dim / 2]`` in radians per position, float64, scaled as the checkpoint asks."""
     found = rope.theta ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
     if isinstance(rope.scaling, LinearScaling):
         return found / rope.scaling.factor
@@ -25,13 +25,18 @@ def _llama3(found: np.ndarray, scaling: Llama3Scaling) -> np.ndarray:
     return (1 - blend) * found / scaling.factor + blend * found
 
 
+def turns(
+    rope: Rope, head_dim: int, positions: Int[Array, "rows length"]
+) -> tuple[Float[Array, "rows length 1 half"], Float[Array, "rows length 1 half"]]:
+    """Cosine and sine of every position's angles, in float32; one row serves a whole batch."""
+    scale = jnp.asarray(frequencies(rope, head_dim), jnp.float32).reshape(1, 1, 1, -1)
+    angles = positions.astype(jnp.float32)[:, :, None, None] * scale
+    return jnp.cos(angles), jnp.sin(angles)
+
+
 def rotate(
-    rope: Rope, x: Float[Array, "batch length heads dim"], positions: Int[Array, "batch length"]
+    x: Float[Array, "batch length heads dim"], cos: Float[Array, "rows length 1 half"], sin: Float[Array, "..."]
 ) -> Float[Array, "batch length heads dim"]:
-    """``x`` with each pair (i, i + dim/2) turned by its position's angle, computed in float32."""
-    angles = positions.astype(jnp.float32)[..., None, None] * jnp.asarray(
-        frequencies(rope, x.shape[-1]), jnp.float32
-    ).reshape(1, 1, 1, -1)
-    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    """``x`` with each pair (i, i + dim/2) turned by the angles of :func:`turns`, computed in float32."""
     left, right = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1).astype(x.dtype)

@@ -1,0 +1,59 @@
+"""Grouped-query attention, and which kernel computes it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend import backend
+from jaxtyping import Array, Bool, Float
+
+from jaxpsn.compat import foreign
+
+
+def fits_cudnn(dtype: Any, head_dim: int) -> bool:
+    """Whether cuDNN's flash kernel takes whole texts of this kind on the default device.
+
+    It wants an NVIDIA GPU, bfloat16 or float16, and heads of a multiple of 8 up to 128 wide (256 from Hopper on,
+    which is not made use of). Its memory is linear in the length, XLA's quadratic.
+    """
+    device = jax.default_backend() == "gpu" and "cuda" in backend.get_backend().platform_version.lower()
+    return device and dtype in (jnp.bfloat16, jnp.float16) and head_dim % 8 == 0 and head_dim <= 128
+
+
+def causal(
+    q: Float[Array, "batch length heads dim"],
+    k: Float[Array, "batch length kv_heads dim"],
+    v: Float[Array, "batch length kv_heads dim"],
+) -> Float[Array, "batch length heads dim"]:
+    """Attention over whole texts: position t looks at positions up to t.
+
+    cuDNN gets neither a mask nor lengths, on purpose: causality is a mode of its kernel, whereas a mask would be
+    materialised for it, and its batching rule under ``vmap`` (weights per member) takes no mask shared by the heads.
+    """
+    length = q.shape[1]
+    if fits_cudnn(q.dtype, q.shape[-1]):
+        # Its derivative wants an even length; nothing looks at a position added behind the last.
+        even = [jnp.pad(x, ((0, 0), (0, length % 2), (0, 0), (0, 0))) for x in (q, k, v)]
+        with foreign():
+            return jax.nn.dot_product_attention(*even, is_causal=True, implementation="cudnn")[:, :length]
+    places = jnp.arange(length, dtype=jnp.int32)
+    return masked(q, k, v, (places[None, :] <= places[:, None])[None, None])
+
+
+def masked(
+    q: Float[Array, "batch length heads dim"],
+    k: Float[Array, "batch slots kv_heads dim"],
+    v: Float[Array, "batch slots kv_heads dim"],
+    mask: Bool[Array, "rows 1 length slots"],
+) -> Float[Array, "batch length heads dim"]:
+    """Attention where ``mask`` is true (one row of it serves a whole batch); scores and softmax in float32.
+
+    A decoding step always comes here: it reads the cache once whatever the kernel, and its scores are small.
+    Written out, as ``jax.nn.dot_product_attention`` mixes dtypes in its bfloat16 derivative.
+    """
+    batch, length, heads, dim = q.shape
+    grouped = q.reshape(batch, length, k.shape[2], -1, dim)
+    scores = jnp.einsum("btkgd,bskd->bkgts", grouped, k, preferred_element_type=jnp.float32) * dim**-0.5
+    scores = jnp.where(mask[:, :, None], scores, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("bkgts,bskd->btkgd", weights, v).reshape(batch, length, heads, dim)
