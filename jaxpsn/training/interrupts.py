@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: finish the chunk, save, say so; the second one ends at once."""
+"""SIGTERM and Ctrl-C: finish the chunk or step, save, say so; the second one ends at once."""
 
 import contextlib
 import os
@@ -21,14 +21,15 @@ class Interrupts:
 
     While XLA compiles or a chunk runs, Python's own handlers wait; a thread that reads the interpreter's wake-up pipe
     does not, so the answer is immediate. While ``idle`` is true (nothing to save yet) the first signal ends at once.
-    ``say`` is told what happens, ``leave`` is called before the end. In notebooks the process lives on: what would end
-    it raises KeyboardInterrupt instead. Outside the main thread nothing is handled.
+    ``say`` is told what happens, ``leave`` is called before the end; ``unit`` is what the first signal waits for. In
+    notebooks the process lives on: what would end it raises KeyboardInterrupt instead. Outside the main thread nothing
+    is handled.
     """
 
-    def __init__(self, say: Callable[[str], None], leave: Callable[[], None]):
+    def __init__(self, say: Callable[[str], None], leave: Callable[[], None], unit: str = "chunk"):
         self.signum: int | None = None
         self.idle = True
-        self._say, self._leave = say, leave
+        self._say, self._leave, self._unit = say, leave, unit
         self._undo = contextlib.ExitStack()
         self._hard = not _interactive()
 
@@ -69,7 +70,7 @@ class Interrupts:
     def _received(self, signum: int) -> None:
         if self.signum is None and not self.idle:
             self.signum = signum
-            self._say(f"{self.name}: finishing this chunk, then saving (again to stop at once)")
+            self._say(f"{self.name}: finishing this {self._unit}, then saving (again to stop at once)")
             return
         why = "nothing to save yet" if self.signum is None else "stopped at once; the last checkpoint stands"
         self._say(f"{signal.Signals(signum).name}: {why}")

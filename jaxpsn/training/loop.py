@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxpsn import errors
-from jaxpsn.training import cadence, checkpoints, chunk, progress, report, sinks, startup, status
+from jaxpsn.training import cadence, checkpoints, progress, report, sinks, startup, status
+from jaxpsn.training import engine as engines
 from jaxpsn.training import folder as folders
 from jaxpsn.training.config import RunConfig
 from jaxpsn.training.interrupts import Interrupts
-from jaxpsn.training.program import Program, State
+from jaxpsn.training.program import HostProgram, Program, State
 
 
 class Outcome(NamedTuple):
@@ -50,7 +51,8 @@ class Outcome(NamedTuple):
 class _Desk:
     """All that the host side of a run holds on to."""
 
-    program: Program
+    program: Program | HostProgram
+    engine: engines.Engine
     run: RunConfig
     folder: folders.RunFolder
     show: progress.Progress
@@ -60,6 +62,7 @@ class _Desk:
     seconds: float = 0.0
     """Time spent in the loop, earlier sessions included."""
     shown: dict[str, float] = dataclasses.field(default_factory=dict)
+    loop_begun: float = 0.0
 
     @property
     def seeds(self) -> range:
@@ -70,36 +73,44 @@ class _Desk:
         if say:
             self.show.say(f"{event}: {detail}" if detail else event)
 
-
-class _Compiled(NamedTuple):
-    keys: Any
-    chunk: Any
-    evaluate: Any
-    """None if nothing is evaluated."""
-    columns: tuple[str, ...]
+    def update(self, plan: cadence.Cadence, step: int, rate: float) -> None:
+        """Renew the status."""
+        passed = time.monotonic() - self.loop_begun
+        left = (plan.end - step) * passed / max(step - plan.start, 1)
+        self.show.update(step, plan.end, rate, left, self.shown)
 
 
-def train(program: Program, run: RunConfig, folder: folders.RunFolder) -> Outcome:
+class _Span(NamedTuple):
+    """The calls that no row of metrics covers yet: those after ``since``, with their sums and counts."""
+
+    since: int
+    totals: engines.Totals
+
+
+def train(program: Program | HostProgram, run: RunConfig, folder: folders.RunFolder) -> Outcome:
     """Run ``program`` for ``run.steps`` steps into a claimed ``folder`` (``folder.claim``), or go on where it stopped.
 
-    SIGTERM and Ctrl-C end the chunk, save and
+    SIGTERM and Ctrl-C end the chunk (the step, if the host makes it), save and
     return; a value that is not finite returns without saving. On CPU the state after a kill and a resume equals the
-    uninterrupted one bit for bit. Raises UserError if a checkpoint cannot be written, or a resumed one not be used.
+    uninterrupted one bit for bit. An error in a step of a HostProgram comes through after the state before it was
+    saved. Raises UserError if a checkpoint cannot be written, or a resumed one not be used.
     """
     sinks.require_extras(run)
+    engine = engines.make(program, run)
     with contextlib.ExitStack() as stack:
+        stack.callback(engine.close)
         show = progress.make(run.progress)
         stack.callback(show.close)
         events = sinks.EventLog(folder.events)
         stack.callback(events.close)
-        interrupts = stack.enter_context(Interrupts(show.say, show.close))
+        interrupts = stack.enter_context(Interrupts(show.say, show.close, "step" if engine.stepwise else "chunk"))
 
         def committed(step: int) -> None:
             events.write(step, "checkpoint", str(store.path(step)))
 
         store = checkpoints.Store(folder.checkpoints, run.keep, committed)
         stack.callback(store.close)
-        desk = _Desk(program, run, folder, show, events, interrupts, store)
+        desk = _Desk(program, engine, run, folder, show, events, interrupts, store)
         try:
             return _run(desk)
         except checkpoints.CheckpointError as error:
@@ -116,29 +127,30 @@ def _last_good(desk: _Desk) -> str:
 def _run(desk: _Desk) -> Outcome:
     show = desk.show
     show.say(f"{'going on with' if desk.folder.resumed else 'writing to'} {desk.folder.path}")
-    init = jax.jit(chunk.make_init(desk.program, desk.run.seeds))
-    keys = chunk.seed_keys(desk.run.seed, desk.run.seeds)
     with show.phase("building the experiment"):
-        template = jax.eval_shape(init, keys)
+        template = desk.engine.template()
     record = _record(desk)
     restored = _restore(desk, template, record)
     start = restored.step if restored else 0
     desk.note(start, "resume" if restored else "start", f"step {start:,}", say=bool(restored))
-    plan = cadence.plan(desk.run, desk.program.steps_per_call, start)
+    plan = cadence.plan(desk.run, desk.program.steps_per_call, start, desk.engine.stepwise)
     for text in plan.notes:
         desk.note(start, "rounded", text)
-    if plan.chunks == 0 and restored:
+    span = _Span(**restored.info.get("span") or {"since": start, "totals": {}}) if restored else _Span(0, {})
+    if restored and plan.end <= start == span.since:
         desk.note(start, "stop", f"already finished at step {start:,}")
         return _outcome(desk, restored.state, start, "finished", status.DONE)
-    compiled = _compile(desk, plan, keys, template)
+    # Begun again, not even the rows of step 0 remain.
+    desk.engine.attach(desk.folder.path, start if restored else -1)
+    desk.engine.prepare(plan, template, show, lambda *told: desk.note(start, *told, say=False))
     with show.phase("drawing the first state" if restored is None else "placing the state"):
-        state = jax.block_until_ready(restored.state if restored else init(keys))
-    kept = start if restored else -1  # not even the rows of step 0 remain if the run begins again
+        state = jax.block_until_ready(restored.state if restored else desk.engine.init())
     written = sinks.Sinks(
-        desk.folder, desk.run, record, compiled.columns, kept, lambda text: desk.note(start, "sink", text)
-    )
+        desk.folder, desk.run, record, desk.engine.columns, span.since if restored else -1,
+        lambda text: desk.note(start, "sink", text),
+    )  # fmt: skip
     try:
-        return _loop(desk, plan, compiled, written, state, record)
+        return _loop(desk, plan, written, state, record, span)
     finally:
         written.close()
 
@@ -182,62 +194,95 @@ def _restore(desk: _Desk, template: Any, record: dict[str, Any]) -> checkpoints.
     return found
 
 
-def _compile(desk: _Desk, plan: cadence.Cadence, keys: Any, template: Any) -> _Compiled:
-    """Compile ahead of time: the whole run uses these two programs."""
-    seeds = desk.run.seeds
-    start = time.monotonic()
-    with desk.show.phase(f"compiling the training step ({plan.chunk:,} steps a chunk)"):
-        lowered = jax.jit(chunk.make_chunk(desk.program, seeds, plan.calls), donate_argnums=0).lower(template)
-        compiled_chunk = lowered.compile()
-    metrics = lowered.out_info[1].totals
-    desk.note(plan.start, "compile", f"training step {time.monotonic() - start:.1f} s", say=False)
-    evaluate, evaluation = None, {}
-    if plan.eval_every:
-        start = time.monotonic()
-        with desk.show.phase("compiling the evaluation"):
-            lowered = jax.jit(chunk.make_evaluate(desk.program, seeds)).lower(keys, template)
-            evaluate, evaluation = lowered.compile(), lowered.out_info
-        desk.note(plan.start, "compile", f"evaluation {time.monotonic() - start:.1f} s", say=False)
-    columns = report.columns(metrics, evaluation, hasattr(template, "updates"))
-    return _Compiled(keys, compiled_chunk, evaluate, columns)
-
-
 def _loop(
-    desk: _Desk, plan: cadence.Cadence, compiled: _Compiled, written: sinks.Sinks, state: State, record: dict
+    desk: _Desk, plan: cadence.Cadence, written: sinks.Sinks, state: State, record: dict[str, Any], span: _Span
 ) -> Outcome:
     step, begun = plan.start, time.monotonic() - desk.seconds
-    if step == 0 and compiled.evaluate:
-        first = jax.device_get(compiled.evaluate(compiled.keys, state))
-        written.write(report.rows(0, desk.seeds, None, first, 0.0, None))
+    if step == 0 and plan.eval_every:
+        written.write(report.rows(0, desk.seeds, None, desk.engine.judge(state), 0.0, None))
     desk.interrupts.idle = False
-    loop_begun = time.monotonic()
-    while step < plan.end:
-        before, step = step, step + plan.chunk
-        chunk_begun = time.monotonic()
-        state, told = compiled.chunk(state)
-        told = jax.device_get(told)
-        rate = plan.chunk * desk.run.seeds / (time.monotonic() - chunk_begun)
-        bad = report.culprits(told, desk.seeds, before, desk.program.steps_per_call)
+    desk.loop_begun = time.monotonic()
+    while step < plan.end or span.since < step:
+        before, target = step, plan.next(step, span.since)
+        made, rate = _advance(desk, plan, state, before, target, span)
+        state, step = made.state, before + made.calls * desk.program.steps_per_call
+        bad = report.culprits(made.told, desk.seeds, before, desk.program.steps_per_call)
+        due = step == target and not bad and plan.evaluates(span.since, step)
+        left = desk.engine.stepwise and desk.interrupts.signum is not None and not bad and (due or step < target)
         judged = None
-        if compiled.evaluate and plan.evaluates(before, step) and not bad:
-            judged = jax.device_get(compiled.evaluate(compiled.keys, state))
+        if due and not left:
+            judged, made = _judge(desk, made)
         desk.seconds = time.monotonic() - begun
-        rows = report.rows(step, desk.seeds, told, judged, desk.seconds, rate)
+        if left or made.error is not None:
+            return _leave(desk, plan, written, made, step, _Span(span.since, made.told.totals), record)
+        rows = report.rows(step, desk.seeds, made.told, judged, desk.seconds, rate or None)
         written.write(rows)
         if bad:
             return _not_finite(desk, state, step, bad)
         desk.shown |= report.averages(rows, progress.SHOWN)
-        left = (plan.end - step) * (time.monotonic() - loop_begun) / (step - plan.start)
-        desk.show.update(step, plan.end, rate, left, desk.shown)
+        desk.update(plan, step, rate)
         desk.store.poll()
-        if plan.saves(before, step) or desk.interrupts.signum is not None:
-            written.sync()
-            desk.store.save(step, state, _info(desk, record))
+        if plan.saves(span.since, step) or desk.interrupts.signum is not None:
+            _save(desk, written, state, step, _info(desk, record))
         if desk.interrupts.signum is not None and step < plan.end:
             return _interrupted(desk, state, step)
+        span = _Span(step, {})
     desk.store.wait()
     desk.note(step, "stop", f"finished at step {step:,} after {desk.seconds:.0f} s")
     return _outcome(desk, state, step, "finished", status.DONE)
+
+
+def _advance(
+    desk: _Desk, plan: cadence.Cadence, state: State, step: int, target: int, span: _Span
+) -> tuple[engines.Advance, float]:
+    """From ``step`` to ``target`` if nothing comes between; also the rate in steps of all seeds per second."""
+    per_call, begun = desk.program.steps_per_call, time.monotonic()
+
+    def rate(calls: int) -> float:
+        return calls * per_call * desk.run.seeds / max(time.monotonic() - begun, 1e-9)
+
+    def go_on(calls: int) -> bool:
+        desk.update(plan, step + calls * per_call, rate(calls))
+        return desk.interrupts.signum is None
+
+    made = desk.engine.advance(state, (target - step) // per_call, go_on, span.totals)
+    return made, rate(made.calls)
+
+
+def _judge(desk: _Desk, made: engines.Advance) -> tuple[dict[str, Any] | None, engines.Advance]:
+    """The evaluation at the end of a chunk, or what prevented it, once a chunk can be left without its row."""
+    try:
+        return desk.engine.judge(made.state), made
+    except Exception as error:
+        if not desk.engine.stepwise:
+            raise
+        return None, made._replace(error=error)
+
+
+def _save(desk: _Desk, written: sinks.Sinks, state: State, step: int, info: dict[str, Any]) -> None:
+    written.sync()
+    desk.engine.sync()
+    desk.store.save(step, state, info)
+
+
+def _leave(
+    desk: _Desk, plan: cadence.Cadence, written: sinks.Sinks, made: engines.Advance, step: int, span: _Span,
+    record: dict[str, Any],
+) -> Outcome:  # fmt: skip
+    """End before the row of the chunk is written: the checkpoint carries what the row needs. Raises the error."""
+    info = _info(desk, record, span)
+    if made.error is None:
+        _save(desk, written, made.state, step, info)
+        return _interrupted(desk, made.state, step)
+    with contextlib.suppress(Exception):  # the first error is the one to tell
+        said = _last_good(desk)
+        if step > plan.start and made.whole():
+            _save(desk, written, made.state, step, info)
+            desk.store.wait()
+            said = f"saved at step {step:,}; go on with --resume {desk.folder.path}"
+        desk.show.say(said)
+        desk.note(step, "stop", f"{type(made.error).__name__}: {made.error}; {said}", say=False)
+    raise made.error
 
 
 def _outcome(desk: _Desk, state: State, step: int, reason: str, code: int) -> Outcome:
@@ -245,12 +290,18 @@ def _outcome(desk: _Desk, state: State, step: int, reason: str, code: int) -> Ou
     return Outcome(state, desk.folder.path, code == status.DONE, reason, code, step, axes)
 
 
-def _info(desk: _Desk, record: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint carries besides the state."""
+def _info(desk: _Desk, record: dict[str, Any], span: _Span | None = None) -> dict[str, Any]:
+    """What a checkpoint carries besides the state; ``span`` is open if the state lies before the row of its chunk."""
     session = record["sessions"][-1]
     kept = {name: session[name] for name in ("versions", "backend", "device", "devices")}
     config = folders.digest(folders.fixed(record))
-    return {"format": folders.FORMAT, "config": config, "seconds": desk.seconds, **kept}
+    return {
+        "format": folders.FORMAT,
+        "config": config,
+        "seconds": desk.seconds,
+        "span": span and span._asdict(),
+        **kept,
+    }
 
 
 def _interrupted(desk: _Desk, state: State, step: int) -> Outcome:

@@ -12,7 +12,9 @@ from typing import Any
 
 PLAIN_EVERY = 5.0
 """Seconds between plain lines."""
-SHOWN = ("return", "eval_return", "sigma", "distance", "target", "reward", "kl")
+SHOWN = (
+    "return", "eval_return", "reward", "eval_pass_at_1", "sigma", "distance", "target", "kl", "indicator",
+)  # fmt: skip
 """Metrics that are shown if the run has them; others are in metrics.csv."""
 
 
@@ -31,7 +33,9 @@ def _duration(seconds: float) -> str:
 
 
 def _rate(value: float) -> str:
-    return f"{value / 1e6:.2f}M" if value >= 1e6 else f"{value / 1e3:.1f}k" if value >= 1e4 else f"{value:.0f}"
+    if value >= 1e4:
+        return f"{value / 1e6:.2f}M" if value >= 1e6 else f"{value / 1e3:.1f}k"
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def describe(step: int, total: int, rate: float, left: float, shown: dict[str, float]) -> str:

@@ -8,9 +8,11 @@ import importlib.util
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from jaxpsn import errors
 from jaxpsn.training.config import RunConfig
@@ -104,26 +106,41 @@ class CsvSink:
         self._lines.close()
 
 
-class JsonlSink:
-    """The rows as JSON objects, absent values left out; cut like the CSV when it opens."""
+def _json(value: Any) -> Any:
+    """``value`` as strict JSON allows it: NaN is null, and infinities are text, in which they still reach readers."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {name: _json(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
 
-    def __init__(self, path: Path, step: int):
-        self._lines = _Lines(path, lambda line: self._kept(line, step))
+
+class RowLog:
+    """Rows as JSON objects (JSONL), each with the whole number ``step``, in the order of their steps.
+
+    Rows after ``kept`` (left by a run that was killed; -1 keeps none) and a torn last line are cut off when it opens.
+    Absent values (None, NaN) are left out; nested lists and dicts, NumPy numbers and any text are welcome.
+    """
+
+    def __init__(self, path: Path, kept: int):
+        self._lines = _Lines(path, lambda line: self._kept(line, kept))
 
     @staticmethod
-    def _kept(line: str, step: int) -> bool:
+    def _kept(line: str, kept: int) -> bool:
         try:
-            return json.loads(line)["step"] <= step
+            return json.loads(line)["step"] <= kept
         except (ValueError, TypeError, KeyError):
             return False
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Append the rows and flush."""
-        # JSON has no infinities: as text they still reach whoever reads them.
-        clean = [
-            {name: str(v) if isinstance(v, float) and math.isinf(v) else v for name, v in row.items() if v is not None}
-            for row in rows
-        ]
+        """Append the rows and flush. Raises OSError if the disk does not take them."""
+        clean = [{name: v for name, v in _json(row).items() if v is not None} for row in rows]
+        if not all(isinstance(row.get("step"), int) for row in clean):
+            raise ValueError("a row without its step could not be cut off when a run is resumed")
         self._lines.append([json.dumps(row) + "\n" for row in clean])
 
     def sync(self) -> None:
@@ -224,7 +241,7 @@ class Sinks:
         self._warn = warn
         self._files: list[Sink] = [
             CsvSink(folder.metrics, columns, step),
-            JsonlSink(folder.metrics.with_suffix(".jsonl"), step),
+            RowLog(folder.metrics.with_suffix(".jsonl"), step),
         ]
         self._extras: dict[str, Sink] = {}
         if run.tensorboard:

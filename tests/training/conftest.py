@@ -8,16 +8,26 @@ import pytest
 from jaxpsn.training import folder as folders
 from jaxpsn.training.config import RunConfig
 
-SCRIPT = Path(__file__).with_name("fake.py")
+HERE = Path(__file__).parent
+
+
+def _module(name):
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")
 def fake():
     """The module of the fake program."""
-    spec = importlib.util.spec_from_file_location("fake", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return _module("fake")
+
+
+@pytest.fixture(scope="session")
+def fake_host():
+    """The module of the fake program that works on the host."""
+    return _module("fake_host")
 
 
 @pytest.fixture

@@ -47,13 +47,14 @@ def test_every_run_reaches_its_end_in_whole_chunks(steps, chunk, eval_every, che
     run = RunConfig(steps=steps, chunk=chunk, eval_every=eval_every, checkpoint_every=checkpoint_every)
     plan = cadence.plan(run, per_call, start=done * per_call)
     step, evaluations, saves = plan.start, 0, 0
-    for _ in range(plan.chunks):
-        before, step = step, step + plan.calls * per_call
+    while step < plan.end:
+        before, step = step, plan.next(step, step)
+        assert step - before == plan.calls * per_call
         evaluations += plan.evaluates(before, step)
         saves += plan.saves(before, step)
     assert step == plan.end and (step >= steps or plan.start >= steps)
     assert step - max(steps, plan.start) < plan.chunk
-    if plan.chunks:
+    if plan.start < plan.end:
         assert saves >= 1 and (evaluations >= 1) == (eval_every > 0)
         if checkpoint_every:
             expected = plan.end // plan.checkpoint_every - plan.start // plan.checkpoint_every

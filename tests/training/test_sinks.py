@@ -22,7 +22,7 @@ def row(step, value=0.1, seed=0):
 
 
 def write(path, step, rows):
-    for sink in (sinks.CsvSink(path / "m.csv", COLUMNS, step), sinks.JsonlSink(path / "m.jsonl", step)):
+    for sink in (sinks.CsvSink(path / "m.csv", COLUMNS, step), sinks.RowLog(path / "m.jsonl", step)):
         sink.write(rows)
         sink.sync()
         sink.close()
