@@ -1,5 +1,6 @@
 """What all plots share: the look, curves over seeds, axes, and how figures are written."""
 
+import textwrap
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,6 +22,7 @@ INK, SOFT, LINE = "#1c2733", "#5b6b7b", "#d5dde5"
 WIDTH = 8.0  # inches; with DPI the width of the report's column on a screen of double density
 DPI = 200
 _THIN_LINES = 32  # more seeds than this are told by their interval alone
+_LINE = 80  # characters of a finding on a line
 _SMOOTH = 20  # a running mean spans one part in this many of the run
 
 _STYLE = {
@@ -85,7 +87,14 @@ def figure(finding: str, heights: list[float], columns: int = 1, *, share: bool 
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.35), layout="constrained")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
-    figure.suptitle(finding, x=0.014, ha="left", fontsize=11.5, fontweight="bold", color=INK)
+    figure.suptitle(
+        textwrap.fill(finding.replace(" → ", "\u00a0→\u00a0"), _LINE),
+        x=0.014,
+        ha="left",
+        fontsize=11.5,
+        fontweight="bold",
+        color=INK,
+    )
     grid = figure.subplots(len(heights), columns, squeeze=False, sharex=share, height_ratios=heights)
     return figure, list(grid.flat)
 
@@ -132,6 +141,16 @@ def steps(axes: Axes, series: Iterable[Series | None], label: str = "environment
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: text.count(x)))
 
 
+def percent(axes: Axes) -> None:
+    """A linear y axis of shares, in percent."""
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: f"{text.tick(round(100 * y, 9))} %"))
+
+
+def legend_above(axes: Axes) -> None:
+    """A legend in a row above the panel, where it hides nothing."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, borderaxespad=0.2)
+
+
 def plain(axes: Axes) -> None:
     """A linear y axis whose ticks are plain numbers."""
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: text.tick(y)))
@@ -144,7 +163,11 @@ def log(axes: Axes) -> None:
     axes.set_ylim(low / 1.1, high * 1.1)
     decades = np.log10(high / low)
     marks = (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 0.6 else tuple(np.arange(1.0, 10.0))
-    axes.yaxis.set_major_locator(ticker.LogLocator(subs=marks, numticks=12))
+    locator = ticker.LogLocator(subs=marks, numticks=12)
+    shown, middle = [mark for mark in locator.tick_values(low, high) if low <= mark <= high], np.sqrt(low * high)
+    if not shown or shown[0] > middle or shown[-1] < middle:  # half of the axis without a number, as from 0.07 to 0.15
+        locator = ticker.FixedLocator([mark for mark in ticker.MaxNLocator(5).tick_values(low, high) if mark > 0])
+    axes.yaxis.set_major_locator(locator)
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: text.tick(y)))
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 

@@ -53,17 +53,18 @@ class Run:
         return Series(steps[seen], values[:, seen])
 
 
-def read(folder: str | Path) -> Run:
+def read(folder: str | Path, *, metrics: bool = True) -> Run:
     """Read a run folder: ``metrics.csv``, ``config.json`` and ``events.jsonl`` (the last two may be missing).
 
     A last line that was being written when the run stopped is left out and noted. Raises UserError, in one line, if
-    the folder or its metrics are missing, or if a line cannot be read.
+    the folder or its metrics are missing, or if a line cannot be read. ``metrics=False`` takes a folder without
+    metrics, or with none yet, for a run that has no columns but ``step`` and ``seed``, and notes it.
     """
     path = Path(folder)
     if not path.is_dir():
         errors.refuse("run folder", str(folder), "an existing folder written by a run")
     notes: list[str] = []
-    columns = _columns(path / "metrics.csv", notes)
+    columns = _columns(path / "metrics.csv", metrics, notes)
     config = _config(path / "config.json", notes)
     events = _events(path / "events.jsonl", notes)
     return Run(path, config, columns, events, tuple(notes))
@@ -98,7 +99,10 @@ def _text(path: Path) -> str:
         raise errors.UserError(f"{path}: cannot be read ({error})") from None
 
 
-def _columns(path: Path, notes: list[str]) -> dict[str, Float[np.ndarray, "rows"]]:
+def _columns(path: Path, needed: bool, notes: list[str]) -> dict[str, Float[np.ndarray, "rows"]]:
+    if not needed and (not path.is_file() or len(_text(path).splitlines()) < 2):
+        notes.append("metrics.csv has no rows: nothing is known of the training.")
+        return {"step": np.zeros(0), "seed": np.zeros(0)}
     if not path.is_file():
         errors.refuse("run folder", str(path.parent), "a run folder with metrics.csv")
     text = _text(path)

@@ -1,6 +1,8 @@
 """Numbers and durations as people read them."""
 
 import math
+import re
+from typing import Any
 
 
 def number(value: float | int, digits: int = 3) -> str:
@@ -59,3 +61,28 @@ def duration(seconds: float | int) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def visible(value: Any, most: int | None = None) -> str:
+    """``value`` as text that shows what it is: control characters, lone surrogates and marks of direction by name.
+
+    Beyond ``most`` characters the middle is left out, and how much of it is said.
+    """
+    shown = str(value)
+    if most is not None and len(shown) > most:
+        head = 2 * most // 3
+        left = len(shown) - most
+        shown = f"{visible(shown[:head])}\n[... {left:,} characters left out ...]\n{visible(shown[head + left :])}"
+        return shown
+    return _HIDDEN.sub(lambda found: _named(found[0]), shown)
+
+
+# All of the C0 and C1 controls but tab and newline, marks of direction, separators, surrogates, non-characters.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+
+
+def _named(character: str) -> str:
+    code = ord(character)
+    return chr(0x2400 + code) if code < 0x20 else f"\\u{code:04x}"

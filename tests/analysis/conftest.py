@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jaxpsn.analysis import evaluations
+
 
 def _about_y(angle: float) -> list[float]:
     return [math.cos(angle / 2), 0.0, math.sin(angle / 2), 0.0]
@@ -118,6 +120,102 @@ def _write_run(folder: Path, seeds: int = 1, *, drop: tuple[str, ...] = (), roll
 def write_run() -> Callable[..., Path]:
     """``write_run(folder, seeds, drop=columns, rollout=...)`` makes a run folder and returns it."""
     return _write_run
+
+
+REASONING = {
+    "name": "countdown-1",
+    "config": {
+        "model": None, "data": None, "task": "countdown", "rollout": {"prompts": 32, "samples": 8},
+        "noise": {"structure": "lowrank", "rank": 1, "per": "sample"}, "sigma": {"rule": "composite", "target": 0.55},
+        "algorithm": {"advantage": "group", "correction": "token"},
+    },
+    "run": {"steps": 120, "seed": 0},
+    "versions": {"jaxpsn": "0.1.0", "jax": "0.12.0.1"},
+    "device": "2 cores of an example",
+}  # fmt: skip
+
+
+def reasoning_rows(steps: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Metrics of a run that learns, whose sigma is raised as its answers grow alike."""
+    rng = np.random.default_rng(seed)
+    sigma, table = 0.1, []
+    for step in range(1, steps + 1):
+        learnt = 0.22 + 0.35 / (1 + math.exp(-0.06 * (step - 45)))
+        reward = learnt - 0.03 + rng.normal(0, 0.035)
+        similarity, certainty = 0.45 + 0.4 * learnt - 0.5 * sigma, 0.4 + 0.5 * learnt - 0.6 * sigma
+        indicator = (similarity + certainty) / 2 + rng.normal(0, 0.012)
+        kl = 1.4 * sigma**2 * math.exp(rng.normal(0, 0.15))
+        wrong, correct = 0.45 * math.exp(-step / 60) + rng.uniform(0, 0.06), 0.05 + 0.2 * learnt + rng.uniform(0, 0.05)
+        row = {
+            "step": step, "seed": seed, "updates": step, "reward": reward, "clean_reward": reward + 0.03,
+            "noisy_reward": reward - 0.01, "sigma": sigma, "kl": kl * 0.9, "kl_k3": kl, "indicator": indicator,
+            "similarity": similarity + rng.normal(0, 0.015), "certainty": certainty + rng.normal(0, 0.015),
+            "target": 0.55, "ratio_min": math.exp(-9 * sigma - rng.exponential(0.5)),
+            "ratio_mean": 1 + rng.normal(0, 0.02), "ratio_max": math.exp(8 * sigma + rng.exponential(0.6)),
+            "truncated": rng.exponential(4e-5), "effective_sample_size": 1 - 2 * sigma**2 - rng.exponential(0.01),
+            "entropy": 0.9 - 0.6 * learnt + rng.normal(0, 0.02), "length": 14 + 8 * learnt + rng.normal(0, 0.3),
+            "clipped_length": 0.1 * math.exp(-step / 40) + rng.uniform(0, 0.01), "groups_all_correct": correct,
+            "groups_all_wrong": wrong, "groups_rescued": 0.1 + rng.uniform(0, 0.08),
+            "seconds_sample": 0.62 + rng.exponential(0.02), "seconds_verify": 0.006,
+            "seconds_update": 0.4 + rng.exponential(0.01), "seconds_probe": 0.08, "seconds": 1.15 * step,
+            "tokens_per_second": 7800 + rng.normal(0, 150), "eval_pass_at_1": "", "eval_pass_at_8": "",
+        }  # fmt: skip
+        if step % 20 == 1 or step == steps:
+            row |= {"eval_pass_at_1": learnt + rng.normal(0, 0.01), "eval_pass_at_8": 0.5 + 0.55 * learnt}
+        table.append(row)
+        sigma *= 1.01 if indicator > 0.55 else 1 / 1.01
+    return table
+
+
+def _judge(folder: Path, label: str, step: int, gain: float, problems: int, n: int, noisy: bool = False) -> None:
+    """An evaluation of problems whose chances, base policy's plus ``gain``, are spread as a small decoder's are."""
+    rng, draws, found = np.random.default_rng(7), np.random.default_rng(step), []
+    for index in range(problems):
+        chance = float(np.clip(rng.beta(0.35, 1.1) + gain * rng.uniform(0.2, 1.8), 0, 1)) * (rng.uniform() > 0.06)
+        correct, solutions = int(draws.binomial(n, chance)), int(rng.integers(2, 60))
+        distinct = min(correct, solutions, 1 + int(solutions * chance * draws.uniform(0.3, 0.8)))
+        prompt = f"{rng.integers(1, 50)} {rng.integers(1, 50)} {rng.integers(1, 50)} = {rng.integers(2, 99)}"
+        found.append({"id": f"countdown/{index}", "prompt": prompt, "n": n, "correct": correct, "distinct": distinct,
+                      "solutions": solutions})  # fmt: skip
+    evaluations.record(folder, label, step=step, n=n, temperature=1.0, noisy=noisy, task="countdown", problems=found)
+
+
+def _samples(step: int, right: float) -> list[dict[str, Any]]:
+    rng, rows = np.random.default_rng(step), []
+    for index in range(64):
+        a, b, c = (int(x) for x in rng.integers(1, 30, 3))
+        correct = rng.uniform() < right
+        answer = f"{a}*{b}+{c}" if correct else f"{a}+{b}*{c}"
+        rows.append({"step": step, "problem": f"countdown/{index // 8}", "prompt": f"{a} {b} {c} = {a * b + c}",
+                     "text": answer, "reward": float(correct), "advantage": 1.32 if correct else -0.76,
+                     "member": index % 8 - 1, "sigma": 0.1 if index % 8 else 0.0, "length": len(answer) + 1,
+                     "ended": True, "weight": 0.97})  # fmt: skip
+    return rows
+
+
+def _write_reasoning(
+    folder: Path, steps: int = 120, *, drop: tuple[str, ...] = (), labels: bool = True, problems: int = 64, n: int = 256
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(REASONING))
+    table = reasoning_rows(steps)
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [name for name in table[0] if name not in drop], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(table)
+    rows = [row for step, right in ((1, 0.2), (2, 0.25), (steps, 0.6)) for row in _samples(step, right)]
+    (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if labels:
+        for label, step, gain in (("base", 0, 0.0), ("step-000060", 60, 0.1), ("trained", steps, 0.22)):
+            _judge(folder, label, step, gain, problems, n)
+        _judge(folder, "trained-noisy", steps, 0.16, problems, n, noisy=True)
+    return folder
+
+
+@pytest.fixture
+def write_reasoning() -> Callable[..., Path]:
+    """``write_reasoning(folder, steps, drop=columns, labels=...)`` makes the folder of a reasoning run."""
+    return _write_reasoning
 
 
 @pytest.fixture

@@ -115,5 +115,7 @@ def test_plots_are_pictures_of_the_report_s_width(write_run, tmp_path):
     written = plots.write(runs.read(write_run(tmp_path / "run", 2)), tmp_path / "plots")
     for path, plot in written.values():
         with Image.open(path) as picture:
-            assert picture.size[0] == figures.WIDTH * figures.DPI and len(picture.convert("RGB").getcolors(1 << 24)) > 50
+            assert (
+                picture.size[0] == figures.WIDTH * figures.DPI and len(picture.convert("RGB").getcolors(1 << 24)) > 50
+            )
         assert plot.finding and plot.caption
