@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from jaxpsn import checks, errors
+from jaxpsn.rlvr import names
 
 STRUCTURES = ("none", "dense", "dense-bf16", "flipout", "flipout-sign", "flipout-normal", "lowrank", "factorised")
 TARGETS = {"mlp": r"/mlp/", "attention": r"/attention/[qkvo]/", "linear": r"/(mlp|attention)/.*(kernel|bias)$"}
-ADVANTAGES = ("group", "batch", "none", "leave_one_out", "pass_at_k")
-CORRECTIONS = ("none", "token", "token_mask", "sequence", "sequence_mask", "geometric", "geometric_mask")
 
 
 @dataclass(frozen=True)
@@ -128,12 +127,16 @@ class SigmaConfig:
     """Sigma of the last stage (staged)."""
     stages: int = 10
     """Stages of equal length; the first has no noise (staged)."""
-    target: float = 0.02
-    """KL(noisy || clean) in nats a token (kl), or the indicator (composite), to which sigma is driven."""
+    kl_target: float = 0.02
+    """KL(noisy || clean) in nats a token to which sigma is driven (kl; paper's code: 0.003)."""
+    indicator_target: float = 0.5
+    """Indicator above which there is more noise, up to which there is less (composite)."""
     rate: float = 1.05
     """Factor of one step (paper's code: 1.01)."""
     dead_band: float = 1.1
-    """Between target / dead_band and target * dead_band sigma rests (kl)."""
+    """Between kl_target / dead_band and kl_target * dead_band sigma rests (kl)."""
+    slack: float = 0.0
+    """Distance from indicator_target within which sigma rests (composite)."""
     low: float = 1e-6
     """Lower bound of sigma."""
     high: float = 0.5
@@ -152,6 +155,8 @@ class SigmaConfig:
     """Folder of the BERT encoder (similarity = bert)."""
     certainty: Literal["uniform_to_policy", "policy_to_uniform"] = "uniform_to_policy"
     """Self-certainty as KL(U || p) (paper) or KL(p || U) = log V - H(p)."""
+    normalisation: Literal["running", "fixed", "batch"] = "running"
+    """Range that brings certainty to [0, 1]: a slow average of the batches' ranges, 0 to log V, or each batch's own."""
     weight: float = 0.5
     """Share of similarity in the indicator; the rest is certainty."""
 
@@ -162,14 +167,17 @@ class SigmaConfig:
         for name in ("initial", "final"):
             checks.real(f"sigma.{name}", getattr(self, name), 0.0, 100.0)
         checks.whole("sigma.stages", self.stages, 2, 10_000)
-        checks.real("sigma.target", self.target, -1.0, 100.0)
+        checks.real("sigma.kl_target", self.kl_target, 0.0, 100.0, open_low=True)
+        checks.real("sigma.indicator_target", self.indicator_target, -1.0, 1.0)
+        checks.real("sigma.slack", self.slack, 0.0, 1.0)
         checks.real("sigma.rate", self.rate, 1.0, 10.0, open_low=True)
         checks.real("sigma.dead_band", self.dead_band, 1.0, 10.0)
         checks.choice("sigma.estimator", self.estimator, ("k1", "k3"))
         checks.whole("sigma.probes", self.probes, 2, 1 << 10)
         checks.choice("sigma.probe_policy", self.probe_policy, ("clean", "noisy"))
         checks.choice("sigma.similarity", self.similarity, ("hidden", "ngram", "bert"))
-        checks.choice("sigma.certainty", self.certainty, ("uniform_to_policy", "policy_to_uniform"))
+        checks.choice("sigma.certainty", self.certainty, names.CERTAINTIES)
+        checks.choice("sigma.normalisation", self.normalisation, names.NORMALISATIONS)
         checks.real("sigma.weight", self.weight, 0.0, 1.0)
         if (self.similarity == "bert") != (self.bert is not None):
             errors.refuse("sigma.bert", self.bert, "the folder of an encoder with similarity = bert, else nothing")
@@ -225,10 +233,11 @@ class AlgorithmConfig:
     """Pieces in which a gradient is computed, to save memory; the result is the same."""
 
     def __post_init__(self) -> None:
-        checks.choice("algorithm.advantage", self.advantage, ADVANTAGES)
-        checks.choice("algorithm.correction", self.correction, CORRECTIONS)
-        checks.choice("algorithm.aggregation", self.aggregation, ("token_mean", "sequence_mean", "constant"))
-        checks.choice("algorithm.kl_estimator", self.kl_estimator, ("k1", "k2", "k3"))
+        checks.choice("algorithm.advantage", self.advantage, names.ADVANTAGES)
+        checks.choice("algorithm.loss", self.loss, names.LOSSES)
+        checks.choice("algorithm.correction", self.correction, names.CORRECTIONS)
+        checks.choice("algorithm.aggregation", self.aggregation, names.AGGREGATIONS)
+        checks.choice("algorithm.kl_estimator", self.kl_estimator, names.KL_ESTIMATORS)
         checks.choice("algorithm.overlong", self.overlong, ("keep", "mask", "penalty"))
         checks.real("algorithm.clip_low", self.clip_low, 0.0, 1.0)
         checks.real("algorithm.clip_high", self.clip_high, 0.0, 100.0)
@@ -269,8 +278,10 @@ class EvaluationConfig:
     """Judge the perturbed policy as well."""
 
     def __post_init__(self) -> None:
-        for name in ("problems", "samples", "monitor_problems", "monitor_samples", "rows"):
-            checks.whole(f"evaluation.{name}", getattr(self, name), 1, 1 << 20)
+        for name, high in (("problems", 1 << 16), ("samples", 1 << 14), ("rows", 1 << 20)):
+            checks.whole(f"evaluation.{name}", getattr(self, name), 1, high)
+        checks.whole("evaluation.monitor_problems", self.monitor_problems, 1, 1 << 16)
+        checks.whole("evaluation.monitor_samples", self.monitor_samples, 1, 1 << 14)
         checks.real("evaluation.temperature", self.temperature, 0.0, 100.0)
         checks.real("evaluation.top_p", self.top_p, 0.0, 1.0, open_low=True)
         checks.whole("evaluation.top_k", self.top_k, 0, 1 << 20)
@@ -319,10 +330,7 @@ class RlvrConfig:
 
     def _check_groups(self) -> None:
         samples, algorithm = self.rollout.samples, self.algorithm
-        if samples == 1 and algorithm.advantage != "batch":
-            errors.refuse("rollout.samples", 1, f"at least 2, as the {algorithm.advantage} advantage compares a group")
-        if algorithm.advantage == "pass_at_k" and algorithm.k > samples:
-            errors.refuse("algorithm.k", algorithm.k, f"at most rollout.samples = {samples}")
+        names.check_advantage(algorithm.advantage, samples, algorithm.k)
         if self.rollout.prompts % algorithm.mini_batches:
             errors.refuse(
                 "algorithm.mini_batches", algorithm.mini_batches, f"a divisor of {self.rollout.prompts} prompts"

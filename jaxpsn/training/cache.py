@@ -7,14 +7,18 @@ from pathlib import Path
 import jax
 
 
+def home() -> Path:
+    """The folder for what is worth keeping between runs: ``jaxpsn`` in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "jaxpsn"
+
+
 def enable() -> Path | None:
     """Keep every compiled program on disk, so that the second run starts at once; returns where, None if nowhere.
 
     The folder is JAX_COMPILATION_CACHE_DIR, else jaxpsn/xla in the user's cache folder; JAX_ENABLE_COMPILATION_CACHE=0
     turns it off. A folder that cannot be written is no error: the run compiles without.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    path = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or home / "jaxpsn" / "xla")
+    path = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or home() / "xla")
     if not jax.config.jax_enable_compilation_cache:
         return None
     try:

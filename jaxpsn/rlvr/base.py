@@ -1,0 +1,91 @@
+"""The policy that reinforcement learning starts from: a Hugging Face folder, or a small decoder pre-trained once."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxpsn import errors
+from jaxpsn.lm import config as decoders
+from jaxpsn.lm import hub, model, tokenizer
+from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.rlvr import pretrain
+from jaxpsn.rlvr.config import RlvrConfig
+
+ALPHABET = "alphabet.json"
+"""File of a folder whose tokens are characters; it stands in for tokenizer.json."""
+
+
+class Base(NamedTuple):
+    """A decoder with its weights and its tokens."""
+
+    decoder: DecoderConfig
+    params: model.Params
+    words: Any
+    """``lm.tokenizer.Tokenizer``."""
+    folder: Path | None
+    """Where it was read from."""
+
+
+def read(folder: Path, dtype: str = "float32", system: str | None = None, shardings: Any = None) -> Base:
+    """The policy of a Hugging Face folder, or of one that :func:`save` wrote.
+
+    ``shardings``: ``decoder -> tree`` of shardings, so that every device reads its own part. Raises UserError for
+    whatever is missing or unknown.
+    """
+    decoder = hub.read_config(folder)
+    alphabet = folder / ALPHABET
+    if alphabet.is_file():
+        words: Any = tokenizer.CharTokenizer(_alphabet(alphabet))
+    else:
+        words = tokenizer.HubTokenizer(folder, system=system, vocab_size=decoder.vocab_size)
+    if words.vocab_size > decoder.vocab_size:
+        errors.refuse("model", f"{words.vocab_size} tokens", f"at most the head's {decoder.vocab_size}")
+    params = hub.load(folder, decoder, jnp.dtype(dtype), shardings(decoder) if shardings else None)
+    return Base(decoder, params, words, folder)
+
+
+def _alphabet(path: Path) -> str:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["alphabet"]
+    except (OSError, ValueError, TypeError, KeyError):
+        errors.refuse("model", str(path), "a JSON object with an alphabet")
+    return found
+
+
+def save(folder: Path, base: Base, params: model.Params) -> None:
+    """Write ``params`` with the decoder and tokens of ``base`` as a folder that :func:`read` and transformers load."""
+    hub.save(folder, base.decoder, params, like=None if base.folder is None else base.folder)
+    if isinstance(base.words, tokenizer.CharTokenizer):
+        (folder / ALPHABET).write_text(json.dumps({"alphabet": base.words.alphabet}), encoding="utf-8")
+
+
+def digest(config: RlvrConfig, task: Any) -> str:
+    """Sixteen hex digits that name a pre-trained base: everything that its weights are a function of."""
+    parts = (dataclasses.asdict(config.decoder), dataclasses.asdict(config.pretrain), repr(task), jax.__version__)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def pretrained(config: RlvrConfig, task: Any, bases: Path, told: Callable[[int, float], None]) -> Base:
+    """The small decoder of ``config``, from the folder ``bases`` if it was trained before, else trained and kept.
+
+    A folder that cannot be written is no error: it is trained again next time. ``told(step, loss)`` is the progress.
+    """
+    folder = bases / f"{task.name}-{digest(config, task)}"
+    if (folder / ALPHABET).is_file():
+        return read(folder)._replace(folder=None)
+    words = tokenizer.CharTokenizer(task.alphabet)
+    size = config.decoder
+    decoder = decoders.tiny(words.vocab_size, size.hidden_size, size.num_layers, size.num_heads)
+    base = Base(decoder, pretrain.run(config.pretrain, decoder, task, words, told), words, None)
+    try:
+        bases.mkdir(parents=True, exist_ok=True)
+        save(folder, base, base.params)
+    except OSError:
+        pass
+    return base

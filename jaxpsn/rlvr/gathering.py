@@ -1,0 +1,226 @@
+"""A step's experience: problems, probes, answers and their rewards; the host's half of a step."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from jaxpsn.lm import sampler, tokenizer
+from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.rlvr import data, learner, overlong, rollout
+from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.perturbation import Perturbation
+from jaxpsn.rlvr.rollout import Answers
+
+SAMPLE = 0x53414D50
+"""Folded into a run's key: answers share no randomness with anything else."""
+
+
+class Part(NamedTuple):
+    """Answers of a group that one policy gives: its samples ``first`` to ``first + count``."""
+
+    noise: Perturbation | None
+    """None for the clean policy."""
+    first: int
+    count: int
+    first_member: int = 0
+    probing: bool = False
+
+
+class Plan(NamedTuple):
+    """Who answers: the probes (if any), and then the rest of the group."""
+
+    probes: Part | None
+    rest: tuple[Part, ...]
+
+
+def plan(config: RlvrConfig, noise: Perturbation | None, probe_noise: Perturbation | None) -> Plan:
+    """The parts of a group. Probes that count come first in it; others stand behind its last sample."""
+    group, early = config.rollout.samples, config.early_samples
+    probes = None
+    if config.probes:
+        first_member = 0 if probe_noise is None else config.members
+        probes = Part(probe_noise, 0 if early else group, config.probes, first_member, probing=True)
+    clean = config.clean_samples - (early if probe_noise is None else 0)
+    rest = [Part(None, early, clean), Part(noise, early + clean, group - early - clean)]
+    return Plan(probes, tuple(part for part in rest if part.count))
+
+
+class Experience(NamedTuple):
+    """G answers to each of P problems, with their rewards; arrays are NumPy."""
+
+    problems: list[Any]
+    prompts: Any  # sampler.Prompts of P problems
+    answers: Answers  # [G, P, ...]
+    texts: list[list[str]]  # [P][G]
+    scores: np.ndarray  # [P, G] float32: what the verifier said
+    rewards: np.ndarray  # [P, G] float32: the score less the fine for length
+
+
+class Gathered(NamedTuple):
+    """The experience of a step, and what it took."""
+
+    experience: Experience
+    sigma: Any
+    """State of the scale that the rollouts were drawn with."""
+    drawn: int
+    """Problems taken from the stream."""
+    replaced: int
+    """All-equal groups that further problems replaced."""
+
+
+class Clock:
+    """Seconds of each phase of a step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Add the block's time to ``phase``."""
+        begun = time.perf_counter()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - begun
+
+
+class Gatherer:
+    """Draws answers from the clean and the perturbed policy and has them verified."""
+
+    def __init__(
+        self,
+        config: RlvrConfig,
+        decoder: DecoderConfig,
+        words: Any,
+        source: data.Source,
+        grade: Callable[[Sequence[Any], Sequence[str]], Sequence[float]],
+        parts: Plan,
+        max_prompt: int,
+        max_tokens: int,
+    ):
+        self._config, self._decoder, self._words = config, decoder, words
+        self._source, self._grade, self._parts = source, grade, parts
+        self._max_prompt, self._max_tokens = max_prompt, max_tokens
+        shared = {"max_tokens": max_tokens, "ends": tuple(words.ends), "pad": words.pad, "vocab": words.vocab_size}
+        self._sampling = {probing: sampler.Sampling(**shared, indicators=probing) for probing in (False, True)}
+        listed = (*parts.rest, *((parts.probes,) if parts.probes else ()))
+        self._draw = {part: jax.jit(partial(self._part, part)) for part in listed}
+
+    def _part(
+        self, part: Part, params: Any, prompts: Any, key: PRNGKeyArray, step: Array, turn: Array, sigma: Array
+    ) -> Answers:
+        """Answers are a function of (run key, step, turn, sample, problem), noise of (run key, step, member, path)."""
+        params = learner.working(params, self._config.dtype)
+        stream = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, SAMPLE), step), turn)
+        settings = (stream, jnp.float32(self._config.rollout.temperature), self._sampling[part.probing])
+        if part.noise is None:
+            return rollout.clean(self._decoder, params, prompts, part.first, part.count, *settings)
+        draw = part.noise.draw(key, step)
+        return rollout.noisy(
+            self._decoder, part.noise, params, draw, sigma, prompts, part.first, *settings, part.first_member
+        )
+
+    def prepare(self, state: Any) -> tuple[sampler.Prompts, Answers]:
+        """Compile the sampling of every part for states like ``state``; gives the shapes of prompts and answers."""
+        problems = self._config.rollout.prompts
+        prompts = sampler.Prompts(
+            jax.ShapeDtypeStruct((problems, self._max_prompt), jnp.int32), jax.ShapeDtypeStruct((problems,), jnp.int32)
+        )
+        place = (state.params, prompts, state.key, state.clock, state.clock, state.sigma.sigma)
+        parts = {part: draw.lower(*place) for part, draw in self._draw.items()}
+        self._draw = {part: lowered.compile() for part, lowered in parts.items()}
+        early = () if self._parts.probes is None or not self._config.sigma.reuse_probes else (self._parts.probes,)
+        shapes = [parts[part].out_info for part in (*early, *self._parts.rest)]
+        shapes = [one.replace(certainty=None, confidence=None, pooled=None) for one in shapes]
+        return prompts, jax.eval_shape(lambda *ones: jax.tree.map(lambda *x: jnp.concatenate(x), *ones), *shapes)
+
+    def gather(
+        self, state: Any, decide: Callable[[Any, Answers, list[list[str]]], Any] | None, clock: Clock
+    ) -> Gathered:
+        """The experience of the step that ``state`` (``program.RlvrState``) stands at.
+
+        ``decide(prompts, probes, texts)`` gives the state of the scale after the probes, before any rollout. With
+        refills, groups whose answers all score the same give way to further problems, as far as those go round;
+        the batch keeps its size.
+        """
+        wanted, sigma = self._config.rollout.prompts, state.sigma
+        kept: list[Experience] = []
+        drawn = 0
+        for turn in range(self._config.rollout.refills + 1):
+            problems = data.take(self._source, int(state.position) + drawn, wanted)
+            drawn += wanted
+            found, sigma = self._turn(state, problems, turn, sigma, decide if turn == 0 else None, clock)
+            kept.append(found)
+            if sum(int(np.sum(_telling(one))) for one in kept) >= wanted:
+                break
+        first = int(np.sum(_telling(kept[0])))
+        whole = kept[0] if len(kept) == 1 else _pick(kept, wanted)
+        return Gathered(whole, sigma, drawn, int(np.sum(_telling(whole))) - first)
+
+    def _turn(self, state, problems, turn, sigma, decide, clock) -> tuple[Experience, Any]:
+        ids = [self._words.prompt(problem.prompt) for problem in problems]
+        prompts = tokenizer.pack(ids, length=self._max_prompt, pad=self._words.pad)
+        place = (state.params, prompts, state.key, state.clock, jnp.int32(turn))
+        early = []
+        if self._parts.probes is not None:
+            with clock("probe"):
+                probes = jax.device_get(self._draw[self._parts.probes](*place, sigma.sigma))
+                if decide is not None:
+                    sigma = decide(prompts, probes, self.texts(probes))
+            early = [probes] if self._config.sigma.reuse_probes else []
+        with clock("sample"):
+            rest = [jax.device_get(self._draw[part](*place, sigma.sigma)) for part in self._parts.rest]
+            answers = rollout.join([*early, *rest])
+        with clock("verify"):
+            texts = self.texts(answers)
+            scores = self._grade([one for one in problems for _ in texts[0]], [text for row in texts for text in row])
+            scores = np.asarray(scores, np.float32).reshape(len(problems), -1)
+        return Experience(problems, prompts, answers, texts, scores, scores + self._fine(answers)), sigma
+
+    def texts(self, answers: Answers) -> list[list[str]]:
+        """The answers as text, [problem][sample]."""
+        samples, problems = answers.lengths.shape
+        return [
+            [self._words.decode(answers.tokens[g, p, : answers.lengths[g, p]].tolist()) for g in range(samples)]
+            for p in range(problems)
+        ]
+
+    def _fine(self, answers: Answers) -> np.ndarray:
+        """What is taken off for length, [P, G]."""
+        algorithm = self._config.algorithm
+        if algorithm.overlong != "penalty":
+            return np.zeros(answers.lengths.T.shape, np.float32)
+        buffer = min(algorithm.overlong_buffer, self._max_tokens)
+        return np.asarray(overlong.penalty(jnp.asarray(answers.lengths.T), self._max_tokens, buffer))
+
+
+def _telling(experience: Experience) -> np.ndarray:
+    """Groups whose answers do not all score the same, [P] bool."""
+    return experience.scores.max(axis=1) != experience.scores.min(axis=1)
+
+
+def _pick(kept: Sequence[Experience], wanted: int) -> Experience:
+    """``wanted`` groups out of several turns: the telling ones first, in the order they came."""
+    telling = np.concatenate([_telling(one) for one in kept])
+    chosen = np.sort(np.argsort(~telling, kind="stable")[:wanted])
+
+    def columns(pick: Callable[[Experience], Any], axis: int) -> Any:
+        return jax.tree.map(lambda *leaves: np.take(np.concatenate(leaves, axis), chosen, axis), *map(pick, kept))
+
+    def listed(pick: Callable[[Experience], list]) -> list:
+        together = [item for one in kept for item in pick(one)]
+        return [together[place] for place in chosen]
+
+    wide = columns(lambda one: one.answers.replace(member=None, sigma=None), 1)
+    return Experience(
+        listed(lambda one: one.problems),
+        columns(lambda one: one.prompts, 0),
+        wide.replace(member=kept[0].answers.member, sigma=kept[0].answers.sigma),
+        listed(lambda one: one.texts),
+        *(columns(pick, 0) for pick in (lambda one: one.scores, lambda one: one.rewards)),
+    )

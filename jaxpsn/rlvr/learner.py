@@ -1,0 +1,159 @@
+"""The update: clean log-probs, corrected loss, gradient step; the noisy policy enters through its log-probs alone."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import lax
+from jaxtyping import Array
+
+from jaxpsn import compat
+from jaxpsn.lm import policies, scoring
+from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.lm.sampler import Prompts
+from jaxpsn.rlvr import correction, diagnostics, losses, overlong
+from jaxpsn.rlvr.config import AlgorithmConfig, RlvrConfig
+from jaxpsn.rlvr.rollout import CLEAN, Answers
+from jaxpsn.rlvr.tokens import token_mask
+
+EACH = 16
+"""Perturbations of a step that are reported one by one; of more only the spread."""
+
+
+@struct.dataclass
+class Batch:
+    """What one update learns from: G answers to each of P problems, T tokens at most."""
+
+    prompts: Any  # Prompts of P problems
+    answers: Any  # Answers, [G, P, ...]
+    advantages: Any  # [G, P] float32
+    old: Any = None  # [G, P, T] float32, clean log-probs before the first update; None: those of the current policy
+    reference: Any = None  # [G, P, T] float32, log-probs of the starting policy; None without a KL term
+
+
+class Learner(NamedTuple):
+    """The update of one config; ``params`` and ``memory`` (of the optimiser) are float32."""
+
+    config: RlvrConfig
+    decoder: DecoderConfig
+    settings: losses.Settings
+    optimiser: optax.GradientTransformation
+    vocab: int
+    """Real tokens; a table may be padded beyond them."""
+
+    def log_probs(self, params: Any, prompts: Prompts, answers: Answers) -> scoring.Scores:
+        """The clean policy's view of ``answers``, at the sampling temperature."""
+        pieces = self.config.algorithm.micro_batches
+        policy = policies.Clean(working(params, self.config.dtype), answers.tokens.shape[0])
+        temperature = jnp.float32(self.config.rollout.temperature)
+
+        def view(part: tuple[Prompts, Array, Array]) -> scoring.Scores:
+            return scoring.score(
+                self.decoder, policy, *part, temperature, remat=self.config.remat, chunk=self.chunk, vocab=self.vocab
+            )
+
+        if pieces == 1:
+            return view((prompts, answers.tokens, answers.lengths))
+        # Pieces of problems after one another, each recomputed in the backward pass: one piece's activations at a time.
+        cut = jax.tree.map(lambda leaf: leaf.reshape(pieces, -1, *leaf.shape[1:]), prompts)
+        each = [
+            jnp.moveaxis(leaf.reshape(leaf.shape[0], pieces, -1, *leaf.shape[2:]), 1, 0)
+            for leaf in (answers.tokens, answers.lengths)
+        ]
+        found = lax.map(jax.checkpoint(view), (cut, *each))
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(leaf.shape[1], -1, *leaf.shape[3:]), found)
+
+    @property
+    def chunk(self) -> int:
+        """Completion positions whose logits exist at once: all of a small vocabulary, few of a large one."""
+        return 0 if self.decoder.vocab_size <= 4096 else 128
+
+    def update(self, params: Any, memory: Any, batch: Batch) -> tuple[Any, Any, dict[str, Array]]:
+        """One gradient step; metrics are those of the loss, of the correction, and ``grad_norm``."""
+        answers, algorithm = batch.answers, self.config.algorithm
+        mask = token_mask(answers.lengths, answers.tokens.shape[-1])
+        learnt = overlong.drop_truncated(mask, answers.ended) if algorithm.overlong == "mask" else mask
+
+        def objective(params: Any) -> tuple[Array, Any]:
+            scores = self.log_probs(params, batch.prompts, answers)
+            old = lax.stop_gradient(scores.log_probs) if batch.old is None else batch.old
+            weights = correction.weights(
+                algorithm.correction, old, answers.log_probs, mask, algorithm.cap, algorithm.floor
+            )
+            loss, metrics = losses.policy_loss(
+                scores.log_probs, old, batch.advantages, learnt, weights, self.settings, batch.reference, scores.entropy
+            )
+            return loss, (metrics, old)
+
+        gradient, (metrics, old) = jax.grad(objective, has_aux=True)(params)
+        metrics["ppo_ratio"] = metrics.pop("ratio_mean")  # the correction has ratios of its own
+        metrics |= self._apart(old, answers, mask)
+        with compat.foreign():
+            metrics["grad_norm"] = optax.global_norm(gradient)
+            change, memory = self.optimiser.update(gradient, memory, params)
+            return optax.apply_updates(params, change), memory, metrics
+
+    def _apart(self, old: Array, answers: Answers, mask: Array) -> dict[str, Array]:
+        """How far the sampler was from the clean policy, over all answers and for each perturbation."""
+        algorithm, members = self.config.algorithm, self.config.members
+        noisy = jnp.broadcast_to((answers.member != CLEAN)[:, None], answers.lengths.shape)
+        columns = correction.diagnostics(
+            algorithm.correction, old, answers.log_probs, mask, algorithm.cap, algorithm.floor, noisy
+        )
+        columns |= diagnostics.mismatch_columns(old, answers.log_probs, mask)
+        if 1 < members <= EACH:
+            for index in range(members):
+                own = mask & (answers.member == index)[:, None, None]
+                columns[f"noise_kl_member_{index:02}"] = correction.noise_kl(old, answers.log_probs, own)[0]
+        return columns
+
+
+def working(params: Any, dtype: str) -> Any:
+    """The weights as passes use them; training keeps float32."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(dtype)), params)
+
+
+def pieces(batch: Batch, count: int) -> list[Batch]:
+    """The batch cut into ``count`` shares of its problems."""
+    if count == 1:
+        return [batch]
+    size = batch.advantages.shape[1] // count
+
+    def share(index: int) -> Batch:
+        here = slice(index * size, (index + 1) * size)
+        wide = batch.answers.replace(member=None, sigma=None)
+        kept = jax.tree.map(lambda leaf: leaf[:, here], batch.replace(prompts=None, answers=wide))
+        kept = kept.replace(prompts=jax.tree.map(lambda leaf: leaf[here], batch.prompts))
+        return kept.replace(answers=kept.answers.replace(member=batch.answers.member, sigma=batch.answers.sigma))
+
+    return [share(index) for index in range(count)]
+
+
+def make(config: RlvrConfig, decoder: DecoderConfig, limit: int, vocab: int) -> Learner:
+    """The learner of a config; ``limit`` is the longest answer in tokens, ``vocab`` the number of real tokens."""
+    algorithm = config.algorithm
+    settings = losses.Settings(
+        loss=algorithm.loss,
+        clip_low=algorithm.clip_low,
+        clip_high=algorithm.clip_high,
+        dual_clip=algorithm.dual_clip,
+        aggregation=algorithm.aggregation,
+        length=limit,
+        kl_estimator=algorithm.kl_estimator,
+        kl_coefficient=algorithm.kl_coefficient,
+        entropy_coefficient=algorithm.entropy_coefficient,
+    )
+    return Learner(config, decoder, settings, _optimiser(algorithm), vocab)
+
+
+def _optimiser(algorithm: AlgorithmConfig) -> optax.GradientTransformation:
+    """AdamW behind a bound on the gradient's norm; the rate rises linearly, then stays."""
+    rate = optax.linear_schedule(
+        algorithm.learning_rate / (algorithm.warmup + 1), algorithm.learning_rate, algorithm.warmup
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(algorithm.grad_clip),
+        optax.adamw(rate, b2=0.95, weight_decay=algorithm.weight_decay),
+    )

@@ -1,0 +1,114 @@
+"""The columns of a reasoning run: what a step and an evaluation report, and under which names."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpsn.analysis import pass_at_k
+from jaxpsn.rlvr import correction, diagnostics, learner, losses
+from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.evaluation import Found
+from jaxpsn.rlvr.gathering import Gathered
+
+PHASES = ("probe", "sample", "verify", "update")
+"""Phases of a step; ``seconds_PHASE`` is the time of each."""
+OF_PROBES = ("indicator", "similarity", "certainty")
+
+
+def step_columns(
+    config: RlvrConfig, found: Gathered, advantages: np.ndarray, told: Mapping[str, Any], seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """All columns of a step: answers, groups, members, ``told`` (loss, correction), sigma, seconds and tokens/s.
+
+    ``advantages`` are [G, P].
+    """
+    experience, answers = found.experience, found.experience.answers
+    columns = jax.device_get(
+        _answers(
+            experience.rewards,
+            answers.lengths.T,
+            answers.ended.T,
+            answers.sigma,
+            np.ascontiguousarray(advantages.T),
+            answers.member,
+            max(config.members, 1),
+        )
+    )
+    each = columns.pop("members")
+    columns |= dict(told) | sigma_columns(found.sigma) | {"sigma": np.max(answers.sigma)}
+    columns |= {"score": experience.scores.mean(), "groups_refilled": found.replaced / len(experience.problems)}
+    if _lists_members(config):
+        columns |= {f"reward_member_{index:02}": value for index, value in enumerate(each)}
+    total = sum(seconds.values())
+    columns |= {f"seconds_{phase}": seconds.get(phase, np.nan) for phase in PHASES} | {"seconds_step": total}
+    columns["tokens_per_second"] = answers.lengths.sum() / total
+    columns["sampled_per_second"] = answers.lengths.sum() / (seconds["sample"] + seconds.get("probe", 0.0))
+    return columns
+
+
+def _lists_members(config: RlvrConfig) -> bool:
+    """Whether each perturbation has columns of its own."""
+    return 1 < config.members <= learner.EACH
+
+
+def _measured(rewards, lengths, ended, sigma, advantages, member, members) -> dict[str, Any]:
+    columns = diagnostics.answers(rewards, lengths, ended, sigma, advantages)
+    each = diagnostics.member_rewards(rewards, member, members)
+    spread = jnp.where(jnp.sum(jnp.isfinite(each)) > 1, jnp.nanstd(each), jnp.nan)
+    return columns | {"members": each, "reward_members_std": spread}
+
+
+_answers = jax.jit(_measured, static_argnums=6)
+
+
+def sigma_columns(state: Any) -> dict[str, Any]:
+    """What the scale's rule remembers of its last signal (Variant II): indicator, similarity, certainty."""
+    return {name: getattr(state, name) for name in OF_PROBES if hasattr(state, name)}
+
+
+def names(config: RlvrConfig) -> list[str]:
+    """All columns of a step of ``config``."""
+    shape = jax.ShapeDtypeStruct
+    rows, tokens = shape((2, 2), jnp.float32), shape((2, 2, 2), jnp.float32)
+    mask, whole, ended = shape((2, 2, 2), jnp.bool_), shape((2, 2), jnp.int32), shape((2, 2), jnp.bool_)
+    several = shape((2,), jnp.float32)
+    found = set(jax.eval_shape(diagnostics.answers, rows, whole, ended, several, rows))
+    found |= set(jax.eval_shape(lambda *x: correction.diagnostics("token", *x), tokens, tokens, mask))
+    found |= set(jax.eval_shape(diagnostics.mismatch_columns, tokens, tokens, mask))
+    settings = losses.Settings(length=2)
+    reference = tokens if config.algorithm.kl_coefficient else None
+    found |= set(
+        jax.eval_shape(
+            lambda *x: losses.policy_loss(*x[:5], settings, x[5], x[6])[1],
+            tokens, tokens, rows, mask, tokens, reference, tokens,
+        )
+    )  # fmt: skip
+    found |= {"ppo_ratio", "grad_norm", "reward_members_std", "sigma", "score", "groups_refilled", "seconds_step"}
+    found |= {f"seconds_{phase}" for phase in PHASES} | {"tokens_per_second", "sampled_per_second", "target"}
+    if _lists_members(config):
+        found |= {f"reward_member_{index:02}" for index in range(config.members)}
+        found |= {f"noise_kl_member_{index:02}" for index in range(config.members)}
+    return sorted(found | (set(OF_PROBES) if config.sigma.rule == "composite" else set()))
+
+
+def target(config: RlvrConfig) -> dict[str, float]:
+    """The value to which the scale's signal is driven, if there is one."""
+    wanted = {"kl": config.sigma.kl_target, "composite": config.sigma.indicator_target}.get(config.sigma.rule)
+    return {} if wanted is None else {"target": wanted}
+
+
+def evaluation_names(samples: int) -> list[str]:
+    """All columns of an evaluation with that many answers to a problem."""
+    return sorted({"eval_pass_at_1", f"eval_pass_at_{samples}", "eval_distinct"})
+
+
+def evaluation_columns(found: Sequence[Found], samples: int) -> dict[str, float]:
+    """Mean pass@1 and pass@``samples`` over problems, and distinct correct solutions of a problem."""
+    correct = np.array([one.correct for one in found])
+    passed = {k: float(np.mean(pass_at_k.estimate(samples, correct, k))) for k in (1, samples)}
+    distinct = [one.distinct for one in found if one.distinct is not None]
+    columns = {f"eval_pass_at_{k}": value for k, value in passed.items()}
+    return columns | {"eval_distinct": float(np.mean(distinct)) if distinct else float("nan")}

@@ -1,0 +1,75 @@
+"""Which weights of the sampler are perturbed, by what, and for which answers of a group."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxpsn import noise
+from jaxpsn.lm import model, policies
+from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.rlvr.config import TARGETS, NoiseConfig
+
+PURPOSE = 0x4E4F4953
+"""Folded into a run's key: perturbations share no randomness with anything else."""
+
+
+class Perturbation(NamedTuple):
+    """The perturbation of one step: ``members`` distinct policies, each for ``answers`` samples of every prompt.
+
+    Noise is a function of (run key, step, member, parameter path) alone, so it can be drawn again at any time.
+    """
+
+    spec: noise.Spec
+    kind: noise.Structure
+    members: int
+    answers: int
+    purpose: int = PURPOSE
+    """Probes have a stream of their own, so that they share no perturbation with the rollouts."""
+
+    def draw(self, key: PRNGKeyArray, step: Any) -> noise.Draw:
+        """The perturbations of ``step``; ``key`` is that of the run."""
+        key = jax.random.fold_in(jax.random.fold_in(key, self.purpose), step)
+        return self.kind.init(key, self.spec, self.members)
+
+    def policy(self, params: Any, draw: noise.Draw, sigma: Any) -> Any:
+        """All members as one policy of the sampler; ``sigma`` is a scalar or ``[members]``.
+
+        Dense noise is added to whole copies of the weights, one for each member (the paper's form); the others
+        never form a perturbed matrix.
+        """
+        if not isinstance(self.kind, noise.Dense):
+            return policies.Fused(params, draw, sigma)
+        if self.members == 1:
+            return policies.Single(self.kind.materialise(params, draw, sigma, 0))
+        sigmas = jnp.broadcast_to(jnp.asarray(sigma, jnp.float32), (self.members,))
+        form = jax.vmap(lambda member: self.kind.materialise(params, draw, sigmas, member))
+        return policies.Stacked(form(jnp.arange(self.members)))
+
+
+def selection(target: str) -> noise.Selection:
+    """The selection that ``NoiseConfig.target`` names."""
+    if target.startswith("re:"):
+        return noise.matching(target[3:])
+    if target in TARGETS:
+        return noise.matching(TARGETS[target])
+    return {"norms": noise.norms, "all": noise.everything}[target]
+
+
+def plan(config: NoiseConfig, decoder: DecoderConfig, params: Any, members: int, answers: int) -> Perturbation | None:
+    """The perturbation that ``config`` asks for, None for none; ``answers`` are a member's samples of each prompt.
+
+    Raises UserError if ``config.target`` matches no weight.
+    """
+    if config.structure == "none" or members == 0:
+        return None
+
+    def full(params: Any, tokens: Array) -> Float[Array, "batch length vocab"]:
+        start = jnp.zeros((tokens.shape[0],), jnp.int32)
+        return model.logits(decoder, params, model.hidden_states(decoder, params, tokens, start)[0])
+
+    example = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    spec = noise.plan(full, params, example, select=selection(config.target), relative=config.relative)
+    kind = noise.named(config.structure, config.rank, config.antithetic)
+    return Perturbation(spec, kind, members, answers)

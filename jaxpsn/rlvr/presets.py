@@ -1,0 +1,59 @@
+"""Named reasoning experiments: the default, its rivals, and the forms of the papers and their releases."""
+
+from dataclasses import replace
+
+from jaxpsn.rlvr.config import (
+    AlgorithmConfig,
+    DecoderSize,
+    EvaluationConfig,
+    NoiseConfig,
+    PretrainConfig,
+    RlvrConfig,
+    RolloutConfig,
+    SigmaConfig,
+)
+
+_DEFAULT = RlvrConfig()
+
+# arXiv 2602.02555 and its release (a verl fork): one dense draw a step on the MLP weights, absolute sigma, token TIS
+# with C = 10, k3 KL and entropy at 1e-3, 256 prompts x 8 samples, mini-batches of 12 prompts (here 16: they divide).
+_PAPER = RlvrConfig(
+    dtype="bfloat16",
+    remat=True,
+    rollout=RolloutConfig(prompts=256, samples=8, max_prompt=2048, max_tokens=3072, segment=256),
+    noise=NoiseConfig(structure="dense", per="step", relative=False),
+    sigma=SigmaConfig(rule="fixed", initial=0.004),
+    algorithm=AlgorithmConfig(
+        learning_rate=3e-7, kl_coefficient=1e-3, entropy_coefficient=1e-3, mini_batches=16, micro_batches=8
+    ),
+    evaluation=EvaluationConfig(problems=500, temperature=0.9, monitor_problems=100, rows=512),
+)
+_PAPER_KL = replace(_PAPER, sigma=SigmaConfig(rule="kl", initial=0.001, kl_target=0.003, rate=1.01, low=1e-6, high=0.5))
+_PAPER_COMPOSITE = replace(_PAPER, sigma=SigmaConfig(rule="composite", initial=0.004, rate=1.01))
+# QeRL (arXiv 2510.11696): staged noise on the RMSNorm weights of the sampler, and no correction for it.
+_QERL = replace(
+    _DEFAULT,
+    noise=NoiseConfig(structure="dense", target="norms", per="step", relative=False),
+    sigma=SigmaConfig(rule="staged", initial=1e-2, final=1e-4, stages=10),
+    algorithm=replace(_DEFAULT.algorithm, correction="none"),
+)
+_SMOKE = RlvrConfig(
+    task="chain_sum",
+    decoder=DecoderSize(hidden_size=16, num_layers=1, num_heads=2),
+    pretrain=PretrainConfig(steps=20, batch_size=16),
+    rollout=RolloutConfig(prompts=4, samples=4),
+    evaluation=EvaluationConfig(problems=4, samples=8, monitor_problems=4, monitor_samples=2),
+)
+
+PRESETS: dict[str, RlvrConfig] = {
+    "default": _DEFAULT,
+    "grpo": replace(_DEFAULT, noise=NoiseConfig(structure="none"), sigma=SigmaConfig(rule="fixed", initial=0.0)),
+    "composite": replace(_DEFAULT, sigma=SigmaConfig(rule="composite")),
+    "qerl": _QERL,
+    "pass-at-k": replace(_DEFAULT, algorithm=replace(_DEFAULT.algorithm, advantage="pass_at_k")),
+    "paper-fixed": _PAPER,
+    "paper-kl": _PAPER_KL,
+    "paper-composite": _PAPER_COMPOSITE,
+    "smoke": _SMOKE,
+}
+"""Experiments by name; those that begin with ``paper`` need a model, data and a GPU."""

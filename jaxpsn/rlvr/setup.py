@@ -1,0 +1,153 @@
+"""A config made into a program: base policy, problems, verifiers; and what is done before and after the training."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxpsn import errors
+from jaxpsn.analysis import evaluations
+from jaxpsn.rlvr import base as bases
+from jaxpsn.rlvr import data, evaluation, learner
+from jaxpsn.rlvr.base import Base
+from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.program import Problems, Reasoner, RlvrState, evaluation_key
+from jaxpsn.tasks import file_task, files, grading, registry
+
+TEST_SEED = 0
+"""Seed of the evaluation problems: the same for every run of a task."""
+LONGEST_PROMPT, LONGEST_ANSWER = 512, 1024
+"""Tokens, for files of problems where the config leaves the limits open."""
+
+Told = Callable[[int, int, dict[str, float]], None]
+"""``told(done, total, shown)``: how far something long has come."""
+Say = Callable[[str], None]
+
+
+@contextmanager
+def reasoner(
+    config: RlvrConfig, seed: int, total_steps: int, cache: Path, say: Say, told: Told, open_log: Any = None
+) -> Iterator[Reasoner]:
+    """The program of a config, its verifiers running until the block ends.
+
+    ``cache``: folder of pre-trained bases. Raises UserError for whatever of model, data and config does not fit.
+    """
+    task, train, test = _task(config, say)
+    base = policy(config, task, cache, say, told)
+    with grading.Grader(task) as grader:
+        problems = _problems(config, base, task, train, test, seed, grader.grade, say)
+        yield Reasoner(config, base, problems, seed, total_steps, open_log)
+
+
+def policy(config: RlvrConfig, task: Any, cache: Path, say: Say, told: Told) -> Base:
+    """The policy that training starts from."""
+    if config.model is not None:
+        say(f"reading {config.model}")
+        return bases.read(Path(config.model), system=config.system)
+    steps = config.pretrain.steps
+
+    def progress(step: int, loss: float) -> None:
+        told(step, steps, {"pretraining loss": loss})
+
+    return bases.pretrained(config, task, cache, progress)
+
+
+def _task(config: RlvrConfig, say: Say) -> tuple[Any, Sequence[Any] | None, Sequence[Any] | None]:
+    """The task; with files, also the problems to train on and to be judged by."""
+    if config.data is None:
+        return registry.make(config.task, **config.task_options), None, None
+    train = files.read(Path(config.data))
+    if config.test_data is None:
+        train, test = data.hold_out(train)
+    else:
+        test = files.read(Path(config.test_data))
+    shared = files.overlap(train, test)
+    if shared:
+        some = ", ".join(shared[:3])
+        errors.refuse("test_data", f"{len(shared)} problems of data, such as {some}", "no problem that is trained on")
+    say(f"{len(train)} problems to train on, {len(test)} to be judged by")
+    return file_task.FileTask([*train, *test], config.verifier, Path(config.data).stem), train, test
+
+
+def _problems(config, base, task, train, test, seed, grade, say) -> Problems:
+    rollout, wanted = config.rollout, config.evaluation
+    count = max(wanted.problems, wanted.monitor_problems)
+    if train is None:
+        longest = rollout.max_prompt or task.max_prompt
+        answer = rollout.max_tokens or task.max_answer + 1
+        source: data.Source = data.Generated(task, "train", seed)
+        test = task.distinct("test", TEST_SEED, count)
+    else:
+        longest, answer = rollout.max_prompt or LONGEST_PROMPT, rollout.max_tokens or LONGEST_ANSWER
+        source = data.Shuffled(_fitting(train, base.words, longest, "data", say), seed)
+        test = _fitting(test, base.words, longest, "test_data", say)[:count]
+    if longest + answer > base.decoder.max_positions:
+        allowed = f"at most the model's {base.decoder.max_positions} positions with a prompt of {longest}"
+        errors.refuse("rollout.max_tokens", answer, allowed)
+    return Problems(task, source, test, grade, longest, answer)
+
+
+def _fitting(problems: Sequence[Any], words: Any, longest: int, field: str, say: Say) -> list[Any]:
+    """The problems whose prompts fit; how many do not is said."""
+    kept = [problem for problem in problems if len(words.prompt(problem.prompt)) <= longest]
+    if not kept:
+        errors.refuse(field, f"{len(problems)} problems", f"prompts of at most rollout.max_prompt = {longest} tokens")
+    if len(kept) < len(problems):
+        say(f"{field}: {len(problems) - len(kept)} problems left out, their prompts are longer than {longest} tokens")
+    return kept
+
+
+def judge(
+    program: Reasoner, params: Any, folder: Path, label: str, step: int, told: Told, state: RlvrState | None = None
+) -> None:
+    """Write ``evaluations/<label>.json``: how ``params`` do; given a ``state``, how their perturbed form does."""
+    settings, task = program.config.evaluation, program.problems.task
+    noise = None if state is None else program.noise
+    found = program.judge.judge(
+        learner.working(params, program.config.dtype),
+        program.problems.test[: settings.problems],
+        settings.samples,
+        evaluation_key(),
+        noise,
+        None if state is None else state.sigma.sigma,
+        lambda done, total: told(done, total, {}),
+    )
+    evaluations.record(
+        folder,
+        label,
+        step=step,
+        n=settings.samples,
+        temperature=settings.temperature,
+        noisy=noise is not None,
+        task=task.name,
+        problems=[_row(task, one) for one in found],
+    )
+
+
+def _row(task: Any, found: evaluation.Found) -> dict[str, Any]:
+    problem = found.problem
+    return {
+        "id": problem.id, "prompt": problem.prompt, "n": found.samples, "correct": found.correct,
+        "distinct": found.distinct, "solutions": task.count(problem),
+    }  # fmt: skip
+
+
+def judge_base(program: Reasoner, folder: Path, told: Told) -> None:
+    """Judge the base, unless that was done before an interruption."""
+    if not evaluations.path(folder, evaluations.BASE).is_file():
+        judge(program, program.base.params, folder, evaluations.BASE, 0, told)
+
+
+def judge_trained(program: Reasoner, state: RlvrState, folder: Path, told: Told) -> None:
+    """Judge the trained policy, and its perturbed form if the config asks for it."""
+    step = int(state.clock)
+    judge(program, state.params, folder, evaluations.TRAINED, step, told)
+    if program.config.evaluation.noisy and program.noise is not None:
+        judge(program, state.params, folder, f"{evaluations.TRAINED}-noisy", step, told, state)
+
+
+def export(program: Reasoner, state: RlvrState, folder: Path) -> None:
+    """Write the trained policy as a Hugging Face folder."""
+    bases.save(folder, program.base, jax.device_get(learner.working(state.params, program.config.dtype)))

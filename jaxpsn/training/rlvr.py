@@ -1,0 +1,128 @@
+"""The reasoning job: from the command line to a trained, judged, exported policy and its report."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jaxpsn import errors
+from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
+from jaxpsn.training import command, folder, progress, startup, status
+from jaxpsn.training.config import RunConfig
+
+MODEL = "model"
+"""Folder of a run that holds the trained policy as Hugging Face files."""
+
+
+@dataclass(frozen=True)
+class RlvrJob:
+    """What to train, and how the run is kept; all lengths are in training steps."""
+
+    rlvr: Annotated[RlvrConfig, tyro.conf.arg(name="")] = field(default_factory=RlvrConfig)
+    run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+
+
+_LENGTHS = {
+    "smoke": RunConfig(steps=4, chunk=1, eval_every=2, checkpoint_every=2),
+    "default": RunConfig(steps=160, chunk=1, eval_every=20, checkpoint_every=40),
+}
+_PAPER_LENGTH = RunConfig(steps=250, chunk=1, eval_every=50, checkpoint_every=50)
+
+PRESETS: dict[str, RlvrJob] = {
+    name: RlvrJob(config, _PAPER_LENGTH if name.startswith("paper") else _LENGTHS.get(name, _LENGTHS["default"]))
+    for name, config in RLVR_PRESETS.items()
+}
+"""Whole jobs by name."""
+
+
+def restore(record: Mapping[str, Any]) -> RlvrJob:
+    """The job of a run folder's config.json."""
+    run = replace(command.from_record(RunConfig, record["run"]), name=None, resume=None, overwrite=False)
+    return RlvrJob(command.from_record(RlvrConfig, record["config"]), run)
+
+
+def run(job: RlvrJob) -> int:
+    """Train, judge base and trained policy, export, write the report; returns the exit status."""
+    _refuse(job)
+    with contextlib.ExitStack() as stack:
+        claimed = stack.enter_context(folder.claim(job.run, job.rlvr, default_name=_name(job.rlvr)))
+        program = stack.enter_context(_prepared(job, claimed.path))
+        from jaxpsn.training import loop
+
+        outcome = loop.train(program, job.run, claimed)
+        if outcome.status == status.DONE:
+            _finish(program, outcome, claimed.path, job)
+        startup.result(claimed.path)
+        return outcome.status
+
+
+@contextlib.contextmanager
+def _prepared(job: RlvrJob, path: Path) -> Iterator[Any]:
+    """The program, its base judged; the display is up while JAX loads and the small decoder learns."""
+    with contextlib.ExitStack() as stack:
+        show = progress.make(job.run.progress)
+        with contextlib.closing(show):
+            with show.phase("loading JAX"):
+                from jaxpsn.rlvr import setup
+                from jaxpsn.training import cache, sinks
+
+                cache.enable()
+            told = _teller(show)
+            program = stack.enter_context(
+                setup.reasoner(
+                    job.rlvr, job.run.seed, job.run.steps, cache.home() / "bases", show.say, told, sinks.RowLog
+                )
+            )
+            show.say("judging the base")
+            setup.judge_base(program, path, told)
+        yield program
+
+
+def _teller(show: progress.Progress) -> Callable[[int, int, dict[str, float]], None]:
+    """``told(done, total, shown)``, with the rate and the time left."""
+    begun: dict[int, float] = {}
+
+    def told(done: int, total: int, shown: dict[str, float]) -> None:
+        first = begun.setdefault(total, time.monotonic())
+        rate = done / max(time.monotonic() - first, 1e-3)
+        show.update(done, total, rate, (total - done) / max(rate, 1e-9), shown)
+
+    return told
+
+
+def _name(config: RlvrConfig) -> str:
+    return config.task if config.model is None else Path(config.model).name
+
+
+def _refuse(job: RlvrJob) -> None:
+    if job.run.seeds != 1:
+        errors.refuse("seeds", job.run.seeds, "1; runs of several seeds are made one after the other, with --seed")
+    if job.run.resume is None or job.rlvr.sigma.rule != "staged":
+        return
+    recorded = folder.read(job.run.resume)["run"]["steps"]
+    if job.run.steps != recorded:
+        errors.refuse("steps", job.run.steps, f"{recorded} as recorded; sigma.rule = 'staged' decays over it")
+
+
+def _finish(program: Any, outcome: Any, path: Path, job: RlvrJob) -> None:
+    from jaxpsn.analysis import report
+    from jaxpsn.rlvr import setup
+
+    with contextlib.closing(progress.make(job.run.progress)) as show:
+        show.say("judging the trained policy")
+        setup.judge_trained(program, outcome.state, path, _teller(show))
+        with show.phase("writing the model and the report"):
+            setup.export(program, outcome.state, path / MODEL)
+            page = report.build(path)
+    startup.speak(f"report: {page}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the job that ``argv`` asks for; returns the exit status."""
+    about = "Reinforcement learning with verifiable rewards and parameter-space noise, on language models."
+    return run(command.parse(RlvrJob, PRESETS, argv, restore, about))
