@@ -6,13 +6,14 @@ No integer can have more digits than the text has characters (plus a few), so th
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 LONGEST = 96
 """Characters of the longest expression that is read at all."""
 
 _SHAPE = re.compile(r"[0-9+*/() -]+")
 _TOKEN = re.compile(r"0|[1-9][0-9]{0,8}|[-+*/()]")
+_INTEGER = re.compile(r" *-?[0-9]{1,18} *")
 _BINDS = {"(": 0, "+": 1, "-": 1, "*": 2, "/": 2}
 
 Postfix = tuple[int | str, ...]
@@ -53,6 +54,11 @@ def postfix(text: str) -> Postfix | None:
     return (*output, *reversed(waiting))
 
 
+def integer(text: str) -> int | None:
+    """A whole number of up to 18 digits in ASCII, with or without a minus, spaces around it; None otherwise."""
+    return int(text) if len(text) <= LONGEST and _INTEGER.fullmatch(text) else None
+
+
 def numbers(expression: Postfix) -> list[int]:
     """The numbers an expression uses, sorted."""
     return sorted(item for item in expression if type(item) is int)
@@ -78,6 +84,17 @@ def value(expression: Postfix) -> tuple[int, int] | None:
         else:
             stack.append((m * d, c * n))
     return stack[0]
+
+
+def solution(text: str, target: int, operators: str, allowed: Callable[[list[int]], bool]) -> Postfix | None:
+    """The expression if it equals ``target``, has only ``operators`` and ``allowed`` accepts its sorted numbers."""
+    expression = postfix(text)
+    if expression is None or not allowed(numbers(expression)):
+        return None
+    result = value(expression)
+    if result is None or result[0] != target * result[1]:
+        return None
+    return expression if all(type(item) is int or item in operators for item in expression) else None
 
 
 def key(expression: Postfix) -> str:

@@ -80,13 +80,7 @@ class Countdown(Procedural):
 
     def _solution(self, problem: Problem, answer: str) -> arithmetic.Postfix | None:
         given, target = _read(problem.prompt)
-        expression = arithmetic.postfix(answer)
-        if expression is None or arithmetic.numbers(expression) != given:
-            return None
-        value = arithmetic.value(expression)
-        if value is None or value[0] != target * value[1]:
-            return None
-        return expression if all(type(item) is int or item in self.operators for item in expression) else None
+        return arithmetic.solution(answer, target, self.operators, given.__eq__)
 
 
 def check_operators(operators: str) -> None:

@@ -7,7 +7,14 @@ from typing import Any
 from jaxpsn import errors
 from jaxpsn.tasks.problem import Task
 
-_FAMILIES = {"countdown": "countdown.Countdown"}
+_FAMILIES = {
+    "chain_sum": "sums.ChainSum",
+    "countdown": "countdown.Countdown",
+    "grid": "grid.Grid",
+    "modular": "sums.Modular",
+    "swaps": "swaps.Swaps",
+    "target": "target.Target",
+}
 
 
 def names() -> tuple[str, ...]:

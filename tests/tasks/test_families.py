@@ -3,7 +3,10 @@
 import itertools
 import os
 import random
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +19,25 @@ VARIANTS = [
     ("countdown", {"numbers": 3, "high": 12}),
     ("countdown", {"numbers": 5, "operators": "+-*", "variety": 0.5}),
     ("countdown", {"numbers": 6, "high": 20, "max_target": 999}),
+    ("chain_sum", {}),
+    ("chain_sum", {"terms": 10, "digits": 6}),
+    ("modular", {}),
+    ("modular", {"terms": 8, "high": 1000, "max_modulus": 997}),
+    ("target", {}),
+    ("target", {"pool": 2, "length": 6, "high": 20, "operators": "+*", "variety": 0.5}),
+    ("swaps", {}),
+    ("swaps", {"kind": "any"}),
+    ("swaps", {"length": 8, "slack": 0, "variety": 1.0}),
+    ("grid", {}),
+    ("grid", {"size": 6, "walls": 0.4, "slack": 4, "variety": 1.0}),
 ]
 GOLDEN = {
+    "chain_sum": ("45-45-16-65=", "3+45+4+32="),
     "countdown": ("1 6 7 7=84:", "2 7 7 9=21:"),
+    "grid": ("..#.#/#..../...../.#.../##...<10:", "...#./..#../#.#.#/...../#....<10:"),
+    "modular": ("(13+17*16)%17=", "(6-9+16)%16="),
+    "swaps": ("95410<12:", "79541<11:"),
+    "target": ("2,4,6=14:", "2,3,5=8:"),
 }
 
 
@@ -57,7 +76,7 @@ def test_problems_are_a_function_of_seed_and_index(task):
 
 
 def test_splits_never_share_a_prompt(task):
-    prompts = {split: {p.prompt for seed in (0, 1) for p in take(task, split, 150, seed)} for split in base.SPLITS}
+    prompts = {split: {p.prompt for seed in (0, 1) for p in take(task, split, 60, seed)} for split in base.SPLITS}
     for one, other in itertools.combinations(base.SPLITS, 2):
         assert not prompts[one] & prompts[other]
     for split, found in prompts.items():
@@ -67,11 +86,11 @@ def test_splits_never_share_a_prompt(task):
 def test_demonstrations_are_correct_and_fit(task):
     rng = random.Random(0)
     for split in base.SPLITS:
-        for problem in take(task, split, 300):
+        for problem in take(task, split, 80):
             answer = task.demonstration(problem, rng)
             assert task.check(problem, answer), (problem, answer)
             assert task.check(problem, problem.answer)
-            assert len(problem.prompt) <= task.max_prompt and len(answer) <= task.max_answer
+            assert 0 < len(problem.prompt) <= task.max_prompt and 0 < len(answer) <= task.max_answer
             assert set(problem.prompt + answer) <= set(task.alphabet)
             assert problem.task == task.name and problem.id == f"{task.name}/{problem.prompt}"
 
@@ -104,45 +123,64 @@ def test_counts_bound_what_is_found(task):
 HOSTILE = [
     "9**9**9", "9" * 4000, "__import__('os').system('touch {canary}')", "open('{canary}','w')", "\x00", "\x00" * 100,
     "\ud800", "1+\udfff", "²", "٣+٣", "\uff11+\uff12", "1e999", "inf", "nan", "-0", "+", "()", "(" * 90, ")" * 90,
-    "1/0", "0/0", "1/(1-1)", "1+2\n", "True", "None", "[]", "{}", "lambda: 0", "%s%s", "\\boxed{1}", "\U0001d7cf", "R" * 5000,
+    "1/0", "0/0", "1/(1-1)", "1+2\n", "True", "None", "[]", "{}", "lambda: 0", "%s%s", "\\boxed{1}", "\U0001d7cf",
+    "R" * 5000,
 ]  # fmt: skip
 HUGE = ["(" * 2**20, "9" * 2**20, "1" + "+1" * 2**19, " " * 2**20, "R" * 2**20, "\x00" * 2**20, "\ud800" * 2**20]
 
 
-def test_hostile_answers_score_nothing_and_do_nothing(task, tmp_path):
+def test_hostile_answers_score_nothing_and_do_nothing(task, tmp_path, monkeypatch):
     canary = tmp_path / "canary"
-    before = set(os.listdir("."))
+    monkeypatch.chdir(tmp_path)
     problem = task.problem(0, 0)
     for text in HOSTILE:
         text = text.replace("{canary}", str(canary))
         assert task.check(problem, text) is False
         assert task.canonical(problem, text) is None
-    assert not canary.exists() and set(os.listdir(".")) == before
+    assert not os.listdir(tmp_path)
 
 
 def test_hostile_answers_take_bounded_time(task):
     problem = task.problem(0, 0)
-    started = time.perf_counter()
+    started = time.process_time()
     for text in HUGE:
         assert task.check(problem, text) is False
     for text in HOSTILE:
         task.check(problem, text)
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 def test_random_strings_never_raise(task):
     rng = random.Random(2)
     problem = task.problem(0, 1)
-    for _ in range(2000):
+    for _ in range(1000):
         text = "".join(rng.choices(task.alphabet + "\x00\n\ud800é9**", k=rng.randrange(20)))
         assert task.check(problem, text) in (True, False)
 
 
-def test_pretraining_data_comes_fast(task):
-    started = time.perf_counter()
-    for problem in take(task, "pretrain", 2000):
-        task.demonstration(problem, random.Random(0))
-    assert (time.perf_counter() - started) / 2000 < 1e-3  # 1e-4 and less on an idle core, unchecked
+MEASURE = """
+import random, sys, time
+from jaxpsn.tasks import registry
+for name in registry.names():
+    task, rng = registry.make(name), random.Random(0)
+    task.problem(0, 0, "pretrain")
+    started = time.process_time()
+    problems = [task.problem(1, index, "pretrain") for index in range(1000)]
+    answers = [task.demonstration(problem, rng) for problem in problems]
+    made = time.process_time()
+    right = [task.check(problem, answer) for problem, answer in zip(problems, answers)]
+    print(name, (made - started) / 1000, (time.process_time() - made) / 1000, all(right))
+"""
+
+
+def test_problems_and_checks_are_fast():
+    """In a process of its own, where types are not checked: about 40 and 5 microseconds on an idle core."""
+    root = Path(__file__).resolve().parents[2]
+    ran = subprocess.run([sys.executable, "-c", MEASURE], cwd=root, capture_output=True, text=True, check=True)
+    rows = [line.split() for line in ran.stdout.splitlines()]
+    assert [row[0] for row in rows] == list(registry.names())
+    for name, making, checking, right in rows:
+        assert float(making) < 5e-4 and float(checking) < 1e-4 and right == "True", (name, making, checking)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +193,21 @@ def test_pretraining_data_comes_fast(task):
         ("countdown", {"operators": "+^"}, "task.operators = '+^': two or more different ones of +-*/"),
         ("countdown", {"operators": "++"}, "task.operators = '++': two or more different ones of +-*/"),
         ("countdown", {"variety": 1.5}, "task.variety = 1.5: a number at least 0 and at most 1"),
+        ("chain_sum", {"terms": 1}, "task.terms = 1: a whole number from 2 to 10"),
+        ("chain_sum", {"digits": 7}, "task.digits = 7: a whole number from 1 to 6"),
+        ("modular", {"terms": 9}, "task.terms = 9: a whole number from 2 to 8"),
+        ("modular", {"high": 1}, "task.high = 1: a whole number from 2 to 1000"),
+        ("modular", {"max_modulus": 998}, "task.max_modulus = 998: a whole number from 2 to 997"),
+        ("target", {"pool": 0}, "task.pool = 0: a whole number from 1 to 6"),
+        ("target", {"pool": 4, "high": 3}, "task.pool = 4: at most 3, from 1 to 3"),
+        ("target", {"length": 7}, "task.length = 7: a whole number from 2 to 6"),
+        ("target", {"operators": ""}, "task.operators = '': two or more different ones of +-*/"),
+        ("swaps", {"length": 9}, "task.length = 9: a whole number from 3 to 8"),
+        ("swaps", {"kind": "adjacents"}, "task.kind = 'adjacents': unknown; nearest: adjacent"),
+        ("swaps", {"slack": 9}, "task.slack = 9: a whole number from 0 to 8"),
+        ("grid", {"size": 7}, "task.size = 7: a whole number from 3 to 6"),
+        ("grid", {"walls": 0.6}, "task.walls = 0.6: a number at least 0 and at most 0.5"),
+        ("grid", {"slack": 5}, "task.slack = 5: a whole number from 0 to 4"),
         ("countdown", {"max_target": 0}, "task.max_target = 0: a whole number from 1 to 99999"),
     ],
 )  # fmt: skip
@@ -174,8 +227,8 @@ def test_a_split_without_prompts_is_refused():
 
 def test_distinct_prompts():
     task = registry.make("countdown")
-    chosen = task.distinct("test", 0, 200)
-    assert len({p.prompt for p in chosen}) == 200 and chosen[:10] == task.distinct("test", 0, 10)
+    chosen = task.distinct("test", 0, 100)
+    assert len({p.prompt for p in chosen}) == 100 and chosen[:10] == task.distinct("test", 0, 10)
     small = registry.make("countdown", numbers=3, high=2)
     with pytest.raises(errors.UserError, match=r"count = 500: task countdown-3 has about \d+ prompts"):
         small.distinct("test", 0, 500)

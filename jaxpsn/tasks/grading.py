@@ -1,0 +1,197 @@
+"""Grading: completions in, rewards out. Own checkers run here; LaTeX that differs as text goes to worker processes."""
+
+import importlib.util
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from jaxpsn import checks, errors
+from jaxpsn.tasks.problem import Problem, Task
+
+MATH_VERIFY = "jaxpsn.tasks.worker:math_verify"
+_REMEMBERED = 100_000  # verdicts kept; the table starts anew when it is full
+_STARTING = 120.0  # seconds a worker may take to start
+
+
+class Grader:
+    """Judges completions of one or several tasks; use it in a ``with`` block, which ends its worker processes.
+
+    ``deadline``: seconds one answer may keep a worker; then the worker is killed, the answer scores 0, and ``killed``
+    counts it. Workers start when the first answer needs one. ``verify``: "module:function" of (gold, answer, seconds)
+    that workers run instead of math-verify. ``checked`` counts the answers that went to a worker, ``failed`` the
+    completions whose checker raised (they score 0). Raises UserError where a task needs math-verify and the extra
+    ``math`` is not installed.
+    """
+
+    def __init__(
+        self, tasks: Task | Sequence[Task], *, workers: int = 2, deadline: float = 5.0, verify: str = MATH_VERIFY
+    ):
+        checks.whole("grading.workers", workers, 1, 256)
+        checks.real("grading.deadline", deadline, 0.0, 3600.0, open_low=True)
+        self._tasks = {task.name: task for task in ([tasks] if isinstance(tasks, Task) else tasks)}
+        self._pool = _Pool(workers, float(deadline), verify)
+        self._verdicts: dict[tuple[str, str], bool] = {}
+        self.failed = self.checked = 0
+        wanting = [task.name for task in self._tasks.values() if getattr(task, "needs_workers", False)]
+        if wanting and verify == MATH_VERIFY and importlib.util.find_spec("math_verify") is None:
+            raise errors.UserError(f"task {wanting[0]}: LaTeX answers need math-verify; pip install 'jaxpsn[math]'")
+
+    @property
+    def killed(self) -> int:
+        """How many answers cost a worker its life: by the deadline, by memory, or by a crash."""
+        return self._pool.killed
+
+    def __enter__(self) -> "Grader":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker processes; a later ``grade`` would start new ones."""
+        self._pool.close()
+
+    def grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[float]:
+        """1.0 for a right completion, 0.0 for any other; one text a problem. Never raises on account of a text."""
+        rewards = [0.0] * len(texts)
+        waiting: dict[tuple[str, str], list[int]] = {}
+        for place, (problem, text) in enumerate(zip(problems, texts, strict=True)):
+            task = self._task(problem)
+            try:
+                if task.check(problem, text):
+                    rewards[place] = 1.0
+                    continue
+                pair = task.latex(problem, text) if getattr(task, "needs_workers", False) else None
+            except Exception:  # a checker is total; should a user's own not be, the run goes on and says so
+                self.failed += 1
+                continue
+            if pair is not None:
+                waiting.setdefault(pair, []).append(place)
+        self._judge(waiting)
+        for pair, places in waiting.items():
+            for place in places:
+                rewards[place] = float(self._verdicts[pair])
+        return rewards
+
+    def _task(self, problem: Problem) -> Task:
+        if problem.task not in self._tasks and len(self._tasks) > 1:
+            errors.refuse("problem.task", problem.task, errors.nearest(problem.task, self._tasks))
+        return self._tasks.get(problem.task) or next(iter(self._tasks.values()))
+
+    def _judge(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Have every pair in the table of verdicts; equal pairs, in this call or an earlier one, are judged once."""
+        if len(self._verdicts) > _REMEMBERED:
+            self._verdicts = {}
+        new = [pair for pair in pairs if pair not in self._verdicts]
+        self.checked += len(new)
+        self._verdicts.update(zip(new, self._pool.run(new), strict=True))
+
+
+class _Worker:
+    """A worker process, and the job it has: none while it starts or idles."""
+
+    def __init__(self, verify: str, seconds: int):
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jaxpsn.tasks.worker", verify, str(seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is the parent's to handle
+        )
+        self.job: int | None = None
+        self.ready = False
+        self.until = time.monotonic() + _STARTING
+
+    def give(self, job: int, pair: tuple[str, str], deadline: float) -> None:
+        self.job, self.until = job, time.monotonic() + deadline
+        try:
+            self.process.stdin.write(json.dumps(pair).encode("ascii") + b"\n")
+            self.process.stdin.flush()
+        except OSError:  # it died; its end of file says so to the reader
+            pass
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            try:
+                pipe.close()
+            except OSError:  # what was left to write has no reader
+                pass
+
+
+class _Pool:
+    """Worker processes that outlive calls; one answer at a time each, so that a kill costs no other answer."""
+
+    def __init__(self, size: int, deadline: float, verify: str):
+        self._size, self._deadline, self._verify = size, deadline, verify
+        self._workers: list[_Worker] = []
+        self.killed = 0
+
+    def run(self, pairs: list[tuple[str, str]]) -> list[bool]:
+        """The verdict for each pair; False for one whose worker had to be killed or died."""
+        verdicts = [False] * len(pairs)
+        queue = deque(range(len(pairs)))
+        stillborn = 0
+        while queue or any(worker.job is not None for worker in self._workers):
+            self._staff(len(queue))
+            for worker in self._workers:
+                if worker.ready and worker.job is None and queue:
+                    job = queue.popleft()
+                    worker.give(job, pairs[job], self._deadline)
+            for worker, reply in self._replies():
+                if reply is None:
+                    stillborn += not worker.ready
+                    self._lose(worker)
+                elif not worker.ready:
+                    worker.ready, worker.until = True, float("inf")
+                else:
+                    verdicts[worker.job] = reply == b"1"
+                    worker.job, worker.until = None, float("inf")
+            if stillborn > 2 * self._size:
+                raise errors.UserError(f"grading: worker processes for {self._verify} end before they are ready")
+        return verdicts
+
+    def _staff(self, queued: int) -> None:
+        """Start what workers are missing, no more than there is work for; bury those that died while idle."""
+        for worker in [each for each in self._workers if each.job is None and each.process.poll() is not None]:
+            if worker.ready:
+                self._lose(worker)
+        idle = sum(worker.job is None for worker in self._workers)
+        for _ in range(min(self._size - len(self._workers), queued - idle)):
+            self._workers.append(_Worker(self._verify, max(1, int(self._deadline / 2))))
+
+    def _replies(self) -> list[tuple[_Worker, bytes | None]]:
+        """What workers said, waiting for the first of them or the next deadline; None for dead or overdue ones."""
+        with selectors.DefaultSelector() as selector:
+            for worker in self._workers:
+                if worker.job is not None or not worker.ready:
+                    selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+            patience = min(worker.until for worker in self._workers) - time.monotonic()
+            ready = [key.data for key, _ in selector.select(max(0.0, patience))]
+        replies: list[tuple[_Worker, bytes | None]] = []
+        for worker in self._workers:
+            if worker in ready:
+                line = worker.process.stdout.readline()
+                replies.append((worker, line.strip() if line.endswith(b"\n") else None))
+            elif time.monotonic() >= worker.until:
+                replies.append((worker, None))
+        return replies
+
+    def _lose(self, worker: _Worker) -> None:
+        self.killed += worker.job is not None
+        worker.end()
+        self._workers.remove(worker)
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.end()
+        self._workers = []
