@@ -191,14 +191,19 @@ def _refuse_other_state(path: Path, record: dict[str, Any], template: Any) -> No
             )
 
 
+def _place(wanted: Any, array: np.ndarray, impl: str | None) -> jax.Array:
+    """A leaf on its devices, a shard each if ``wanted`` is a shape with a sharding; ``impl`` of a typed key."""
+    sharding = wanted.sharding if isinstance(wanted, jax.ShapeDtypeStruct) else None
+    if impl is not None:
+        key = jax.random.wrap_key_data(jnp.array(array), impl=impl)
+        return key if sharding is None else jax.device_put(key, sharding)
+    # Copies: device arrays on the CPU may borrow NumPy's memory, which must not be donated.
+    return jnp.array(array if sharding is None else jax.device_put(array, sharding), copy=True)
+
+
 def _assemble(template: Any, arrays: dict[str, np.ndarray], keys: dict[str, str]) -> Any:
-    # Copies: a device array that borrowed NumPy's memory must not be donated.
-    leaves = [
-        jax.random.wrap_key_data(jnp.array(arrays[name]), impl=keys[name])
-        if name in keys
-        else jnp.array(arrays[name], copy=True)
-        for name in _paths(template)
-    ]
+    wanted = zip(_paths(template), jax.tree.leaves(template), strict=True)
+    leaves = [_place(leaf, arrays[name], keys.get(name)) for name, leaf in wanted]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
@@ -282,6 +287,7 @@ class Store:
     def restore(self, template: Any) -> Restored | None:
         """The newest whole checkpoint as a state like ``template`` (arrays or shapes), None if there is none.
 
+        Shapes with shardings say where the arrays go, however they were placed when they were saved.
         Broken ones are renamed ``broken-STEP``. Raises UserError if all are broken, or if a whole one holds arrays
         of other names, shapes or types.
         """

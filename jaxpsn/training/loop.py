@@ -86,6 +86,14 @@ class _Span(NamedTuple):
     since: int
     totals: engines.Totals
 
+    @classmethod
+    def restored(cls, found: checkpoints.Restored | None) -> "_Span":
+        """As it was when the checkpoint was written: open if the run was left within a chunk."""
+        told = found and found.info.get("span")
+        if not told:
+            return cls(found.step if found else 0, {})
+        return cls(told["since"], {name: tuple(pair) for name, pair in told["totals"].items()})
+
 
 def train(program: Program | HostProgram, run: RunConfig, folder: folders.RunFolder) -> Outcome:
     """Run ``program`` for ``run.steps`` steps into a claimed ``folder`` (``folder.claim``), or go on where it stopped.
@@ -136,7 +144,7 @@ def _run(desk: _Desk) -> Outcome:
     plan = cadence.plan(desk.run, desk.program.steps_per_call, start, desk.engine.stepwise)
     for text in plan.notes:
         desk.note(start, "rounded", text)
-    span = _Span(**restored.info.get("span") or {"since": start, "totals": {}}) if restored else _Span(0, {})
+    span = _Span.restored(restored)
     if restored and plan.end <= start == span.since:
         desk.note(start, "stop", f"already finished at step {start:,}")
         return _outcome(desk, restored.state, start, "finished", status.DONE)

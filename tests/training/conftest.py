@@ -30,6 +30,12 @@ def fake_host():
     return _module("fake_host")
 
 
+@pytest.fixture(scope="session")
+def placed():
+    """The module of a state on eight devices."""
+    return _module("placed")
+
+
 @pytest.fixture
 def train(fake, tmp_path):
     """``train(program=None, task="a", **run) -> Outcome`` in ``tmp_path``; silent unless asked."""

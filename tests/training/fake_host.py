@@ -50,7 +50,7 @@ def _update(state, answers, rewards, spoil):
 
 
 class FakeHost:
-    """A table of digits learns to be even. At the call ``nan_at`` it breaks, at ``fail_at`` and in ``fail_in`` it fails.
+    """A table of digits learns to be even. At call ``nan_at`` it breaks, at ``fail_at`` in ``fail_in`` it fails.
 
     ``pause`` seconds pass in each step; ``calls`` lists what the loop asked for.
     """

@@ -1,6 +1,10 @@
 """Checkpoints come back bit for bit, or are noticed, named, moved aside, and the last whole one is used."""
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import flax.struct
 import jax
@@ -200,3 +204,25 @@ def test_digest_sees_every_bit():
     assert digest(state) != digest({"a": jnp.ones(3), "b": jnp.zeros(3)})
     assert digest(state) != digest({"a": jnp.zeros(3, jnp.int32), "b": jnp.ones(3)})
     assert digest(state) == digest({"b": np.ones(3, np.float32) + jnp.zeros(3), "a": jnp.zeros(3)})
+
+
+def _on_eight_devices(mode, folder):
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | flags | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    script = Path(__file__).with_name("placed.py")
+    done = subprocess.run([sys.executable, script, mode, folder], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_a_state_moves_from_eight_devices_to_one_and_back(tmp_path, placed):
+    once = placed.step(placed.first())
+    twice = placed.step(once)
+    assert _on_eight_devices("save", tmp_path / "c") == [digest(once), digest(twice)]
+    store = Store(tmp_path / "c", 5)
+    found = store.restore(jax.eval_shape(placed.first))
+    assert found.step == 1 and digest(found.state) == digest(once)
+    store.save(2, placed.step(found.state), {})
+    store.wait()
+    third, fourth = placed.step(twice), placed.step(placed.step(twice))
+    assert _on_eight_devices("restore", tmp_path / "c") == [digest(twice), digest(third), digest(fourth)]

@@ -74,7 +74,7 @@ def _kill_and_resume(tmp_path, whole, kills, seed):
         process = start(tmp_path, **fields, **LONG)
         begun = (number + 1) * 2  # each session compiles two programs
         wait_for(folder, process, lambda found, begun=begun: count("compile")(found) >= begun)
-        time.sleep(random.uniform(0.0, 0.5))
+        time.sleep(random.uniform(0.0, 1.5 / kills))  # the run must not end before the last kill
         process.send_signal(signal.SIGKILL)
         process.communicate()
         fields = {"resume": folder}

@@ -5,6 +5,7 @@ import math
 import sys
 import types
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +50,42 @@ def test_resume_repeats_and_skips_no_row_wherever_the_file_was_cut(tmp_path_fact
         (path / name).write_bytes(whole[name][: size + cut % (len(whole[name]) - size + 1)])
     write(path, 10 * kept, rows[2 * kept :])
     assert {name: (path / name).read_bytes() for name in sizes} == whole
+
+
+def test_a_row_log_takes_whatever_a_model_says(tmp_path):
+    path = tmp_path / "samples.jsonl"
+    log = sinks.RowLog(path, -1)
+    log.write([{"step": np.int64(1), "text": "\ud800 \0 \n \u2028", "weight": None, "loss": float("nan")}])
+    log.write([{"step": 2, "parts": (np.float32(0.5), math.inf), "more": {"a": np.arange(2), "b": math.nan}}])
+    log.write([])
+    log.close()
+    found = [json.loads(line, parse_constant=pytest.fail) for line in path.read_bytes().split(b"\n")[:-1]]
+    assert found == [
+        {"step": 1, "text": "\ud800 \0 \n \u2028"},
+        {"step": 2, "parts": [0.5, "inf"], "more": {"a": [0, 1], "b": None}},
+    ]
+
+
+@pytest.mark.parametrize("kept", [-1, 0, 1, 2, 9])
+def test_a_row_log_keeps_the_steps_that_stand(tmp_path, kept):
+    path = tmp_path / "samples.jsonl"
+    rows = [{"step": step, "text": text} for step in (0, 1, 1, 2, 4) for text in ("a", "b")]
+    log = sinks.RowLog(path, -1)
+    log.write(rows)
+    log.close()
+    with path.open("a") as file:
+        file.write('{"step": 1, "text": "torn')
+    sinks.RowLog(path, kept).close()
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [r for r in rows if r["step"] <= kept]
+
+
+@pytest.mark.parametrize("row", [{"text": "a"}, {"step": None}, {"step": 1.0}])
+def test_a_row_without_its_step_is_refused(tmp_path, row):
+    log = sinks.RowLog(tmp_path / "samples.jsonl", -1)
+    with pytest.raises(ValueError, match="without its step"):
+        log.write([{"step": 1}, row])
+    log.close()
+    assert (tmp_path / "samples.jsonl").read_text() == ""
 
 
 def test_other_columns_are_refused(tmp_path):
