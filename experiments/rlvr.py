@@ -1,4 +1,4 @@
-"""Train a language model by PSN-GRPO: `python experiments/rlvr.py [--preset NAME] [--model PATH --data FILE] [flags]`."""
+"""PSN-GRPO on a language model: `python experiments/rlvr.py [--preset NAME] [--model PATH --data FILE] [flags]`."""
 
 import sys
 

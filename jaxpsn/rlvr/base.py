@@ -46,7 +46,7 @@ def read(folder: Path, dtype: str = "float32", system: str | None = None, shardi
         words = tokenizer.HubTokenizer(folder, system=system, vocab_size=decoder.vocab_size)
     if words.vocab_size > decoder.vocab_size:
         errors.refuse("model", f"{words.vocab_size} tokens", f"at most the head's {decoder.vocab_size}")
-    params = hub.load(folder, decoder, jnp.dtype(dtype), shardings(decoder) if shardings else None)
+    params = hub.load(folder, decoder, jnp.dtype(dtype), None if shardings is None else shardings(decoder))
     return Base(decoder, params, words, folder)
 
 

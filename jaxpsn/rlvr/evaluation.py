@@ -12,6 +12,7 @@ from jaxpsn.lm import policies, sampler, tokenizer
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.rlvr.config import EvaluationConfig
 from jaxpsn.rlvr.perturbation import Perturbation
+from jaxpsn.rlvr.placement import Placement
 
 NOISE = 0x4A554447
 
@@ -38,14 +39,17 @@ class Judge:
         config: EvaluationConfig,
         max_prompt: int,
         max_tokens: int,
+        place: Placement,
     ):
         self._decoder, self._words, self._task, self._grade = decoder, words, task, grade
         self._config, self._max_prompt = config, max_prompt
         self._sampling = sampler.Sampling(
             max_tokens, tuple(words.ends), words.pad, top_p=config.top_p, top_k=config.top_k, vocab=words.vocab_size
         )
-        self._sample = jax.jit(self._clean, static_argnums=4)
-        self._sample_noisy = jax.jit(self._noisy, static_argnums=(5, 6))
+        self._parts, whole = place.parts, place.whole()
+        ins = (place.weights(decoder), place.rows(), place.answers(), whole)
+        self._sample = place.jit(self._clean, ins, whole, static_argnums=4)
+        self._sample_noisy = place.jit(self._noisy, (*ins, whole), whole, static_argnums=(5, 6))
 
     def _clean(self, params: Any, prompts: Any, rows: Any, key: PRNGKeyArray, count: int) -> Any:
         policy = policies.Clean(params, count)
@@ -79,7 +83,7 @@ class Judge:
         With ``noise`` and ``sigma`` every answer comes from a perturbation of its own.
         """
         texts: list[list[str]] = [[] for _ in problems]
-        block = min(len(problems), self._config.rows)
+        block = -(-min(len(problems), self._config.rows) // self._parts) * self._parts
         count = max(1, min(samples, self._config.rows // block))
         for begin in range(0, len(problems), block):
             part = list(problems[begin : begin + block])

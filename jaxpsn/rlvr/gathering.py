@@ -16,6 +16,7 @@ from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.rlvr import data, learner, overlong, rollout
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.perturbation import Perturbation
+from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rollout import Answers
 
 SAMPLE = 0x53414D50
@@ -102,6 +103,7 @@ class Gatherer:
         parts: Plan,
         max_prompt: int,
         max_tokens: int,
+        place: Placement,
     ):
         self._config, self._decoder, self._words = config, decoder, words
         self._source, self._grade, self._parts = source, grade, parts
@@ -109,7 +111,10 @@ class Gatherer:
         shared = {"max_tokens": max_tokens, "ends": tuple(words.ends), "pad": words.pad, "vocab": words.vocab_size}
         self._sampling = {probing: sampler.Sampling(**shared, indicators=probing) for probing in (False, True)}
         listed = (*parts.rest, *((parts.probes,) if parts.probes else ()))
-        self._draw = {part: jax.jit(partial(self._part, part)) for part in listed}
+        place.check("rollout.prompts", config.rollout.prompts)
+        whole = place.whole()
+        ins = (place.weights(decoder), place.rows(), whole, whole, whole, whole)
+        self._draw = {part: place.jit(partial(self._part, part), ins, whole) for part in listed}
 
     def _part(
         self, part: Part, params: Any, prompts: Any, key: PRNGKeyArray, step: Array, turn: Array, sigma: Array

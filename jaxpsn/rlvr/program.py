@@ -13,6 +13,7 @@ from flax import struct
 from jaxpsn.rlvr import advantages, data, evaluation, gathering, journal, learner, measures, perturbation, scale
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rollout import Answers
 
 EVALUATION = 0x4556
@@ -62,7 +63,7 @@ class Reasoner:
     ):
         """``open_log(path, kept)`` opens a log of rows (``training.sinks.RowLog``); None keeps no samples."""
         self.config, self.base, self.problems, self._seed = config, base, problems, seed
-        self._open_log = open_log
+        self._open_log, self.place = open_log, Placement(config.mesh)
         self._learner = learner.make(config, base.decoder, problems.max_tokens, base.words.vocab_size)
         self.noise = self._noise(config.members, config.noisy_samples, perturbation.PURPOSE)
         probes = config.probes if config.sigma.probe_policy == "noisy" else 0
@@ -76,6 +77,7 @@ class Reasoner:
             gathering.plan(config, self.noise, self._probe_noise),
             problems.max_prompt,
             problems.max_tokens,
+            self.place,
         )
         self.judge = evaluation.Judge(
             base.decoder,
@@ -85,12 +87,22 @@ class Reasoner:
             config.evaluation,
             problems.max_prompt,
             problems.max_tokens,
+            self.place,
         )
         self._rule = scale.rule(config.sigma, total_steps, base.words.vocab_size)
         self._move = jax.jit(self._rule.update)
         self._signals = scale.signals(config, self._learner) if config.sigma.rule == "composite" else None
-        self._update = jax.jit(self._learner.update, donate_argnums=(0, 1))
-        self._score = jax.jit(lambda *given: self._learner.log_probs(*given).log_probs)
+        weights, whole = self.place.weights(base.decoder), self.place.whole()
+        self._weights = weights
+        self._memory = None if weights is None else self._placed_memory(weights)
+        batch = learner.Batch(self.place.rows(), self._answer_places(), *[self.place.answers()] * 3)
+        ins, outs = (weights, self._memory, batch), (weights, self._memory, whole)
+        self._update = self.place.jit(self._learner.update, ins, outs, donate_argnums=(0, 1))
+        self._score = self.place.jit(
+            lambda *given: self._learner.log_probs(*given).log_probs,
+            (weights, self.place.rows(), self._answer_places()),
+            whole,
+        )
         self._advantages = jax.jit(
             lambda rewards: advantages.advantages(config.algorithm.advantage, rewards, config.algorithm.k)
         )
@@ -101,22 +113,47 @@ class Reasoner:
         found = perturbation.plan(self.config.noise, decoder, params, members, samples // max(members, 1))
         return None if found is None else found._replace(purpose=purpose)
 
+    def _answer_places(self) -> Any:
+        """Shardings of answers: all [G, P, ...] but the two that only count samples."""
+        wide, whole = self.place.answers(), self.place.whole()
+        return Answers(wide, wide, wide, wide, whole, whole)
+
+    def _placed_memory(self, weights: Any) -> Any:
+        shapes = jax.eval_shape(self._learner.optimiser.init, self.base.params)
+        return self.place.memory(self._learner.optimiser, shapes, weights)
+
     def init(self) -> RlvrState:
         """The state before the first step: the base's weights, copied, as updates are made in place."""
-        params = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32, copy=True), self.base.params)
-        return RlvrState(
-            clock=jnp.int32(0),
-            updates=jnp.int32(0),
-            params=params,
-            memory=self._learner.optimiser.init(params),
-            sigma=self._rule.init(self.config.sigma.initial if self.noise is not None else 0.0),
-            position=jnp.int32(0),
-            key=jax.random.key(self._seed),
-        )
+
+        def copied(params: Any) -> Any:
+            return jax.tree.map(lambda leaf: leaf.astype(jnp.float32) + 0.0, params)
+
+        def small() -> RlvrState:
+            return RlvrState(
+                clock=jnp.int32(0),
+                updates=jnp.int32(0),
+                params=None,
+                memory=None,
+                sigma=self._rule.init(self.config.sigma.initial if self.noise is not None else 0.0),
+                position=jnp.int32(0),
+                key=jax.random.key(self._seed),
+            )
+
+        optimiser, whole = self._learner.optimiser, self.place.whole()
+        params = jax.jit(copied, out_shardings=self._weights)(self.base.params)
+        memory = jax.jit(optimiser.init, out_shardings=self._memory)(params)
+        return jax.jit(small, out_shardings=whole)().replace(params=params, memory=memory)
 
     def template(self) -> RlvrState:
         """The state's shapes, dtypes and shardings."""
-        return jax.eval_shape(self.init)
+        shapes = jax.eval_shape(self.init)
+        if self.place.mesh is None:
+            return shapes
+        places = jax.tree.map(lambda _: self.place.whole(), shapes.replace(params=None, memory=None))
+        places = places.replace(params=self._weights, memory=self._memory)
+        return jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, places
+        )
 
     def step(self, state: RlvrState) -> tuple[RlvrState, dict[str, Any]]:
         """One training step; ``state.params`` and ``state.memory`` are given up to the new state."""

@@ -13,6 +13,7 @@ from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr import data, evaluation, learner
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import Problems, Reasoner, RlvrState, evaluation_key
 from jaxpsn.tasks import file_task, files, grading, registry
 
@@ -45,7 +46,7 @@ def policy(config: RlvrConfig, task: Any, cache: Path, say: Say, told: Told) -> 
     """The policy that training starts from."""
     if config.model is not None:
         say(f"reading {config.model}")
-        return bases.read(Path(config.model), system=config.system)
+        return bases.read(Path(config.model), system=config.system, shardings=Placement(config.mesh).weights)
     steps = config.pretrain.steps
 
     def progress(step: int, loss: float) -> None:
