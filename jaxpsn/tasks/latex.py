@@ -45,6 +45,7 @@ _THOUSANDS = re.compile(r"(?<![0-9.])([0-9]{1,3})((?:(?:,|\{,\})[0-9]{3})+)(?![0
 _LEADING = re.compile(r"(?<![0-9.])0+(?=[0-9])")
 _TRAILING = re.compile(r"(?<=[0-9])(\.[0-9]*?)0+(?![0-9])")
 _BARE_POINT = re.compile(r"(?<![0-9])(?=\.[0-9])")
+_SPACE = re.compile(r"\s+(?![0-9])|(?<![0-9])\s+")  # between digits it is kept: "7 3" is not 73
 _SIMPLE = re.compile(r"[0-9]+|(?:[A-Za-z]|\\[a-zA-Z]+|sqrt\([^()]*\))")
 _SIMPLE_ABOVE = re.compile(r"[0-9]+|[0-9]*(?:[A-Za-z]|\\[a-zA-Z]+|sqrt\([^()]*\))")
 
@@ -64,7 +65,7 @@ def plain(text: str) -> str:
         text = _RAISED.sub(_raised, _SHORT_FRACTION.sub(_fraction, _ROOT.sub(_root, text)))
         if text == before:
             break
-    text = "".join(text.split())
+    text = _SPACE.sub("", text)
     text = _ASSIGNED.sub("", text, count=1) if _ASSIGNED.match(text) else text
     if not re.search(r"[(\[]|\\\{", text):
         text = _THOUSANDS.sub(lambda match: match[1] + re.sub(r"[^0-9]", "", match[2]), text)

@@ -1,0 +1,126 @@
+"""Extraction and normalisation of answers: what is found, what is equal, and that nothing hurts."""
+
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxpsn.tasks import answers
+
+EXTRACTED = [
+    (r"so \boxed{3}, no: \boxed{\frac{1}{2}}.", r"\frac{1}{2}"),
+    (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
+    (r"\boxed{a{b}{c{d}}e} {", "a{b}{c{d}}e"),
+    (r"\boxed{5} and \boxed{7", "5"),
+    (r"\boxed 5$ then", "5"),
+    (r"\boxed {5}", "5"),
+    (r"\fbox{6}", "6"),
+    (r"\boxed{}", None),
+    (r"\boxed{1} #### 2", "1"),
+    ("2 + 2 = 4\n#### 1,234\n", "1,234"),
+    ("#### 1\n#### 2", "2"),
+    ("nothing ####", None),
+    ("The answer is 12.", "12"),
+    ("The answer is: $x=5$", "$x=5$"),
+    ("the answer is 7 apples", "7"),
+    ("Final answer: 42", "42"),
+    ("First, 3 pears and then 17 plums.", "17"),
+    ("it costs $1,200.50 in all", "$1,200.50"),
+    ("from 3 to -4/5 of them", "-4/5"),
+    (r"\frac{1}{2}", r"\frac{1}{2}"),
+    ("", None),
+    ("   \n", None),
+    ("Paris", "Paris"),
+    ("word " * 500, None),
+]
+
+
+@pytest.mark.parametrize(("text", "found"), EXTRACTED)
+def test_extraction(text, found):
+    assert answers.extract(text) == found
+
+
+EQUAL = [
+    ("1/2", r"\frac{1}{2}"), ("1/2", r"\dfrac12"), ("1/2", r"\tfrac{2}{4}"), ("0.5", r"\frac{1}{2}"),
+    ("-1/2", r"\frac{-1}{2}"),
+    ("-1/2", r"-\frac12"), ("3/2", r"1\frac{1}{2}"), (r"\frac{\sqrt{3}}{2}", r"\frac{\sqrt3}2"), ("1234", "1,234"),
+    ("1000000", "1,000,000"), ("1234", "1{,}234"), ("1234", r"1\,234"), ("5", r"\$5.00"), ("5", "$5$"), ("50", r"50\%"),
+    ("50", "50%"), ("90", r"90^\circ"), ("90", r"90^{\circ}"), ("90", "90\u00b0"), ("90", "90 degrees"),
+    ("5", r"5\text{ cm}"), ("5", r"5 \text{ cm}^2"), ("5", r"5\ \mathrm{cm}"), ("5", "5 cm"), ("5", "5 square units"),
+    ("12", "12 dollars"), ("(1,2)", r"\left(1,\,2\right)"), ("[1,2)", r"x \in [1, 2)"), ("5", "x=5"), ("5", "x_1 = 5"),
+    ("073", "73"), ("073", "73.0"), ("0", "00"), ("7", "+7"), ("0.5", ".5"), ("3", "3."), (r"2\sqrt{2}", r"2 \sqrt 2"),
+    ("x^2+1", "x^{2} + 1"), ("2^{10}", "2^10"), ("2, 3", r"2 \text{ and } 3"), ("2,3", "2 and 3"),
+    (r"\text{Yes}", "yes"),
+    (r"\text{(B)}", "(B)"), (r"(-\infty, 3]", r"\left(-\infty,3\right]"), (r"[5,\infty)", r"[5, +\infty)"),
+    ("3\\pi", "3\u03c0"), ("-3", "\u22123"), (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
+    r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"), ("x^2", "x\u00b2"), (r"\frac{3}{4}\text{ miles}", "0.75"), ("12", "12."),
+]  # fmt: skip
+UNEQUAL = [
+    ("1/2", "2"), ("12", "1/2"), ("52", "5\u00b2"), ("25", "5\u00b2"), ("(1,2)", "(2,1)"), ("(1,234)", "1234"),
+    ("[1,2)", "(1,2]"), ("73", "7 3"), ("5", "-5"), ("1/3", "0.333"), ("100", "1"), ("10", "1"), ("10", "100"),
+    ("0.05", "0.5"), ("x+1", "x-1"), ("5", "5x"), ("3/2", "11/2"), ("2^{10}", "2^1 0 1"), (r"\sqrt{2}", "2"),
+    ("5", ""), ("", ""), ("12", "\u0661\u0662"), ("5", "6 cm"), (r"\frac{1}{3\sqrt{2}}", r"1/3\sqrt{2}"),
+    (r"\frac{1}{2x}", r"\frac{1}{2}x"), ("1,2,3", "123"), ("3:2", "32"), ("1", "1e0"), ("x=5", "y=6"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}12\end{pmatrix}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gold", "answer"), EQUAL)
+def test_equal_as_strings(gold, answer):
+    assert answers.equal(gold, answer) and answers.equal(answer, gold)
+
+
+@pytest.mark.parametrize(("gold", "answer"), UNEQUAL)
+def test_unequal_as_strings(gold, answer):
+    assert not answers.equal(gold, answer)
+
+
+@pytest.mark.parametrize(("text", "letter"), [
+    ("The answer is (B).", "B"), (r"\boxed{C}", "C"), (r"\boxed{\text{(D)}}", "D"), ("A", "A"), ("(E)", "E"),
+    ("I weigh (A) and (B); it must be (B), I think.", "B"), ("K", None), ("", None), ("Answer: F.", "F"), ("b", None),
+])  # fmt: skip
+def test_multiple_choice(text, letter):
+    assert answers.choice(text) == letter
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(-(10**20), 10**20), st.integers(1, 10**9))
+def test_numbers_have_their_value(above, below):
+    assert answers.number(f"{above}/{below}") == Fraction(above, below)
+    assert answers.number(str(above)) == above
+    assert answers.number(answers.normalise(f"\\frac{{{above}}}{{{below}}}")) == Fraction(above, below)
+    assert answers.equal(f"{above:,}", str(above))
+
+
+PIECES = ["\\", "{", "}", "frac", "sqrt", "boxed", "text", "1", "2", ",", " ", "$", "^", "_", "(", ")", "[", "]", "%",
+          "left",          "\x00", "\ud800", "\u00b2", "\n", "####", "answer is", "cm", "."]  # fmt: skip
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+def test_any_text_is_taken(text):
+    found = answers.extract(text)
+    assert found is None or found in text
+    answers.choice(text)
+    once = answers.normalise(text)
+    assert isinstance(once, str)
+    assert answers.equal(text, text) or not once
+
+
+HUGE = [piece * (2**20 // len(piece)) for piece in (
+    "\\boxed{", "\\boxed{1}", "{", "}", "\\frac", "\\frac{1}{", "1,", "1,000", "9", "answer is ", " ", "\\sqrt{",
+    "####",    "\x00", "\ud800", "a", "\\text{", "$", "(A)", "-", "1/",
+)]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HUGE, ids=lambda text: text[:12].encode("unicode_escape").decode())
+def test_a_megabyte_takes_no_time(text):
+    started = time.process_time()
+    answers.extract(text)
+    answers.choice(text)
+    answers.normalise(text)
+    answers.normalise(text[: answers.LONGEST])
+    answers.equal("1", text)
+    assert time.process_time() - started < 1.0
