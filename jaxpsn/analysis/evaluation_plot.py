@@ -20,7 +20,7 @@ def pass_at_k(judged: Judged) -> Plot | None:
     if not judged.evaluations:
         return None
     compared = judged.comparison
-    curves = [(one, one.curve()) for one in judged.evaluations]
+    curves = [(one, one.curve) for one in judged.evaluations]
     with figures.style():
         finding = _pass_finding(judged, curves)
         figure, panels = figures.figure(finding, [3.6, 1.9] if compared else [3.9])

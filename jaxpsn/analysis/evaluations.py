@@ -9,7 +9,8 @@ A file is an object with ``label``, ``step`` (null if unknown), ``n`` (answers a
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,10 @@ class Evaluation:
     distinct: Float[np.ndarray, "p"]
     solutions: Float[np.ndarray, "p"]
 
-    def curve(self, ks: Iterable[int] = pass_at_k.KS) -> Curve:
-        """Mean pass@k over the problems, with its interval."""
-        return pass_at_k.curve(self.correct, self.samples, tuple(ks))
+    @cached_property
+    def curve(self) -> Curve:
+        """Mean pass@k over the problems for k = 1, 2, 4, ..., 256, with its interval."""
+        return pass_at_k.curve(self.correct, self.samples)
 
     def mean_distinct(self) -> Band | None:
         """Mean number [1] of distinct right solutions of a problem; None if it is unknown for one of them."""
@@ -65,7 +67,7 @@ class Evaluation:
         order = [place[name] for name in ids]
         columns = {name: getattr(self, name)[order] for name in ("samples", "correct", "distinct", "solutions")}
         texts = {name: tuple(getattr(self, name)[index] for index in order) for name in ("ids", "prompts")}
-        return Evaluation(**(vars(self) | columns | texts))
+        return replace(self, **columns, **texts)
 
 
 def path(folder: str | Path, label: str) -> Path:

@@ -117,7 +117,7 @@ def _target(axes: Axes, target: Series | None) -> None:
 
 def correction(run: Run) -> Plot | None:
     """Importance ratios of clean to noisy policy before truncation, the truncated share, effective sample size."""
-    low, mean, high = (reasoning.series(run, f"ratio {name}") for name in ("min", "mean", "max"))
+    low, mean, high = (figures.positive(reasoning.series(run, f"ratio {name}")) for name in ("min", "mean", "max"))
     shares = _named(run, ("truncated", VERMILION, "truncated tokens"), ("effective", BLUE, "effective sample size"))
     ratios = [found for found in (low, mean, high) if found is not None]
     if not ratios and not shares:
@@ -152,8 +152,8 @@ def _ratios(axes: Axes, low: Series | None, mean: Series | None, high: Series | 
         axes.fill_between(low.steps, *ends, color=SKY, alpha=0.25, lw=0, label="smallest to largest")
     else:
         for series, label in ((low, "smallest"), (high, "largest")):
-            if (shown := figures.positive(series)) is not None:
-                figures.curve(axes, shown, SKY, label, thin=True)
+            if series is not None:
+                figures.curve(axes, series, SKY, label, thin=True)
     if mean is not None:
         figures.curve(axes, mean, BLUE, "mean")
     axes.set_title("importance ratio of a token: clean / noisy")
@@ -182,27 +182,33 @@ def answers(run: Run) -> Plot | None:
 
 
 def groups(run: Run) -> Plot | None:
-    """Groups whose answers all score the same and so teach nothing, stacked; and those that were rescued."""
+    """Groups whose answers all score the same and so teach nothing, stacked; and those that noise rescued or lost."""
     found = _named(run, ("all wrong", VERMILION, "all wrong"), ("all correct", GREEN, "all correct"))
-    rescued = reasoning.series(run, "rescued")
-    if not found and rescued is None:
+    changed = _named(run, ("lost", INK, "lost"), ("rescued", BLUE, "rescued"))
+    everything = [series for series, *_ in [*found, *changed]]
+    if not everything:
         return None
+    shares = all(np.nanmax(series.values) <= 1 for series in everything)
     with figures.style():
-        everything = [*(series for series, *_ in found), *([] if rescued is None else [rescued])]
-        shares = all(np.nanmax(series.values) <= 1 for series in everything)
-        show = _percent if shares else text.number
-        ends = [f"{label} {_from_to(series, show)}" for series, _, label in found]
-        finding = f"Groups that teach nothing: {', '.join(ends)}" if ends else f"Rescued {_from_to(rescued, show)}"
+        ends = [
+            f"{label} {_from_to(series, _percent if shares else text.number)}" for series, _, label in found or changed
+        ]
+        finding = f"Groups {'that teach nothing' if found else 'changed by noise'}: {', '.join(ends)}"
         figure, (axes,) = figures.figure(finding, [2.6])
         _stack(axes, found)
-        if rescued is not None:
-            figures.jittery(axes, rescued, BLUE, "rescued")
+        for series, color, label in changed:
+            figures.curve(axes, figures.smooth(series), color, label)
         axes.set_ylabel("share of groups" if shares else "groups")
         axes.set_ylim(0, 1 if shares else None)
         (figures.percent if shares else figures.plain)(axes)
         figures.legend_above(axes)
         figures.steps(axes, everything, _STEPS)
-    caption = "Stacked, as a running mean. Only the groups above the shades, of unlike rewards, have an advantage."
+    caption = "Running means. Groups above the shades have unlike rewards, so they teach."
+    if changed:
+        caption += (
+            " Rescued: the clean answers alone would teach nothing, as many noisy ones do. Lost: the reverse."
+            " Noise that changes nothing rescues as many as it loses."
+        )
     return Plot("groups", figure, finding, caption)
 
 

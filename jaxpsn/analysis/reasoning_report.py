@@ -85,7 +85,7 @@ def _judged_numbers(judged: Judged) -> Iterable[Card]:
         yield from _compared_numbers(judged.comparison)
         return
     for one in judged.evaluations:
-        curve = one.curve()
+        curve = one.curve
         for index in sorted({0, len(curve.ks) - 1}):
             value, low, high = comparison.point(curve.band, index)
             shown = "one problem, no interval" if low is None else f"[{text.share(low)}, {text.share(high)}]"
@@ -150,20 +150,20 @@ def _evaluations(judged: Judged, written: figures.Written) -> str:
     if judged.comparison is not None:
         parts += _compared(judged.comparison)
     else:
-        parts += [page.missing(f"{one.label}: {note}") for one in judged.evaluations for note in one.curve().notes]
+        parts += [page.missing(f"{one.label}: {note}") for one in judged.evaluations for note in one.curve.notes]
     return "".join(parts)
 
 
 def _table(found: Sequence[Evaluation]) -> str:
     """A row for each policy; the largest k has a column of its own name where it is the same for all."""
-    largest = {one.curve().ks[-1] for one in found}
+    largest = {one.curve.ks[-1] for one in found}
     name = f"pass@{largest.pop()}" if len(largest) == 1 else "largest k"
     head = ("policy", "step", "problems x answers", "T", "pass@1", name, "distinct", "share of all")
     return page.table(head, (_row(one, named=name == "largest k") for one in found))
 
 
 def _row(one: Evaluation, named: bool) -> tuple[Any, ...]:
-    curve = one.curve()
+    curve = one.curve
     distinct, share = one.mean_distinct(), one.share_of_solutions()
     last = text.share(curve.band.value[-1])
     return (

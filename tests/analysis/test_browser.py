@@ -1,5 +1,6 @@
 """The pages in a real browser that has no network."""
 
+import json
 import os
 import re
 import shutil
@@ -93,3 +94,18 @@ def test_the_report_opens_with_its_plots_and_its_rollout(chromium, write_run, wa
     assert not re.search(r'<(script|link|img|iframe)[^>]*\s(src|href)="(?!data:)', dom)
     _run(chromium, page, tmp_path / "b", "--window-size=1100,3400", f"--screenshot={picture}")
     assert _colors(picture, (100, 850, 1000, 1350)) > 100, "the learning curve is seen"
+
+
+def test_the_report_of_a_reasoning_run_opens_and_hostile_answers_stay_text(chromium, write_reasoning, tmp_path):
+    folder = write_reasoning(tmp_path / "run", 20)
+    hostile = "</pre><script>document.body.dataset.broken = 1</script><img src=x onerror=alert(1)>\x00\ud800\u202e"
+    row = {"step": 1, "problem": hostile, "prompt": hostile, "text": hostile + "(" * 10**6, "reward": 0}
+    (folder / "samples.jsonl").write_text(json.dumps(row) + "\n")
+    page = report.build(folder)
+    dom = _run(chromium, page, tmp_path / "a", "--window-size=1100,6000", "--dump-dom")
+    assert _data(dom) == {"images": "7", "ready": "true"}
+    assert not re.search(r'<(script|link|img|iframe)[^>]*\s(src|href)="(?!data:)', dom)
+    assert "&lt;script&gt;document.body" in dom and len(dom) < 5_000_000
+    picture = tmp_path / "picture.png"
+    _run(chromium, page, tmp_path / "b", "--window-size=1100,6000", f"--screenshot={picture}")
+    assert _colors(picture, (100, 850, 1000, 1350)) > 100, "the curves of pass@k are seen"

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 
@@ -31,7 +32,7 @@ def test_what_is_recorded_reads_back(tmp_path):
     assert found.correct.tolist() == [2, 0, 8] and found.ids == ("p0", "p1", "p2")
     assert found.mean_distinct().value == pytest.approx([4 / 3])
     assert found.share_of_solutions().value == pytest.approx([1 / 8]), "over the two whose solutions are known"
-    assert found.curve().ks == (1, 2, 4, 8) and found.curve().band.value[0] == pytest.approx(10 / 24)
+    assert found.curve.ks == (1, 2, 4, 8) and found.curve.band.value[0] == pytest.approx(10 / 24)
 
 
 def test_numbers_of_numpy_and_any_text_are_recorded(tmp_path):
@@ -167,7 +168,7 @@ def test_unlike_problems_are_refused_with_the_counts(tmp_path):
 
 def test_an_id_with_another_prompt_is_refused(tmp_path):
     ours, theirs = _pair(tmp_path, {0: 1, 1: 2}, {0: 1, 1: 2})
-    other = evaluations.Evaluation(**(vars(ours) | {"prompts": ("0 + 1 =", "1 + 2 =")}))
+    other = dataclasses.replace(ours, prompts=("0 + 1 =", "1 + 2 ="))
     with pytest.raises(UserError, match="1 problems have another prompt, such as 'p1'"):
         comparison.compare(other, theirs)
 
@@ -177,7 +178,7 @@ def test_what_differs_in_the_sampling_is_said(tmp_path):
     notes = comparison.compare(ours, theirs).notes
     assert any("trained and base at 0.6 and 1" in note for note in notes)
     assert any("Only trained was judged with perturbed weights" in note for note in notes)
-    more = evaluations.Evaluation(**(vars(ours) | {"samples": ours.samples * 2, "n": 16}))
+    more = dataclasses.replace(ours, samples=ours.samples * 2, n=16)
     found = comparison.compare(more, theirs)
     assert any("distinct solutions are not compared" in note for note in found.notes)
     assert found.distinct is None and "distinct solutions  " not in found.table()
