@@ -8,10 +8,15 @@ from jaxpsn.lm.config import LinearScaling, Llama3Scaling, Rope
 
 
 def frequencies(rope: Rope, head_dim: int) -> np.ndarray:
-    """Angular frequencies ``[head_dim / 2]`` in radians per position, float64, scaled as the checkpoint asks."""
-    found = rope.theta ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
+    """Angular frequencies ``[head_dim / 2]`` in radians per position, scaled as the checkpoint asks.
+
+    Rounded to float32 at the places where the code that checkpoints were trained with rounds: one last bit of a
+    frequency is 6e-5 radians at position 1000.
+    """
+    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+    found = np.float32(1) / (rope.theta ** exponents.astype(np.float64)).astype(np.float32)
     if isinstance(rope.scaling, LinearScaling):
-        return found / rope.scaling.factor
+        return found / np.float32(rope.scaling.factor)
     if isinstance(rope.scaling, Llama3Scaling):
         return _llama3(found, rope.scaling)
     return found
@@ -19,17 +24,17 @@ def frequencies(rope: Rope, head_dim: int) -> np.ndarray:
 
 def _llama3(found: np.ndarray, scaling: Llama3Scaling) -> np.ndarray:
     """Slow frequencies divided by the factor, fast ones kept, a linear blend between (Llama 3.1)."""
-    turns = scaling.original_max_positions * found / (2 * np.pi)
-    blend = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
-    blend = np.clip(blend, 0.0, 1.0)
-    return (1 - blend) * found / scaling.factor + blend * found
+    rounds = scaling.original_max_positions / (np.float32(2 * np.pi) / found)
+    blend = (rounds - np.float32(scaling.low_freq_factor)) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    blend = np.clip(blend, np.float32(0), np.float32(1)).astype(np.float32)
+    return (1 - blend) * found / np.float32(scaling.factor) + blend * found
 
 
 def turns(
     rope: Rope, head_dim: int, positions: Int[Array, "rows length"]
 ) -> tuple[Float[Array, "rows length 1 half"], Float[Array, "rows length 1 half"]]:
     """Cosine and sine of every position's angles, in float32; one row serves a whole batch."""
-    scale = jnp.asarray(frequencies(rope, head_dim), jnp.float32).reshape(1, 1, 1, -1)
+    scale = jnp.asarray(frequencies(rope, head_dim)).reshape(1, 1, 1, -1)
     angles = positions.astype(jnp.float32)[:, :, None, None] * scale
     return jnp.cos(angles), jnp.sin(angles)
 

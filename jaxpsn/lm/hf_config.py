@@ -1,0 +1,242 @@
+"""``config.json`` of a Hugging Face folder, read and written; imports no JAX.
+
+Everything that would change the computation and is not known here is refused by name: a decoder that is silently
+a little wrong costs its user weeks.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jaxpsn.errors import UserError, nearest
+from jaxpsn.lm.config import FAMILIES, DecoderConfig, LinearScaling, Llama3Scaling, Rope
+
+ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+_ROPE_TYPES = ("default", "linear", "llama3")
+_ROPE_KEYS = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
+_LLAMA3_KEYS = {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
+_SPECIALS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+class _Source:
+    """A parsed ``config.json`` whose entries are taken out by kind; errors name the file."""
+
+    def __init__(self, path: Path, raw: dict[str, Any]) -> None:
+        self.path, self.raw = path, raw
+
+    def refuse(self, key: str, value: Any, allowed: str) -> NoReturn:
+        raise UserError(f"{self.path}: {key} = {value!r}: {allowed}")
+
+    def whole(self, key: str, default: int | None = None) -> int:
+        value = self.raw.get(key)
+        if value is None and default is not None:
+            return default
+        if value is None:
+            raise UserError(f"{self.path}: {key} is missing")
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            self.refuse(key, value, "a whole number of at least 1")
+        return value
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        value = self.raw.get(key, default)
+        if not isinstance(value, bool):
+            self.refuse(key, value, "true or false")
+        return value
+
+    def real(self, key: str, raw: dict[str, Any] | None = None, default: float | None = None) -> float:
+        value = (self.raw if raw is None else raw).get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+            self.refuse(key, value, "a number above 0")
+        return float(value)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; ``UserError`` naming the file if there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: not a JSON object")
+    return found
+
+
+def read_config(folder: str | Path) -> DecoderConfig:
+    """The decoder that a Hugging Face folder's ``config.json`` describes.
+
+    Knows ``rope_parameters`` (transformers 5) and ``rope_theta`` with ``rope_scaling`` (before). Raises ``UserError``,
+    naming file, key and value, for a missing or malformed file, another architecture, RoPE type or activation, a
+    sliding window in use, or a quantised checkpoint.
+    """
+    path = Path(folder) / "config.json"
+    source = _Source(path, read_json(path))
+    family = _family(source)
+    _refuse_unknown(source, family)
+    heads, hidden = source.whole("num_attention_heads"), source.whole("hidden_size")
+    bias = family == "qwen2" or source.flag("attention_bias")
+    try:
+        return DecoderConfig(
+            vocab_size=source.whole("vocab_size"),
+            hidden_size=hidden,
+            intermediate_size=source.whole("intermediate_size"),
+            num_layers=source.whole("num_hidden_layers"),
+            num_heads=heads,
+            num_kv_heads=_kv_heads(source, family, heads),
+            head_dim=_head_dim(source, family, hidden, heads),
+            rms_norm_eps=source.real("rms_norm_eps"),
+            rope=_rope(source),
+            tied=source.flag("tie_word_embeddings"),
+            qkv_bias=bias,
+            o_bias=bias and family != "qwen2",
+            mlp_bias=family == "llama" and source.flag("mlp_bias"),
+            qk_norm=family == "qwen3",
+            max_positions=source.whole("max_position_embeddings"),
+            family=family,
+        )
+    except UserError as error:
+        message = str(error)
+        raise UserError(message if message.startswith(str(path)) else f"{path}: {message}") from None
+
+
+def _family(source: _Source) -> str:
+    family = source.raw.get("model_type")
+    if not isinstance(family, str) or family not in FAMILIES:
+        source.refuse("model_type", family, nearest(str(family), FAMILIES))
+    named = source.raw.get("architectures")
+    if named is not None and named != [ARCHITECTURES[family]]:
+        source.refuse("architectures", named, f"[{ARCHITECTURES[family]!r}]")
+    return family
+
+
+def _refuse_unknown(source: _Source, family: str) -> None:
+    raw = source.raw
+    act = raw.get("hidden_act", "silu")
+    if act not in ("silu", "swish"):
+        source.refuse("hidden_act", act, "silu")
+    for key in ("quantization_config", "compression_config"):
+        if raw.get(key) is not None:
+            method = raw[key].get("quant_method", "unnamed") if isinstance(raw[key], dict) else raw[key]
+            source.refuse(key, method, "quantised checkpoints are not read; use the bfloat16 one")
+    types = raw.get("layer_types")
+    if types is not None and (not isinstance(types, list) or any(kind != "full_attention" for kind in types)):
+        source.refuse("layer_types", types, "full_attention in every layer")
+    windowed = family != "llama" and source.flag("use_sliding_window") and raw.get("sliding_window") is not None
+    if windowed and types is None and source.whole("max_window_layers", 28) < source.whole("num_hidden_layers"):
+        source.refuse("use_sliding_window", True, "false, as sliding windows are not computed")
+
+
+def _kv_heads(source: _Source, family: str, heads: int) -> int:
+    # Null means one per head everywhere; Llama alone may leave the key out.
+    if family != "llama" and "num_key_value_heads" not in source.raw:
+        raise UserError(f"{source.path}: num_key_value_heads is missing")
+    return source.whole("num_key_value_heads", heads)
+
+
+def _head_dim(source: _Source, family: str, hidden: int, heads: int) -> int:
+    if source.raw.get("head_dim") is not None:
+        return source.whole("head_dim")
+    if family == "qwen3":
+        return 128
+    if hidden % heads:
+        source.refuse("num_attention_heads", heads, f"a divisor of hidden_size = {hidden}, as head_dim is not given")
+    return hidden // heads
+
+
+def _rope(source: _Source) -> Rope:
+    """Both spellings; where a file has both, they have to agree."""
+    theta = source.real("rope_theta", default=10_000.0)
+    found = []
+    for key in ("rope_parameters", "rope_scaling"):
+        given = source.raw.get(key)
+        if given is None:
+            continue
+        if not isinstance(given, dict):
+            source.refuse(key, given, "an object or null")
+        own = source.real("rope_theta", given, theta)
+        if "rope_theta" in source.raw and own != theta:
+            source.refuse(f"{key}.rope_theta", own, f"equal to rope_theta = {theta:g}")
+        found.append(Rope(own, _scaling(source, key, given)))
+    if any(rope != found[0] for rope in found):
+        source.refuse("rope_scaling", source.raw["rope_scaling"], "the same as rope_parameters")
+    return found[0] if found else Rope(theta)
+
+
+def _scaling(source: _Source, key: str, given: dict[str, Any]) -> LinearScaling | Llama3Scaling | None:
+    kind = given.get("rope_type", given.get("type", "default"))
+    if kind not in _ROPE_TYPES:
+        source.refuse(f"{key}.rope_type", kind, f"one of {', '.join(_ROPE_TYPES)}")
+    known = _ROPE_KEYS | {"default": set(), "linear": {"factor"}, "llama3": _LLAMA3_KEYS}[kind]
+    if unknown := sorted(key for key, value in given.items() if key not in known and value is not None):
+        source.refuse(key, unknown, f"entries not known for rope type {kind}")
+    if given.get("partial_rotary_factor") not in (None, 1, 1.0):
+        source.refuse(f"{key}.partial_rotary_factor", given["partial_rotary_factor"], "1, as whole heads are turned")
+    if kind == "linear":
+        return LinearScaling(source.real("factor", given))
+    if kind == "llama3":
+        length = source.raw.get("original_max_position_embeddings") or given.get("original_max_position_embeddings")
+        factors = (source.real(name, given) for name in ("factor", "low_freq_factor", "high_freq_factor"))
+        return Llama3Scaling(*factors, length or source.whole("max_position_embeddings"))
+    return None
+
+
+def special_tokens(folder: str | Path) -> dict[str, Any]:
+    """The ids of beginning, end and padding that a folder's ``config.json`` names."""
+    raw = read_json(Path(folder) / "config.json")
+    return {key: raw[key] for key in _SPECIALS if raw.get(key) is not None}
+
+
+def to_json(config: DecoderConfig, dtype: str, specials: dict[str, Any]) -> dict[str, Any]:
+    """``config.json`` of ``config`` with weights of ``dtype``, readable by transformers 4 and 5.
+
+    Raises ``UserError`` for a combination of biases and norms that the family's code does not compute.
+    """
+    _check_family(config)
+    rope: dict[str, Any] = {"rope_type": "default"}
+    if isinstance(config.rope.scaling, LinearScaling):
+        rope = {"rope_type": "linear", "factor": config.rope.scaling.factor}
+    elif isinstance(config.rope.scaling, Llama3Scaling):
+        scaling = config.rope.scaling
+        rope = {
+            "rope_type": "llama3", "factor": scaling.factor, "low_freq_factor": scaling.low_freq_factor,
+            "high_freq_factor": scaling.high_freq_factor,
+            "original_max_position_embeddings": scaling.original_max_positions,
+        }  # fmt: skip
+    written = {
+        "architectures": [ARCHITECTURES[config.family]],
+        "model_type": config.family,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "hidden_act": "silu",
+        "rms_norm_eps": config.rms_norm_eps,
+        "max_position_embeddings": config.max_positions,
+        "rope_theta": config.rope.theta,
+        "rope_scaling": None if config.rope.scaling is None else rope,
+        "rope_parameters": rope | {"rope_theta": config.rope.theta},
+        "tie_word_embeddings": config.tied,
+        "attention_dropout": 0.0,
+        "torch_dtype": dtype,
+    }
+    if config.family == "llama":
+        written |= {"attention_bias": config.qkv_bias, "mlp_bias": config.mlp_bias}
+    else:
+        written |= {"use_sliding_window": False, "sliding_window": None}
+        written |= {"attention_bias": config.qkv_bias} if config.family == "qwen3" else {}
+    return written | specials
+
+
+def _check_family(config: DecoderConfig) -> None:
+    biases = {"qwen2": (True, False), "qwen3": (config.qkv_bias,) * 2, "llama": (config.qkv_bias,) * 2}[config.family]
+    fits = (config.qkv_bias, config.o_bias) == biases and config.qk_norm == (config.family == "qwen3")
+    if config.family == "llama" and config.hidden_size % config.num_heads:
+        raise UserError(f"num_heads = {config.num_heads}: Llama wants a divisor of hidden_size = {config.hidden_size}")
+    if not fits or (config.mlp_bias and config.family != "llama"):
+        flags = {name: getattr(config, name) for name in ("qkv_bias", "o_bias", "mlp_bias", "qk_norm")}
+        raise UserError(f"family = {config.family!r}: computes no such mix of {flags}")

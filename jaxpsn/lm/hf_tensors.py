@@ -1,0 +1,201 @@
+"""Tensors of a Hugging Face folder: their names, and strict access to them slice by slice; imports no JAX."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from jaxpsn.errors import UserError
+from jaxpsn.lm.hf_config import read_json
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+DTYPES = ("F32", "BF16", "F16")
+_OF_LAYER = {
+    "attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm",
+    "attention/q": "self_attn.q_proj", "attention/k": "self_attn.k_proj", "attention/v": "self_attn.v_proj",
+    "attention/o": "self_attn.o_proj", "attention/q_norm": "self_attn.q_norm", "attention/k_norm": "self_attn.k_norm",
+    "mlp/gate": "mlp.gate_proj", "mlp/up": "mlp.up_proj", "mlp/down": "mlp.down_proj",
+}  # fmt: skip
+_ALONE = {"embed": "model.embed_tokens", "final_norm": "model.norm", "head": "lm_head"}
+HEAD = "lm_head.weight"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a parameter leaf lives: one tensor, or one per layer; kernels are stored transposed."""
+
+    name: str
+    """Tensor name, with ``{}`` for the layer of a stacked leaf."""
+    shape: tuple[int, ...]
+    """Shape of the leaf in the parameter tree."""
+    kernel: bool
+    """Whether the leaf is ``[in, out]`` where the file holds ``[out, in]``."""
+
+    @property
+    def stacked(self) -> bool:
+        """Whether the leaf has a leading axis of layers."""
+        return "{}" in self.name
+
+    def names(self) -> list[str]:
+        """The tensors' names, by layer."""
+        return [self.name.format(layer) for layer in range(self.shape[0])] if self.stacked else [self.name]
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """Shape of each tensor in the file."""
+        inner = self.shape[1:] if self.stacked else self.shape
+        return inner[::-1] if self.kernel else inner
+
+
+def entry(path: str, shape: tuple[int, ...]) -> Entry:
+    """The tensors of the parameter leaf at ``path`` (``"layers/mlp/up/kernel"``) of ``shape``."""
+    module, _, leaf = path.rpartition("/")
+    end = "bias" if leaf == "bias" else "weight"
+    if module.startswith("layers/"):
+        name = f"model.layers.{{}}.{_OF_LAYER[module.removeprefix('layers/')]}.{end}"
+    else:
+        name = f"{_ALONE[module]}.{end}"
+    return Entry(name, shape, leaf == "kernel")
+
+
+def listing(names: Any, most: int = 4) -> str:
+    """A few of ``names`` in words, and how many more there are."""
+    names = sorted(names)
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+class Checkpoint:
+    """The safetensors files of a folder, opened and mapped; tensors are read slice by slice.
+
+    Raises ``UserError`` for a folder without safetensors, an index that names a missing file or tensor, tensors that
+    it does not name, a damaged file, and dtypes other than float32, bfloat16 and float16.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.index = self._index()
+        files = sorted(set(self.index.values())) if self.index else [SINGLE]
+        self._files = {name: self._open(name) for name in files}
+        self._home: dict[str, str] = {}
+        for name, opened in self._files.items():
+            for tensor in opened.keys():
+                if self._home.setdefault(tensor, name) != name:
+                    raise UserError(f"{self.folder}: {tensor} is both in {self._home[tensor]} and in {name}")
+        if self.index:
+            self._check_index()
+
+    def _index(self) -> dict[str, str]:
+        """Tensor name -> file, empty where one file holds all."""
+        if (self.folder / SINGLE).is_file():
+            return {}
+        path = self.folder / INDEX
+        if not path.is_file():
+            other = sorted(found.name for found in self.folder.glob("*.bin")) if self.folder.is_dir() else []
+            hint = f" ({listing(other)} cannot be read: convert it with transformers)" if other else ""
+            raise UserError(f"{self.folder}: neither {SINGLE} nor {INDEX}{hint}")
+        weights = read_json(path).get("weight_map")
+        plain = isinstance(weights, dict) and all(isinstance(file, str) for file in weights.values())
+        if not weights or not plain or any(Path(file).name != file for file in weights.values()):
+            raise UserError(f"{path}: weight_map does not map tensors to files of this folder")
+        return weights
+
+    def _open(self, name: str) -> Any:
+        path = self.folder / name
+        if not path.is_file():
+            raise UserError(f"{self.folder / INDEX}: names {name}, which is not there")
+        try:
+            return safe_open(path, framework="numpy")
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path}: damaged or truncated ({error})") from None
+
+    def _check_index(self) -> None:
+        wrong = [tensor for tensor, file in self.index.items() if self._home.get(tensor) != file]
+        if wrong:
+            raise UserError(f"{self.folder / INDEX}: its files lack {listing(wrong)}")
+        if unnamed := set(self._home) - set(self.index):
+            raise UserError(f"{self.folder / INDEX}: does not name {listing(unnamed)}, which its files hold")
+
+    def check(self, entries: list[Entry], tied: bool) -> None:
+        """Refuse missing, extra and mis-shaped tensors, by name.
+
+        A tied head may be there too, if it equals the embedding; so may the rotary frequencies of old Llama files.
+        """
+        wanted = {name: item.stored for item in entries for name in item.names()}
+        if missing := set(wanted) - set(self._home):
+            hint = "; tie_word_embeddings is false" if HEAD in missing else ""
+            raise UserError(f"{self.folder}: missing tensors: {listing(missing)}{hint}")
+        extra = {name for name in set(self._home) - set(wanted) if not name.endswith("rotary_emb.inv_freq")}
+        if tied and HEAD in extra:
+            self._check_tied(wanted[f"{_ALONE['embed']}.weight"])
+            extra -= {HEAD}
+        if extra:
+            raise UserError(f"{self.folder}: tensors not known: {listing(extra)}")
+        for name, shape in wanted.items():
+            found = tuple(self.slices(name).get_shape())
+            if found != shape:
+                raise UserError(f"{self.folder}: {name} has shape {found}, config.json asks for {shape}")
+            if (dtype := self.dtype(name)) not in DTYPES:
+                raise UserError(f"{self.folder}: {name} is {dtype}: one of {', '.join(DTYPES)}")
+
+    def _check_tied(self, shape: tuple[int, ...], rows: int = 4096) -> None:
+        sides = [self.slices(name) for name in (HEAD, f"{_ALONE['embed']}.weight")]
+        same = tuple(sides[0].get_shape()) == shape and all(
+            np.array_equal(sides[0][at : at + rows], sides[1][at : at + rows]) for at in range(0, shape[0], rows)
+        )
+        if not same:
+            raise UserError(f"{self.folder}: {HEAD} differs from the embedding, but tie_word_embeddings is true")
+
+    def slices(self, name: str) -> Any:
+        """The tensor ``name``, read where it is indexed."""
+        return self._files[self._home[name]].get_slice(name)
+
+    def dtype(self, name: str) -> str:
+        """The file's word for the tensor's dtype, such as ``BF16``."""
+        return self.slices(name).get_dtype()
+
+    def read(self, item: Entry, index: tuple[slice, ...], dtype: Any) -> np.ndarray:
+        """``leaf[index]`` of the leaf ``item``, as ``dtype``; nothing else is read."""
+        spans = [range(*part.indices(size)) for part, size in zip(index, item.shape, strict=True)]
+        layers, inner = (spans[0], spans[1:]) if item.stacked else ((None,), spans)
+        out = np.empty([len(span) for span in spans], dtype)
+        stored = tuple(slice(span.start, span.stop) for span in (inner[::-1] if item.kernel else inner))
+        for place, layer in enumerate(layers):
+            piece = self.slices(item.name if layer is None else item.name.format(layer))[stored].astype(
+                dtype, copy=False
+            )
+            into = out if layer is None else out[place]
+            if item.kernel:
+                transpose(into, piece)
+            else:
+                into[...] = piece
+        return out
+
+
+def transpose(into: np.ndarray, source: np.ndarray, rows: int = 128) -> None:
+    """``into[...] = source.T``, a block of rows at a time, which caches like three times better."""
+    for at in range(0, source.shape[0], rows):
+        into[:, at : at + rows] = source[at : at + rows].T
+
+
+def shards(sizes: dict[str, int], limit: float | int) -> Iterator[list[str]]:
+    """The tensors in order, cut into files of at most ``limit`` bytes (or of one larger tensor)."""
+    here: list[str] = []
+    total = 0
+    for name, size in sizes.items():
+        if here and total + size > limit:
+            yield here
+            here, total = [], 0
+        here.append(name)
+        total += size
+    yield here
+
+
+def index_text(files: dict[str, list[str]], total: int) -> str:
+    """The JSON of an index that maps every tensor to its file."""
+    weights = {name: file for file, names in files.items() for name in names}
+    return json.dumps({"metadata": {"total_size": total}, "weight_map": weights}, indent=2) + "\n"
