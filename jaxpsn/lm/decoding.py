@@ -60,9 +60,10 @@ class Sums:
 
 @struct.dataclass
 class State:
-    """Rows in the middle of being written; every leaf but ``step`` is ``[members, rows or layers, ...]``."""
+    """Rows in the middle of being written."""
 
     step: Any  # i32[]: tokens drawn so far
+    width: Any  # i32[]: slots of the padded prompts; token t of a completion goes to slot width + t
     rows: Any  # i32[members, rows]: global row ids
     start: Any  # i32[members, rows]: slot at which the row's prompt begins
     open: Any  # bool[members, rows]: no end token yet
@@ -71,7 +72,7 @@ class State:
     tokens: Any  # i32[members, rows, max_tokens]
     log_probs: Any  # f32[members, rows, max_tokens]
     entropy: Any  # f32[members, rows, max_tokens]
-    cache: Any  # model.Cache, its leaves [members, layers, rows, slots, kv_heads, head_dim]
+    cache: Any  # model.Cache, its leaves [members, layers, rows, ...]
     sums: Any  # Sums, or None without indicators
 
 
@@ -87,21 +88,27 @@ def check(config: DecoderConfig, sampling: Sampling) -> None:
         refuse("pad", sampling.pad, f"a token below {config.vocab_size}")
 
 
-def _prefill(config: DecoderConfig, policy: Policy, prompts: Prompts, slots: int) -> tuple[Array, model.Cache]:
-    """Logits of every member's first tokens ``[M, R, V]``, and the cache with room for ``slots``."""
+def _prefill(
+    config: DecoderConfig, policy: Policy, prompts: Prompts, slots: int, copies: int
+) -> tuple[Array, model.Cache]:
+    """Logits of the first tokens ``[M, copies * R, V]``, and the cache with room for ``slots``.
+
+    Each member reads each prompt once; what it read is then copied for its completions.
+    """
     count, width = prompts.tokens.shape
 
     def read(params, x):
-        cache = model.empty_cache(config, count, width, params["embed"]["embedding"].dtype)
+        cache = model.empty_cache(config, count, slots, params["embed"]["embedding"].dtype)
         hidden, cache = model.hidden_states(config, params, x["tokens"], x["start"], cache, 0)
         return model.logits(config, params, hidden[:, -1]), cache
 
     tokens = jnp.asarray(prompts.tokens, jnp.int32)
     start = width - jnp.asarray(prompts.lengths, jnp.int32)
     logits, cache = policy.shared(read, {"tokens": tokens, "start": start})
-    # Attention over the prompt sees no empty slots: they are added after it.
-    room = [(0, 0)] * 3 + [(0, slots - width)] + [(0, 0)] * 2
-    return logits, jax.tree.map(lambda side: jnp.pad(side, room), cache)
+    if copies == 1:
+        return logits, cache
+    wide = jnp.tile(logits, (1, copies, 1))
+    return wide, jax.tree.map(lambda side: jnp.tile(side, (1, 1, copies) + (1,) * (side.ndim - 3)), cache)
 
 
 def _step(config: DecoderConfig, policy: Policy, state: State, slot: Array) -> tuple[Array, Array, model.Cache]:
@@ -166,16 +173,22 @@ def begin(
     temperature: Float[Array, ""],
     sampling: Sampling,
 ) -> State:
-    """Prefill of every prompt, and the first token of every row. A row with a negative id is filler: never open."""
+    """Prefill of every prompt, and the first token of every row.
+
+    There are one or more rows for each of the R prompts: column c answers prompt ``c % R``. A row with a negative id is
+    filler: never open.
+    """
     shape, steps, width = rows.shape, sampling.max_tokens, prompts.width
-    logits, cache = _prefill(config, policy, prompts, width + steps)
-    start = width - jnp.asarray(prompts.lengths, jnp.int32)
+    copies = shape[1] // prompts.tokens.shape[0]
+    logits, cache = _prefill(config, policy, prompts, width + steps, copies)
+    start = jnp.tile(width - jnp.asarray(prompts.lengths, jnp.int32), copies)
     sums = None
     if sampling.indicators:
         none = jnp.zeros(shape, jnp.float32)
         sums = Sums(none, none, jnp.zeros((*shape, config.hidden_size), jnp.float32), jnp.zeros(shape, bool))
     state = State(
         step=jnp.int32(0),
+        width=jnp.int32(width),
         rows=rows,
         start=jnp.broadcast_to(start[None], shape),
         open=rows >= 0,
@@ -206,13 +219,12 @@ def advance(
 ) -> State:
     """Tokens until ``stop`` have been drawn, or until no row is open."""
     keys = row_keys(key, state.rows)
-    width = state.cache.k.shape[3] - sampling.max_tokens
 
     def unfinished(state):
         return (state.step < stop) & jnp.any(state.open)
 
     def body(state):
-        logits, hidden, cache = _step(config, policy, state, width + state.step - 1)
+        logits, hidden, cache = _step(config, policy, state, state.width + state.step - 1)
         if state.sums is not None:
             state = state.replace(sums=_pool(state.sums, hidden, state.sums.owed))
         return _record(state.replace(cache=cache), logits, keys, temperature, sampling)
@@ -221,6 +233,17 @@ def advance(
     if state.sums is None:
         return state
     # Rows that stop here still owe the hidden state of their last token.
-    _, hidden, _ = _step(config, policy, state, width + state.step - 1)
+    _, hidden, _ = _step(config, policy, state, state.width + state.step - 1)
     leaves = state.sums.owed & (~state.open | (state.step == sampling.max_tokens))
     return state.replace(sums=_pool(state.sums, hidden, leaves))
+
+
+def kept(state: State, columns: Int[Array, "members rows"]) -> State:
+    """The rows of ``columns`` alone, chosen per member."""
+
+    def take(leaf, axis):
+        return jax.vmap(lambda one, at: jnp.take(one, at, axis=axis - 1))(leaf, columns)
+
+    cache = jax.tree.map(lambda leaf: take(leaf, 2), state.cache)
+    rest = state.replace(cache=None)
+    return jax.tree.map(lambda leaf: take(leaf, 1) if leaf.ndim else leaf, rest).replace(cache=cache)

