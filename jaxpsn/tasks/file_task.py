@@ -15,10 +15,10 @@ VERIFIERS = ("auto", "math", "integer", "exact", "choice")
 class FileTask:
     """A list of problems that behaves as a task.
 
-    ``verifier`` says how an answer is compared with the gold one, unless the problem has a verifier of its own:
-    "integer": the extracted answer is the same number; "choice": the same letter A to J; "exact": the completion, or
-    what it boxes, is the same string; "math": equal once normalised (`answers.equal`), and a `grading.Grader` asks
-    math-verify where it is not; "auto": integer, choice or math, whichever suits the gold answer. ``check`` itself
+    ``verifier`` says how an answer is compared with the gold one. "integer": the extracted answer is the same number;
+    "choice": the same letter A to J; "exact": the completion, or what it boxes, is the same string; "math": equal once
+    normalised (`answers.equal`), and a `grading.Grader` asks math-verify where it is not; "auto": what the problem
+    itself asks for, else integer, choice or math, whichever suits the gold answer. ``check`` itself
     never starts a process. Raises UserError for an empty list, an unknown verifier, or a gold answer that does not suit
     its verifier.
     """
@@ -78,11 +78,16 @@ class FileTask:
         return None
 
     def latex(self, problem: Problem, answer: str) -> tuple[str, str] | None:
-        """What a worker should compare, as (gold, answer), gold first as math-verify needs it; None for nothing."""
+        """What a worker should compare, as (gold, answer), gold first as math-verify needs it; None for nothing.
+
+        Two plain numbers that differ need no worker, unless a percent sign hides what they are.
+        """
         found = answers.extract(answer) if self._way(problem) == "math" else None
         if found is None or len(found) > answers.LONGEST:
             return None
-        return str(problem.answer), found
+        gold = str(problem.answer)
+        numbers = [answers.number(answers.normalise(text)) for text in (gold, found) if "%" not in text]
+        return (gold, found) if len(numbers) < 2 or None in numbers else None
 
     def _suits(self, problem: Problem) -> None:
         gold, way = str(problem.answer), self._way(problem)
@@ -92,7 +97,7 @@ class FileTask:
             errors.refuse(f"answer of problem {problem.id}", gold, "a letter from A to J, for the verifier 'choice'")
 
     def _way(self, problem: Problem) -> str:
-        way = problem.verifier or self.verifier
+        way = (problem.verifier or "auto") if self.verifier == "auto" else self.verifier
         return _suited(str(problem.answer)) if way == "auto" else way
 
 

@@ -145,11 +145,11 @@ def _gsm8k(where: str, row: dict[str, Any]) -> tuple[str, str, str | None]:
 def _math(where: str, row: dict[str, Any]) -> tuple[str, str, str | None]:
     prompt = _text(where, row, "problem")
     if row.get("answer") is not None:
-        return prompt, _scalar(where, row), None
+        return prompt, _scalar(where, row), "math"
     found = answers.boxed(_text(where, row, "solution"))
     if not found:
         raise errors.UserError(f"{where}: solution has no \\boxed{{...}} with balanced braces")
-    return prompt, found, None
+    return prompt, found, "math"
 
 
 def _aime(where: str, row: dict[str, Any]) -> tuple[str, str, str | None]:

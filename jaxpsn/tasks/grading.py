@@ -9,13 +9,15 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxpsn import checks, errors
 from jaxpsn.tasks.problem import Problem, Task
 
 MATH_VERIFY = "jaxpsn.tasks.worker:math_verify"
-_REMEMBERED = 100_000  # verdicts kept; the table starts anew when it is full
+_REMEMBERED = 20_000  # verdicts kept; the table starts anew when it is full
+_HOME = str(Path(__file__).resolve().parents[2])
 _STARTING = 120.0  # seconds a worker may take to start
 
 
@@ -97,7 +99,7 @@ class _Worker:
     """A worker process, and the job it has: none while it starts or idles."""
 
     def __init__(self, verify: str, seconds: int):
-        path = os.pathsep.join(entry for entry in sys.path if entry)
+        path = os.pathsep.join(entry or os.getcwd() for entry in (*sys.path, _HOME))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jaxpsn.tasks.worker", verify, str(seconds)],
             stdin=subprocess.PIPE,

@@ -22,16 +22,37 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_FAMILIES))
 
 
-def make(name: str, **options: Any) -> Task:
-    """A task of a family, e.g. ``make("countdown", numbers=4)``.
+def options(name: str) -> dict[str, Any]:
+    """The options of a family and their defaults."""
+    return {field.name: field.default for field in fields(_kind(name))}
+
+
+def make(name: str, **chosen: Any) -> Task:
+    """A task of a family, e.g. ``make("countdown", numbers=4)``; a number may come as text, as from a command line.
 
     Raises UserError in one line for an unknown name (with the nearest), an unknown option or a value out of range.
     """
+    kind, known = _kind(name), options(name)
+    for option in chosen:
+        if option not in known:
+            says = f"{name} has no such option; {errors.nearest(option, known)}"
+            errors.refuse(f"task.{option}", chosen[option], says)
+    return kind(**{option: _typed(option, value, known[option]) for option, value in chosen.items()})
+
+
+def _kind(name: str) -> type:
     if name not in _FAMILIES:
         errors.refuse("task", name, errors.nearest(str(name), names()))
     module, kind = _FAMILIES[name].split(".")
-    kind = getattr(importlib.import_module(f"jaxpsn.tasks.{module}"), kind)
-    known = [field.name for field in fields(kind)]
-    for option in set(options) - set(known):
-        errors.refuse(f"task.{option}", options[option], f"{name} has no such option; {errors.nearest(option, known)}")
-    return kind(**options)
+    return getattr(importlib.import_module(f"jaxpsn.tasks.{module}"), kind)
+
+
+def _typed(option: str, value: Any, default: Any) -> Any:
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and not isinstance(default, str):
+        try:
+            return type(default)(value)
+        except ValueError:
+            errors.refuse(f"task.{option}", value, "a number")
+    return value

@@ -114,7 +114,7 @@ def _modular(expression: arithmetic.Postfix, point: dict[str, int], prime: int) 
     return stack[0]
 
 
-@pytest.mark.parametrize("numbers", [(2, 3), (3, 3, 8), (1, 1, 1), (1, 2, 3, 4), (3, 3, 8, 8), (5, 5, 5, 5)])
+@pytest.mark.parametrize("numbers", [(2, 3), (3, 3, 8), (1, 1, 1), (2, 5, 9), (3, 3, 8, 8)])
 def test_enumeration_finds_what_brute_force_finds(numbers):
     brute: dict[Fraction, set[str]] = {}
     for text in every_text([str(x) for x in numbers]):

@@ -217,6 +217,17 @@ def test_options_are_refused_in_one_line(name, options, says):
     assert str(caught.value).startswith(says) and "\n" not in str(caught.value)
 
 
+def test_options_as_a_command_line_gives_them():
+    assert registry.make("countdown", numbers="5", variety="0.25", operators="+-").numbers == 5
+    assert registry.make("countdown", variety=1) == registry.make("countdown", variety=1.0)
+    assert registry.options("grid") == {"size": 5, "walls": 0.25, "slack": 2, "variety": 0.1}
+    for value in ("four", "4.5", ""):
+        with pytest.raises(errors.UserError, match=rf"task\.numbers = '{value}': a number"):
+            registry.make("countdown", numbers=value)
+    with pytest.raises(errors.UserError, match=r"task = 'grids': unknown; nearest: grid"):
+        registry.options("grids")
+
+
 def test_a_split_without_prompts_is_refused():
     task = registry.make("countdown", numbers=3, low=998, high=999, max_target=1, operators="+*")
     with pytest.raises(errors.UserError, match="no prompt for the split 'test'; widen the options"):

@@ -38,8 +38,8 @@ GENERAL = {"prompt": "Name it.", "answer": "Paris", "verifier": "exact"}
     ("row", "kind", "prompt", "answer", "verifier"),
     [
         (GSM, "gsm8k", "How many?", "1204", "integer"),
-        (MATH, "math", "Find x.", r"\frac{1}{2}", None),
-        ({**MATH, "answer": "7"}, "math", "Find x.", "7", None),
+        (MATH, "math", "Find x.", r"\frac{1}{2}", "math"),
+        ({**MATH, "answer": "7"}, "math", "Find x.", "7", "math"),
         (AIME, "aime", "Find n.", "73", "integer"),
         ({"question": "Find n.", "answer": 73, "year": 2024}, "aime", "Find n.", "73", "integer"),
         (GENERAL, "general", "Name it.", "Paris", "exact"),
@@ -189,6 +189,18 @@ def test_a_file_is_a_task():
     assert stream[:10] != stream[10:20] and stream == [task.problem(3, index) for index in range(30)]
     assert stream[:10] != [task.problem(4, index) for index in range(10)]
     assert FileTask([ask("q", "x+1")]).needs_workers
+    asked = ask("q", "12", "exact")
+    assert not FileTask([asked]).check(asked, "12.0") and FileTask([asked], "integer").check(asked, "12.0")
+
+
+def test_only_what_may_be_equal_goes_to_a_worker():
+    task = FileTask([ask("q", r"\frac{1}{2}", "math"), ask("p", "12", "integer")])
+    half, twelve = task.problems
+    assert task.latex(half, r"\boxed{\sqrt{2}}") == (r"\frac{1}{2}", r"\sqrt{2}")
+    assert task.latex(half, r"\boxed{50\%}") == (r"\frac{1}{2}", r"50\%")
+    for text in (r"\boxed{0.51}", r"\boxed{0}", "no number here, " * 100, r"\boxed{" + "x" * 2000 + "}", ""):
+        assert task.latex(half, text) is None
+    assert task.latex(twelve, r"\boxed{\sqrt{144}}") is None
 
 
 @pytest.mark.parametrize(
