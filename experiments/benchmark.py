@@ -5,10 +5,11 @@ import json
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
-from jaxpsn.errors import refuse
+from jaxpsn.errors import nearest, refuse
 from jaxpsn.training import startup
 
 
@@ -114,6 +115,83 @@ class Replay:
         write_table(self.out, "replay", rows, {"options": options, "machine": machine()})
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """Price of one perturbed policy per sample in a decode batch, against the clean sampler."""
+
+    hidden_size: int = 512
+    """Width of a decoder with random weights; its MLP is three times as wide."""
+    layers: int = 4
+    """Layers."""
+    vocab: int = 2048
+    """Tokens of the vocabulary."""
+    members: int = 8
+    """Distinct policies: samples of each prompt."""
+    prompts: int = 32
+    """Prompts of 16 tokens."""
+    tokens: int = 32
+    """Tokens that every row is given."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of weights and activations."""
+    rounds: int = 20
+    """Timed rounds; in each every contender runs once."""
+    out: Path = field(default=Path("results"))
+    """Folder for decoding-WIDTH.csv and .json."""
+
+    def run(self) -> None:
+        """Time, print and write."""
+        for name in ("layers", "members", "prompts", "tokens", "rounds"):
+            if getattr(self, name) < 1:
+                refuse(name, getattr(self, name), "at least 1")
+        from jaxpsn.analysis.timing import interleaved, machine
+        from jaxpsn.lm.config import tiny
+        from jaxpsn.training.benchmarks.decoding import decoding_contenders
+
+        heads = max(4, self.hidden_size // 64)
+        decoder = tiny(self.vocab, self.hidden_size, self.layers, heads)
+        contenders = decoding_contenders(decoder, self.members, self.prompts, 16, self.tokens, self.dtype)
+        rows = [timing._asdict() for timing in interleaved(contenders, self.rounds)]
+        count = self.members * self.prompts * self.tokens
+        for row in rows:
+            row["tokens_per_second"] = count / row["seconds"]
+        about = {**asdict(self), "out": str(self.out), "parameters": decoder.parameters}
+        write_table(self.out, f"decoding-{self.hidden_size}", rows, {"options": about, "machine": machine()})
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """Seconds of a training step of the reasoning home: plain GRPO, parameter noise, Variant I, Variant II."""
+
+    preset: str = "default"
+    """Preset of experiments/rlvr.py whose model, task and sizes are used; the small decoder is trained once."""
+    rounds: int = 30
+    """Timed rounds; in each every contender makes one step."""
+    out: Path = field(default=Path("results"))
+    """Folder for reasoning.csv and reasoning.json."""
+
+    def run(self) -> None:
+        """Time, print and write."""
+        if self.rounds < 1:
+            refuse("rounds", self.rounds, "at least 1")
+        from contextlib import ExitStack
+
+        from jaxpsn.analysis.timing import interleaved, machine
+        from jaxpsn.rlvr.presets import PRESETS
+        from jaxpsn.training import cache
+        from jaxpsn.training.benchmarks.reasoning import reasoning_contenders, shares
+
+        if self.preset not in PRESETS:
+            refuse("preset", self.preset, nearest(self.preset, PRESETS))
+        with ExitStack() as stack:
+            contenders = reasoning_contenders(self.preset, cache.home() / "bases", stack, startup.speak)
+            rows = [
+                timing._asdict() | shares(contenders[timing.name]) for timing in interleaved(contenders, self.rounds)
+            ]
+        write_table(
+            self.out, "reasoning", rows, {"options": {**asdict(self), "out": str(self.out)}, "machine": machine()}
+        )
+
+
 def write_table(folder: Path, name: str, rows: list[dict], about: dict) -> None:
     """Print ``rows`` and write them as ``name.csv`` and, with ``about``, ``name.json``."""
     width = max(len(row["name"]) for row in rows)
@@ -130,10 +208,15 @@ def write_table(folder: Path, name: str, rows: list[dict], about: dict) -> None:
     print(f"written: {folder / name}.csv and .json")
 
 
+_COMMANDS = {
+    "acting": Acting, "training": Training, "replay": Replay, "decoding": Decoding, "reasoning": Reasoning,
+}  # fmt: skip
+
+
 @startup.main_guard
 def main() -> None:
     """Time what the command line names; a mistake of the user's is one line and exit status 2."""
-    tyro.extras.subcommand_cli_from_dict({"acting": Acting, "training": Training, "replay": Replay}).run()
+    tyro.extras.subcommand_cli_from_dict(_COMMANDS).run()
 
 
 if __name__ == "__main__":
