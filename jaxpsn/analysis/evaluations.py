@@ -72,8 +72,7 @@ class Evaluation:
 
 def path(folder: str | Path, label: str) -> Path:
     """Where the evaluation ``label`` of a run folder lies. Raises UserError on a label that is no file name."""
-    if not _LABEL.fullmatch(label):
-        errors.refuse("label", label, "letters, digits, dots, dashes and underscores, at most 100")
+    _check_label(label)
     return Path(folder) / FOLDER / f"{label}.json"
 
 
@@ -147,6 +146,7 @@ def parse(content: Any, where: str, label: str) -> Evaluation:
 
 
 def _parse(content: Any, label: str) -> Evaluation:
+    _check_label(label)
     content = _object("an evaluation", content, ("step", "n", "temperature", "noisy", "task", "problems"))
     if content["step"] is not None:
         checks.whole("step", content["step"], 0, _MOST)
@@ -173,6 +173,11 @@ def _parse(content: Any, label: str) -> Evaluation:
         distinct=np.array(columns[2], float),  # None becomes NaN
         solutions=np.array(columns[3], float),
     )
+
+
+def _check_label(label: str) -> None:
+    if not _LABEL.fullmatch(label):
+        errors.refuse("label", label, "letters, digits, dots, dashes and underscores, at most 100")
 
 
 def _check(where: str, problem: Any, seen: set[str]) -> None:

@@ -54,6 +54,13 @@ def test_a_label_that_is_no_file_name_is_refused(tmp_path, label):
         _write(tmp_path, label, [_problem()])
 
 
+def test_a_file_whose_name_is_no_label_is_told(tmp_path):
+    file = _write(tmp_path, "base", [_problem()])
+    file.rename(file.with_name("$x$.json"))
+    found, problems = evaluations.read_all(tmp_path)
+    assert not found and "$x$.json: label = '$x$'" in problems[0]
+
+
 def test_a_recording_that_fails_leaves_the_old_file(tmp_path):
     file = _write(tmp_path, "base", [_problem()])
     before = file.read_text()

@@ -299,6 +299,21 @@ def test_the_plot_of_pass_at_k_draws_the_numbers(write_reasoning, tmp_path):
     assert top.get_xscale() == "log" and evaluation_plot.pass_at_k(reasoning.Judged((), None, ())) is None
 
 
+@pytest.mark.parametrize(("problems", "n"), [(1, 1), (1, 256), (3, 1), (3, 5)])
+def test_few_problems_and_few_answers_have_a_plot(write_reasoning, tmp_path, problems, n):
+    folder = write_reasoning(tmp_path, 4, problems=problems, n=n)
+    judged = reasoning.judged(folder)
+    figures.write([evaluation_plot.pass_at_k(judged)], folder)
+    assert len(judged.comparison.rows()) == 1 + (n > 1) * 2 + (n > 5) * 6
+
+
+def test_one_answer_to_one_problem_has_a_report_without_intervals(write_reasoning, tmp_path):
+    folder = write_reasoning(tmp_path, 4, problems=1, n=1)
+    (folder / "metrics.csv").unlink()
+    _, words = _read(report.build(folder))
+    assert "pass@1, base" in words and "(no interval)" in words and "a problem has only 1 answer." in words
+
+
 def test_the_comparison_of_a_run_is_of_its_clean_ends(write_reasoning, tmp_path):
     folder = write_reasoning(tmp_path, 4)
     found = reasoning.judged(folder).comparison
