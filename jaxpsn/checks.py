@@ -1,6 +1,7 @@
 """Range checks for configs: each refuses a value in one line, before anything compiles."""
 
 import math
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,7 +19,7 @@ def real(field: str, value: Any, low: float, high: float = math.inf, *, open_low
     """Refuse anything but a finite number in ``[low, high]`` (``(low, high]`` with ``open_low``)."""
     above = f"above {low:g}" if open_low else f"at least {low:g}"
     allowed = f"a number {above}" + ("" if high == math.inf else f" and at most {high:g}")
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if not number or value < low or value > high or (open_low and value == low):
         errors.refuse(field, value, allowed)
 

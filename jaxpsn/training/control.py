@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxpsn import errors
+from jaxpsn import errors, files
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
 from jaxpsn.training import command, folder, progress, startup, status
@@ -85,7 +85,7 @@ def _finish(program: Any, outcome: Any, claimed: folder.RunFolder) -> None:
     except errors.UserError as error:  # a task without bodies; the report says that there is nothing to watch
         startup.speak(f"no rollout: {error}")
     else:
-        folder.write_atomically(claimed.path / "rollout.json", json.dumps(rollout))
+        files.write_atomically(claimed.path / "rollout.json", json.dumps(rollout))
     page = report.build(claimed.path)
     startup.speak(f"report: {page}")
 

@@ -6,7 +6,6 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxpsn import errors
+from jaxpsn import errors, files
 from jaxpsn.training.config import MAY_CHANGE, RunConfig
 from jaxpsn.training.lock import LOCK, locked
 
@@ -52,19 +51,6 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """One folder per checkpoint, named by its step."""
         return self.path / "checkpoints"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace ``path`` in one move, so that a reader or a crash never sees half of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:
@@ -119,7 +105,7 @@ def write_record(folder: RunFolder, run: RunConfig, **more: Any) -> dict[str, An
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     record = {"format": FORMAT, "name": folder.path.name, "config": folder.content, "run": plain(run)}
     record |= {"versions": versions(), "command": sys.argv, "written": now} | more
-    write_atomically(folder.config, json.dumps(record, indent=2) + "\n")
+    files.write_atomically(folder.config, json.dumps(record, indent=2) + "\n")
     return record
 
 

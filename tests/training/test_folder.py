@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from jaxpsn import files
 from jaxpsn.errors import UserError
 from jaxpsn.training import folder as folders
 from jaxpsn.training.config import RunConfig
@@ -121,7 +122,7 @@ def test_two_runs_cannot_both_overwrite(tmp_path):
 
 def test_writing_is_atomic(tmp_path):
     path = tmp_path / "x.json"
-    folders.write_atomically(path, "one")
+    files.write_atomically(path, "one")
     with pytest.raises(TypeError):
-        folders.write_atomically(path, 3)
+        files.write_atomically(path, 3)
     assert path.read_text() == "one" and [p.name for p in tmp_path.iterdir()] == ["x.json"]
