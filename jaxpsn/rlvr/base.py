@@ -25,7 +25,8 @@ class Base(NamedTuple):
     """A decoder with its weights and its tokens."""
 
     decoder: DecoderConfig
-    params: model.Params
+    params: model.Params | None
+    """None where only the form was asked for."""
     words: Any
     """``lm.tokenizer.Tokenizer``."""
     folder: Path | None
@@ -38,6 +39,13 @@ def read(folder: Path, dtype: str = "float32", system: str | None = None, shardi
     ``shardings``: ``decoder -> tree`` of shardings, so that every device reads its own part. Raises UserError for
     whatever is missing or unknown.
     """
+    found = outline(folder, system)
+    places = None if shardings is None else shardings(found.decoder)
+    return found._replace(params=hub.load(folder, found.decoder, jnp.dtype(dtype), places))
+
+
+def outline(folder: Path, system: str | None = None) -> Base:
+    """Decoder and tokens of a folder that :func:`read` reads, without the weights."""
     decoder = hub.read_config(folder)
     alphabet = folder / ALPHABET
     if alphabet.is_file():
@@ -46,8 +54,7 @@ def read(folder: Path, dtype: str = "float32", system: str | None = None, shardi
         words = tokenizer.HubTokenizer(folder, system=system, vocab_size=decoder.vocab_size)
     if words.vocab_size > decoder.vocab_size:
         errors.refuse("model", f"{words.vocab_size} tokens", f"at most the head's {decoder.vocab_size}")
-    params = hub.load(folder, decoder, jnp.dtype(dtype), None if shardings is None else shardings(decoder))
-    return Base(decoder, params, words, folder)
+    return Base(decoder, None, words, folder)
 
 
 def _alphabet(path: Path) -> str:
@@ -65,6 +72,14 @@ def save(folder: Path, base: Base, params: model.Params) -> None:
         (folder / ALPHABET).write_text(json.dumps({"alphabet": base.words.alphabet}), encoding="utf-8")
 
 
+def blank(config: RlvrConfig, task: Any) -> Base:
+    """Decoder and tokens that :func:`pretrained` trains, without the weights."""
+    words = tokenizer.CharTokenizer(task.alphabet)
+    size = config.decoder
+    decoder = decoders.tiny(words.vocab_size, size.hidden_size, size.num_layers, size.num_heads)
+    return Base(decoder, None, words, None)
+
+
 def digest(config: RlvrConfig, task: Any) -> str:
     """Sixteen hex digits that name a pre-trained base: everything that its weights are a function of."""
     parts = (dataclasses.asdict(config.decoder), dataclasses.asdict(config.pretrain), repr(task), jax.__version__)
@@ -79,10 +94,8 @@ def pretrained(config: RlvrConfig, task: Any, bases: Path, told: Callable[[int, 
     folder = bases / f"{task.name}-{digest(config, task)}"
     if (folder / ALPHABET).is_file():
         return read(folder)._replace(folder=None)
-    words = tokenizer.CharTokenizer(task.alphabet)
-    size = config.decoder
-    decoder = decoders.tiny(words.vocab_size, size.hidden_size, size.num_layers, size.num_heads)
-    base = Base(decoder, pretrain.run(config.pretrain, decoder, task, words, told), words, None)
+    base = blank(config, task)
+    base = base._replace(params=pretrain.run(config.pretrain, base.decoder, task, base.words, told))
     try:
         bases.mkdir(parents=True, exist_ok=True)
         save(folder, base, base.params)

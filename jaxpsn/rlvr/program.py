@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.rlvr import advantages, data, evaluation, gathering, journal, learner, measures, perturbation, scale
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
@@ -65,16 +66,14 @@ class Reasoner:
         self.config, self.base, self.problems, self._seed = config, base, problems, seed
         self._open_log, self.place = open_log, Placement(config.mesh)
         self._learner = learner.make(config, base.decoder, problems.max_tokens, base.words.vocab_size)
-        self.noise = self._noise(config.members, config.noisy_samples, perturbation.PURPOSE)
-        probes = config.probes if config.sigma.probe_policy == "noisy" else 0
-        self._probe_noise = self._noise(1 if config.noise.per == "step" else probes, probes, PROBE) if probes else None
+        self.noise, probe_noise = perturbations(config, base.decoder, base.params)
         self._gatherer = gathering.Gatherer(
             config,
             base.decoder,
             base.words,
             problems.train,
             problems.grade,
-            gathering.plan(config, self.noise, self._probe_noise),
+            gathering.plan(config, self.noise, probe_noise),
             problems.max_prompt,
             problems.max_tokens,
             self.place,
@@ -107,11 +106,6 @@ class Reasoner:
             lambda rewards: advantages.advantages(config.algorithm.advantage, rewards, config.algorithm.k)
         )
         self._journal: journal.Journal | None = None
-
-    def _noise(self, members: int, samples: int, purpose: int) -> perturbation.Perturbation | None:
-        decoder, params = self.base.decoder, self.base.params
-        found = perturbation.plan(self.config.noise, decoder, params, members, samples // max(members, 1))
-        return None if found is None else found._replace(purpose=purpose)
 
     def _answer_places(self) -> Any:
         """Shardings of answers: all [G, P, ...] but the two that only count samples."""
@@ -257,6 +251,20 @@ class Reasoner:
             self._journal.close()
 
 
-def evaluation_key() -> Any:
+def perturbations(
+    config: RlvrConfig, decoder: DecoderConfig, params: Any
+) -> tuple[perturbation.Perturbation | None, perturbation.Perturbation | None]:
+    """The perturbation of the rollouts and that of noisy probes, each None if there is none; reads shapes alone."""
+
+    def noise(members: int, samples: int, purpose: int) -> perturbation.Perturbation | None:
+        found = perturbation.plan(config.noise, decoder, params, members, samples // max(members, 1))
+        return None if found is None else found._replace(purpose=purpose)
+
+    probes = config.probes if config.sigma.probe_policy == "noisy" else 0
+    of_probes = noise(1 if config.noise.per == "step" else probes, probes, PROBE) if probes else None
+    return noise(config.members, config.noisy_samples, perturbation.PURPOSE), of_probes
+
+
+def evaluation_key(seed: int = 0) -> Any:
     """The key of every evaluation: base and trained policies, whatever the run's seed, share their random numbers."""
-    return jax.random.fold_in(jax.random.key(0), EVALUATION)
+    return jax.random.fold_in(jax.random.key(seed), EVALUATION)

@@ -114,10 +114,13 @@ def rescore(
     prompts: sampler.Prompts,
     answers: Answers,
     temperature: Float[Array, ""],
+    vocab: int | None = None,
+    chunk: int = 0,
 ) -> Float[Array, "samples problems tokens"]:
     """The perturbed policies' log-probs of ``answers`` in the layout of :func:`noisy`, whoever sampled them.
 
-    With the draw of the step that sampled them these are the sampler's own, to rounding.
+    With the draw of the step that sampled them these are the sampler's own, to rounding. ``vocab`` and ``chunk`` are
+    those of ``scoring.score``: real entries of a padded vocabulary, and positions whose logits exist at once.
     """
     members, repeats = perturbation.members, perturbation.answers
     samples, problems, width = answers.tokens.shape
@@ -125,5 +128,5 @@ def rescore(
     tokens = answers.tokens.reshape(members, repeats * problems, width)
     lengths = answers.lengths.reshape(members, repeats * problems)
     policy = perturbation.policy(params, draw, sigma)
-    scores = scoring.score(decoder, policy, wide, tokens, lengths, temperature)
+    scores = scoring.score(decoder, policy, wide, tokens, lengths, temperature, chunk=chunk, vocab=vocab)
     return scores.log_probs.reshape(samples, problems, width)

@@ -123,11 +123,12 @@ def judge(
         temperature=settings.temperature,
         noisy=noise is not None,
         task=task.name,
-        problems=[_row(task, one) for one in found],
+        problems=[row(task, one) for one in found],
     )
 
 
-def _row(task: Any, found: evaluation.Found) -> dict[str, Any]:
+def row(task: Any, found: evaluation.Found) -> dict[str, Any]:
+    """A problem of an evaluation file."""
     problem = found.problem
     return {
         "id": problem.id, "prompt": problem.prompt, "n": found.samples, "correct": found.correct,
