@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxpsn import checks
 from jaxpsn.errors import refuse
@@ -121,7 +121,9 @@ def _step(config: DecoderConfig, policy: Policy, state: State, slot: Array) -> t
     return policy.apply(read, {"token": state.token, "start": state.start, "cache": state.cache})
 
 
-def _record(state: State, logits: Array, keys: PRNGKeyArray, temperature: Array, sampling: Sampling) -> State:
+def _record(
+    state: State, logits: Array, keys: Key[Array, "members rows"], temperature: Array, sampling: Sampling
+) -> State:
     """One more token in every open row."""
     if sampling.vocab is not None:
         logits = logits[..., : sampling.vocab]
@@ -159,7 +161,7 @@ def _record(state: State, logits: Array, keys: PRNGKeyArray, temperature: Array,
     )
 
 
-def row_keys(key: PRNGKeyArray, rows: Int[Array, "members rows"]) -> PRNGKeyArray:
+def row_keys(key: PRNGKeyArray, rows: Int[Array, "members rows"]) -> Key[Array, "members rows"]:
     """A key per row, by its global id."""
     return jax.vmap(jax.vmap(lambda row: jax.random.fold_in(key, row)))(rows)
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 Scalar = Float[Array, ""]
 
@@ -64,7 +64,10 @@ def _argmax(x: Float[Array, "*rows vocab"]) -> Int[Array, "*rows"]:
 
 
 def draw(
-    logits: Float[Array, "members rows vocab"], keys: PRNGKeyArray, step: Int[Array, ""], temperature: Scalar
+    logits: Float[Array, "members rows vocab"],
+    keys: Key[Array, "members rows"],
+    step: Int[Array, ""],
+    temperature: Scalar,
 ) -> Int[Array, "members rows"]:
     """A token per row by the Gumbel maximum, from the row's key and ``step``; the most likely one at temperature 0."""
     vocab = logits.shape[-1]

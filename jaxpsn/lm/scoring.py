@@ -5,10 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import lax
 from jaxtyping import Array, Int
 
+from jaxpsn import checks
 from jaxpsn.errors import refuse
 from jaxpsn.lm import distribution, model
 from jaxpsn.lm.config import DecoderConfig
@@ -51,8 +53,8 @@ def score(
     config: DecoderConfig,
     policy: Policy,
     prompts: Prompts,
-    tokens: Int[Array, "members prompts time"],
-    lengths: Int[Array, "members prompts"],
+    tokens: Int[Array | np.ndarray, "members rows time"],
+    lengths: Int[Array | np.ndarray, "members_ rows_"],
     temperature: Any,
     remat: bool = False,
     chunk: int = 0,
@@ -69,7 +71,9 @@ def score(
     if (members, count) != (policy.members, prompts.tokens.shape[0]) or lengths.shape != (members, count):
         shape = f"[{policy.members} members, {prompts.tokens.shape[0]} prompts]"
         refuse("tokens, lengths", (tokens.shape, lengths.shape), f"both lead with {shape}")
+    checks.whole("chunk", chunk, 0)
     vocab = config.vocab_size if vocab is None else vocab
+    checks.whole("vocab", vocab, 1, config.vocab_size)
     width = prompts.width
     temperature = jnp.asarray(temperature, jnp.float32)
     prompt = jnp.broadcast_to(jnp.asarray(prompts.tokens, jnp.int32)[None], (members, count, width))
