@@ -144,9 +144,9 @@ class Checkpoint:
 
     def _check_tied(self, shape: tuple[int, ...], rows: int = 4096) -> None:
         sides = [self.slices(name) for name in (HEAD, f"{_ALONE['embed']}.weight")]
-        same = tuple(sides[0].get_shape()) == shape and all(
-            np.array_equal(sides[0][at : at + rows], sides[1][at : at + rows]) for at in range(0, shape[0], rows)
-        )
+        blocks = (slice(at, min(at + rows, shape[0])) for at in range(0, shape[0], rows))
+        alike = all(tuple(side.get_shape()) == shape for side in sides)
+        same = alike and all(np.array_equal(sides[0][block], sides[1][block]) for block in blocks)
         if not same:
             raise UserError(f"{self.folder}: {HEAD} differs from the embedding, but tie_word_embeddings is true")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxpsn.errors import UserError, nearest, refuse
 from jaxpsn.lm.config import DecoderConfig
@@ -62,8 +62,9 @@ def _is_shape(leaf: Any) -> bool:
 def rules(config: DecoderConfig, spread: bool = False) -> Params:
     """The parameter tree with a PartitionSpec for every leaf; norms and the biases after a sum are on all devices.
 
-    ``spread`` also cuts matrices over ``data`` (ZeRO-3, Rajbhandari et al. 2020): right for optimiser states and for
-    weights that do not fit otherwise; each replica then gathers a layer when it computes it.
+    ``spread`` also cuts matrices over ``data``: meant for optimiser states, of which each replica then keeps and
+    updates its share (ZeRO, Rajbhandari et al. 2020). For the weights themselves it is a poor layout, as the
+    compiler then cuts the activations' width over ``data`` too.
     """
 
     def rule(path: Any, shape: tuple[int, ...]) -> PartitionSpec:
@@ -75,12 +76,12 @@ def rules(config: DecoderConfig, spread: bool = False) -> Params:
     return jax.tree_util.tree_map_with_path(rule, shapes, is_leaf=_is_shape)
 
 
-def _fitting(mesh: Mesh, shape: tuple[int, ...], spec: PartitionSpec) -> NamedSharding:
+def _fitting(mesh: Mesh | AbstractMesh, shape: tuple[int, ...], spec: PartitionSpec) -> NamedSharding:
     kept = (axis if axis and size % mesh.shape[axis] == 0 else None for size, axis in zip(shape, spec, strict=False))
     return NamedSharding(mesh, PartitionSpec(*kept))
 
 
-def shardings(config: DecoderConfig, mesh: Mesh, spread: bool = False) -> Params:
+def shardings(config: DecoderConfig, mesh: Mesh | AbstractMesh, spread: bool = False) -> Params:
     """The parameter tree with a NamedSharding for every leaf, by :func:`rules`.
 
     A vocabulary or width that an axis does not divide stays whole along it. Raises ``UserError`` where the ``model``
