@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpsn.errors import UserError
@@ -39,6 +39,7 @@ def test_rounding_is_told():
     assert cadence.plan(RunConfig(steps=1000, chunk=100, eval_every=200, checkpoint_every=500), 50).notes == ()
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 5000), st.integers(1, 900), st.integers(0, 2000), st.integers(0, 2000), st.integers(1, 70),
     st.integers(0, 40),

@@ -103,8 +103,8 @@ def test_killed_twenty_times(tmp_path, whole, seed):
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_in_a_checkpoint_and_its_own_status(tmp_path, whole, signum, code):
     process = start(tmp_path, name="a", **(LONG | {"checkpoint_every": 0, "steps": 400_000_000}))
-    wait_for(tmp_path / "a", process, lambda found: count("compile")(found) >= 2)
-    time.sleep(0.3)
+    metrics = tmp_path / "a" / "metrics.csv"
+    wait_for(tmp_path / "a", process, lambda _: metrics.exists() and metrics.read_bytes().count(b"\n") > 2)
     process.send_signal(signum)
     out, err = finish(process, code)
     (step,) = (int(p.name) for p in (tmp_path / "a" / "checkpoints").iterdir())
