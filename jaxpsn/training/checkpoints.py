@@ -16,7 +16,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from orbax.checkpoint import v1 as ocp
 from jaxpsn import errors
 
 PARTIAL, TRASH = "saving-", "deleting-"
+_LOOKS = 5  # times a reader looks again because a run has deleted what it was reading
 FILES = "files.json"
 """SHA-256 of every other file of a checkpoint; written last, so that no damaged file reaches Orbax unnoticed."""
 
@@ -167,28 +168,30 @@ def _record(path: Path) -> dict[str, Any]:
     return ocp.metadata(path.absolute()).custom_metadata
 
 
-def _read(path: Path, record: dict[str, Any]) -> dict[str, np.ndarray]:
-    described = record["arrays"]
+def _read(path: Path, record: dict[str, Any], names: Iterable[str]) -> dict[str, np.ndarray]:
+    described = {name: record["arrays"][name] for name in names}
     blank = {name: np.zeros(entry["shape"], jnp.dtype(entry["dtype"])) for name, entry in described.items()}
     stored = {name: array for name, array in blank.items() if array.size}
-    arrays = blank | {name: np.asarray(array) for name, array in ocp.load(path.absolute(), stored).items()}
+    context = ocp.Context()
+    context.pytree.loading.partial_load = True
+    with context:
+        arrays = blank | {name: np.asarray(array) for name, array in ocp.load(path.absolute(), stored).items()}
     for name, entry in described.items():
         if _sha256(arrays[name]) != entry["sha256"]:
             raise Broken(f"the content of {name} is not what was saved")
     return arrays
 
 
-def _refuse_other_state(path: Path, record: dict[str, Any], template: Any) -> None:
+def _refuse_other_state(path: Path, record: dict[str, Any], template: Any, part: bool) -> None:
     wanted = {}
     for name, leaf in zip(_paths(template), jax.tree.leaves(template), strict=True):
         data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
         wanted[name] = [list(data.shape), data.dtype.name]
     found = {name: [entry["shape"], entry["dtype"]] for name, entry in record["arrays"].items()}
-    for name in sorted(wanted.keys() | found.keys()):
+    for name in sorted(wanted.keys() if part else wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
-            errors.refuse(
-                "resume", str(path), f"holds another state: {name} is {found.get(name)}, expected {wanted.get(name)}"
-            )
+            shapes = f"{name} is {found.get(name)}, expected {wanted.get(name)}"
+            errors.refuse("checkpoint" if part else "resume", str(path), f"holds another state: {shapes}")
 
 
 def _place(wanted: Any, array: np.ndarray, impl: str | None) -> jax.Array:
@@ -207,6 +210,57 @@ def _assemble(template: Any, arrays: dict[str, np.ndarray], keys: dict[str, str]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
+def _whole(path: Path, template: Any, part: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Description and arrays of a checkpoint; of the latter those in ``template``."""
+    with _quiet():
+        record = _record(path)
+        _refuse_other_state(path, record, template, part)
+        return record, _read(path, record, _paths(template))
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, Broken) else f"unreadable ({type(error).__name__})"
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps of the committed checkpoints in ``folder``, ascending; none if it is not there."""
+    try:
+        return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+    except FileNotFoundError:
+        return []
+
+
+def read(folder: Path, template: Any, step: int | None = None) -> Restored:
+    """The newest whole checkpoint in ``folder``, or that of ``step``, for who only looks: nothing there is changed.
+
+    ``template`` (arrays or shapes) may be a part of the state; only its arrays are read. The run may go on meanwhile:
+    a checkpoint that it deletes gives way to a newer one. Raises UserError if there is none, if all (or that of
+    ``step``) are broken, and if a whole one holds other arrays.
+    """
+    broken: dict[int, str] = {}
+    for _ in range(_LOOKS):
+        listed = steps(folder)
+        if step is not None and step not in listed:
+            errors.refuse("step", step, f"a checkpoint in {folder}; there are: {', '.join(map(str, listed)) or 'none'}")
+        left = [one for one in listed if one not in broken and step in (None, one)]
+        while left:
+            one = left.pop()
+            path = folder / str(one)
+            try:
+                record, arrays = _whole(path, template, part=True)
+            except (errors.UserError, MemoryError, PermissionError):
+                raise
+            except Exception as error:  # whatever Orbax makes of damaged files, or of files that go away
+                if not path.exists():
+                    break
+                broken[one] = f"checkpoint {one} is broken: {_reason(error)}"
+                continue
+            return Restored(_assemble(template, arrays, record["keys"]), one, record["info"], tuple(broken.values()))
+        else:
+            break
+    raise errors.UserError(f"{folder}: no whole checkpoint" + "".join(f"; {text}" for text in broken.values()))
+
+
 class Store:
     """The checkpoints of one run folder, each a folder named by its step; one writer at a time (the folder's lock)."""
 
@@ -221,7 +275,7 @@ class Store:
 
     def steps(self) -> list[int]:
         """Steps of the committed checkpoints, ascending."""
-        return sorted(int(entry.name) for entry in self.folder.iterdir() if entry.name.isdigit())
+        return steps(self.folder)
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of ``step`` lies."""
@@ -295,15 +349,11 @@ class Store:
         for step in reversed(self.steps()):
             path = self.path(step)
             try:
-                with _quiet():
-                    record = _record(path)
-                    _refuse_other_state(path, record, template)
-                    arrays = _read(path, record)
+                record, arrays = _whole(path, template, part=False)
             except (errors.UserError, MemoryError, PermissionError):
                 raise
             except Exception as error:  # whatever Orbax makes of damaged files
-                reason = str(error) if isinstance(error, Broken) else f"unreadable ({type(error).__name__})"
-                broken.append(f"checkpoint {step} is broken: {reason}; moved to {self._set_aside(path)}")
+                broken.append(f"checkpoint {step} is broken: {_reason(error)}; moved to {self._set_aside(path)}")
                 continue
             return Restored(_assemble(template, arrays, record["keys"]), step, record["info"], tuple(broken))
         if broken:

@@ -54,10 +54,11 @@ def parse(kind: type[Job], presets: Mapping[str, Job], argv: Sequence[str], rest
         default = restore(folder.read(known.resume))
         rest += ["--resume", known.resume]
     listed = f"{description}\n\n--preset gives the defaults below: {', '.join(presets)}."
-    return _tyro(kind, rest, default, listed)
+    return flags(kind, rest, default, listed)
 
 
-def _tyro(kind: type[Job], args: Sequence[str], default: Job, description: str) -> Job:
+def flags(kind: type[Job], args: Sequence[str], default: Job, description: str) -> Job:
+    """``default`` with what ``args`` override. Raises UserError as :func:`parse` does."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import TextIOBase
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,9 @@ def _rate(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def describe(step: int, total: int, rate: float, left: float, shown: dict[str, float]) -> str:
-    """The status as text: steps, share, steps/s, time left, metrics, memory."""
-    parts = [f"{step:,}/{total:,} steps", f"{100 * step / max(total, 1):.0f}%", f"{_rate(rate)} steps/s"]
+def describe(step: int, total: int, rate: float, left: float, shown: dict[str, float], unit: str = "steps") -> str:
+    """The status as text: steps (or what is counted), share, steps/s, time left, metrics, memory."""
+    parts = [f"{step:,}/{total:,} {unit}", f"{100 * step / max(total, 1):.0f}%", f"{_rate(rate)} {unit}/s"]
     parts += [f"ETA {_duration(left)}"] + [f"{name} {value:.4g}" for name, value in shown.items()]
     held = memory()
     return "  ".join(parts + ([f"{held / 2**30:.1f} GiB"] if held else []))
@@ -80,7 +80,9 @@ class Progress:
         """Show that ``label`` is under way, with its seconds, until the block ends."""
         yield
 
-    def update(self, step: int, total: int, rate: float, left: float, shown: dict[str, float]) -> None:
+    def update(
+        self, step: int, total: int, rate: float, left: float, shown: dict[str, float], unit: str = "steps"
+    ) -> None:
         """Show where the run is: steps done and in all, steps per second, seconds left, metrics."""
 
     def close(self) -> None:
@@ -118,12 +120,14 @@ class Plain(Progress):
             done.set()
             ticker.join()
 
-    def update(self, step: int, total: int, rate: float, left: float, shown: dict[str, float]) -> None:
+    def update(
+        self, step: int, total: int, rate: float, left: float, shown: dict[str, float], unit: str = "steps"
+    ) -> None:
         """Print a line if the last one is old enough or the run is complete."""
         now = time.monotonic()
         if now - self._last >= self._every or step >= total:
             self._last = now
-            self.say(describe(step, total, rate, left, shown))
+            self.say(describe(step, total, rate, left, shown, unit))
 
 
 class Rich(Progress):
@@ -159,9 +163,11 @@ class Rich(Progress):
         yield
         self.say(f"{label}: {time.monotonic() - self._since:.1f} s")
 
-    def update(self, step: int, total: int, rate: float, left: float, shown: dict[str, float]) -> None:
+    def update(
+        self, step: int, total: int, rate: float, left: float, shown: dict[str, float], unit: str = "steps"
+    ) -> None:
         """Renew the live line."""
-        self._text, self._share = describe(step, total, rate, left, shown), step / max(total, 1)
+        self._text, self._share = describe(step, total, rate, left, shown, unit), step / max(total, 1)
 
     def close(self) -> None:
         """Remove the live line; the last status stays as text."""
@@ -169,6 +175,17 @@ class Rich(Progress):
         if self._share is not None:
             self.say(self._text)
             self._share = None
+
+
+def teller(show: Progress, unit: str = "steps") -> Callable[[int, int, dict[str, float]], None]:
+    """``told(done, total, shown)``, which shows the rate and the time left as well, counted from now on."""
+    begun = time.monotonic()
+
+    def told(done: int, total: int, shown: dict[str, float]) -> None:
+        rate = done / max(time.monotonic() - begun, 1e-3)
+        show.update(done, total, rate, (total - done) / max(rate, 1e-9), shown, unit)
+
+    return told
 
 
 def make(mode: str, stream: TextIOBase | None = None) -> Progress:

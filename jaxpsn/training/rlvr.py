@@ -1,8 +1,7 @@
 """The reasoning job: from the command line to a trained, judged, exported policy and its report."""
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,27 +71,15 @@ def _prepared(job: RlvrJob, path: Path) -> Iterator[Any]:
                 from jaxpsn.training import cache, sinks
 
                 cache.enable()
-            told = _teller(show)
+            told = progress.teller(show)
             program = stack.enter_context(
                 setup.reasoner(
                     job.rlvr, job.run.seed, job.run.steps, cache.home() / "bases", show.say, told, sinks.RowLog
                 )
             )
             show.say("judging the base")
-            setup.judge_base(program, path, told)
+            setup.judge_base(program, path, progress.teller(show, "answers"))
         yield program
-
-
-def _teller(show: progress.Progress) -> Callable[[int, int, dict[str, float]], None]:
-    """``told(done, total, shown)``, with the rate and the time left."""
-    begun: dict[int, float] = {}
-
-    def told(done: int, total: int, shown: dict[str, float]) -> None:
-        first = begun.setdefault(total, time.monotonic())
-        rate = done / max(time.monotonic() - first, 1e-3)
-        show.update(done, total, rate, (total - done) / max(rate, 1e-9), shown)
-
-    return told
 
 
 def _name(config: RlvrConfig) -> str:
@@ -115,7 +102,7 @@ def _finish(program: Any, outcome: Any, path: Path, job: RlvrJob) -> None:
 
     with contextlib.closing(progress.make(job.run.progress)) as show:
         show.say("judging the trained policy")
-        setup.judge_trained(program, outcome.state, path, _teller(show))
+        setup.judge_trained(program, outcome.state, path, progress.teller(show, "answers"))
         with show.phase("writing the model and the report"):
             setup.export(program, outcome.state, path / MODEL)
             page = report.build(path)

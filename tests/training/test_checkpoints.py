@@ -1,6 +1,7 @@
 """Checkpoints come back bit for bit, or are noticed, named, moved aside, and the last whole one is used."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -67,6 +68,46 @@ def test_a_snapshot_outlives_donation(tmp_path):
         state = step(state)
     store.wait()
     assert digest(store.restore(jax.eval_shape(lambda: state)).state) == expected
+
+
+def _seen(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_a_reader_takes_a_part_and_leaves_everything_as_it_is(tmp_path):
+    store = fill(tmp_path / "c")
+    (store.folder / f"{checkpoints.PARTIAL}40").mkdir()  # the run is saving
+    before, part = _seen(store.folder), {"tree": {"pair": TEMPLATE.tree["pair"]}, "keys": TEMPLATE.keys}
+    found = checkpoints.read(store.folder, part)
+    wanted = make(30)
+    assert found.step == 30 and found.info["at"] == 30
+    assert digest(found.state) == digest({"tree": {"pair": wanted.tree["pair"]}, "keys": wanted.keys})
+    assert checkpoints.read(store.folder, {"clock": TEMPLATE.clock}, step=20).state["clock"] == 20
+    with pytest.raises(UserError, match=r"step = 25: a checkpoint in .*; there are: 10, 20, 30"):
+        checkpoints.read(store.folder, part, step=25)
+    with pytest.raises(UserError, match="holds another state: other is None"):
+        checkpoints.read(store.folder, {"other": TEMPLATE.clock})
+    with pytest.raises(UserError, match="no whole checkpoint"):
+        checkpoints.read(tmp_path / "none", part)
+    assert _seen(store.folder) == before
+
+
+def test_a_reader_passes_over_what_is_broken_or_goes_away(tmp_path, monkeypatch):
+    store, part = fill(tmp_path / "c"), {"clock": TEMPLATE.clock}
+    max(_files(store.path(30) / "state"), key=lambda f: f.stat().st_size).write_bytes(b"")
+    found = checkpoints.read(store.folder, part)
+    assert found.step == 20 and "checkpoint 30 is broken" in found.broken[0] and store.path(30).is_dir()
+    with pytest.raises(UserError, match="no whole checkpoint; checkpoint 30 is broken"):
+        checkpoints.read(store.folder, part, step=30)
+    whole = checkpoints._whole
+
+    def deleted(path, *rest, **options):
+        if path.name == "20":
+            shutil.rmtree(path)
+        return whole(path, *rest, **options)
+
+    monkeypatch.setattr(checkpoints, "_whole", deleted)
+    assert checkpoints.read(store.folder, part).step == 10
 
 
 def test_only_the_newest_are_kept(tmp_path):
