@@ -1,8 +1,11 @@
 """The policy that reinforcement learning starts from: a Hugging Face folder, or a small decoder pre-trained once."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +22,8 @@ from jaxpsn.rlvr.config import RlvrConfig
 
 ALPHABET = "alphabet.json"
 """File of a folder whose tokens are characters; it stands in for tokenizer.json."""
+SEAL = "seal.json"
+"""SHA-256 of every other file of a kept base: a damaged one is trained again."""
 
 
 class Base(NamedTuple):
@@ -61,15 +66,40 @@ def _alphabet(path: Path) -> str:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["alphabet"]
     except (OSError, ValueError, TypeError, KeyError):
-        errors.refuse("model", str(path), "a JSON object with an alphabet")
+        found = None
+    return found if isinstance(found, str) else errors.refuse("model", str(path), "a JSON object with an alphabet")
+
+
+def save(folder: Path, base: Base, params: model.Params, seal: bool = False) -> None:
+    """Write ``params`` with the decoder and tokens of ``base`` as a folder that :func:`read` and transformers load.
+
+    The folder is whole or not there; one of that name gives way. ``seal`` adds the digests of its files. With several
+    processes all of them call this, and the first writes. Raises UserError or OSError where it cannot be written.
+    """
+    beside, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{word}") for word in ("new", "old"))
+    try:
+        hub.save(beside, base.decoder, params, like=base.folder)
+        if jax.process_index() > 0:
+            return
+        if isinstance(base.words, tokenizer.CharTokenizer):
+            (beside / ALPHABET).write_text(json.dumps({"alphabet": base.words.alphabet}), encoding="utf-8")
+        if seal:
+            (beside / SEAL).write_text(json.dumps(_digests(beside)), encoding="utf-8")
+        if folder.exists():
+            folder.rename(old)
+        beside.rename(folder)
+    finally:
+        for left in (beside, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    found = {}
+    for file in sorted(folder.iterdir()):
+        if file.name != SEAL:
+            with file.open("rb") as opened:
+                found[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
     return found
-
-
-def save(folder: Path, base: Base, params: model.Params) -> None:
-    """Write ``params`` with the decoder and tokens of ``base`` as a folder that :func:`read` and transformers load."""
-    hub.save(folder, base.decoder, params, like=None if base.folder is None else base.folder)
-    if isinstance(base.words, tokenizer.CharTokenizer):
-        (folder / ALPHABET).write_text(json.dumps({"alphabet": base.words.alphabet}), encoding="utf-8")
 
 
 def blank(config: RlvrConfig, task: Any) -> Base:
@@ -89,16 +119,16 @@ def digest(config: RlvrConfig, task: Any) -> str:
 def pretrained(config: RlvrConfig, task: Any, bases: Path, told: Callable[[int, float], None]) -> Base:
     """The small decoder of ``config``, from the folder ``bases`` if it was trained before, else trained and kept.
 
-    A folder that cannot be written is no error: it is trained again next time. ``told(step, loss)`` is the progress.
+    A kept base of which a byte differs is trained again; so it is, next time, where ``bases`` cannot be written:
+    neither is an error. ``told(step, loss)`` is the progress.
     """
     folder = bases / f"{task.name}-{digest(config, task)}"
-    if (folder / ALPHABET).is_file():
-        return read(folder)._replace(folder=None)
+    with contextlib.suppress(OSError, ValueError, errors.UserError):
+        if json.loads((folder / SEAL).read_text(encoding="utf-8")) == _digests(folder):
+            return read(folder)._replace(folder=None)
     base = blank(config, task)
     base = base._replace(params=pretrain.run(config.pretrain, base.decoder, task, base.words, told))
-    try:
+    with contextlib.suppress(OSError, errors.UserError):
         bases.mkdir(parents=True, exist_ok=True)
-        save(folder, base, base.params)
-    except OSError:
-        pass
+        save(folder, base, base.params, seal=True)
     return base

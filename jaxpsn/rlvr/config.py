@@ -63,8 +63,10 @@ class RolloutConfig:
     """Longest answer in tokens. None: what the task needs."""
     temperature: float = 1.0
     """Sampling temperature; top-p and top-k belong to the evaluation alone."""
+    rows: int = 0
+    """Answers decoded side by side, to bound the memory of their caches; 0 for all of a step. Changes no answer."""
     segment: int = 0
-    """Tokens between compactions, in which ended answers leave the batch; 0 decodes in one piece."""
+    """Tokens between compactions, in which ended answers leave the batch; 0 decodes in one piece (as on a mesh)."""
     refills: int = 0
     """Dynamic sampling (DAPO): up to this many further batches of problems replace all-equal groups."""
 
@@ -75,7 +77,8 @@ class RolloutConfig:
             if getattr(self, name) is not None:
                 checks.whole(f"rollout.{name}", getattr(self, name), 1, 1 << 20)
         checks.real("rollout.temperature", self.temperature, 0.0, 100.0, open_low=True)
-        checks.whole("rollout.segment", self.segment, 0, 1 << 20)
+        for name in ("rows", "segment"):
+            checks.whole(f"rollout.{name}", getattr(self, name), 0, 1 << 20)
         checks.whole("rollout.refills", self.refills, 0, 1000)
 
 
@@ -301,7 +304,7 @@ class RlvrConfig:
     """How answers to a file's problems are checked."""
     task: str = "countdown"
     """Procedural task: countdown, chain_sum, modular, target, swaps or grid."""
-    task_options: dict[str, int] = field(default_factory=dict)
+    task_options: dict[str, str] = field(default_factory=dict)
     """Options of the task, such as numbers 4."""
     system: str | None = None
     """System message for a model's chat template."""
@@ -329,20 +332,27 @@ class RlvrConfig:
         self._check_groups()
 
     def _check_groups(self) -> None:
-        samples, algorithm = self.rollout.samples, self.algorithm
+        samples, prompts, algorithm = self.rollout.samples, self.rollout.prompts, self.algorithm
         names.check_advantage(algorithm.advantage, samples, algorithm.k)
-        if self.rollout.prompts % algorithm.mini_batches:
-            errors.refuse(
-                "algorithm.mini_batches", algorithm.mini_batches, f"a divisor of {self.rollout.prompts} prompts"
-            )
-        if self.noisy_samples < 0 or self.probes > samples:
-            errors.refuse("sigma.probes", self.sigma.probes, f"at most rollout.samples = {samples}")
+        if prompts % algorithm.mini_batches:
+            errors.refuse("algorithm.mini_batches", algorithm.mini_batches, f"a divisor of {prompts} prompts")
+        share = prompts // algorithm.mini_batches
+        if share % algorithm.micro_batches:
+            allowed = f"a divisor of the {share} prompts of a mini-batch"
+            errors.refuse("algorithm.micro_batches", algorithm.micro_batches, allowed)
+        if self.rollout.segment and self.mesh is not None:
+            errors.refuse("rollout.segment", self.rollout.segment, "0 on a mesh, where every row stays to the end")
+        if self.sigma.rule == "composite" and self.noise.structure == "none":
+            errors.refuse("sigma.rule", "composite", "a rule for noise; noise.structure is none")
+        if self.probes and self.noisy_samples < 1:
+            allowed = f"few enough to leave noisy answers in a group of {samples}"
+            errors.refuse("sigma.probes", self.sigma.probes, allowed)
         if self.members and self.noisy_samples % self.members:
             errors.refuse("noise.replicas", self.noise.replicas, f"a divisor of the {self.noisy_samples} noisy answers")
         if self.noise.antithetic and self.members % 2:
             errors.refuse("noise.antithetic", True, f"an even number of perturbations; here {self.members}")
-        if self.sigma.rule == "composite" and self.noise.structure == "none":
-            errors.refuse("sigma.rule", "composite", "a rule for noise; noise.structure is none")
+        if self.noise.antithetic and self.probe_members % 2:
+            errors.refuse("noise.antithetic", True, f"an even number of probes; here {self.probe_members}")
 
     @property
     def probes(self) -> int:
@@ -374,3 +384,10 @@ class RlvrConfig:
         if self.noisy_samples == 0:
             return 0
         return {"step": 1, "replica": self.noise.replicas, "sample": self.noisy_samples}[self.noise.per]
+
+    @property
+    def probe_members(self) -> int:
+        """Distinct perturbations of a step's probes, if the noisy policy answers them; the probes' own."""
+        if self.sigma.probe_policy == "clean":
+            return 0
+        return min(self.probes, 1) if self.noise.per == "step" else self.probes

@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxpsn import errors
 
 
+@runtime_checkable
 class Source(Protocol):
     """An endless, indexable stream of problems."""
 

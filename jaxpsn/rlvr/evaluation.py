@@ -10,11 +10,16 @@ from jaxtyping import PRNGKeyArray
 
 from jaxpsn.lm import policies, sampler, tokenizer
 from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.noise import Dense
+from jaxpsn.rlvr import rollout
 from jaxpsn.rlvr.config import EvaluationConfig
 from jaxpsn.rlvr.perturbation import Perturbation
 from jaxpsn.rlvr.placement import Placement
 
 NOISE = 0x4A554447
+"""Folded into the key of an evaluation for the perturbations of the policy that is judged."""
+ROW = 1 << 16
+"""Row ids of one sample number and the next differ by this: there are fewer problems."""
 
 
 class Found(NamedTuple):
@@ -40,32 +45,38 @@ class Judge:
         max_prompt: int,
         max_tokens: int,
         place: Placement,
+        dtype: str = "float32",
+        segment: int = 0,
     ):
+        """``dtype`` of the passes; ``segment``: tokens between compactions, in which ended answers leave (0: never)."""
         self._decoder, self._words, self._task, self._grade = decoder, words, task, grade
-        self._config, self._max_prompt = config, max_prompt
+        self._config, self._max_prompt, self._place = config, max_prompt, place
+        self._dtype, self._segment = dtype, segment
         self._sampling = sampler.Sampling(
             max_tokens, tuple(words.ends), words.pad, top_p=config.top_p, top_k=config.top_k, vocab=words.vocab_size
         )
-        self._parts, whole = place.parts, place.whole()
+        whole = place.whole()
         ins = (place.weights(decoder), place.rows(), place.answers(), whole)
-        self._sample = place.jit(self._clean, ins, whole, static_argnums=4)
-        self._sample_noisy = place.jit(self._noisy, (*ins, whole), whole, static_argnums=(5, 6))
+        if segment:
+            self._draw = rollout.in_segments(segment, config.rows)
+            self._sample, self._sample_noisy = self._clean, self._noisy
+            return
+        self._draw = rollout.at_once
+        self._sample = place.jit(self._clean, ins, whole)
+        self._sample_noisy = place.jit(self._noisy, (*ins, whole), whole, static_argnums=5)
 
-    def _clean(self, params: Any, prompts: Any, rows: Any, key: PRNGKeyArray, count: int) -> Any:
-        policy = policies.Clean(params, count)
-        return self._drawn(policy, prompts, rows, key)
+    def _clean(self, params: Any, prompts: Any, rows: Any, key: PRNGKeyArray) -> Any:
+        params = self._place.working(self._decoder, params, self._dtype)
+        return self._drawn(policies.Clean(params, rows.shape[0]), prompts, rows, key)
 
-    def _noisy(
-        self, params: Any, prompts: Any, rows: Any, key: PRNGKeyArray, sigma: Any, count: int, noise: Any
-    ) -> Any:
-        # A perturbation for every answer, redrawn for every call, as the rows of a call begin with another sample.
-        each = noise._replace(members=count, answers=1)
-        draw = each.draw(jax.random.fold_in(key, NOISE), rows[0, 0])
+    def _noisy(self, params: Any, prompts: Any, rows: Any, key: PRNGKeyArray, sigma: Any, noise: Perturbation) -> Any:
+        params = self._place.working(self._decoder, params, self._dtype)
+        each, draw = noise.some(jax.random.fold_in(key, NOISE), jnp.asarray(rows)[:, 0] // ROW)
         return self._drawn(each.policy(params, draw, sigma), prompts, rows, key)
 
     def _drawn(self, policy: Any, prompts: Any, rows: Any, key: PRNGKeyArray) -> Any:
         temperature = jnp.float32(self._config.temperature)
-        samples = sampler.sample(self._decoder, policy, prompts, rows, key, temperature, self._sampling)
+        samples = self._draw(self._decoder, policy, prompts, rows, key, temperature, self._sampling)
         return samples.tokens, samples.lengths
 
     def judge(
@@ -78,40 +89,53 @@ class Judge:
         sigma: Any = None,
         told: Callable[[int, int], None] = lambda done, total: None,
     ) -> list[Found]:
-        """``samples`` answers to each problem, in calls of at most ``config.rows`` rows; ``told(done, total)`` answers.
+        """``samples`` answers to each problem, in calls of at most ``evaluation.rows``; ``told(done, total)`` answers.
 
-        With ``noise`` and ``sigma`` every answer comes from a perturbation of its own.
+        ``params`` are those that are kept (float32). With ``noise`` and ``sigma`` sample s of every problem comes from
+        the perturbation s of the key, whatever the calls.
         """
         texts: list[list[str]] = [[] for _ in problems]
-        block = -(-min(len(problems), self._config.rows) // self._parts) * self._parts
-        count = max(1, min(samples, self._config.rows // block))
+        key = self._place.put(key, self._place.whole())
+        block, count = self._shape(len(problems), samples, noise)
         for begin in range(0, len(problems), block):
             part = list(problems[begin : begin + block])
             for first in range(0, samples, count):
-                found = self._call(
-                    params, part, begin, block, first, min(count, samples - first), count, key, noise, sigma
-                )
-                for place, answers in enumerate(found):
+                last = min(first + count, samples)
+                rows = self._rows(first, last, count, begin, len(part), block)
+                rows = rows[: last - first, : len(part)] if self._segment else rows  # there, shapes vary anyway
+                for place, answers in enumerate(self._call(params, part, rows, key, noise, sigma)):
                     texts[begin + place] += answers
                 told(sum(map(len, texts)), len(problems) * samples)
         return [self._counted(problem, answers) for problem, answers in zip(problems, texts, strict=True)]
 
-    def _call(self, params, part, begin, block, first, wanted, count, key, noise, sigma) -> list[list[str]]:
-        """Answers ``first`` to ``first + wanted`` of one block of problems, filled up with idle rows."""
-        filled = part + part[:1] * (block - len(part))
-        ids = [self._words.prompt(problem.prompt) for problem in filled]
-        prompts = tokenizer.pack(ids, length=self._max_prompt)
-        places = np.arange(block, dtype=np.int32)
-        rows = (first + np.arange(count, dtype=np.int32))[:, None] * np.int32(1 << 16) + begin + places[None, :]
-        idle = (places[None, :] >= len(part)) | (np.arange(count)[:, None] >= wanted)
-        rows = np.where(idle, -1, rows).astype(np.int32)
+    def _shape(self, problems: int, samples: int, noise: Perturbation | None) -> tuple[int, int]:
+        """Problems and samples of a call: many samples of few problems, as each prompt is read once in a call.
+
+        Dense noise forms a copy of the weights for each sample of a call, so there is one.
+        """
+        rows, parts = self._config.rows, self._place.parts
+        dense = noise is not None and isinstance(noise.kind, Dense)
+        count = 1 if dense else max(1, min(samples, rows // parts))
+        return min(-(-problems // parts), max(1, rows // count // parts)) * parts, count
+
+    @staticmethod
+    def _rows(first: int, last: int, count: int, begin: int, problems: int, block: int) -> np.ndarray:
+        """Ids of the samples from ``first`` to ``last`` of a block's problems; -1 where there is none: idle rows."""
+        samples, places = np.arange(first, first + count)[:, None], np.arange(block)[None, :]
+        return np.where((samples < last) & (places < problems), samples * ROW + begin + places, -1).astype(np.int32)
+
+    def _call(self, params: Any, part: list[Any], rows: np.ndarray, key: PRNGKeyArray, noise, sigma) -> list[list[str]]:
+        """The answers to each problem of one block."""
+        filled = part + part[:1] * (rows.shape[1] - len(part))
+        prompts = tokenizer.pack([self._words.prompt(problem.prompt) for problem in filled], length=self._max_prompt)
+        placed = self._place.put((prompts, rows), (self._place.rows(), self._place.answers()))
         if noise is None:
-            tokens, lengths = self._sample(params, prompts, rows, key, count)
+            found = self._sample(params, *placed, key)
         else:
-            tokens, lengths = self._sample_noisy(params, prompts, rows, key, sigma, count, noise)
-        tokens, lengths = np.asarray(tokens), np.asarray(lengths)
+            found = self._sample_noisy(params, *placed, key, sigma, noise)
+        tokens, lengths = jax.device_get(found)
         return [
-            [self._words.decode(tokens[m, r, : lengths[m, r]].tolist()) for m in range(wanted)]
+            [self._words.decode(tokens[m, r, : lengths[m, r]].tolist()) for m in np.flatnonzero(rows[:, r] >= 0)]
             for r in range(len(part))
         ]
 

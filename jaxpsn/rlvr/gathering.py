@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from jaxpsn.lm import sampler, tokenizer
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.rlvr import data, learner, overlong, rollout
+from jaxpsn.rlvr import data, overlong, rollout
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.perturbation import Perturbation
 from jaxpsn.rlvr.placement import Placement
@@ -110,39 +110,72 @@ class Gatherer:
         self._max_prompt, self._max_tokens = max_prompt, max_tokens
         shared = {"max_tokens": max_tokens, "ends": tuple(words.ends), "pad": words.pad, "vocab": words.vocab_size}
         self._sampling = {probing: sampler.Sampling(**shared, indicators=probing) for probing in (False, True)}
+        self._place, settings = place, config.rollout
+        place.check("rollout.prompts", settings.prompts)
         listed = (*parts.rest, *((parts.probes,) if parts.probes else ()))
-        place.check("rollout.prompts", config.rollout.prompts)
+        if settings.segment:
+            draw = rollout.in_segments(settings.segment, settings.rows)
+            self._draw = {part: partial(self._part, part, draw) for part in listed}
+            self._block = {part: settings.prompts for part in listed}
+            return
         whole = place.whole()
-        ins = (place.weights(decoder), place.rows(), whole, whole, whole, whole)
-        self._draw = {part: place.jit(partial(self._part, part), ins, whole) for part in listed}
+        ins = (place.weights(decoder), place.rows(), whole, whole, whole, whole, whole)
+        self._draw = {part: place.jit(partial(self._part, part, rollout.at_once), ins, whole) for part in listed}
+        self._block = {part: block(settings.prompts, part.count, settings.rows, place.parts) for part in listed}
 
     def _part(
-        self, part: Part, params: Any, prompts: Any, key: PRNGKeyArray, step: Array, turn: Array, sigma: Array
+        self,
+        part: Part,
+        draw: rollout.Draw,
+        params: Any,
+        prompts: Any,
+        key: PRNGKeyArray,
+        step: Any,
+        turn: Any,
+        sigma: Array,
+        begin: Any,
     ) -> Answers:
-        """Answers are a function of (run key, step, turn, sample, problem), noise of (run key, step, member, path)."""
-        params = learner.working(params, self._config.dtype)
+        """Answers to a block of problems, of which the first is number ``begin``.
+
+        They are a function of (run key, step, turn, sample, problem), noise of (run key, step, member, path).
+        """
+        params = self._place.working(self._decoder, params, self._config.dtype)
         stream = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, SAMPLE), step), turn)
+        ids = rollout.Ids(part.first, begin, self._config.rollout.prompts)
         settings = (stream, jnp.float32(self._config.rollout.temperature), self._sampling[part.probing])
         if part.noise is None:
-            return rollout.clean(self._decoder, params, prompts, part.first, part.count, *settings)
-        draw = part.noise.draw(key, step)
+            return rollout.clean(self._decoder, params, prompts, ids, part.count, *settings, draw)
+        noise = part.noise.draw(key, step)
         return rollout.noisy(
-            self._decoder, part.noise, params, draw, sigma, prompts, part.first, *settings, part.first_member
+            self._decoder, part.noise, params, noise, sigma, prompts, ids, *settings, part.first_member, draw
         )
 
     def prepare(self, state: Any) -> tuple[sampler.Prompts, Answers]:
-        """Compile the sampling of every part for states like ``state``; gives the shapes of prompts and answers."""
+        """Compile the sampling of every part for states like ``state``; gives the shapes of prompts and answers.
+
+        Sampling in segments is compiled when the first step needs it, as its shapes depend on what is sampled.
+        """
+
+        def of(problems: int) -> sampler.Prompts:
+            shape = jax.ShapeDtypeStruct
+            return sampler.Prompts(shape((problems, self._max_prompt), jnp.int32), shape((problems,), jnp.int32))
+
+        def arguments(problems: int) -> tuple[Any, ...]:
+            number = jax.ShapeDtypeStruct((), jnp.int32)
+            return state.params, of(problems), state.key, state.clock, number, state.sigma.sigma, number
+
+        if not self._config.rollout.segment:
+            self._draw = {
+                part: draw.lower(*arguments(self._block[part])).compile() for part, draw in self._draw.items()
+            }
         problems = self._config.rollout.prompts
-        prompts = sampler.Prompts(
-            jax.ShapeDtypeStruct((problems, self._max_prompt), jnp.int32), jax.ShapeDtypeStruct((problems,), jnp.int32)
-        )
-        place = (state.params, prompts, state.key, state.clock, state.clock, state.sigma.sigma)
-        parts = {part: draw.lower(*place) for part, draw in self._draw.items()}
-        self._draw = {part: lowered.compile() for part, lowered in parts.items()}
         early = () if self._parts.probes is None or not self._config.sigma.reuse_probes else (self._parts.probes,)
-        shapes = [parts[part].out_info for part in (*early, *self._parts.rest)]
+        shapes = [
+            jax.eval_shape(partial(self._part, part, rollout.at_once), *arguments(problems))
+            for part in (*early, *self._parts.rest)
+        ]
         shapes = [one.replace(certainty=None, confidence=None, pooled=None) for one in shapes]
-        return prompts, jax.eval_shape(lambda *ones: jax.tree.map(lambda *x: jnp.concatenate(x), *ones), *shapes)
+        return of(problems), jax.eval_shape(lambda *ones: jax.tree.map(lambda *x: jnp.concatenate(x), *ones), *shapes)
 
     def gather(
         self, state: Any, decide: Callable[[Any, Answers, list[list[str]]], Any] | None, clock: Clock
@@ -170,22 +203,32 @@ class Gatherer:
     def _turn(self, state, problems, turn, sigma, decide, clock) -> tuple[Experience, Any]:
         ids = [self._words.prompt(problem.prompt) for problem in problems]
         prompts = tokenizer.pack(ids, length=self._max_prompt, pad=self._words.pad)
-        place = (state.params, prompts, state.key, state.clock, jnp.int32(turn))
-        early = []
-        if self._parts.probes is not None:
+        early, reused = [], self._config.sigma.reuse_probes
+        # Later turns only need the probes that count among the answers; all probes have the last step's sigma.
+        if self._parts.probes is not None and (decide is not None or reused):
             with clock("probe"):
-                probes = jax.device_get(self._draw[self._parts.probes](*place, sigma.sigma))
+                probes = self._answers(self._parts.probes, state, prompts, turn, state.sigma.sigma)
                 if decide is not None:
                     sigma = decide(prompts, probes, self.texts(probes))
-            early = [probes] if self._config.sigma.reuse_probes else []
+            early = [probes] if reused else []
         with clock("sample"):
-            rest = [jax.device_get(self._draw[part](*place, sigma.sigma)) for part in self._parts.rest]
+            rest = [self._answers(part, state, prompts, turn, sigma.sigma) for part in self._parts.rest]
             answers = rollout.join([*early, *rest])
         with clock("verify"):
             texts = self.texts(answers)
             scores = self._grade([one for one in problems for _ in texts[0]], [text for row in texts for text in row])
             scores = np.asarray(scores, np.float32).reshape(len(problems), -1)
         return Experience(problems, prompts, answers, texts, scores, scores + self._fine(answers)), sigma
+
+    def _answers(self, part: Part, state: Any, prompts: sampler.Prompts, turn: int, sigma: Array) -> Answers:
+        """A part's answers, on the host, block of problems after block."""
+        size, found = self._block[part], []
+        for begin in range(0, len(prompts.lengths), size):
+            some = jax.tree.map(lambda leaf, begin=begin: leaf[begin : begin + size], prompts)
+            placed = self._place.put(some, self._place.rows())
+            given = (state.params, placed, state.key, state.clock, np.int32(turn), sigma, np.int32(begin))
+            found.append(self._draw[part](*given))
+        return rollout.beside(jax.device_get(found))
 
     def texts(self, answers: Answers) -> list[list[str]]:
         """The answers as text, [problem][sample]."""
@@ -202,6 +245,15 @@ class Gatherer:
             return np.zeros(answers.lengths.T.shape, np.float32)
         buffer = min(algorithm.overlong_buffer, self._max_tokens)
         return np.asarray(overlong.penalty(jnp.asarray(answers.lengths.T), self._max_tokens, buffer))
+
+
+def block(problems: int, samples: int, rows: int, parts: int) -> int:
+    """Problems of one call, so that with ``samples`` answers each there are at most ``rows`` (0: any number).
+
+    The largest divisor of ``problems`` that does, among the multiples of ``parts``; never less than ``parts``.
+    """
+    sizes = [size for size in range(parts, problems + 1, parts) if problems % size == 0]
+    return max((size for size in sizes if not rows or size * samples <= rows), default=sizes[0])
 
 
 def _telling(experience: Experience) -> np.ndarray:

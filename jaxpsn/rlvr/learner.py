@@ -15,6 +15,7 @@ from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.sampler import Prompts
 from jaxpsn.rlvr import correction, diagnostics, losses, overlong
 from jaxpsn.rlvr.config import AlgorithmConfig, RlvrConfig
+from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rollout import CLEAN, Answers
 from jaxpsn.rlvr.tokens import token_mask
 
@@ -42,11 +43,12 @@ class Learner(NamedTuple):
     optimiser: optax.GradientTransformation
     vocab: int
     """Real tokens; a table may be padded beyond them."""
+    place: Placement
 
-    def log_probs(self, params: Any, prompts: Prompts, answers: Answers) -> scoring.Scores:
-        """The clean policy's view of ``answers``, at the sampling temperature."""
-        pieces = self.config.algorithm.micro_batches
-        policy = policies.Clean(working(params, self.config.dtype), answers.tokens.shape[0])
+    def scores(self, params: Any, prompts: Prompts, tokens: Any, lengths: Any, pieces: int = 1) -> scoring.Scores:
+        """The clean policy's view of answers at the sampling temperature, in ``pieces`` of problems one by one."""
+        params = self.place.working(self.decoder, params, self.config.dtype)
+        policy = policies.Clean(params, tokens.shape[0])
         temperature = jnp.float32(self.config.rollout.temperature)
 
         def view(part: tuple[Prompts, Array, Array]) -> scoring.Scores:
@@ -55,15 +57,31 @@ class Learner(NamedTuple):
             )
 
         if pieces == 1:
-            return view((prompts, answers.tokens, answers.lengths))
-        # Pieces of problems after one another, each recomputed in the backward pass: one piece's activations at a time.
-        cut = jax.tree.map(lambda leaf: leaf.reshape(pieces, -1, *leaf.shape[1:]), prompts)
+            return view((prompts, tokens, lengths))
+        # Each piece is recomputed in the backward pass: one piece's activations at a time. Its problems are every
+        # pieces-th, so that on a mesh all devices have a share of it.
+        cut = jax.tree.map(lambda leaf: jnp.moveaxis(leaf.reshape(-1, pieces, *leaf.shape[1:]), 1, 0), prompts)
         each = [
-            jnp.moveaxis(leaf.reshape(leaf.shape[0], pieces, -1, *leaf.shape[2:]), 1, 0)
-            for leaf in (answers.tokens, answers.lengths)
+            jnp.moveaxis(leaf.reshape(leaf.shape[0], -1, pieces, *leaf.shape[2:]), 2, 0) for leaf in (tokens, lengths)
         ]
         found = lax.map(jax.checkpoint(view), (cut, *each))
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(leaf.shape[1], -1, *leaf.shape[3:]), found)
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 2).reshape(leaf.shape[1], -1, *leaf.shape[3:]), found)
+
+    def places(self) -> tuple[Any, ...]:
+        """Shardings of weights, prompts, tokens and lengths."""
+        return self.place.weights(self.decoder), self.place.rows(), self.place.answers(), self.place.answers()
+
+    def log_probs(self, params: Any, prompts: Prompts, tokens: Any, lengths: Any) -> Array:
+        """Log-probs [G, P, T] of a whole step's answers, no more of them at once than in an update."""
+        return self.scores(params, prompts, tokens, lengths, self._pieces).log_probs
+
+    def pooled(self, params: Any, prompts: Prompts, tokens: Any, lengths: Any) -> Array:
+        """Mean hidden states [G, P, d] of answers, likewise."""
+        return self.scores(params, prompts, tokens, lengths, self._pieces).pooled
+
+    @property
+    def _pieces(self) -> int:
+        return self.config.algorithm.mini_batches * self.config.algorithm.micro_batches
 
     @property
     def chunk(self) -> int:
@@ -77,7 +95,7 @@ class Learner(NamedTuple):
         learnt = overlong.drop_truncated(mask, answers.ended) if algorithm.overlong == "mask" else mask
 
         def objective(params: Any) -> tuple[Array, Any]:
-            scores = self.log_probs(params, batch.prompts, answers)
+            scores = self.scores(params, batch.prompts, answers.tokens, answers.lengths, algorithm.micro_batches)
             old = lax.stop_gradient(scores.log_probs) if batch.old is None else batch.old
             weights = correction.weights(
                 algorithm.correction, old, answers.log_probs, mask, algorithm.cap, algorithm.floor
@@ -91,7 +109,7 @@ class Learner(NamedTuple):
         metrics["ppo_ratio"] = metrics.pop("ratio_mean")  # the correction has ratios of its own
         metrics |= self._apart(old, answers, mask)
         with compat.foreign():
-            metrics["grad_norm"] = optax.global_norm(gradient)
+            metrics["grad_norm"] = optax.tree.norm(gradient)
             change, memory = self.optimiser.update(gradient, memory, params)
             return optax.apply_updates(params, change), memory, metrics
 
@@ -110,11 +128,6 @@ class Learner(NamedTuple):
         return columns
 
 
-def working(params: Any, dtype: str) -> Any:
-    """The weights as passes use them; training keeps float32."""
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(dtype)), params)
-
-
 def pieces(batch: Batch, count: int) -> list[Batch]:
     """The batch cut into ``count`` shares of its problems."""
     if count == 1:
@@ -131,7 +144,7 @@ def pieces(batch: Batch, count: int) -> list[Batch]:
     return [share(index) for index in range(count)]
 
 
-def make(config: RlvrConfig, decoder: DecoderConfig, limit: int, vocab: int) -> Learner:
+def make(config: RlvrConfig, decoder: DecoderConfig, limit: int, vocab: int, place: Placement) -> Learner:
     """The learner of a config; ``limit`` is the longest answer in tokens, ``vocab`` the number of real tokens."""
     algorithm = config.algorithm
     settings = losses.Settings(
@@ -145,7 +158,7 @@ def make(config: RlvrConfig, decoder: DecoderConfig, limit: int, vocab: int) -> 
         kl_coefficient=algorithm.kl_coefficient,
         entropy_coefficient=algorithm.entropy_coefficient,
     )
-    return Learner(config, decoder, settings, _optimiser(algorithm), vocab)
+    return Learner(config, decoder, settings, _optimiser(algorithm), vocab, place)
 
 
 def _optimiser(algorithm: AlgorithmConfig) -> optax.GradientTransformation:

@@ -38,7 +38,7 @@ def step_columns(
         )
     )
     each = columns.pop("members")
-    columns |= dict(told) | sigma_columns(found.sigma) | {"sigma": np.max(answers.sigma)}
+    columns |= dict(told) | sigma_columns(found.sigma)
     columns |= {"score": experience.scores.mean(), "groups_refilled": found.replaced / len(experience.problems)}
     if _lists_members(config):
         columns |= {f"reward_member_{index:02}": value for index, value in enumerate(each)}
@@ -65,8 +65,14 @@ _answers = jax.jit(_measured, static_argnums=6)
 
 
 def sigma_columns(state: Any) -> dict[str, Any]:
-    """What the scale's rule remembers of its last signal (Variant II): indicator, similarity, certainty."""
-    return {name: getattr(state, name) for name in OF_PROBES if hasattr(state, name)}
+    """Sigma of the rollouts, and what the rule remembers of its last signal (Variant II)."""
+    return {name: getattr(state, name) for name in ("sigma", *OF_PROBES) if hasattr(state, name)}
+
+
+def over_updates(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Metrics of a step from those of its updates: the extremes of extremes, the means of all others."""
+    folds = {"_min": np.min, "_max": np.max}
+    return {name: folds.get(name[-4:], np.mean)([one[name] for one in told], axis=0) for name in told[0]}
 
 
 def names(config: RlvrConfig) -> list[str]:

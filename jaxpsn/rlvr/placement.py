@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -13,7 +15,7 @@ from jaxpsn.lm.config import DecoderConfig
 
 
 class Placement:
-    """Problems are cut over the ``data`` axis, weights over ``model`` (and, for training, over ``data`` too).
+    """Problems are cut over the ``data`` axis, weights over ``model``; the kept weights over ``data`` as well.
 
     What the host reads is whole on every device, so that each process of several sees all answers and verifies them
     alike; every process runs the same program. Without a mesh all is left to the one default device.
@@ -33,8 +35,15 @@ class Placement:
             errors.refuse(field, problems, f"a multiple of the mesh's data = {self.parts}")
 
     def weights(self, decoder: DecoderConfig) -> Any:
-        """Shardings of the trained weights; None without a mesh."""
+        """Shardings of the weights that are kept and updated, a share on each device; None without a mesh."""
         return None if self.mesh is None else sharding.shardings(decoder, self.mesh, spread=True)
+
+    def working(self, decoder: DecoderConfig, params: Any, dtype: str) -> Any:
+        """The weights as passes use them: in ``dtype``, and gathered over ``data`` once, not in every layer."""
+        cast = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(dtype)), params)
+        if self.mesh is None:
+            return cast
+        return jax.lax.with_sharding_constraint(cast, sharding.shardings(decoder, self.mesh))
 
     def whole(self) -> Any:
         """The sharding of what every device has whole."""
@@ -47,6 +56,13 @@ class Placement:
     def answers(self) -> Any:
         """The sharding of arrays ``[G, P, ...]``."""
         return None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec(None, "data"))
+
+    def put(self, tree: Any, places: Any) -> Any:
+        """``tree``, of which every process holds the whole, as arrays of the mesh; ``places`` may be a prefix of it.
+
+        Arrays that lie on the devices of several processes already stay where they are.
+        """
+        return tree if self.mesh is None else jax.tree.map(_placed, tree, jax.tree.broadcast(places, tree))
 
     def jit(self, function: Callable[..., Any], ins: Any, outs: Any, **options: Any) -> Any:
         """``jax.jit`` with these shardings if there is a mesh."""
@@ -63,3 +79,14 @@ class Placement:
             weights,
             transform_non_params=lambda _: self.whole(),
         )
+
+
+def _placed(leaf: Any, place: NamedSharding) -> jax.Array:
+    if isinstance(leaf, jax.Array):
+        if not leaf.is_fully_addressable:
+            return leaf
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = _placed(jax.random.key_data(leaf), place)
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, place, lambda index: host[index])

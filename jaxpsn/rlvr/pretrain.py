@@ -57,8 +57,13 @@ def loss(decoder: DecoderConfig, params: Any, batch: Lessons) -> Float[Array, ""
 def run(
     config: PretrainConfig, decoder: DecoderConfig, task: Any, words: Any, told: Callable[[int, float], None]
 ) -> model.Params:
-    """The pre-trained parameters; ``told(step, loss)`` is called now and then."""
+    """The pre-trained parameters, after ``config.steps`` rounded up to whole chunks; 0 leaves them random.
+
+    ``told(step, loss)`` is called after every chunk.
+    """
     calls = -(-config.steps // CHUNK)
+    if calls == 0:
+        return model.init(decoder, jax.random.key(config.seed))
     rate = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, min(50, config.steps // 4), calls * CHUNK, config.learning_rate / 10
     )
@@ -77,5 +82,5 @@ def run(
     for call in range(calls):
         batches = lessons(task, words, config.seed, call * CHUNK * config.batch_size, CHUNK, config.batch_size)
         carry, values = chunk(carry, batches)
-        told((call + 1) * CHUNK, float(values.mean()))
+        told(min((call + 1) * CHUNK, config.steps), float(values.mean()))
     return carry[0]

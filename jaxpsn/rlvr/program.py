@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.rlvr import advantages, data, evaluation, gathering, journal, learner, measures, perturbation, scale
+from jaxpsn.rlvr import advantages, data, evaluation, gathering, journal, learner, measures, perturbation, scale, sigma
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.placement import Placement
@@ -63,9 +63,13 @@ class Reasoner:
         open_log: Callable[[Path, int], Any] | None = None,
     ):
         """``open_log(path, kept)`` opens a log of rows (``training.sinks.RowLog``); None keeps no samples."""
-        self.config, self.base, self.problems, self._seed = config, base, problems, seed
+        self.config, self.problems, self._seed = config, problems, seed
         self._open_log, self.place = open_log, Placement(config.mesh)
-        self._learner = learner.make(config, base.decoder, problems.max_tokens, base.words.vocab_size)
+        share = config.rollout.prompts // config.algorithm.mini_batches
+        self.place.check("rollout.prompts / algorithm.mini_batches", share)
+        self._weights = self.place.weights(base.decoder)
+        self.base = base = base._replace(params=self.place.put(base.params, self._weights))
+        self._learner = learner.make(config, base.decoder, problems.max_tokens, base.words.vocab_size, self.place)
         self.noise, probe_noise = perturbations(config, base.decoder, base.params)
         self._gatherer = gathering.Gatherer(
             config,
@@ -87,30 +91,28 @@ class Reasoner:
             problems.max_prompt,
             problems.max_tokens,
             self.place,
+            config.dtype,
+            config.rollout.segment,
         )
-        self._rule = scale.rule(config.sigma, total_steps, base.words.vocab_size)
-        self._move = jax.jit(self._rule.update)
+        rule = scale.rule(config.sigma, total_steps, base.words.vocab_size)
+        self._rule = rule if self.noise is not None else sigma.fixed()
         self._signals = scale.signals(config, self._learner) if config.sigma.rule == "composite" else None
-        weights, whole = self.place.weights(base.decoder), self.place.whole()
-        self._weights = weights
-        self._memory = None if weights is None else self._placed_memory(weights)
-        batch = learner.Batch(self.place.rows(), self._answer_places(), *[self.place.answers()] * 3)
-        ins, outs = (weights, self._memory, batch), (weights, self._memory, whole)
-        self._update = self.place.jit(self._learner.update, ins, outs, donate_argnums=(0, 1))
-        self._score = self.place.jit(
-            lambda *given: self._learner.log_probs(*given).log_probs,
-            (weights, self.place.rows(), self._answer_places()),
-            whole,
-        )
-        self._advantages = jax.jit(
-            lambda rewards: advantages.advantages(config.algorithm.advantage, rewards, config.algorithm.k)
-        )
+        self._memory = None if self._weights is None else self._placed_memory(self._weights)
+        self._compile_lazily()
         self._journal: journal.Journal | None = None
 
-    def _answer_places(self) -> Any:
-        """Shardings of answers: all [G, P, ...] but the two that only count samples."""
-        wide, whole = self.place.answers(), self.place.whole()
-        return Answers(wide, wide, wide, wide, whole, whole)
+    def _compile_lazily(self) -> None:
+        """The compiled phases besides sampling, each traced at its first call."""
+        place, algorithm = self.place, self.config.algorithm
+        whole, wide = place.whole(), place.answers()
+        answers = Answers(wide, wide, wide, wide, whole, whole)
+        self._batch_places = learner.Batch(place.rows(), answers, wide, wide, wide)
+        ins, outs = (self._weights, self._memory, self._batch_places), (self._weights, self._memory, whole)
+        self._update = place.jit(self._learner.update, ins, outs, donate_argnums=(0, 1))
+        self._score = place.jit(self._learner.log_probs, self._learner.places(), whole)
+        self._move = place.jit(self._rule.update, whole, whole)
+        self._count = place.jit(_counted, whole, whole)
+        self._advantages = jax.jit(lambda rewards: advantages.advantages(algorithm.advantage, rewards, algorithm.k))
 
     def _placed_memory(self, weights: Any) -> Any:
         shapes = jax.eval_shape(self._learner.optimiser.init, self.base.params)
@@ -168,39 +170,36 @@ class Reasoner:
 
         return decide
 
+    def _log_probs(self, params: Any, found: gathering.Experience) -> np.ndarray:
+        """The log-probs of a step's answers under clean ``params``, on the host."""
+        given = (found.prompts, found.answers.tokens, found.answers.lengths)
+        return np.asarray(self._score(params, *self.place.put(given, self._learner.places()[1:])))
+
     def _learn(self, state: RlvrState, found: gathering.Gathered, gained: np.ndarray) -> tuple[RlvrState, dict]:
         algorithm, experience = self.config.algorithm, found.experience
         params, memory = state.params, state.memory
-        single = algorithm.epochs * algorithm.mini_batches == 1
+        updates = algorithm.epochs * algorithm.mini_batches
         whole = learner.Batch(experience.prompts, experience.answers, gained)
-        if not single:
-            whole = whole.replace(old=self._score(params, experience.prompts, experience.answers))
+        if updates > 1:
+            whole = whole.replace(old=self._log_probs(params, experience))
         if algorithm.kl_coefficient:
-            whole = whole.replace(reference=self._score(self.base.params, experience.prompts, experience.answers))
+            whole = whole.replace(reference=self._log_probs(self.base.params, experience))
         told = []
         for _ in range(algorithm.epochs):
             for part in learner.pieces(whole, algorithm.mini_batches):
-                params, memory, metrics = self._update(params, memory, part)
+                params, memory, metrics = self._update(params, memory, self.place.put(part, self._batch_places))
                 told.append(metrics)
-        told = jax.device_get(told)
-        told = {name: np.mean([one[name] for one in told], axis=0) for name in told[0]}
-        scaled = state.sigma if self._signals is not None else self._move(state.sigma, told)
-        state = state.replace(
-            clock=state.clock + 1,
-            updates=state.updates + jnp.int32(algorithm.epochs * algorithm.mini_batches),
-            params=params,
-            memory=memory,
-            sigma=scaled,
-            position=state.position + jnp.int32(found.drawn),
-        )
-        return state, told
+        told = measures.over_updates(jax.device_get(told))
+        moved = state.sigma if self._signals is not None else self._move(state.sigma, told)
+        made = np.int32(1), np.int32(updates), np.int32(found.drawn)
+        clock, updates, position = self._count((state.clock, state.updates, state.position), made)
+        return RlvrState(clock, updates, params, memory, moved, position, state.key), told
 
     def evaluate(self, state: RlvrState) -> dict[str, float]:
         """Short judgement of the clean policy: pass@1, pass@K and distinct solutions, always on the same problems."""
         settings = self.config.evaluation
         test = self.problems.test[: settings.monitor_problems]
-        params = learner.working(state.params, self.config.dtype)
-        found = self.judge.judge(params, test, settings.monitor_samples, evaluation_key())
+        found = self.judge.judge(state.params, test, settings.monitor_samples, evaluation_key())
         return measures.evaluation_columns(found, settings.monitor_samples)
 
     def metric_names(self) -> list[str]:
@@ -260,9 +259,12 @@ def perturbations(
         found = perturbation.plan(config.noise, decoder, params, members, samples // max(members, 1))
         return None if found is None else found._replace(purpose=purpose)
 
-    probes = config.probes if config.sigma.probe_policy == "noisy" else 0
-    of_probes = noise(1 if config.noise.per == "step" else probes, probes, PROBE) if probes else None
+    of_probes = noise(config.probe_members, config.probes, PROBE)
     return noise(config.members, config.noisy_samples, perturbation.PURPOSE), of_probes
+
+
+def _counted(counts: tuple[Any, ...], made: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(count + more for count, more in zip(counts, made, strict=True))
 
 
 def evaluation_key(seed: int = 0) -> Any:

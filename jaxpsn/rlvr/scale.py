@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxpsn.lm.sampler import Prompts
 from jaxpsn.rlvr import sigma, similarity
@@ -44,7 +45,8 @@ def _encoder(folder: Path) -> Any:
 def signals(config: RlvrConfig, learner: Learner) -> Callable[[Any, Prompts, Answers, list[list[str]]], dict[str, Any]]:
     """Function ``(params, prompts, probes, texts) -> signals`` of Variant II."""
     encode = None if config.sigma.bert is None else _encoder(Path(config.sigma.bert))
-    score = jax.jit(learner.log_probs)
+    place = learner.place
+    pool = place.jit(learner.pooled, learner.places(), place.whole())
     compare = jax.jit(similarity.pooled_cosine)
 
     def alike(params: Any, prompts: Prompts, probes: Answers, texts: list[list[str]]) -> Any:
@@ -54,11 +56,14 @@ def signals(config: RlvrConfig, learner: Learner) -> Callable[[Any, Prompts, Ans
             flat = encode([text for answers in texts for text in answers])
             return compare(jnp.reshape(flat, (len(texts), -1, flat.shape[-1])))
         # The hidden states are the clean policy's, whoever wrote the answers.
-        pooled = probes.pooled if config.sigma.probe_policy == "clean" else score(params, prompts, probes).pooled
+        pooled = probes.pooled
+        if config.sigma.probe_policy == "noisy":
+            given = place.put((prompts, probes.tokens, probes.lengths), learner.places()[1:])
+            pooled = jax.device_get(pool(params, *given))
         return compare(jnp.moveaxis(jnp.asarray(pooled), 0, 1))
 
     def read(params: Any, prompts: Prompts, probes: Answers, texts: list[list[str]]) -> dict[str, Any]:
         found = alike(params, prompts, probes, texts)
-        return {"similarity": found, "certainty": probes.certainty, "confidence": probes.confidence}
+        return {"similarity": np.asarray(found), "certainty": probes.certainty, "confidence": probes.confidence}
 
     return read

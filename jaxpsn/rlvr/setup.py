@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxpsn import errors
 from jaxpsn.analysis import evaluations
 from jaxpsn.rlvr import base as bases
-from jaxpsn.rlvr import data, evaluation, learner
+from jaxpsn.rlvr import data, evaluation
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.placement import Placement
@@ -107,7 +108,7 @@ def judge(
     settings, task = program.config.evaluation, program.problems.task
     noise = None if state is None else program.noise
     found = program.judge.judge(
-        learner.working(params, program.config.dtype),
+        params,
         program.problems.test[: settings.problems],
         settings.samples,
         evaluation_key(),
@@ -152,4 +153,5 @@ def judge_trained(program: Reasoner, state: RlvrState, folder: Path, told: Told)
 
 def export(program: Reasoner, state: RlvrState, folder: Path) -> None:
     """Write the trained policy as a Hugging Face folder."""
-    bases.save(folder, program.base, jax.device_get(learner.working(state.params, program.config.dtype)))
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(program.config.dtype)), state.params)
+    bases.save(folder, program.base, jax.device_get(params) if program.place.mesh is None else params)
