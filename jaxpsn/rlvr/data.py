@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from jaxpsn import errors
+from jaxpsn.tasks import files
 
 
 @runtime_checkable
@@ -54,10 +55,13 @@ def take(source: Source, position: int, count: int) -> list[Any]:
 def hold_out(problems: Sequence[Any], share: float = 0.1) -> tuple[list[Any], list[Any]]:
     """Problems for training and for evaluation, chosen by their ids alone, so that a file's order does not matter.
 
-    At least one of each; a single problem is refused.
+    What asks the same as a problem held out is not trained on. Refuses a file that leaves either side empty.
     """
-    if len(problems) < 2:
-        errors.refuse("data", f"{len(problems)} problems", "at least 2, or test_data with problems of its own")
     ordered = sorted(problems, key=lambda problem: random.Random(f"hold out {problem.id}").random())
     held = max(1, round(share * len(ordered)))
-    return ordered[held:], ordered[:held]
+    train, test = ordered[held:], ordered[:held]
+    asked = set(files.overlap(test, train))
+    train = [problem for problem in train if problem.id not in asked]
+    if not train:
+        errors.refuse("data", f"{len(problems)} problems", "at least 2 that differ, or test_data beside them")
+    return train, test

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxpsn import errors
 from jaxpsn.analysis import evaluations
+from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr import data, evaluation
 from jaxpsn.rlvr.base import Base
@@ -66,7 +67,7 @@ def _task(config: RlvrConfig, say: Say) -> tuple[Any, Sequence[Any] | None, Sequ
     else:
         test = files.read(Path(config.test_data))
     shared = files.overlap(train, test)
-    if shared:
+    if shared:  # never of a file that was cut in two
         some = ", ".join(shared[:3])
         errors.refuse("test_data", f"{len(shared)} problems of data, such as {some}", "no problem that is trained on")
     say(f"{len(train)} problems to train on, {len(test)} to be judged by")
@@ -74,21 +75,40 @@ def _task(config: RlvrConfig, say: Say) -> tuple[Any, Sequence[Any] | None, Sequ
 
 
 def _problems(config, base, task, train, test, seed, grade, say) -> Problems:
-    rollout, wanted = config.rollout, config.evaluation
+    longest, answer = _limits(config, base, task, train is None)
+    wanted = config.evaluation
     count = max(wanted.problems, wanted.monitor_problems)
     if train is None:
-        longest = rollout.max_prompt or task.max_prompt
-        answer = rollout.max_tokens or task.max_answer + 1
         source: data.Source = data.Generated(task, "train", seed)
         test = task.distinct("test", TEST_SEED, count)
     else:
-        longest, answer = rollout.max_prompt or LONGEST_PROMPT, rollout.max_tokens or LONGEST_ANSWER
         source = data.Shuffled(_fitting(train, base.words, longest, "data", say), seed)
         test = _fitting(test, base.words, longest, "test_data", say)[:count]
-    if longest + answer > base.decoder.max_positions:
-        allowed = f"at most the model's {base.decoder.max_positions} positions with a prompt of {longest}"
-        errors.refuse("rollout.max_tokens", answer, allowed)
     return Problems(task, source, test, grade, longest, answer)
+
+
+def _limits(config: RlvrConfig, base: Base, task: Any, generated: bool) -> tuple[int, int]:
+    """The longest prompt and the longest answer in tokens; refuses what task and model cannot do with."""
+    rollout, positions, words = config.rollout, base.decoder.max_positions, base.words
+    by_character = generated and isinstance(words, CharTokenizer)
+    longest = LONGEST_PROMPT
+    if by_character:
+        lacking = sorted(set(task.alphabet) - set(words.alphabet))
+        if lacking:
+            errors.refuse("task", task.name, f"a task that the model can read; it knows no {' '.join(lacking)!r}")
+        longest = task.max_prompt
+        if rollout.max_prompt is not None and rollout.max_prompt < longest:
+            errors.refuse("rollout.max_prompt", rollout.max_prompt, f"at least {longest}, as {task.name} needs")
+    elif generated:
+        longest = len(words.prompt("0")) + task.max_prompt  # no character of a prompt is more than a token
+    longest = rollout.max_prompt or longest
+    answer = rollout.max_tokens or (task.max_answer + 1 if by_character else min(LONGEST_ANSWER, positions - longest))
+    if longest >= positions:
+        errors.refuse("rollout.max_prompt", longest, f"fewer than the model's {positions} positions")
+    if longest + answer > positions:
+        allowed = f"at most {positions - longest}, with a prompt of {longest} and the model's {positions} positions"
+        errors.refuse("rollout.max_tokens", answer, allowed)
+    return longest, answer
 
 
 def _fitting(problems: Sequence[Any], words: Any, longest: int, field: str, say: Say) -> list[Any]:

@@ -11,11 +11,14 @@ import tyro
 from jaxpsn import errors
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
+from jaxpsn.tasks import file_task, files, registry
 from jaxpsn.training import command, folder, progress, startup, status
 from jaxpsn.training.config import RunConfig
 
 MODEL = "model"
 """Folder of a run that holds the trained policy as Hugging Face files."""
+HASHES = "hashes"
+"""Entry of a run's record: SHA-256 of the files of problems. A run goes on with the same ones only."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,15 @@ PRESETS: dict[str, RlvrJob] = {
 def restore(record: Mapping[str, Any]) -> RlvrJob:
     """The job of a run folder's config.json."""
     run = replace(command.from_record(RunConfig, record["run"]), name=None, resume=None, overwrite=False)
-    return RlvrJob(command.from_record(RlvrConfig, record["config"]), run)
+    config = {name: value for name, value in record["config"].items() if name != HASHES}
+    return RlvrJob(command.from_record(RlvrConfig, config), run)
 
 
 def run(job: RlvrJob) -> int:
     """Train, judge base and trained policy, export, write the report; returns the exit status."""
     _refuse(job)
     with contextlib.ExitStack() as stack:
-        claimed = stack.enter_context(folder.claim(job.run, job.rlvr, default_name=_name(job.rlvr)))
+        claimed = stack.enter_context(folder.claim(job.run, _content(job.rlvr), default_name=_name(job.rlvr)))
         program = stack.enter_context(_prepared(job, claimed.path))
         from jaxpsn.training import loop
 
@@ -86,10 +90,27 @@ def _name(config: RlvrConfig) -> str:
     return config.task if config.model is None else Path(config.model).name
 
 
+def _content(config: RlvrConfig) -> dict[str, Any]:
+    """What is trained, as a run records it."""
+    given = {name: getattr(config, name) for name in ("data", "test_data")}
+    hashes = {name: files.file_hash(path) for name, path in given.items() if path is not None}
+    return folder.plain(config) | ({HASHES: hashes} if hashes else {})
+
+
 def _refuse(job: RlvrJob) -> None:
+    """Refuse what needs no JAX to be seen as wrong, before there is a run folder."""
+    config = job.rlvr
     if job.run.seeds != 1:
         errors.refuse("seeds", job.run.seeds, "1; runs of several seeds are made one after the other, with --seed")
-    if job.run.resume is None or job.rlvr.sigma.rule != "staged":
+    if config.data is None:
+        registry.make(config.task, **config.task_options)
+    for path in (config.data, config.test_data):
+        if path is not None:
+            file_task.FileTask(files.read(path), config.verifier)
+    for name, path in (("model", config.model), ("sigma.bert", config.sigma.bert)):
+        if path is not None and not (Path(path) / "config.json").is_file():
+            errors.refuse(name, path, "a Hugging Face folder; there is no config.json in it")
+    if job.run.resume is None or config.sigma.rule != "staged":
         return
     recorded = folder.read(job.run.resume)["run"]["steps"]
     if job.run.steps != recorded:
