@@ -181,6 +181,9 @@ def save(
                 if (like / name).is_file():
                     shutil.copyfile(like / name, partial / name)
             (partial / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+            for path in partial.glob("*.safetensors"):
+                # safetensors lets nobody but its writer read.
+                shutil.copymode(partial / "config.json", path)
             _flush(*partial.iterdir(), partial)
             os.replace(partial, folder)
             _flush(folder.absolute().parent)

@@ -307,6 +307,7 @@ def test_an_export_takes_the_tokenizer_along_and_overwrites_nothing(tmp_path):
     assert files == [
         "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json"
     ]  # fmt: skip
+    assert len({path.stat().st_mode for path in (tmp_path / "out").iterdir()}) == 1, "readable by whom the rest is"
     before = (tmp_path / "out" / "model.safetensors").read_bytes()
     _refused(lambda: hub.save(tmp_path / "out", config, params), "exists already")
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == before

@@ -43,6 +43,18 @@ def test_logits_equal_what_torch_computed(name):
     assert np.abs(found - want["logits"]).max() < 2e-4
 
 
+@pytest.mark.parametrize("name", ["qwen2-tied", "llama-scaled"])
+def test_bfloat16_stays_near_float32(name):
+    folder = oracle.GOLDEN / name
+    config = hub.read_config(folder)
+    params = hub.load(folder, config)
+    hidden, _ = HIDDEN(config, params, jnp.asarray(oracle.tokens()), jnp.zeros(1, jnp.int32))
+    assert hidden.dtype == jnp.bfloat16
+    want = np.load(folder / "logits.npz")
+    found = np.asarray(model.logits(config, params, hidden))[0, want["places"]]
+    assert np.sqrt(np.mean((found - want["logits"]) ** 2)) < 0.03 * want["logits"].std()
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_cached_decoding_equals_the_full_pass(dtype):
     params, ids = _params(GROUPED, dtype), _ids()
