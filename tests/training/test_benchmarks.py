@@ -41,3 +41,21 @@ def test_training_writes_steps_per_second_of_every_contender(benchmark, tmp_path
 def test_bad_options_are_refused(benchmark, command):
     with pytest.raises(UserError, match="at least"):
         eval(f"benchmark.{command}").run()
+
+
+def test_decoding_times_every_form_of_noise_against_the_clean_sampler(benchmark, tmp_path):
+    tiny = {"hidden_size": 16, "layers": 1, "vocab": 11, "members": 2, "prompts": 3, "tokens": 2, "rounds": 2}
+    benchmark.Decoding(**tiny, out=tmp_path).run()
+    table = _table(tmp_path / "decoding-16.csv")
+    assert [row["name"] for row in table][:2] == ["clean", "low rank 1, per sample"] and len(table) == 5
+    for row in table:
+        assert float(row["tokens_per_second"]) * float(row["seconds"]) == pytest.approx(12)
+
+
+@pytest.mark.slow
+def test_reasoning_times_steps_and_their_phases(benchmark, tmp_path):
+    benchmark.Reasoning("smoke", rounds=3, out=tmp_path).run()
+    table = {row["name"]: row for row in _table(tmp_path / "reasoning.csv")}
+    assert float(table["grpo"]["ratio"]) == 1 and float(table["psn, composite, probes reused"]["share_probe"]) > 0
+    for row in table.values():
+        assert sum(float(row[name]) for name in row if name.startswith("share_")) == pytest.approx(1, abs=0.3)
