@@ -85,8 +85,8 @@ class Comparison:
     def json(self) -> str:
         """The rows, who was compared and how, distinct solutions and the problems gained and lost, as JSON."""
         content = {
-            "ours": _about(self.ours),
-            "theirs": _about(self.theirs),
+            "ours": about(self.ours),
+            "theirs": about(self.theirs),
             "pass_at_k": self.rows(),
             "distinct_difference": None if self.distinct is None else point(self.distinct, 0),
             "gained": self.gained,
@@ -167,9 +167,10 @@ def _cells(name: str, row: dict[str, Any]) -> tuple[str, ...]:
     return name, *(text.interval(*values, signed=side == "difference") for side, *values in parts)
 
 
-def _about(evaluation: Evaluation) -> dict[str, Any]:
+def about(evaluation: Evaluation) -> dict[str, Any]:
+    """Who was judged and how, as JSON values."""
     fields = ("label", "step", "n", "temperature", "noisy", "task")
-    about = {name: getattr(evaluation, name) for name in fields} | {"problems": len(evaluation.ids)}
+    told = {name: getattr(evaluation, name) for name in fields} | {"problems": len(evaluation.ids)}
     for name, band in (("distinct", evaluation.mean_distinct()), ("share", evaluation.share_of_solutions())):
-        about[name] = None if band is None else point(band, 0)
-    return about
+        told[name] = None if band is None else point(band, 0)
+    return told

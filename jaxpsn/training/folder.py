@@ -79,16 +79,16 @@ def fixed(record: dict[str, Any]) -> dict[str, Any]:
     return {"config": record["config"], "run": run}
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """The config.json of a run folder. Raises UserError if there is none or it belongs to another format."""
+def read(path: str | Path, field: str = "resume") -> dict[str, Any]:
+    """The config.json of a run folder. Raises UserError, naming ``field``, if there is none or of another format."""
     path = Path(path)
     try:
         record = json.loads((path / "config.json").read_text())
         version = record["format"]
     except (OSError, ValueError, TypeError, KeyError):
-        errors.refuse("resume", str(path), f"a run folder; {_others(path)}")
+        errors.refuse(field, str(path), f"a run folder; {_others(path)}")
     if version != FORMAT:
-        errors.refuse("resume", str(path), f"a run folder of format {FORMAT}; this one has format {version}")
+        errors.refuse(field, str(path), f"a run folder of format {FORMAT}; this one has format {version}")
     return record
 
 

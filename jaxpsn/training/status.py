@@ -1,6 +1,8 @@
 """Exit statuses of the scripts."""
 
 DONE = 0
+DIFFERENT = 1
+"""A sample log that is not what its run would write."""
 USER_ERROR = 2
 """A mistake of the user, or a disk that cannot be written: one line on stderr."""
 NOT_FINITE = 3

@@ -1,0 +1,244 @@
+"""Judging policies that lie somewhere: which problems, which weights, how many right answers."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxpsn import errors
+from jaxpsn.analysis import evaluations
+from jaxpsn.lm import hub, model
+from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.lm.tokenizer import CharTokenizer
+from jaxpsn.rlvr import base as bases
+from jaxpsn.rlvr import data, perturbation, setup
+from jaxpsn.rlvr.base import Base
+from jaxpsn.rlvr.config import EvaluationConfig, NoiseConfig, RlvrConfig
+from jaxpsn.rlvr.evaluation import Judge
+from jaxpsn.rlvr.placement import Placement
+from jaxpsn.rlvr.program import evaluation_key
+from jaxpsn.tasks import file_task, files, registry
+from jaxpsn.training import cache, checkpoints, progress
+from jaxpsn.training.evaluate import EvaluateJob
+from jaxpsn.training.origins import Origin
+
+_BUCKET = 16  # widths of prompts are multiples of it
+
+
+class Questions(NamedTuple):
+    """What is asked; ``task`` judges the answers."""
+
+    task: Any
+    problems: Sequence[Any]
+
+
+class Candidate(NamedTuple):
+    """A policy to be judged: what it is, without its weights."""
+
+    name: str
+    """How the command line names it."""
+    origin: Origin
+    form: Base
+    config: RlvrConfig
+    """Its run's; that of the other policy, or the default, if it has none."""
+
+
+class Weights(NamedTuple):
+    """The weights of a policy, and what its run recorded beside them."""
+
+    params: Any
+    step: int | None
+    sigma: Any
+    """Scale of its perturbation; None if nothing says."""
+
+
+def task_of(origin: Origin) -> tuple[Any, list[Any], list[Any]]:
+    """The task of a run, and the problems that it is trained on and judged by; none if they are generated.
+
+    Raises UserError if a file of problems is not what it was.
+    """
+    config = origin.config
+    if config.data is None:
+        return registry.make(config.task, **config.task_options), [], []
+    for name, was in origin.hashes.items():
+        if files.file_hash(getattr(config, name)) != was:
+            errors.refuse(name, getattr(config, name), f"the file that {origin.path} was made with; it has changed")
+    train = files.read(Path(config.data))
+    if config.test_data is None:
+        train, test = data.hold_out(train)
+    else:
+        test = files.read(Path(config.test_data))
+    return file_task.FileTask([*train, *test], config.verifier, Path(config.data).stem), train, test
+
+
+def questions(wanted: EvaluateJob, run: Origin | None) -> Questions:
+    """The problems that ``wanted`` asks for, else those of ``run``; as many as there may be."""
+    own = wanted.data is None and wanted.task is None
+    if own and run is None:
+        errors.refuse("task", None, "a task or data, as no run says what to judge by")
+    if wanted.data is not None:
+        problems = files.read(Path(wanted.data))
+        return Questions(file_task.FileTask(problems, wanted.verifier, Path(wanted.data).stem), problems)
+    if own and not wanted.task_options:
+        task, _, problems = task_of(run)
+    elif own and run.config.data is not None:
+        errors.refuse("task_options", wanted.task_options, "options of a procedural task; the run's is a file")
+    else:
+        task, problems = registry.make(wanted.task or run.config.task, **wanted.task_options), []
+    return Questions(task, problems or task.distinct("test", wanted.seed, wanted.problems))
+
+
+def candidate(name: str, origin: Origin, config: RlvrConfig, system: str | None) -> Candidate:
+    """The policy without its weights; ``config`` is its own, or stands in for it."""
+    if origin.kind == "folder":
+        form = bases.outline(origin.path, system)
+    elif config.model is not None:
+        form = bases.outline(Path(config.model), system or config.system)
+    else:
+        form = bases.blank(config, registry.make(config.task, **config.task_options))
+    return Candidate(name, origin, form, config)
+
+
+def fitting(
+    asked: Questions, judged: Sequence[Candidate], wanted: EvaluateJob, say: Callable[[str], None]
+) -> Questions:
+    """The first of the problems whose prompts all ``judged`` can read, ``wanted.problems`` of them if there are."""
+    task = asked.task
+    for one in judged:
+        words = one.form.words
+        lacking = sorted(set(task.alphabet) - set(words.alphabet)) if isinstance(words, CharTokenizer) else []
+        if lacking:
+            errors.refuse("task", task.name, f"a task that {one.name} can read; it knows no {' '.join(lacking)!r}")
+    kept = list(asked.problems)
+    for one in judged:
+        most = _longest(one, task, wanted)
+        kept = [problem for problem in kept if len(one.form.words.prompt(problem.prompt)) <= most]
+        if not kept:
+            errors.refuse("max_prompt", most, f"more: no prompt of {task.name} is as short for {one.name}")
+    left = len(asked.problems) - len(kept)
+    if left:
+        say(f"{left} problems left out, their prompts are too long")
+    if len(kept) < wanted.problems:
+        say(f"{len(kept)} problems, as there are no more")
+    return Questions(task, kept[: wanted.problems])
+
+
+def _own_task(one: Candidate, wanted: EvaluateJob) -> bool:
+    """Whether the limits of the policy's run are meant for what is asked."""
+    return one.origin.config is not None and wanted.task is None and wanted.data is None and not wanted.task_options
+
+
+def _by_character(one: Candidate, task: Any) -> bool:
+    """Whether lengths that the task knows in characters are lengths in tokens."""
+    return isinstance(one.form.words, CharTokenizer) and not isinstance(task, file_task.FileTask)
+
+
+def _longest(one: Candidate, task: Any, wanted: EvaluateJob) -> int:
+    """Most tokens of a prompt."""
+    own = one.config.rollout.max_prompt if _own_task(one, wanted) else None
+    return wanted.max_prompt or own or (task.max_prompt if _by_character(one, task) else setup.LONGEST_PROMPT)
+
+
+def limits(one: Candidate, asked: Questions, wanted: EvaluateJob) -> tuple[int, int]:
+    """Width of the prompts and most tokens of an answer, as the run itself has them where it is a run."""
+    by_character, positions = _by_character(one, asked.task), one.form.decoder.max_positions
+    width = _longest(one, asked.task, wanted)
+    if not by_character:
+        found = max(len(one.form.words.prompt(problem.prompt)) for problem in asked.problems)
+        width = min(width, -(-found // _BUCKET) * _BUCKET)
+    own = one.config.rollout.max_tokens if _own_task(one, wanted) else None
+    default = asked.task.max_answer + 1 if by_character else max(1, min(setup.LONGEST_ANSWER, positions - width))
+    tokens = wanted.max_tokens or own or default
+    if width + tokens > positions:
+        errors.refuse("max_tokens", tokens, f"at most {one.name}'s {positions} positions with prompts of {width}")
+    return width, tokens
+
+
+def weights(one: Candidate, place: Placement, dtype: str, show: progress.Progress) -> Weights:
+    """Read the policy's weights; of a checkpoint these and the scale alone."""
+    origin, decoder = one.origin, one.form.decoder
+    if origin.kind == "run":
+        return _checkpointed(origin, decoder, place, show)
+    step, sigma = (None, None) if origin.kind == "folder" else (0, one.config.sigma.initial)
+    if one.form.folder is not None:
+        with show.phase(f"reading {one.form.folder}"):
+            params = hub.load(one.form.folder, decoder, jnp.dtype(dtype), place.weights(decoder))
+        return Weights(params, step, sigma)
+    if origin.versions.get("jax") != jax.__version__:
+        show.say(f"{one.name}: made with jax {origin.versions.get('jax')}, remade with {jax.__version__}; may differ")
+    config = dataclasses.replace(one.config, mesh=None)
+    task = registry.make(config.task, **config.task_options)
+    found = setup.policy(config, task, cache.home() / "bases", show.say, progress.teller(show))
+    return Weights(place.put(found.params, place.weights(decoder)), step, sigma)
+
+
+def _checkpointed(origin: Origin, decoder: DecoderConfig, place: Placement, show: progress.Progress) -> Weights:
+    params, sigma = shapes(decoder), jax.ShapeDtypeStruct((), jnp.float32)
+    if place.mesh is not None:
+        sigma = jax.ShapeDtypeStruct((), jnp.float32, sharding=place.whole())
+        params = jax.tree.map(
+            lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), params, place.weights(decoder)
+        )
+    template = {"params": params, "sigma": {"sigma": sigma}}
+    with show.phase(f"reading a checkpoint of {origin.path}"):
+        found = checkpoints.read(origin.path / "checkpoints", template, origin.step)
+    for text in found.broken:
+        show.say(text)
+    show.say(f"{origin.path}: step {found.step:,}")
+    return Weights(found.state["params"], found.step, found.state["sigma"]["sigma"])
+
+
+def shapes(decoder: DecoderConfig) -> Any:
+    """The parameters of a decoder as shapes, float32."""
+    return jax.tree.map(
+        lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),
+        model.parameter_shapes(decoder),
+        is_leaf=lambda leaf: isinstance(leaf, tuple),
+    )
+
+
+def judge(
+    one: Candidate, asked: Questions, wanted: EvaluateJob, grade: Callable[..., Sequence[float]], out: Path,
+    label: Callable[[int | None], str], show: progress.Progress,
+) -> evaluations.Evaluation:  # fmt: skip
+    """Judge a policy and write ``out/evaluations/<label>.json``; ``label(step)`` names it."""
+    place, dtype = Placement(wanted.mesh), wanted.dtype or one.config.dtype
+    segment = one.config.rollout.segment if wanted.segment is None else wanted.segment
+    noise = _noise(one, wanted) if wanted.noisy else None
+    found = weights(one, place, dtype, show)
+    sigma = found.sigma if wanted.sigma is None else wanted.sigma
+    settings = EvaluationConfig(
+        problems=wanted.problems, samples=wanted.samples, temperature=wanted.temperature,
+        top_p=wanted.top_p, top_k=wanted.top_k, rows=wanted.rows,
+    )  # fmt: skip
+    width, tokens = limits(one, asked, wanted)
+    name = label(found.step)
+    show.say(f"judging {name}: {len(asked.problems)} problems, {wanted.samples} answers of up to {tokens} tokens")
+    told = progress.teller(show, "answers")
+    judged = Judge(
+        one.form.decoder, one.form.words, asked.task, grade, settings, width, tokens, place, dtype,
+        segment if wanted.mesh is None else 0,
+    ).judge(
+        found.params, asked.problems, wanted.samples, evaluation_key(wanted.seed),
+        noise, None if noise is None else jnp.float32(sigma), lambda done, total: told(done, total, {}),
+    )  # fmt: skip
+    path = evaluations.record(
+        out, name, step=found.step, n=wanted.samples, temperature=wanted.temperature, noisy=noise is not None,
+        task=asked.task.name, problems=[setup.row(asked.task, problem) for problem in judged],
+    )  # fmt: skip
+    return evaluations.read(path)
+
+
+def _noise(one: Candidate, wanted: EvaluateJob) -> perturbation.Perturbation | None:
+    """The perturbation of the policy's run, or the default one; every answer has a perturbation of its own."""
+    config = NoiseConfig() if one.origin.config is None else one.config.noise
+    if config.structure == "none":
+        errors.refuse("noisy", True, f"a policy trained with noise; {one.name} has noise.structure = none")
+    if wanted.sigma is None and one.origin.config is None:
+        errors.refuse("sigma", None, f"a number, as {one.name} is no run that says")
+    # Pairs of opposite sign serve training; here every answer stands for itself.
+    config = dataclasses.replace(config, antithetic=False)
+    return perturbation.plan(config, one.form.decoder, shapes(one.form.decoder), 1, 1)
