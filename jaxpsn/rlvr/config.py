@@ -33,7 +33,7 @@ class DecoderSize:
 class PretrainConfig:
     """Supervised training of the small decoder on narrow solutions, done once and kept."""
 
-    steps: int = 600
+    steps: int = 700
     """Gradient steps."""
     batch_size: int = 128
     """Solved problems in one step."""
@@ -55,7 +55,7 @@ class RolloutConfig:
 
     prompts: int = 32
     """Problems in one step."""
-    samples: int = 8
+    samples: int = 16
     """Answers to each problem (the group size G)."""
     max_prompt: int | None = None
     """Longest prompt in tokens; longer problems are left out of a file. None: what the task needs."""
@@ -124,17 +124,17 @@ class SigmaConfig:
 
     rule: Literal["fixed", "staged", "kl", "composite"] = "kl"
     """fixed; staged decay (QeRL); kl: Variant I; composite: Variant II (similarity and self-certainty of probes)."""
-    initial: float = 0.1
+    initial: float = 0.2
     """Sigma of the first step."""
     final: float = 0.001
     """Sigma of the last stage (staged)."""
     stages: int = 10
     """Stages of equal length; the first has no noise (staged)."""
-    kl_target: float = 0.02
+    kl_target: float = 0.005
     """KL(noisy || clean) in nats a token to which sigma is driven (kl; paper's code: 0.003)."""
     indicator_target: float = 0.5
     """Indicator above which there is more noise, up to which there is less (composite)."""
-    rate: float = 1.05
+    rate: float = 1.02
     """Factor of one step (paper's code: 1.01)."""
     dead_band: float = 1.1
     """Between kl_target / dead_band and kl_target * dead_band sigma rests (kl)."""
@@ -220,7 +220,7 @@ class AlgorithmConfig:
     """Answers that hit the limit: kept, left out of the loss, or fined on the way there."""
     overlong_buffer: int = 16
     """Tokens before the limit over which the fine grows to -1 (penalty)."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-4
     """AdamW rate, after a linear warm-up."""
     warmup: int = 5
     """Updates of the warm-up."""

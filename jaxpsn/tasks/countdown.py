@@ -23,7 +23,7 @@ class Countdown(Procedural):
     high: int = 9
     max_target: int = 99
     operators: str = "+-*/"
-    variety: float = 0.1
+    variety: float = 0.3
 
     def __post_init__(self):
         checks.whole("task.numbers", self.numbers, 3, 6)
