@@ -261,7 +261,7 @@ class AlgorithmConfig:
 class EvaluationConfig:
     """How policies are judged: unbiased pass@k of the clean policy on problems never trained on."""
 
-    problems: int = 64
+    problems: int = 128
     """Problems of the full evaluation, before and after training."""
     samples: int = 256
     """Answers to each of them; the largest k."""
