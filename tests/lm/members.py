@@ -4,12 +4,14 @@ from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from jaxpsn import noise
 from jaxpsn.lm import model
 from jaxpsn.lm.config import tiny
 from jaxpsn.lm.policies import Clean, Fused, Single, Stacked
 from jaxpsn.lm.prompts import pack
+from jaxpsn.lm.sampler import Sampling, sample
 
 CONFIG = tiny(11, 32, 2, 4)
 # Weights three times as large as at the start, so that contexts matter and answers differ in length.
@@ -17,6 +19,17 @@ PARAMS = jax.tree.map(lambda x: 3 * x if x.ndim > 1 else x, model.init(CONFIG, j
 PROMPTS = pack([[3, 4, 5], [6, 7], [8, 9, 10, 2, 3]])
 MEMBERS = 4
 SIGMA = 0.5
+KEY = jax.random.key(7)
+SAMPLING = Sampling(12, (1, 5), 0, indicators=True)
+_sample = jax.jit(sample, static_argnums=(0, 6))
+
+
+@pytest.fixture(scope="module")
+def quickly_compiled():
+    """Half the compilation time; these programs run for milliseconds."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def full_logits(params, tokens, start=None):
@@ -63,3 +76,9 @@ def rows_of(policy, prompts=PROMPTS):
     """Row ids 0, 1, ... as [members, prompts]."""
     count = prompts.tokens.shape[0]
     return jnp.arange(policy.members * count, dtype=jnp.int32).reshape(policy.members, count)
+
+
+def sampled(policy, prompts=PROMPTS, rows=None, temperature=0.9, sampling=SAMPLING):
+    """One call of the sampler, compiled once for all tests that ask for the same shapes."""
+    rows = rows_of(policy, prompts) if rows is None else jnp.asarray(rows, jnp.int32)
+    return _sample(CONFIG, policy, prompts, rows, KEY, jnp.float32(temperature), sampling)

@@ -8,6 +8,9 @@ import pytest
 from jaxpsn.errors import UserError
 from jaxpsn.lm.policies import Single
 from tests.lm import members
+from tests.lm.members import quickly_compiled as quickly_compiled
+
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 
 def _close(found, wanted):

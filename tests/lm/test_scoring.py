@@ -12,25 +12,21 @@ from jaxpsn import noise
 from jaxpsn.errors import UserError
 from jaxpsn.lm import model
 from jaxpsn.lm.policies import Clean, Fused
-from jaxpsn.lm.sampler import Sampling, sample
 from jaxpsn.lm.scoring import score
 from tests.lm import members
-from tests.lm.members import CONFIG, NAMES, PARAMS, PROMPTS, rows_of
+from tests.lm.members import CONFIG, MEMBERS, NAMES, PARAMS, PROMPTS, sampled
+from tests.lm.members import quickly_compiled as quickly_compiled
 
-SAMPLING = Sampling(12, (1, 5), 0, indicators=True)
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 FIELDS = ("log_probs", "entropy", "certainty", "confidence", "pooled")
-draw = jax.jit(sample, static_argnums=(0, 6))
 judge = jax.jit(score, static_argnums=0, static_argnames=("remat", "chunk", "vocab"))
-
-
-def _drawn(policy, temperature=0.9):
-    return draw(CONFIG, policy, PROMPTS, rows_of(policy), jax.random.key(7), jnp.float32(temperature), SAMPLING)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_what_the_sampler_saw(name):
     policy, _ = members.policy_of(name)
-    found = _drawn(policy)
+    found = sampled(policy)
     assert np.asarray(found.lengths).min() < 12, "some rows must end early for this to say anything"
     chunk = 5 if name in ("low rank", "single") else 0
     scores = judge(CONFIG, policy, PROMPTS, found.tokens, found.lengths, jnp.float32(0.9), chunk=chunk)
@@ -40,7 +36,7 @@ def test_scores_are_what_the_sampler_saw(name):
 
 def test_scores_against_a_float64_reference():
     policy, weights = members.policy_of("low rank")
-    tau, found = 0.6, _drawn(policy)
+    tau, found = 0.6, sampled(policy)
     scores = judge(CONFIG, policy, PROMPTS, found.tokens, found.lengths, jnp.float32(tau), chunk=5)
 
     @jax.jit
@@ -70,14 +66,14 @@ def test_scores_against_a_float64_reference():
 
 
 def test_an_empty_completion_scores_zero():
-    none = jnp.zeros((1, 3), jnp.int32)
-    scores = judge(CONFIG, Clean(PARAMS), PROMPTS, jnp.ones((1, 3, 12), jnp.int32), none, jnp.float32(1.0))
+    tokens, none = jnp.ones((MEMBERS, 3, 12), jnp.int32), jnp.zeros((MEMBERS, 3), jnp.int32)
+    scores = judge(CONFIG, Clean(PARAMS, MEMBERS), PROMPTS, tokens, none, jnp.float32(1.0))
     assert all(not np.asarray(getattr(scores, field)).any() for field in FIELDS)
 
 
 def test_greedy_scores_are_those_at_temperature_one():
-    policy = Clean(PARAMS)
-    found = _drawn(policy, 0.0)
+    policy = Clean(PARAMS, MEMBERS)
+    found = sampled(policy, temperature=0.0)
     for temperature in (0.0, 1.0):
         scores = judge(CONFIG, policy, PROMPTS, found.tokens, found.lengths, jnp.float32(temperature))
         np.testing.assert_allclose(scores.log_probs, found.log_probs, atol=1e-4)
@@ -86,9 +82,9 @@ def test_greedy_scores_are_those_at_temperature_one():
 def test_a_padded_vocabulary_is_left_out():
     wide = PARAMS | {"embed": {"embedding": jnp.pad(PARAMS["embed"]["embedding"], ((0, 5), (0, 0)))}}
     config = type(CONFIG)(**{**CONFIG.__dict__, "vocab_size": 16})
-    found = _drawn(Clean(PARAMS))
-    plain = judge(CONFIG, Clean(PARAMS), PROMPTS, found.tokens, found.lengths, jnp.float32(1.0))
-    padded = judge(config, Clean(wide), PROMPTS, found.tokens, found.lengths, jnp.float32(1.0), vocab=11)
+    found = sampled(Clean(PARAMS, MEMBERS))
+    plain = judge(CONFIG, Clean(PARAMS, MEMBERS), PROMPTS, found.tokens, found.lengths, jnp.float32(1.0))
+    padded = judge(config, Clean(wide, MEMBERS), PROMPTS, found.tokens, found.lengths, jnp.float32(1.0), vocab=11)
     for field in FIELDS:
         np.testing.assert_allclose(getattr(padded, field), getattr(plain, field), atol=1e-5, err_msg=field)
 
@@ -101,7 +97,7 @@ def _loss(params, policy, found, **options):
 
 def test_gradients_do_not_depend_on_chunks_or_remat():
     policy, _ = members.policy_of("low rank")
-    found = _drawn(policy)
+    found = sampled(policy)
     plain = jax.jit(jax.grad(_loss))(PARAMS, policy, found)
     loss = jax.jit(_loss)
     spared = jax.jit(jax.grad(partial(_loss, remat=True, chunk=5)))(PARAMS, policy, found)
@@ -114,8 +110,9 @@ def test_gradients_do_not_depend_on_chunks_or_remat():
 
 
 def test_noise_on_every_matrix_head_included():
-    policy = Fused(PARAMS, members.drawn(noise.LowRank(2), noise.everything), jnp.float32(0.3))
-    found = _drawn(policy)
+    every = noise.matching("kernel|embedding")
+    policy = Fused(PARAMS, members.drawn(noise.LowRank(2), every), jnp.float32(0.3))
+    found = sampled(policy)
     scores = judge(CONFIG, policy, PROMPTS, found.tokens, found.lengths, jnp.float32(0.9), chunk=4)
     np.testing.assert_allclose(scores.log_probs, found.log_probs, atol=1e-4)
 
