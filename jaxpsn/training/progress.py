@@ -13,7 +13,7 @@ from typing import Any
 PLAIN_EVERY = 5.0
 """Seconds between plain lines."""
 SHOWN = (
-    "return", "eval_return", "reward", "eval_pass_at_1", "sigma", "distance", "target", "kl", "indicator",
+    "return", "eval_return", "reward", "eval_pass_at_1", "sigma", "distance", "target", "noise_kl_k1", "indicator",
 )  # fmt: skip
 """Metrics that are shown if the run has them; others are in metrics.csv."""
 

@@ -9,8 +9,8 @@ import numpy as np
 from jaxpsn.training.chunk import ChunkReport
 
 FIRST = (
-    "return", "length", "sigma", "distance", "target", "critic_loss", "actor_loss", "q", "reward", "kl", "indicator",
-    "similarity", "certainty", "loss", "entropy", "eval_return", "eval_length", "eval_pass_at_1",
+    "return", "length", "sigma", "distance", "target", "critic_loss", "actor_loss", "q", "reward", "noise_kl_k1",
+    "indicator", "similarity", "certainty", "loss", "entropy", "eval_return", "eval_length", "eval_pass_at_1",
 )  # fmt: skip
 """Columns that come first, in this order; all others follow by name."""
 
