@@ -1,12 +1,15 @@
 """A decoder of a few thousand weights on two-term sums, and programs of it with a verdict that both answers get."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxpsn.lm import config as decoders
 from jaxpsn.lm import model
 from jaxpsn.lm.tokenizer import CharTokenizer
-from jaxpsn.rlvr import data
+from jaxpsn.rlvr import data, gathering, program
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import (
     AlgorithmConfig,
@@ -16,7 +19,9 @@ from jaxpsn.rlvr.config import (
     RolloutConfig,
     SigmaConfig,
 )
+from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import Problems, Reasoner
+from jaxpsn.rlvr.sigma import SigmaState
 from jaxpsn.tasks import registry
 
 TASK = registry.make("chain_sum", terms=2, digits=1)
@@ -37,6 +42,7 @@ def weights(scale=6.0):
     return jax.tree_util.tree_map_with_path(grown, drawn)
 
 
+COMPILED = {}
 BASE = Base(DECODER, weights(), WORDS, None)
 
 
@@ -95,3 +101,30 @@ class Rows:
     def close(self):
         """Note."""
         self.calls.append("close")
+
+
+def gatherer(settings, grade=even, source=None):
+    """What draws and verifies the answers of ``settings``."""
+    noise, probe_noise = program.perturbations(settings, DECODER, BASE.params)
+    plan = gathering.plan(settings, noise, probe_noise)
+    source = source or data.Generated(TASK, "train", 0)
+    made = gathering.Gatherer(
+        settings, DECODER, WORDS, source, grade, plan, TASK.max_prompt, LIMIT, Placement(settings.mesh)
+    )
+    # The programs are the same whatever the problems, the verdict and the number of refills.
+    name = repr(dataclasses.replace(settings, rollout=dataclasses.replace(settings.rollout, refills=0)))
+    made._draw = COMPILED.setdefault(name, made._draw)
+    return made
+
+
+def state(sigma=0.5, clock=0, position=0, seed=0):
+    """As much of a state as gathering looks at."""
+    return program.RlvrState(
+        clock=jnp.int32(clock),
+        updates=jnp.int32(0),
+        params=BASE.params,
+        memory=None,
+        sigma=SigmaState(jnp.float32(sigma)),
+        position=jnp.int32(position),
+        key=jax.random.key(seed),
+    )
