@@ -75,7 +75,7 @@ def _task(config: RlvrConfig, say: Say) -> tuple[Any, Sequence[Any] | None, Sequ
 
 
 def _problems(config, base, task, train, test, seed, grade, say) -> Problems:
-    longest, answer = _limits(config, base, task, train is None)
+    longest, answer = limits(config, base, task, train is None)
     wanted = config.evaluation
     count = max(wanted.problems, wanted.monitor_problems)
     if train is None:
@@ -87,7 +87,7 @@ def _problems(config, base, task, train, test, seed, grade, say) -> Problems:
     return Problems(task, source, test, grade, longest, answer)
 
 
-def _limits(config: RlvrConfig, base: Base, task: Any, generated: bool) -> tuple[int, int]:
+def limits(config: RlvrConfig, base: Base, task: Any, generated: bool) -> tuple[int, int]:
     """The longest prompt and the longest answer in tokens; refuses what task and model cannot do with."""
     rollout, positions, words = config.rollout, base.decoder.max_positions, base.words
     by_character = generated and isinstance(words, CharTokenizer)

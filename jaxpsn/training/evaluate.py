@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from jaxpsn import checks, errors, files
+from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig
 from jaxpsn.training import command, origins, progress, startup, status
 from jaxpsn.training.config import PROGRESS
 from jaxpsn.training.origins import Origin
@@ -40,9 +41,9 @@ class EvaluateJob:
     """JSONL file of problems, instead of a task."""
     verifier: Literal["auto", "math", "integer", "exact"] = "auto"
     """How answers to the file's problems are checked."""
-    problems: int = 64
+    problems: int = EvaluationConfig.problems
     """Problems: the first of the task's test split, or of the file."""
-    samples: int = 256
+    samples: int = EvaluationConfig.samples
     """Answers to each of them; the largest k."""
     temperature: float = 1.0
     """Sampling temperature."""
@@ -56,7 +57,7 @@ class EvaluateJob:
     """Scale of the perturbation; left out, the run's at that step."""
     seed: int = 0
     """Of problems and answers; 0 is what runs judge themselves by."""
-    rows: int = 1024
+    rows: int = EvaluationConfig.rows
     """Answers decoded (or scored) side by side."""
     max_prompt: int | None = None
     """Longest prompt in tokens; left out, as the run has it, or what the task needs."""
@@ -71,7 +72,7 @@ class EvaluateJob:
     mesh: str | None = None
     """Devices, such as data=4,model=2; left out, one device."""
     tolerance: float | None = None
-    """With --replay: nats a token by which log-probs may differ; left out, 0.001, or 0.1 in bfloat16."""
+    """With --replay: nats a token by which log-probs may differ; left out, 0.0001 on a CPU, else 0.01; bfloat16 0.1."""
     out: str = "results/evaluation"
     """Folder for evaluations/LABEL.json and pass_at_k.csv, .json and .png."""
     progress: Literal["auto", "rich", "plain", "none"] = "auto"
@@ -176,7 +177,6 @@ def _live(
 ) -> dict[str, "Evaluation"]:
     """Sample and judge."""
     with show.phase("loading JAX"):
-        from jaxpsn.rlvr.config import RlvrConfig
         from jaxpsn.tasks import grading
         from jaxpsn.training import cache, judging
 

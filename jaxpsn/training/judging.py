@@ -16,7 +16,7 @@ from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr import data, perturbation, setup
 from jaxpsn.rlvr.base import Base
-from jaxpsn.rlvr.config import EvaluationConfig, NoiseConfig, RlvrConfig
+from jaxpsn.rlvr.config import EvaluationConfig, NoiseConfig, RlvrConfig, RolloutConfig
 from jaxpsn.rlvr.evaluation import Judge
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import evaluation_key
@@ -24,8 +24,6 @@ from jaxpsn.tasks import file_task, files, registry
 from jaxpsn.training import cache, checkpoints, progress
 from jaxpsn.training.evaluate import EvaluateJob
 from jaxpsn.training.origins import Origin
-
-_BUCKET = 16  # widths of prompts are multiples of it
 
 
 class Questions(NamedTuple):
@@ -114,15 +112,15 @@ def fitting(
             errors.refuse("task", task.name, f"a task that {one.name} can read; it knows no {' '.join(lacking)!r}")
     kept = list(asked.problems)
     for one in judged:
-        most = _longest(one, task, wanted)
+        most, _ = limits(one, task, wanted)
         kept = [problem for problem in kept if len(one.form.words.prompt(problem.prompt)) <= most]
         if not kept:
             errors.refuse("max_prompt", most, f"more: no prompt of {task.name} is as short for {one.name}")
     left = len(asked.problems) - len(kept)
     if left:
-        say(f"{left} problems left out, their prompts are too long")
+        say(f"left out for the length of their prompts: {left}")
     if len(kept) < wanted.problems:
-        say(f"{len(kept)} problems, as there are no more")
+        say(f"problems that there are: {len(kept)}")
     return Questions(task, kept[: wanted.problems])
 
 
@@ -131,30 +129,15 @@ def _own_task(one: Candidate, wanted: EvaluateJob) -> bool:
     return one.origin.config is not None and wanted.task is None and wanted.data is None and not wanted.task_options
 
 
-def _by_character(one: Candidate, task: Any) -> bool:
-    """Whether lengths that the task knows in characters are lengths in tokens."""
-    return isinstance(one.form.words, CharTokenizer) and not isinstance(task, file_task.FileTask)
-
-
-def _longest(one: Candidate, task: Any, wanted: EvaluateJob) -> int:
-    """Most tokens of a prompt."""
-    own = one.config.rollout.max_prompt if _own_task(one, wanted) else None
-    return wanted.max_prompt or own or (task.max_prompt if _by_character(one, task) else setup.LONGEST_PROMPT)
-
-
-def limits(one: Candidate, asked: Questions, wanted: EvaluateJob) -> tuple[int, int]:
-    """Width of the prompts and most tokens of an answer, as the run itself has them where it is a run."""
-    by_character, positions = _by_character(one, asked.task), one.form.decoder.max_positions
-    width = _longest(one, asked.task, wanted)
-    if not by_character:
-        found = max(len(one.form.words.prompt(problem.prompt)) for problem in asked.problems)
-        width = min(width, -(-found // _BUCKET) * _BUCKET)
-    own = one.config.rollout.max_tokens if _own_task(one, wanted) else None
-    default = asked.task.max_answer + 1 if by_character else max(1, min(setup.LONGEST_ANSWER, positions - width))
-    tokens = wanted.max_tokens or own or default
-    if width + tokens > positions:
-        errors.refuse("max_tokens", tokens, f"at most {one.name}'s {positions} positions with prompts of {width}")
-    return width, tokens
+def limits(one: Candidate, task: Any, wanted: EvaluateJob) -> tuple[int, int]:
+    """Most tokens of a prompt and of an answer, as the run itself has them where it is a run on its own task."""
+    own = one.config.rollout if _own_task(one, wanted) else RolloutConfig()
+    given = {name: getattr(wanted, name) or getattr(own, name) for name in ("max_prompt", "max_tokens")}
+    config = dataclasses.replace(one.config, rollout=dataclasses.replace(one.config.rollout, **given))
+    try:
+        return setup.limits(config, one.form, task, not isinstance(task, file_task.FileTask))
+    except errors.UserError as error:
+        raise errors.UserError(f"{one.name}: {str(error).replace('rollout.', '')}") from None
 
 
 def weights(one: Candidate, place: Placement, dtype: str, show: progress.Progress) -> Weights:
@@ -214,7 +197,7 @@ def judge(
         problems=wanted.problems, samples=wanted.samples, temperature=wanted.temperature,
         top_p=wanted.top_p, top_k=wanted.top_k, rows=wanted.rows,
     )  # fmt: skip
-    width, tokens = limits(one, asked, wanted)
+    width, tokens = limits(one, asked.task, wanted)
     name = label(found.step)
     show.say(f"judging {name}: {len(asked.problems)} problems, {wanted.samples} answers of up to {tokens} tokens")
     told = progress.teller(show, "answers")

@@ -88,7 +88,7 @@ def _split(name: str, text: str) -> tuple[Path, str | None]:
         return Path(head), part
     path, near = Path(head or text), ""
     with contextlib.suppress(OSError):
-        names = [entry.name for entry in path.absolute().parent.iterdir() if entry.is_dir()]
+        names = [one.name for one in path.absolute().parent.iterdir() if (one / "config.json").is_file()]
         near = f"; {errors.nearest(path.name, names)}" if names else ""
     errors.refuse(name, text, f"{_ALLOWED}{near}")
 

@@ -19,6 +19,8 @@ from jaxpsn.training import judging
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
 """Nats a token by which a log-prob may differ from what was logged, by the dtype of the passes."""
+COARSE = 0.01
+"""The same for float32 on an accelerator, whose matrix products have fewer digits."""
 _WIDTH = 16  # answers are padded to a multiple of it
 _SMALL, _CHUNK = 4096, 128  # of vocabularies above the first, logits of the second number of positions at once
 
@@ -41,7 +43,8 @@ class Rescorer:
     def __init__(self, one: judging.Candidate, seed: int, rows: int, tolerance: float | None):
         self._config, self._decoder, self._words = one.config, one.form.decoder, one.form.words
         self._key, self._rows = jax.random.key(seed), rows
-        self.tolerance = TOLERANCE[one.config.dtype] if tolerance is None else tolerance
+        least = 0.0 if jax.default_backend() == "cpu" else COARSE
+        self.tolerance = max(TOLERANCE[one.config.dtype], least) if tolerance is None else tolerance
         noise, probe_noise = perturbations(one.config, self._decoder, judging.shapes(self._decoder))
         plan = gathering.plan(one.config, noise, probe_noise)
         early = [plan.probes] if plan.probes is not None and one.config.sigma.reuse_probes else []
