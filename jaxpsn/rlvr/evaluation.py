@@ -96,7 +96,8 @@ class Judge:
         """
         texts: list[list[str]] = [[] for _ in problems]
         key = self._place.put(key, self._place.whole())
-        block, count = self._shape(len(problems), samples, noise)
+        dense = noise is not None and isinstance(noise.kind, Dense)  # forms a copy of the weights for each sample
+        block, count = shape(len(problems), 1 if dense else samples, self._config.rows, self._place.parts)
         for begin in range(0, len(problems), block):
             part = list(problems[begin : begin + block])
             for first in range(0, samples, count):
@@ -107,16 +108,6 @@ class Judge:
                     texts[begin + place] += answers
                 told(sum(map(len, texts)), len(problems) * samples)
         return [self._counted(problem, answers) for problem, answers in zip(problems, texts, strict=True)]
-
-    def _shape(self, problems: int, samples: int, noise: Perturbation | None) -> tuple[int, int]:
-        """Problems and samples of a call: many samples of few problems, as each prompt is read once in a call.
-
-        Dense noise forms a copy of the weights for each sample of a call, so there is one.
-        """
-        rows, parts = self._config.rows, self._place.parts
-        dense = noise is not None and isinstance(noise.kind, Dense)
-        count = 1 if dense else max(1, min(samples, rows // parts))
-        return min(-(-problems // parts), max(1, rows // count // parts)) * parts, count
 
     @staticmethod
     def _rows(first: int, last: int, count: int, begin: int, problems: int, block: int) -> np.ndarray:
@@ -145,3 +136,12 @@ class Judge:
         ]
         keys = {self._task.canonical(problem, text) for text in right} - {None}
         return Found(problem, len(answers), len(right), len(keys) if keys or not right else None)
+
+
+def shape(problems: int, samples: int, rows: int, parts: int) -> tuple[int, int]:
+    """Problems and samples of a call of at most ``rows``: many samples of few problems, as a prompt is read once.
+
+    Problems are a multiple of ``parts``, which alone may make a call larger.
+    """
+    count = max(1, min(samples, rows // parts))
+    return min(-(-problems // parts), max(1, rows // count // parts)) * parts, count
