@@ -71,11 +71,15 @@ def sample(
     decoding.check(config, sampling)
     if rows.shape != (policy.members, prompts.tokens.shape[0]):
         refuse("rows", rows.shape, f"[{policy.members} members, {prompts.tokens.shape[0]} prompts]")
-    temperature = jnp.asarray(temperature, jnp.float32)
+    temperature, shape = jnp.asarray(temperature, jnp.float32), rows.shape
     rows = jnp.asarray(rows, jnp.int32)
+    if isinstance(policy, Clean):
+        # Members that are all alike are one: each prompt is read once, and their rows are one flat batch.
+        policy, rows = Clean(policy.params), rows.reshape(1, -1)
     state = decoding.begin(config, policy, prompts, rows, key, temperature, sampling)
     stop = jnp.int32(sampling.max_tokens)
-    return _samples(decoding.advance(config, policy, state, key, temperature, sampling, stop))
+    found = _samples(decoding.advance(config, policy, state, key, temperature, sampling, stop))
+    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[2:]), found)
 
 
 _begin = jax.jit(decoding.begin, static_argnums=(0, 6))
