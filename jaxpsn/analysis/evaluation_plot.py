@@ -75,7 +75,7 @@ def _pass_finding(judged: Judged, curves: Sequence[tuple[Evaluation, Curve]]) ->
     if judged.comparison is None:
         evaluation, curve = curves[0]
         shown = [f"pass@{curve.ks[i]} {text.share(curve.band.value[i])}" for i in sorted({0, len(curve.ks) - 1})]
-        return f"{evaluation.label.capitalize()} policy: {', '.join(shown)}"
+        return f"{evaluation.label[:1].upper()}{evaluation.label[1:]} policy: {', '.join(shown)}"
     rows = judged.comparison.rows()
     ends = [rows[0], *rows[1:][-1:]]
     shown = [f"pass@{row['k']} {text.share(row['theirs'])} → {text.share(row['ours'])}" for row in ends]

@@ -141,8 +141,6 @@ def parse(content: Any, where: str, label: str) -> Evaluation:
         return _parse(content, label)
     except errors.UserError as error:
         raise errors.UserError(f"{where}: {str(error)[:_LONGEST]}") from None
-    except OverflowError:
-        raise errors.UserError(f"{where}: a number is too large") from None
 
 
 def _parse(content: Any, label: str) -> Evaluation:
