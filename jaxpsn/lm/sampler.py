@@ -56,7 +56,7 @@ def sample(
     config: DecoderConfig,
     policy: Policy,
     prompts: Prompts,
-    rows: Int[Array | np.ndarray, "members prompts"],
+    rows: Int[Array | np.ndarray, "members rows"],
     key: PRNGKeyArray,
     temperature: Any,
     sampling: Sampling,
@@ -67,19 +67,20 @@ def sample(
     tokens do not depend on how rows are laid out or cut into calls. ``temperature`` is a traced scalar; at 0 the most
     likely token is taken, and ``log_probs`` and ``entropy`` are those at temperature 1 (of a point mass they would say
     nothing). Decoding stops when all rows have ended.
+
+    With ``rows`` of k R columns each member answers each of the R prompts k times: column c is an answer to prompt
+    ``c % R``. However many the answers, a prompt is read once per member (once in all if the policy is clean).
     """
     decoding.check(config, sampling)
-    if rows.shape != (policy.members, prompts.tokens.shape[0]):
-        refuse("rows", rows.shape, f"[{policy.members} members, {prompts.tokens.shape[0]} prompts]")
-    temperature, shape = jnp.asarray(temperature, jnp.float32), rows.shape
+    members, count = policy.members, prompts.tokens.shape[0]
+    if rows.shape[0] != members or not rows.shape[1] or rows.shape[1] % count:
+        refuse("rows", rows.shape, f"[{members} members, {count} prompts or a multiple of them]")
+    temperature = jnp.asarray(temperature, jnp.float32)
     rows = jnp.asarray(rows, jnp.int32)
-    if isinstance(policy, Clean):
-        # Members that are all alike are one: each prompt is read once, and their rows are one flat batch.
-        policy, rows = Clean(policy.params), rows.reshape(1, -1)
+    # Clean members could be folded into the rows, but no partitioner keeps the prompts of a mesh apart through that.
     state = decoding.begin(config, policy, prompts, rows, key, temperature, sampling)
     stop = jnp.int32(sampling.max_tokens)
-    found = _samples(decoding.advance(config, policy, state, key, temperature, sampling, stop))
-    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[2:]), found)
+    return _samples(decoding.advance(config, policy, state, key, temperature, sampling, stop))
 
 
 _begin = jax.jit(decoding.begin, static_argnums=(0, 6))

@@ -151,6 +151,17 @@ def test_tokens_depend_on_key_row_and_prompt_alone():
     assert np.argwhere(changed).tolist() == [[1, 2]]
 
 
+def test_a_member_may_answer_a_prompt_several_times():
+    policy, _ = members.policy_of("low rank")
+    once = sampled(policy)
+    rows = np.concatenate([100 + np.arange(12).reshape(4, 3), np.arange(12).reshape(4, 3)], axis=1)
+    twice = sampled(policy, rows=rows)
+    assert twice.tokens.shape == (4, 6, 12)
+    np.testing.assert_array_equal(twice.tokens[:, 3:], once.tokens)
+    np.testing.assert_allclose(twice.log_probs[:, 3:], once.log_probs, atol=1e-5)
+    assert (np.asarray(twice.tokens[:, :3]) != np.asarray(once.tokens)).any()
+
+
 def _reference_support(logits, top_p, top_k):
     """Tokens that remain, by the definitions, in float64."""
     order = np.argsort(-logits, kind="stable")
@@ -240,6 +251,7 @@ def test_sampling_refuses(options):
     ("rows", "sampling", "message"),
     [
         ((2, 3), Sampling(4, (1,)), "rows"),
+        ((1, 0), Sampling(4, (1,)), "rows"),
         ((1, 2), Sampling(4, (1,)), "rows"),
         ((1, 3), Sampling(4, (11,)), "ends"),
         ((1, 3), Sampling(4, (7,), vocab=7), "ends"),
