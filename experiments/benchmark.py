@@ -149,11 +149,14 @@ class Decoding:
 
         heads = max(4, self.hidden_size // 64)
         decoder = tiny(self.vocab, self.hidden_size, self.layers, heads)
-        contenders = decoding_contenders(decoder, self.members, self.prompts, 16, self.tokens, self.dtype)
-        rows = [timing._asdict() for timing in interleaved(contenders, self.rounds)]
-        count = self.members * self.prompts * self.tokens
-        for row in rows:
-            row["tokens_per_second"] = count / row["seconds"]
+        tables = decoding_contenders(decoder, self.members, self.prompts, 16, self.tokens, self.dtype)
+        rows = []
+        # The first token of an answer belongs to the reading of its prompt.
+        for part, tokens, contenders in zip(("token", "whole"), (self.tokens - 1, self.tokens), tables, strict=True):
+            for timing in interleaved(contenders, self.rounds):
+                count = self.members * self.prompts * tokens
+                row = timing._asdict() | {"tokens_per_second": count / timing.seconds}
+                rows.append(row | {"name": f"{part}: {timing.name}"})
         about = {**asdict(self), "out": str(self.out), "parameters": decoder.parameters}
         write_table(self.out, f"decoding-{self.hidden_size}", rows, {"options": about, "machine": machine()})
 

@@ -47,9 +47,10 @@ def test_decoding_times_every_form_of_noise_against_the_clean_sampler(benchmark,
     tiny = {"hidden_size": 16, "layers": 1, "vocab": 11, "members": 2, "prompts": 3, "tokens": 2, "rounds": 2}
     benchmark.Decoding(**tiny, out=tmp_path).run()
     table = _table(tmp_path / "decoding-16.csv")
-    assert [row["name"] for row in table][:2] == ["clean", "low rank 1, per sample"] and len(table) == 5
+    assert [row["name"] for row in table][:2] == ["token: clean", "token: low rank 1, per sample"] and len(table) == 10
     for row in table:
-        assert float(row["tokens_per_second"]) * float(row["seconds"]) == pytest.approx(12)
+        drawn = 6 if row["name"].startswith("token") else 12
+        assert float(row["tokens_per_second"]) * float(row["seconds"]) == pytest.approx(drawn)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxpsn.lm import model, policies, sampler
+from jaxpsn.lm import decoding, model, policies, sampler
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.rlvr import perturbation
 from jaxpsn.rlvr.config import NoiseConfig
@@ -22,26 +22,49 @@ FORMS: dict[str, NoiseConfig] = {
 }
 
 
+Contenders = dict[str, Callable[[], Any]]
+
+
 def decoding_contenders(
     decoder: DecoderConfig, members: int, prompts: int, width: int, tokens: int, dtype: str
-) -> dict[str, Callable[[], Any]]:
-    """Name -> ``tokens`` tokens for each of ``members * prompts`` rows, the clean sampler first.
+) -> tuple[Contenders, Contenders]:
+    """Name -> ``tokens`` tokens for each of ``members * prompts`` rows, the clean sampler first; in two tables.
 
-    Prompts are ``width`` random tokens; no token ends an answer, so every row is decoded to the limit. The noise is
-    drawn in every call, as in every training step.
+    The first continues answers that were begun: what a token costs. The second is a whole rollout: the noise is drawn,
+    prompts are read (by each distinct policy; the clean one reads each prompt once), and the answers written. Prompts
+    are ``width`` random tokens; no token ends an answer, so every row is decoded to the limit.
     """
     params = model.init(decoder, jax.random.key(0), jnp.dtype(dtype))
     ids = np.random.default_rng(0).integers(0, decoder.vocab_size, (prompts, width), np.int32)
     given = sampler.Prompts(jnp.asarray(ids), jnp.full((prompts,), width, jnp.int32))
     rows = jnp.arange(members * prompts, dtype=jnp.int32).reshape(members, prompts)
     sampling = sampler.Sampling(max_tokens=tokens, ends=())
-    contenders: dict[str, Callable[[], Any]] = {}
+    sigma, token, whole = jnp.float32(0.1), {}, {}
     for name, config in {"clean": NoiseConfig(structure="none"), **FORMS}.items():
         count = 1 if config.per == "step" else members
         noise = perturbation.plan(config, decoder, params, count, members // count)
-        run = jax.jit(partial(_decode, decoder, noise, members, sampling))
-        contenders[name] = partial(run, params, given, rows, jnp.float32(0.1))
-    return contenders
+        policy = jax.jit(partial(_policy, noise, members))(params, sigma)
+        begun = jax.jit(partial(_begin, decoder, sampling))(policy, given, rows)
+        token[name] = partial(jax.jit(partial(_continue, decoder, sampling)), policy, begun)
+        whole[name] = partial(jax.jit(partial(_decode, decoder, noise, members, sampling)), params, given, rows, sigma)
+    return token, whole
+
+
+def _policy(noise: perturbation.Perturbation | None, members: int, params: Any, sigma: Array) -> policies.Policy:
+    if noise is None:
+        return policies.Clean(params, members)
+    policy = noise.policy(params, noise.draw(jax.random.key(1), 0), sigma)
+    # One draw for all is one copy of the weights that all samples share.
+    return policies.Clean(policy.params, members) if isinstance(policy, policies.Single) else policy
+
+
+def _begin(decoder: DecoderConfig, sampling: sampler.Sampling, policy: Any, prompts: Any, rows: Array) -> Any:
+    return decoding.begin(decoder, policy, prompts, rows, jax.random.key(1), jnp.float32(1.0), sampling)
+
+
+def _continue(decoder: DecoderConfig, sampling: sampler.Sampling, policy: Any, state: decoding.State) -> Array:
+    stop = jnp.int32(sampling.max_tokens)
+    return decoding.advance(decoder, policy, state, jax.random.key(1), jnp.float32(1.0), sampling, stop).tokens
 
 
 def _decode(
@@ -54,9 +77,5 @@ def _decode(
     rows: Array,
     sigma: Array,
 ) -> Array:
-    key, policy = jax.random.key(1), policies.Clean(params, members)
-    if noise is not None:
-        policy = noise.policy(params, noise.draw(key, 0), sigma)
-        # One draw for all is one copy of the weights that all samples share.
-        policy = policies.Clean(policy.params, members) if isinstance(policy, policies.Single) else policy
-    return sampler.sample(decoder, policy, prompts, rows, key, 1.0, sampling).tokens
+    policy = _policy(noise, members, params, sigma)
+    return sampler.sample(decoder, policy, prompts, rows, jax.random.key(1), 1.0, sampling).tokens
