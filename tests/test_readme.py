@@ -6,6 +6,9 @@ from pathlib import Path
 import jax
 
 from jaxpsn.control.config import RULES
+from jaxpsn.rlvr import names
+from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
+from jaxpsn.tasks import registry
 from jaxpsn.training.control import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +30,7 @@ def test_the_example_runs_and_does_what_its_comments_say():
 
 
 def test_presets_and_rules_are_named():
-    for name in (*PRESETS, *RULES):
+    for name in (*PRESETS, *RULES, *RLVR_PRESETS, *registry.names(), *names.LOSSES):
         assert f"`{name}`" in README, name
 
 
