@@ -27,7 +27,8 @@ SECTIONS = {
 
 
 def make(**given):
-    """A config from dicts for its sections."""
+    """A config from dicts for its sections; groups of eight unless they say otherwise."""
+    given["rollout"] = {"samples": 8} | given.get("rollout", {})
     made = {name: SECTIONS[name](**value) if name in SECTIONS else value for name, value in given.items()}
     return RlvrConfig(**made)
 
