@@ -15,6 +15,7 @@ from jaxpsn.rlvr.placement import Placement
 
 SCRIPT = str(Path(__file__).parent / "spread.py")
 CASES = ("members", "paper")
+pytestmark = pytest.mark.timeout(1500)  # several processes that compile, maybe on two cores
 
 
 def start(devices, *arguments):
@@ -33,7 +34,7 @@ def start(devices, *arguments):
 def results(*processes):
     """What each of them printed; none outlives the call."""
     try:
-        told = [process.communicate(timeout=300) for process in processes]
+        told = [process.communicate(timeout=1200) for process in processes]
     finally:
         for process in processes:
             process.kill()
