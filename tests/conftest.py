@@ -1,5 +1,6 @@
 """Strict numerics for every test, and a compilation cache shared by the workers."""
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -9,6 +10,7 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -19,3 +21,19 @@ from jaxtyping import install_import_hook  # noqa: E402
 
 # Shapes and types written in signatures are checked at every call, in tests only.
 install_import_hook("jaxpsn", "beartype.beartype")
+
+_MAPS = Path("/proc/self/maps")
+_MAPS_KEPT = 20_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_memory_maps():
+    """Let compiled programs go before the kernel runs out of maps.
+
+    XLA maps several pages for each compiled program; Linux allows a process 65530 of them (vm.max_map_count), and
+    whoever compiles the next program then dies by SIGSEGV.
+    """
+    yield
+    if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > _MAPS_KEPT:
+        jax.clear_caches()
+        gc.collect()
