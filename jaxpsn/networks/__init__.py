@@ -1,6 +1,6 @@
 """Actor and critic as plain Flax Linen modules; they know nothing of noise."""
 
-from jaxpsn.networks.actor import Actor
+from jaxpsn.networks.actor import Actor, Policy
 from jaxpsn.networks.critic import Critic, ensemble_apply, ensemble_init
 
-__all__ = ["Actor", "Critic", "ensemble_apply", "ensemble_init"]
+__all__ = ["Actor", "Critic", "Policy", "ensemble_apply", "ensemble_init"]

@@ -1,5 +1,6 @@
 """Deterministic policy."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -23,11 +24,46 @@ class Actor(nn.Module):
     head_scale: float = 3e-3
     dtype: Any = jnp.float32
 
-    @nn.compact
-    def __call__(self, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch a"]:
-        x = obs
+    def setup(self) -> None:
+        """The layers; the names of the attributes are those of the parameters."""
         for i, width in enumerate(self.hidden):
-            x = Hidden(width, self.nonlinearity, self.layer_norm, self.dtype, name=f"hidden_{i}")(x)
+            setattr(self, f"hidden_{i}", Hidden(width, self.nonlinearity, self.layer_norm, self.dtype))
         init = uniform(self.head_scale)
-        x = nn.Dense(self.action_size, dtype=self.dtype, kernel_init=init, bias_init=init, name="head")(x)
-        return jnp.tanh(x.astype(jnp.float32))
+        self.head = nn.Dense(self.action_size, dtype=self.dtype, kernel_init=init, bias_init=init)
+
+    def __call__(self, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch a"]:
+        return jnp.tanh(self.outputs(self.features(obs)))
+
+    def features(self, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch h"]:
+        """The last hidden layer, in ``dtype``."""
+        x = obs
+        for i in range(len(self.hidden)):
+            x = getattr(self, f"hidden_{i}")(x)
+        return x
+
+    def outputs(self, features: Float[Array, "*batch h"]) -> Float[Array, "*batch a"]:
+        """The last layer before it is squashed, float32; of :meth:`features`, or of what noise makes of them."""
+        return self.head(features).astype(jnp.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """An actor as a function ``policy(params, obs[..., O]) -> action[..., A]``, and the two parts that it is made of.
+
+    ``policy(params, obs) == tanh(policy.outputs(params, policy.features(params, obs)))``. Parameters of other
+    collections than Flax's ``params`` are not read.
+    """
+
+    actor: Actor
+
+    def __call__(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch a"]:
+        """The action."""
+        return self.actor.apply(params, obs)
+
+    def features(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch h"]:
+        """The last hidden layer."""
+        return self.actor.apply(params, obs, method="features")
+
+    def outputs(self, params: Any, features: Float[Array, "*batch h"]) -> Float[Array, "*batch a"]:
+        """The last layer, before it is squashed."""
+        return self.actor.apply(params, features, method="outputs")

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.networks import Actor, Critic, ensemble_apply, ensemble_init
+from jaxpsn.networks import Actor, Critic, Policy, ensemble_apply, ensemble_init
 
 
 def _norm(x, scale, bias):
@@ -80,3 +80,14 @@ def test_an_ensemble_is_its_members():
         member = jax.tree.map(lambda x, i=i: x[i], params)
         np.testing.assert_allclose(q[i], critic.apply(member, obs, action), atol=1e-6)
     assert len(np.unique(np.asarray(q[:, 0]))) == 3
+
+
+def test_a_policy_is_its_features_and_its_outputs():
+    policy = Policy(Actor(3, (16, 8), head_scale=1.0))
+    params = policy.actor.init(jax.random.key(0), jnp.zeros(4))
+    obs = jnp.asarray(np.random.default_rng(3).normal(size=(5, 4)), jnp.float32)
+    features = policy.features(params, obs)
+    assert features.shape == (5, 8) and bool((features >= 0.0).all())
+    outputs = policy.outputs(params, features)
+    np.testing.assert_allclose(outputs, _reference(params, np.asarray(obs, np.float64)), atol=1e-5)
+    np.testing.assert_array_equal(policy(params, obs), jnp.tanh(outputs))

@@ -13,7 +13,7 @@ from jaxpsn import compat
 from jaxpsn.control.agents import losses
 from jaxpsn.control.config import AgentConfig
 from jaxpsn.control.state import LearnerState, Transition
-from jaxpsn.networks import Actor, Critic, ensemble_apply, ensemble_init
+from jaxpsn.networks import Actor, Critic, Policy, ensemble_apply, ensemble_init
 
 Metrics = dict[str, tuple[Array, Array]]
 """Name to (total, count), so that what did not happen counts for nothing while NaN still shows."""
@@ -56,7 +56,7 @@ def networks(config: AgentConfig, observation_size: int, action_size: int, criti
         actor_key, critic_key = jax.random.split(key)
         return actor.init(actor_key, obs), ensemble_init(critic, critic_key, critics, obs, action)
 
-    return Networks(init, acting.apply, actor.apply, critic.apply, ensemble_apply(critic.apply))
+    return Networks(init, Policy(acting), actor.apply, critic.apply, ensemble_apply(critic.apply))
 
 
 def optimizer(weight_decay: float) -> optax.GradientTransformation:
