@@ -6,7 +6,7 @@ import dataclasses
 import io
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -32,11 +32,18 @@ def from_record(kind: type[Job], record: Mapping[str, Any]) -> Job:
     return kind(**values)
 
 
-def parse(kind: type[Job], presets: Mapping[str, Job], argv: Sequence[str], restore: Any, description: str) -> Job:
+def parse(
+    kind: type[Job],
+    presets: Mapping[str, Job],
+    argv: Sequence[str],
+    restore: Callable[[Mapping[str, Any]], Job],
+    description: str,
+    read: Callable[[str], Mapping[str, Any]] = folder.read,
+) -> Job:
     """The job that ``argv`` asks for.
 
-    ``--preset NAME`` or ``--resume FOLDER`` (through ``restore(record) -> job``) gives the values that the flags then
-    override. Raises UserError for anything that cannot be understood; ``--help`` prints and exits.
+    ``--preset NAME`` or ``--resume FOLDER`` (through ``restore(read(folder)) -> job``) gives the values that the flags
+    then override. Raises UserError for anything that cannot be understood; ``--help`` prints and exits.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default=None)
@@ -51,7 +58,7 @@ def parse(kind: type[Job], presets: Mapping[str, Job], argv: Sequence[str], rest
         errors.refuse("preset", known.preset, "not together with --resume, which has its own config")
     default = presets[known.preset or "default"]
     if known.resume is not None:
-        default = restore(folder.read(known.resume))
+        default = restore(read(known.resume))
         rest += ["--resume", known.resume]
     listed = f"{description}\n\n--preset gives the defaults below: {', '.join(presets)}."
     return flags(kind, rest, default, listed)

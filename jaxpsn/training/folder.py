@@ -137,8 +137,12 @@ def _refuse_other_config(path: Path, old: dict[str, Any], run: RunConfig, config
         errors.refuse("resume", str(path), f"made with another config: {', '.join(found[:3])}{more}")
 
 
-def _create(run: RunConfig, default_name: str) -> Path:
-    """Make a folder that nobody else has, or take an existing one that may be emptied."""
+def create(run: Any, default_name: str) -> Path:
+    """Make the folder that ``run`` (``out``, ``name``, ``overwrite``) asks for, or take one that may be emptied.
+
+    Without a name it is made up from ``default_name`` and the date. Raises UserError if the folder exists (without
+    ``overwrite``) or cannot be made.
+    """
     out = Path(run.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -162,13 +166,13 @@ def _create(run: RunConfig, default_name: str) -> Path:
     errors.refuse("name", default_name, "no free name left; choose another")
 
 
-def _empty(path: Path) -> None:
-    """Delete what an earlier run left; refuses a folder that is not a run folder."""
+def empty(path: Path, record: str = "config.json", what: str = "run folder") -> None:
+    """Delete what an earlier run left; refuses a folder without the file ``record``, which is no ``what``."""
     entries = [entry for entry in path.iterdir() if entry.name != LOCK]
-    if entries and not (path / "config.json").is_file():
-        errors.refuse("overwrite", True, f"{path} is not a run folder; it is left alone")
-    # config.json goes last: a deletion that is cut off leaves a folder that can still be overwritten.
-    for entry in sorted(entries, key=lambda entry: entry.name == "config.json"):
+    if entries and not (path / record).is_file():
+        errors.refuse("overwrite", True, f"{path} is not a {what}; it is left alone")
+    # The record goes last: a deletion that is cut off leaves a folder that can still be overwritten.
+    for entry in sorted(entries, key=lambda entry: entry.name == record):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
@@ -184,7 +188,7 @@ def claim(run: RunConfig, config: Any, default_name: str = "run") -> Iterator[Ru
     ``overwrite``), is in use by another process, is no run folder, or was made with another config.
     """
     if run.resume is None:
-        path = _create(run, default_name)
+        path = create(run, default_name)
     else:
         path = Path(run.resume)
         if not path.exists() and (Path(run.out) / run.resume).is_dir():
@@ -192,7 +196,7 @@ def claim(run: RunConfig, config: Any, default_name: str = "run") -> Iterator[Ru
         _refuse_other_config(path, read(path), run, config)
     with locked(path) as stale:
         if run.resume is None and run.overwrite:
-            _empty(path)
+            empty(path)
         folder = RunFolder(path, plain(config), run.resume is not None, (stale,) if stale else ())
         if run.resume is None:
             write_record(folder, run)

@@ -34,6 +34,8 @@ class Outcome(NamedTuple):
     """Environment steps made by each seed."""
     axes: Any = None
     """``program.axes`` of the state if it holds several seeds."""
+    signum: int | None = None
+    """The signal that came, if one did; in the last chunk it leaves the run finished."""
 
     def first_seed(self) -> State:
         """The state of the first seed alone."""
@@ -95,19 +97,19 @@ class _Span(NamedTuple):
         return cls(told["since"], {name: tuple(pair) for name, pair in told["totals"].items()})
 
 
-def train(program: Program | HostProgram, run: RunConfig, folder: folders.RunFolder) -> Outcome:
+def train(program: Program | HostProgram, run: RunConfig, folder: folders.RunFolder, title: str = "") -> Outcome:
     """Run ``program`` for ``run.steps`` steps into a claimed ``folder`` (``folder.claim``), or go on where it stopped.
 
-    SIGTERM and Ctrl-C end the chunk (the step, if the host makes it), save and
-    return; a value that is not finite returns without saving. On CPU the state after a kill and a resume equals the
-    uninterrupted one bit for bit. An error in a step of a HostProgram comes through after the state before it was
-    saved. Raises UserError if a checkpoint cannot be written, or a resumed one not be used.
+    SIGTERM and Ctrl-C end the chunk (the step, if the host makes it), save and return; a value that is not finite
+    returns without saving. On CPU the state after a kill and a resume equals the uninterrupted one bit for bit. An
+    error in a step of a HostProgram comes through after the state before it was saved. ``title`` begins every line of
+    the display. Raises UserError if a checkpoint cannot be written, or a resumed one not be used.
     """
     sinks.require_extras(run)
     engine = engines.make(program, run)
     with contextlib.ExitStack() as stack:
         stack.callback(engine.close)
-        show = progress.make(run.progress)
+        show = progress.make(run.progress, title=title)
         stack.callback(show.close)
         events = sinks.EventLog(folder.events)
         stack.callback(events.close)
@@ -295,7 +297,7 @@ def _leave(
 
 def _outcome(desk: _Desk, state: State, step: int, reason: str, code: int) -> Outcome:
     axes = desk.program.axes(state) if desk.run.seeds > 1 else None
-    return Outcome(state, desk.folder.path, code == status.DONE, reason, code, step, axes)
+    return Outcome(state, desk.folder.path, code == status.DONE, reason, code, step, axes, desk.interrupts.signum)
 
 
 def _info(desk: _Desk, record: dict[str, Any], span: _Span | None = None) -> dict[str, Any]:

@@ -46,6 +46,10 @@ def describe(step: int, total: int, rate: float, left: float, shown: dict[str, f
     return "  ".join(parts + ([f"{held / 2**30:.1f} GiB"] if held else []))
 
 
+def _lead(title: str) -> str:
+    return f"jaxpsn: {title}: " if title else "jaxpsn: "
+
+
 class _Forgiving(TextIOBase):
     """A stream that nobody may be reading any more: what cannot be written is lost without an error."""
 
@@ -92,14 +96,15 @@ class Progress:
 class Plain(Progress):
     """A line now and then: for logs."""
 
-    def __init__(self, stream: TextIOBase, every: float = PLAIN_EVERY):
+    def __init__(self, stream: TextIOBase, every: float = PLAIN_EVERY, title: str = ""):
+        self._lead = _lead(title)
         self._stream, self._every, self._last = _Forgiving(stream), every, -every
         self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
         """Print one line."""
         with self._lock:
-            print(f"jaxpsn: {text}", file=self._stream, flush=True)
+            print(f"{self._lead}{text}", file=self._stream, flush=True)
 
     @contextlib.contextmanager
     def phase(self, label: str) -> Iterator[None]:
@@ -133,10 +138,11 @@ class Plain(Progress):
 class Rich(Progress):
     """One line that renews itself, below the messages; drawn by a thread, so it ticks while XLA compiles."""
 
-    def __init__(self, stream: TextIOBase):
+    def __init__(self, stream: TextIOBase, title: str = ""):
         from rich.console import Console
         from rich.live import Live
 
+        self._lead, self._title = _lead(title), f"{title}  " if title else ""
         self._text, self._since, self._share = "starting", time.monotonic(), None
         self._console = Console(file=_Forgiving(stream), soft_wrap=True)
         self._live = Live(self, console=self._console, refresh_per_second=8, transient=True)
@@ -148,13 +154,13 @@ class Rich(Progress):
         from rich.text import Text
 
         if self._share is None:
-            return Text(f"{self._text} ... {time.monotonic() - self._since:.0f} s", style="cyan")
+            return Text(f"{self._title}{self._text} ... {time.monotonic() - self._since:.0f} s", style="cyan")
         bar = ProgressBar(total=1.0, completed=self._share, width=min(60, self._console.width))
-        return Group(bar, Text(self._text, overflow="ellipsis", no_wrap=False))
+        return Group(bar, Text(self._title + self._text, overflow="ellipsis", no_wrap=False))
 
     def say(self, text: str) -> None:
         """Print a line above the live one."""
-        self._console.print(f"jaxpsn: {text}", markup=False, highlight=False)
+        self._console.print(f"{self._lead}{text}", markup=False, highlight=False)
 
     @contextlib.contextmanager
     def phase(self, label: str) -> Iterator[None]:
@@ -188,10 +194,11 @@ def teller(show: Progress, unit: str = "steps") -> Callable[[int, int, dict[str,
     return told
 
 
-def make(mode: str, stream: TextIOBase | None = None) -> Progress:
-    """The display of ``mode`` (auto, rich, plain, none) on ``stream`` (default: stderr)."""
+def make(mode: str, stream: TextIOBase | None = None, title: str = "") -> Progress:
+    """The display of ``mode`` (auto, rich, plain, none) on ``stream`` (default: stderr); ``title`` begins its lines."""
     stream = sys.stderr if stream is None else stream
     if mode == "none" or stream is None:
         return Progress()
     terminal = hasattr(stream, "isatty") and stream.isatty() and os.environ.get("TERM") != "dumb"
-    return Rich(stream) if mode == "rich" or (mode == "auto" and terminal) else Plain(stream)
+    rich = mode == "rich" or (mode == "auto" and terminal)
+    return Rich(stream, title) if rich else Plain(stream, title=title)

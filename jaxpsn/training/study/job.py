@@ -1,0 +1,64 @@
+"""The comparison as a job: from the command line to a study folder with its report."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+import tyro
+
+from jaxpsn.control.config import ControlConfig
+from jaxpsn.training import command, progress, startup, status
+from jaxpsn.training.study import presets, record
+from jaxpsn.training.study.config import StudyConfig
+
+
+@dataclass(frozen=True)
+class StudyJob:
+    """What all arms share, and what is compared."""
+
+    control: Annotated[ControlConfig, tyro.conf.arg(name="")] = field(default_factory=ControlConfig)
+    study: StudyConfig = field(default_factory=StudyConfig)
+
+
+PRESETS: dict[str, StudyJob] = {name: StudyJob(*pair) for name, pair in presets.PRESETS.items()}
+"""Whole comparisons by name."""
+
+
+def restore(content: Mapping[str, Any]) -> StudyJob:
+    """The job of a study folder's study.json."""
+    return StudyJob(*record.restore(content))
+
+
+def run(job: StudyJob) -> int:
+    """Make all arms, or those that are left, and the report; returns the exit status."""
+    control, config = replace(job.control, diagnose=True), job.study
+    arms = record.plan(control, config)
+    if config.seeds == 1:
+        startup.speak("one seed: there will be no intervals, and no probability of improvement")
+    show = progress.make(config.progress)
+    with contextlib.closing(show), show.phase("loading JAX and the physics"):
+        # Imported late: what cannot be is refused at once, and the display is up while these load.
+        from jaxpsn.training import cache
+        from jaxpsn.training.study import runner
+
+        cache.enable()
+        env = runner.environment(control)
+        runner.check(arms, config.steps, env)
+    with record.claim(control, config, arms) as study:
+        begun = "going on with" if study.resumed else "writing to"
+        startup.speak(f"{begun} {study.path}; after an interruption: {runner.again(study.path)}")
+        for note in study.notes:
+            startup.speak(note)
+        code = runner.execute(study, env)
+        if code in (status.DONE, status.NOT_FINITE):
+            with contextlib.suppress(ImportError):
+                startup.speak(f"report: {runner.report(study)}")
+        startup.result(study.path)
+    return code
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the comparison that ``argv`` asks for; returns the exit status."""
+    about = "Exploration methods compared on one task: the same learner, seeds and steps for every arm."
+    return run(command.parse(StudyJob, PRESETS, argv, restore, about, record.read))
