@@ -40,10 +40,10 @@ def run(job: StudyJob) -> int:
     with contextlib.closing(show), show.phase("loading JAX and the physics"):
         # Imported late: what cannot be is refused at once, and the display is up while these load.
         from jaxpsn.training import cache
-        from jaxpsn.training.study import runner
+        from jaxpsn.training.study import runner, stages
 
         cache.enable()
-        env = runner.environment(control)
+        env = stages.environment(control)
         runner.check(arms, config.steps, env)
     with record.claim(control, config, arms) as study:
         begun = "going on with" if study.resumed else "writing to"
@@ -52,8 +52,7 @@ def run(job: StudyJob) -> int:
             startup.speak(note)
         code = runner.execute(study, env)
         if code in (status.DONE, status.NOT_FINITE):
-            with contextlib.suppress(ImportError):
-                startup.speak(f"report: {runner.report(study)}")
+            startup.speak(f"report: {runner.report(study)}")
         startup.result(study.path)
     return code
 

@@ -117,7 +117,7 @@ def plan(control: ControlConfig, study: StudyConfig) -> list[Arm]:
         kept = {label: Arm.restore(label, about, control) for label, about in record["arms"].items()}
     arms = arm_specs.resolve(study.arms, control, study.grid, kept)
     for arm in arms if study.tune else ():
-        _refuse_reported_seeds(study, arm)
+        _check_tuning(study, arm)
     return arms
 
 
@@ -139,9 +139,13 @@ def _refuse_other_settings(record: Mapping[str, Any], control: ControlConfig, st
         errors.refuse("resume", study.resume, f"made with other settings: {', '.join(found[:3])}{more}")
 
 
-def _refuse_reported_seeds(study: StudyConfig, arm: Arm) -> None:
+def _check_tuning(study: StudyConfig, arm: Arm) -> None:
     if arm.scale is None:
         return
+    if len(arm.scale.grid) * study.tune_seeds > 4096:
+        errors.refuse(
+            "study.tune_seeds", study.tune_seeds, f"at most 4096 runs in all for {len(arm.scale.grid)} values"
+        )
     first, last = study.tune_seed, study.tune_seed + len(arm.scale.grid) * study.tune_seeds - 1
     if first < study.seed + study.seeds and study.seed <= last:
         reported = f"{study.seed} to {study.seed + study.seeds - 1}"

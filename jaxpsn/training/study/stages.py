@@ -1,0 +1,72 @@
+"""One stage of a study, an arm or its tuning: a program, and its run folder that is new or goes on."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxpsn import envs, files
+from jaxpsn.control import program as programs
+from jaxpsn.control.config import ControlConfig
+from jaxpsn.training import folder, loop, status
+from jaxpsn.training.config import RunConfig
+from jaxpsn.training.study import record
+
+FAILED = "failed.json"
+
+
+class Ended(NamedTuple):
+    """How a stage (an arm, or its tuning) ended."""
+
+    status: int
+    """Of ``jaxpsn.training.status``."""
+    reason: str
+    stop: int | None = None
+    """Exit status with which the whole study is to stop, None to go on."""
+
+
+def environment(control: ControlConfig) -> Any:
+    """The task, made once for all arms. Raises UserError for a task that does not exist."""
+    options = {"backend": control.env.backend} if control.env.backend else {}
+    return envs.make(control.env.name, **options)
+
+
+def program(control: ControlConfig, steps: int, env: Any) -> Any:
+    """The program of one arm; compiles nothing. Raises UserError for what the task or the rule refuses."""
+    return programs.make(control, -(-steps // control.steps_per_call), env)
+
+
+def stage(path: Path, run: RunConfig, made: Any, content: Any, title: str) -> Ended:
+    """Run ``made`` in the run folder ``path``, a new one or one that was cut off. Raises as ``loop.train`` does.
+
+    Where something was not finite, ``failed.json`` says so, and the stage is not run again.
+    """
+    failed = record.json_or_none(path / FAILED)
+    if failed is not None:
+        return Ended(status.NOT_FINITE, f"{failed['reason']} (delete {path} to try again)")
+    if (path / "config.json").is_file():
+        run = replace(run, resume=str(path))
+    else:
+        shutil.rmtree(path, ignore_errors=True)  # claimed and cut off before anything was recorded
+        run = replace(run, out=str(path.parent), name=path.name)
+    with folder.claim(run, content) as claimed:
+        outcome = loop.train(made, run, claimed, title)
+    if outcome.status == status.NOT_FINITE:
+        files.write_atomically(path / FAILED, json.dumps({"reason": outcome.reason}) + "\n")
+    return Ended(outcome.status, outcome.reason, None if outcome.signum is None else 128 + outcome.signum)
+
+
+def run_config(study: record.Study, *, steps: int, seed: int, seeds: int) -> RunConfig:
+    """The lengths of a stage; its rhythm is that of the study."""
+    config = study.config
+    return RunConfig(
+        steps=steps, seed=seed, seeds=seeds, chunk=config.chunk, eval_every=config.eval_every,
+        checkpoint_every=config.checkpoint_every, progress=config.progress,
+    )  # fmt: skip
+
+
+def drop_checkpoints(study: record.Study, path: Path) -> None:
+    """Delete what only an unfinished stage needs, unless the study keeps it."""
+    if not study.config.keep_checkpoints:
+        shutil.rmtree(path / "checkpoints", ignore_errors=True)
