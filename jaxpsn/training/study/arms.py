@@ -164,15 +164,13 @@ def resolve(
     """
     found = dict(kept or {})
     seen = {label.lower(): arm.spec for label, arm in found.items()}
-    asked: set[str] = set()
-    for spec in specs:
+    for spec in dict.fromkeys(spec.strip() for spec in specs):
+        if spec in seen.values():
+            continue
         arm = parse(spec, control)
-        twice = arm.label.lower() in asked
-        if twice or seen.setdefault(arm.label.lower(), arm.spec) != arm.spec:
-            there = f"; there is {seen[arm.label.lower()]!r}"
-            errors.refuse("study.arms", spec, f"a label of its own (label:{arm.label}){there}")
-        asked.add(arm.label.lower())
-        found.setdefault(arm.label, arm)
+        if seen.setdefault(arm.label.lower(), spec) != spec:
+            errors.refuse("study.arms", spec, f"a label of its own, label:{spec}; {seen[arm.label.lower()]!r} has it")
+        found[arm.label] = arm
     for text in grids:
         label, values = _grid(text)
         if label not in found:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxpsn import errors, files
-from jaxpsn.control.config import ControlConfig
+from jaxpsn.control.config import ControlConfig, ExplorationConfig
 from jaxpsn.training import command, folder
 from jaxpsn.training.lock import locked
 from jaxpsn.training.study import arms as arm_specs
@@ -110,6 +110,8 @@ def plan(control: ControlConfig, study: StudyConfig) -> list[Arm]:
 
     Refused are arms that do not exist, tuning on reported seeds, and a resumed study of another kind.
     """
+    if control.exploration.rule != ExplorationConfig.rule:
+        errors.refuse("exploration.rule", control.exploration.rule, "left to the arms (--study.arms)")
     kept: dict[str, Arm] = {}
     if study.resume is not None:
         record = read(_place(study))
@@ -172,7 +174,5 @@ def claim(control: ControlConfig, study: StudyConfig, arms: list[Arm]) -> Iterat
         sessions = [*old.get("sessions", []), session]
         notes = (stale,) if stale else ()
         claimed = Study(path, control, study, arms, study.resume is not None, notes, sessions)
-        for name in ("arms", "tuning") if study.tune else ("arms",):
-            (path / name).mkdir(exist_ok=True)
         claimed.write()
         yield claimed

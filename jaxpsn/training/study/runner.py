@@ -40,7 +40,8 @@ def execute(study: Study, env: Any) -> int:
         if ended.status == status.NOT_FINITE:
             startup.speak(f"{title}: failed, {ended.reason}")
             code = status.NOT_FINITE
-        if ended.stop is not None and any(study.finished(arm.label) is None for arm in study.arms):
+        unfinished = ended.status != status.NOT_FINITE and study.finished(label) is None
+        if ended.stop is not None and (unfinished or study.arms[number:]):
             startup.speak(f"stopped; the study goes on with: {again(study.path)}")
             return ended.stop
         jax.clear_caches()

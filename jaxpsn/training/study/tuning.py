@@ -39,7 +39,7 @@ def choose(trials: Trials, steps: int) -> tuple[int, str]:
     coverage = np.where(np.isnan(trials.coverage), 0.0, trials.coverage)
     left = np.arange(len(final))
     scores = (
-        ("final return", np.array([statistics.iqm(row) for row in final])),
+        ("final return", np.array([float(statistics.iqm(row)) for row in final])),
         ("first reward", -first.mean(axis=1)),
         ("coverage", coverage.mean(axis=1)),
     )
@@ -60,9 +60,8 @@ def tune(study: record.Study, arm: Arm, title: str, env: Any) -> tuple[Arm, Ende
     choice, ended = record.json_or_none(path / record.CHOICE), Ended(status.DONE, "chosen before")
     if choice is None or choice["values"] != list(scale.grid):
         steps = config.tune_steps or config.steps
-        run = stages.run_config(
-            study, steps=steps, seed=config.tune_seed, seeds=len(scale.grid) * config.tune_seeds
-        )  # fmt: skip
+        runs_in_all = len(scale.grid) * config.tune_seeds
+        run = stages.run_config(study, steps=steps, seed=config.tune_seed, seeds=runs_in_all)
         program = stages.program(arm.control, steps, env)
         swept = sweep.over(program, scale.leaf, scale.grid, config.tune_seeds)
         content = folder.plain(arm.control) | {"sweep": {"field": scale.field, "values": list(scale.grid)}}
@@ -115,4 +114,4 @@ def _lists(table: Float[np.ndarray, "v s"]) -> list[list[float | None]]:
 
 
 def _means(choice: dict[str, Any]) -> list[float]:
-    return [statistics.iqm(np.array(row, float)) for row in choice["final"]]
+    return [float(statistics.iqm(np.array(row, float))) for row in choice["final"]]
