@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn import envs
-from jaxpsn.control import agents, evaluation, exploration, replay, statistics
+from jaxpsn.control import agents, diagnosis, evaluation, exploration, replay, statistics
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.schedule import Schedule
 from jaxpsn.control.state import LearnerState, ProgramState, Tally, Transition
@@ -37,6 +37,7 @@ class Program:
     explorer: exploration.Explorer
     schedule: Schedule
     hyper: Hyper
+    cells: envs.Cells
 
     @property
     def steps_per_call(self) -> int:
@@ -59,12 +60,14 @@ class Program:
             statistics=statistics.init(self.episodes.observation_size),
             replay=replay.init(self.config.replay_capacity // count, self._example(states.obs)),
             tally=Tally(jnp.zeros((count,), jnp.float32), jnp.zeros((count,), jnp.float32)),
+            diagnosis=diagnosis.init(self.cells) if self.config.diagnose else None,
         )
 
     def step(self, state: ProgramState) -> tuple[ProgramState, Metrics]:
         """One vector step of all environments and the learning that follows it."""
         key = jax.random.fold_in(state.key, state.clock)
         state = state.replace(statistics=self._observe(state.statistics, state.envs.obs))
+        before = state
         action, explore = self._act(key, state)
         after, outcome = self.episodes.step(state.envs, action)
         done = outcome.terminated | outcome.truncated
@@ -87,6 +90,9 @@ class Program:
         metrics |= learnt | self.explorer.report(state.explore)
         metrics["reward"] = jnp.mean(outcome.reward)
         metrics["saturation"] = jnp.mean((jnp.abs(action) > SATURATED).astype(jnp.float32))
+        if self.config.diagnose:
+            seen, found = self._diagnose(before, action, outcome, clock)
+            state, metrics = state.replace(diagnosis=seen), metrics | found
         return state, metrics
 
     def evaluate(self, key: PRNGKeyArray, state: ProgramState) -> Metrics:
@@ -126,6 +132,15 @@ class Program:
             return stats
         # What is stored is then what is used, bit for bit, whatever XLA fuses in one program and not in another.
         return lax.optimization_barrier(statistics.update(stats, obs))
+
+    def _diagnose(
+        self, before: ProgramState, action: Float[Array, "n a"], outcome: Any, clock: Any
+    ) -> tuple[diagnosis.Diagnosis, Metrics]:
+        """What the step from ``before`` with ``action`` adds to what was seen."""
+        seen = diagnosis.observe(before.diagnosis, self.cells, outcome.final_obs, outcome.reward, clock)
+        clean = self.agent.policy(before.learner.actor, self.normalise(before.statistics, before.envs.obs))
+        distance = diagnosis.distance(action, clean, ~self.schedule.random(before.clock))
+        return seen, diagnosis.report(seen, self.steps_per_call) | {"action_distance": distance}
 
     def _example(self, obs: Float[Array, "n o"]) -> Transition:
         count = obs.shape[0]
@@ -226,4 +241,5 @@ def make(config: ControlConfig, total_calls: int | None = None, env: Any = None)
         -(-limit // repeat),
         total_adaptations=None if total_calls is None else schedule.adaptations(total_calls),
     )
-    return Program(config, env, episodes, trials, agent, explorer, schedule, Hyper.from_config(config))
+    hyper, cells = Hyper.from_config(config), envs.cells(env, episodes.observation_size)
+    return Program(config, env, episodes, trials, agent, explorer, schedule, hyper, cells)

@@ -54,3 +54,4 @@ class ProgramState:
     statistics: Any  # Statistics of observations
     replay: Any  # Replay
     tally: Tally
+    diagnosis: Any = None  # Diagnosis, if the config asks for one

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxpsn.training import sweep
 from jaxpsn.training.program import Program, State
 
 EVALUATION = 0x45564C  # purpose folded into a seed's key: evaluations share no randomness with training
@@ -40,16 +41,20 @@ def seed_keys(seed: int, seeds: int) -> Array:
 
 
 def _state_axes(program: Program) -> Any:
-    return program.axes(jax.eval_shape(program.init, jax.random.key(0), program.hyper))
+    hyper = sweep.first(program.hyper) if isinstance(program, sweep.Swept) else program.hyper
+    return program.axes(jax.eval_shape(program.init, jax.random.key(0), hyper))
 
 
 def make_init(program: Program, seeds: int) -> Any:
-    """Function ``keys -> state``."""
+    """Function ``keys -> state``; a swept program's seeds have hyper-parameters of their own."""
 
-    def init(key: Array) -> State:
-        return strip_weak_types(program.init(key, program.hyper))
+    def init(key: Array, hyper: Any) -> State:
+        return strip_weak_types(program.init(key, hyper))
 
-    return init if seeds == 1 else jax.vmap(init, out_axes=_state_axes(program))
+    if seeds > 1:
+        swept = isinstance(program, sweep.Swept)
+        init = jax.vmap(init, in_axes=(0, 0 if swept else None), out_axes=_state_axes(program))
+    return lambda keys: init(keys, program.hyper)
 
 
 def make_evaluate(program: Program, seeds: int) -> Any:
