@@ -26,10 +26,14 @@ class Content(NamedTuple):
     """HTML of :func:`section`."""
     notes: Sequence[str]
     """How the page is read, in sentences."""
+    kind: str = "Run"
+    warnings: Sequence[str] = ()
+    """What a reader must know before the numbers; shown above them."""
+    source: str = "the numbers are in metrics.csv"
 
 
 def write(run: Run, content: Content) -> Path:
-    """Write ``report.html`` of a run folder: head, sections, notes, events, config; returns its path."""
+    """Write ``report.html`` of a run folder: head, warnings, sections, notes, events, config; returns its path."""
     notes = "".join(f"<li>{escape(note)}</li>" for note in (*run.notes, *content.notes))
     shared = (
         section("reading", "How to read this", f'<div class="notes"><ul>{notes}</ul></div>'),
@@ -38,9 +42,12 @@ def write(run: Run, content: Content) -> Path:
     template = resources.files("jaxpsn.analysis").joinpath("templates/report.html").read_text(encoding="utf-8")
     page = Template(template).substitute(
         title=escape(content.title),
-        kicker=escape(f"Run {run.config.get('name') or run.path.resolve().name}"),
+        kicker=escape(f"{content.kind} {run.config.get('name') or run.path.resolve().name}"),
         lede=escape(content.lede),
         tags=_tags(run),
+        kind=escape(content.kind.lower()),
+        source=escape(content.source),
+        warnings="".join(f'<p class="warning" role="alert">{escape(warning)}</p>' for warning in content.warnings),
         sections="\n".join((*content.sections, *shared)),
         config=_config(run.config),
     )

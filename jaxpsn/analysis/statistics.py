@@ -161,6 +161,62 @@ def performance_profile(
     return Band(value, low, high)
 
 
+def share(hits: Any, *, confidence: float = 0.95) -> Estimate:
+    """Share of runs for which ``hits`` [runs] is true, with the score interval of Wilson (1927).
+
+    One run gives no interval, as everywhere here. Raises UserError where there is no run.
+    """
+    hits = np.asarray(hits, bool)
+    if hits.ndim != 1 or not hits.size:
+        errors.refuse("shape of hits", hits.shape, "[runs], not empty")
+    low, high = _wilson(hits.sum(keepdims=True), hits.size, confidence)
+    interval = (None, None) if hits.size == 1 else (float(low[0]), float(high[0]))
+    return Estimate(float(hits.mean()), *interval, hits.size)
+
+
+def share_by(times: Any, at: Any, *, confidence: float = 0.95) -> Band:
+    """Share of runs to which something had happened by each time of ``at`` [t]; ``times`` [runs], inf is never.
+
+    The runs must have been watched to the end of ``at``: then the product-limit curve of Kaplan and Meier (1958) is
+    this share, and at each time its interval is Wilson's. One run gives no interval.
+    """
+    times, at = np.asarray(times, float), np.asarray(at, float)
+    if times.ndim != 1 or not times.size or np.isnan(times).any():
+        errors.refuse("times", times.tolist(), "[runs], not empty, inf for never")
+    hits = (times[:, None] <= at).sum(axis=0)
+    if times.size == 1:
+        return Band(hits.astype(float), *np.full((2, at.size), np.nan))
+    return Band(hits / times.size, *_wilson(hits, times.size, confidence))
+
+
+def median_time(times: Any, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Estimate:
+    """The first time by which it had happened to at least half of the runs; ``times`` [runs], inf is never.
+
+    This is the median of Kaplan and Meier's curve: inf where more than half were never seen to get there (the true
+    median then lies beyond the end). The interval is a percentile bootstrap over runs; its ends may be inf too.
+    """
+    times = np.sort(np.asarray(times, float))
+    if times.ndim != 1 or not times.size or np.isnan(times).any():
+        errors.refuse("times", times.tolist(), "[runs], not empty, inf for never")
+    runs = times.size
+    middle = (runs + 1) // 2 - 1
+    value = float(times[middle])
+    if runs == 1:
+        return Estimate(value, None, None, runs)
+    draws = np.random.default_rng(seed).integers(runs, size=(resamples, runs))
+    samples = times[np.sort(draws, axis=1)[:, middle]]
+    low, high = np.quantile(samples, _tails(confidence), method="inverted_cdf")  # takes inf, which cannot be mixed
+    return Estimate(value, float(low), float(high), runs)
+
+
+def _wilson(hits: np.ndarray, runs: int, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's interval of hits [t] among ``runs``."""
+    z2 = stats.norm.ppf(_tails(confidence)[1]) ** 2
+    centre = (hits + z2 / 2) / (runs + z2)
+    half = np.sqrt(z2) / (runs + z2) * np.sqrt(hits * (runs - hits) / runs + z2 / 4)
+    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+
+
 def _shares(rng: np.random.Generator, size: int, runs: int, tasks: int) -> Float[np.ndarray, "b runs tasks"]:
     """Weights of the runs in ``size`` bootstrap samples of each task; they sum to one over the runs."""
     counts = rng.multinomial(runs, np.full(runs, 1 / runs), size=(size, tasks))

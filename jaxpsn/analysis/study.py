@@ -1,0 +1,52 @@
+"""A study on one page: tables, plots and ``report.html`` from the folder of several arms, finished or not.
+
+``python -m jaxpsn.analysis.study STUDY`` builds them; with ``--markdown`` it prints the final table instead.
+"""
+
+import sys
+from pathlib import Path
+
+from jaxpsn import errors, files
+from jaxpsn.analysis import page, study_folder, study_plots, study_report, study_scores, study_words
+
+
+def build(folder: str | Path) -> Path:
+    """Write ``table.csv``, ``pairs.csv``, ``plots/*.png`` and ``report.html`` of a study; returns the page's path.
+
+    Arms that are missing, unfinished or failed are said to be so and left out of every comparison. Raises UserError if
+    the folder holds no readable ``study.json``.
+    """
+    results = study_scores.compute(study_folder.read(folder))
+    path = results.study.path
+    files.write_atomically(path / "table.csv", study_scores.table_csv(results))
+    files.write_atomically(path / "pairs.csv", study_scores.pairs_csv(results))
+    written = study_plots.write(results, path / "plots")
+    return page.write(study_report.as_run(results.study), study_report.content(results, written))
+
+
+def markdown(folder: str | Path) -> str:
+    """The final table of a study in Markdown, with a line on what its numbers are. Raises UserError as ``build``."""
+    return study_words.markdown(study_scores.compute(study_folder.read(folder)))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build the report of the study named on the command line; a user's mistake is one line and status 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    folders = [argument for argument in arguments if argument != "--markdown"]
+    try:
+        if len(folders) != 1:
+            errors.refuse(
+                "arguments", " ".join(arguments), "one study: python -m jaxpsn.analysis.study STUDY [--markdown]"
+            )
+        print(build(folders[0]) if folders == arguments else markdown(folders[0]), end="\n" * (folders == arguments))
+    except errors.UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename}: cannot be written ({error.strerror})", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

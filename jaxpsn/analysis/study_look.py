@@ -1,0 +1,104 @@
+"""How the arms of a study look in every plot: one colour each, bands, and labels at the ends of the curves."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+
+from jaxpsn.analysis.figures import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, SOFT, VERMILION
+from jaxpsn.analysis.runs import Series
+from jaxpsn.analysis.statistics import Band
+from jaxpsn.analysis.study_folder import Study
+
+POINTS = 150
+"""A curve of the training is drawn from at most this many points."""
+_COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK, "#8a8a2a")
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+_SIZE = 9  # points of a label
+
+
+class Look(NamedTuple):
+    """Colour and dashes of an arm."""
+
+    color: str
+    dashes: Any
+
+
+def looks(study: Study) -> Mapping[str, Look]:
+    """Label -> look; beyond as many arms as there are colours these come again in dashes."""
+    count = len(_COLORS)
+    return {
+        arm.label: Look(_COLORS[index % count], _DASHES[index // count % len(_DASHES)])
+        for index, arm in enumerate(study.arms)
+    }
+
+
+def thinned(series: Series, points: int = POINTS) -> Series:
+    """At most ``points`` points, each the mean of its stretch of what is present, at the end of the stretch."""
+    if len(series.steps) <= points:
+        return series
+    edges = np.linspace(0, len(series.steps), points + 1).astype(int)
+    present = np.isfinite(series.values)
+    totals = np.add.reduceat(np.where(present, series.values, 0.0), edges[:-1], axis=1)
+    counts = np.add.reduceat(present.astype(float), edges[:-1], axis=1)
+    values = np.divide(totals, counts, out=np.full_like(totals, np.nan), where=counts > 0)
+    return Series(series.steps[edges[1:] - 1], values)
+
+
+def band(
+    axes: Axes, at: Float[np.ndarray, "t"], found: Band, look: Look, *, lead: bool = False, stairs: bool = False
+) -> None:
+    """A line in its interval; ``lead`` draws it thicker, ``stairs`` as steps."""
+    steps = {"drawstyle": "steps-post"} if stairs else {}
+    fill = {"step": "post"} if stairs else {}
+    if np.isfinite(found.low).any():
+        axes.fill_between(at, found.low, found.high, color=look.color, alpha=0.15, lw=0, **fill)
+    marker = {"marker": "o", "ms": 4} if len(at) == 1 else {}
+    width = 2.4 if lead else 1.7
+    axes.plot(at, found.value, color=look.color, ls=look.dashes, lw=width, zorder=3 + lead, **steps, **marker)
+
+
+def label_ends(axes: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
+    """Names right of the panel, each tied to the end of its curve: x, y, text and colour; none hides another."""
+    found = sorted(ends, key=lambda end: end[1])
+    if not found:
+        return
+    low, high = axes.get_ylim()
+    scale = np.log if axes.get_yscale() == "log" else np.asarray
+    wanted = [float((scale(y) - scale(low)) / (scale(high) - scale(low))) for _, y, _, _ in found]
+    height = axes.figure.get_size_inches()[1] * axes.get_position().height
+    places = apart(wanted, 1.25 * _SIZE / 72 / height)
+    for (x, y, text, color), place in zip(found, places, strict=True):
+        axes.annotate(
+            text, (x, y), (1.03, place), xycoords="data", textcoords="axes fraction", va="center", color=color,
+            fontsize=_SIZE, arrowprops={"arrowstyle": "-", "color": color, "lw": 0.7, "alpha": 0.6, "shrinkB": 0},
+            annotation_clip=False,
+        )  # fmt: skip
+
+
+def apart(wanted: Sequence[float], gap: float) -> list[float]:
+    """Ascending places at least ``gap`` apart, as near to those ``wanted`` (ascending) as runs of equal shift allow.
+
+    Neighbours that are too near are merged into groups, which are centred on the mean of what they want.
+    """
+    groups: list[tuple[float, int]] = []  # centre, members
+    for place in wanted:
+        groups.append((place, 1))
+        while len(groups) > 1 and groups[-1][0] - groups[-2][0] < gap * (groups[-1][1] + groups[-2][1]) / 2:
+            (a, m), (b, n) = groups[-2:]
+            groups[-2:] = [((a * m + b * n) / (m + n), m + n)]
+    return [centre + gap * (index - (count - 1) / 2) for centre, count in groups for index in range(count)]
+
+
+def threshold(axes: Axes, value: float | None, *, upright: bool = False) -> None:
+    """A dashed line at the return that counts as solved."""
+    if value is None:
+        return
+    line = axes.axvline if upright else axes.axhline
+    line(value, color=SOFT, lw=1.0, ls=(0, (4, 3)), zorder=1)
+    place = {"xy": (value, 1), "xycoords": ("data", "axes fraction"), "xytext": (4, -3), "va": "top"}
+    if not upright:
+        place = {"xy": (0, value), "xycoords": ("axes fraction", "data"), "xytext": (4, 3), "va": "bottom"}
+    axes.annotate("solved", textcoords="offset points", color=SOFT, fontsize=8, **place)

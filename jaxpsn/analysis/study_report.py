@@ -1,0 +1,260 @@
+"""The report of a study: the finding, the final table, curves, comparisons, how scales were tuned, and the method."""
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxpsn.analysis import figures, page, runs, statistics, study_curves, study_look, study_words, text
+from jaxpsn.analysis.runs import Run
+from jaxpsn.analysis.study_folder import Study, Tuning
+from jaxpsn.analysis.study_scores import LAST, Results
+
+_QUIET = ("checkpoint", "start")  # events of every arm that say nothing here
+
+_NOTES = (
+    "IQM is the interquartile mean: the mean of the middle half of the seeds. It ignores the best and worst quarter,"
+    " so an arm that solves the task in few seeds has the IQM of those that do not; its share of seeds says the rest.",
+    "Intervals that overlap are no proof of equality, and no proof of a difference: more seeds would tell.",
+    "An interval over seeds says how far other seeds of this study might fall, not how another task would turn out.",
+    "Scales that are called alike do not move actions alike: compare arms by their action distance.",
+)
+
+
+def content(results: Results, written: figures.Written) -> page.Content:
+    """What the report of a study says; ``written`` are its plots."""
+    study = results.study
+    sections = (
+        page.section("results", "Final numbers", _table(results)),
+        page.section("learning", "Learning curves", _shown(written, "learning", "behaviour") + _details(written)),
+        page.section("exploration", "Exploration", _exploration(results, written)),
+        page.section("returns", "Arms against each other", _returns(results, written)),
+        page.section("tuning", "Tuning", _tuning(results, written)),
+        page.section("method", "Method", _method(results)),
+    )
+    return page.Content(
+        title=_title(study),
+        lede=study_words.lede(results),
+        sections=sections,
+        notes=_NOTES,
+        kind="Study",
+        warnings=study_words.warnings(results),
+        source="the numbers are in table.csv and pairs.csv",
+    )
+
+
+def as_run(study: Study) -> Run:
+    """The study as the shared page reads a run: its settings, all seeds, and what happened in any arm."""
+    shown = study.shown
+    columns = {
+        name: np.concatenate([np.zeros(0), *(arm.run.columns[name] for arm in shown if arm.run)]) for name in _ID
+    }
+    events = [
+        {**event, "event": f"{arm.label}: {event.get('event', '')}"}
+        for arm in shown
+        if arm.run is not None
+        for event in arm.run.events
+        if event.get("event") not in _QUIET
+    ]
+    notes = [f"{arm.label}: {note}" for arm in shown if arm.run is not None for note in arm.run.notes]
+    return Run(study.path, study.content, columns, tuple(events), (*study.notes, *notes))
+
+
+_ID = ("step", "seed")
+
+
+def _title(study: Study) -> str:
+    algorithm = runs.setting(study.content.get("control") or {}, "agent.algorithm")
+    count = len(study.arms)
+    ways = "one way to explore" if count == 1 else f"{count} ways to explore"
+    return f"{study.task}: {ways}" + (f", {str(algorithm).upper()}" if algorithm else "")
+
+
+def _table(results: Results) -> str:
+    looks = study_look.looks(results.study)
+    head = "".join(f"<th>{page.escape(name)}</th>" for name in study_words.heads(results))
+    ranked = results.ranked
+    best = ranked[0].arm.label if len(ranked) > 1 else None
+    rows = []
+    for row in results.rows:
+        first, *others = (
+            page.escape(cell.value) + "".join(f"<small>{page.escape(line)}</small>" for line in cell.details)
+            for cell in study_words.cells(results, row)
+        )
+        swatch = f'<span class="swatch" style="--arm:{looks[row.arm.label].color}"></span>'
+        mark = ' class="best"' if row.arm.label == best else ""
+        rows.append(f"<tr{mark}><th>{swatch}{first}</th>{''.join(f'<td>{cell}</td>' for cell in others)}</tr>")
+    table = f'<table class="arms"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return f'<div class="scroll">{table}</div><p class="detail">{page.escape(study_words.footnote(results))}</p>'
+
+
+def _shown(written: figures.Written, *names: str) -> str:
+    found = "".join(page.figure(*written[name]) for name in names if name in written)
+    return found or page.missing("Nothing was recorded that could be drawn here.")
+
+
+def _details(written: figures.Written) -> str:
+    return page.details("Every seed's curve", page.figure(*written["seeds"])) if "seeds" in written else ""
+
+
+def _exploration(results: Results, written: figures.Written) -> str:
+    parts = []
+    if not study_curves.exploring(results) and any(row.rewarded is not None for row in results.rows):
+        parts.append(page.missing("Rewards are dense here: every seed of every arm sees one at once."))
+    if results.study.threshold is None:
+        parts.append(page.missing("No return was named that counts as solved, so no time to it is shown."))
+    return "".join(parts) + _shown(written, "events", "coverage", "distance", "noise")
+
+
+def _returns(results: Results, written: figures.Written) -> str:
+    rows = (
+        (f"{pair.ours} over {pair.theirs}", pair.of, study_words.interval(pair.estimate), pair.estimate.runs)
+        for pair in results.pairs
+    )
+    table = page.table(("pair", "in", "probability", "seeds, the fewer"), rows)
+    more = page.details("Every pair, in every measure", table) if results.pairs else ""
+    return _shown(written, "profile", "improvement", "finals") + more
+
+
+def _tuning(results: Results, written: figures.Written) -> str:
+    tuned = [(arm.label, arm.tuning) for arm in results.study.arms if arm.tuning is not None]
+    if not tuned:
+        return page.missing("No scale was tuned in this study: each arm ran at the scale that it was given.")
+    tables = "".join(
+        page.details(f"{label}: every {one.field} that was tried", page.table(_TRIED, _tried(one)))
+        for label, one in tuned
+    )
+    ends = [label for label, one in tuned if one.at_an_end]
+    note = f"Chosen at an end of what was tried: {', '.join(ends)}. A wider grid might serve better."
+    return _shown(written, "tuning") + (page.missing(note) if ends else "") + tables
+
+
+_TRIED = ("scale", "final return, IQM", "steps to first reward, median", "saw a reward", "cells visited", "seeds", "")
+
+
+def _tried(one: Tuning) -> Iterator[Sequence[Any]]:
+    for index in np.argsort(one.values):
+        first = one.first_reward[index]
+        times = first[~np.isnan(first)]
+        middle = statistics.median_time(times, resamples=1).value if times.size else float("nan")
+        yield (
+            text.tick(one.values[index]),
+            _middle(one.final[index]),
+            "unknown" if not times.size else "more than half never" if np.isinf(middle) else text.count(middle),
+            f"{int(np.isfinite(times).sum())} of {times.size}" if times.size else "unknown",
+            _middle(one.coverage[index]),
+            _seeds(one.seeds[index]),
+            "chosen" if one.values[index] == one.chosen else "",
+        )
+
+
+def _middle(values: np.ndarray) -> str:
+    known = values[np.isfinite(values)]
+    return text.number(float(statistics.iqm(known))) if known.size else "unknown"
+
+
+def _seeds(seeds: np.ndarray) -> str:
+    found = np.unique(seeds)
+    whole = len(found) > 2 and np.ptp(found) == len(found) - 1
+    return f"{found[0]} to {found[-1]}" if whole else ", ".join(map(str, found.tolist()))
+
+
+def _method(results: Results) -> str:
+    terms = "".join(f"<dt>{page.escape(term)}</dt><dd>{page.escape(meaning)}</dd>" for term, meaning in _terms(results))
+    command = _command(results.study.content)
+    shown = f'<h3>To make it again</h3><pre class="command">{page.escape(command)}</pre>' if command else ""
+    return f"<dl>{terms}</dl>{shown}"
+
+
+def _terms(results: Results) -> Iterable[tuple[str, str]]:
+    """What was done, and what each number of the table is."""
+    study = results.study
+    control = study.content.get("control") or {}
+    yield "Arms", "One task, one learner, one budget; what differs is named: " + "; ".join(_arms(study)) + "."
+    yield "Seeds", "; ".join(_seeds_of(study)) + ". All seeds of an arm run side by side in one program."
+    yield "Scales", "; ".join(_scales(study)) + "."
+    yield (
+        "Final return, IQM",
+        f"A seed's final return is the mean of its last {LAST} evaluations; an evaluation is the mean return of"
+        f" {runs.setting(control, 'eval_envs', 'several')} episodes of the clean policy, without any noise. Shown is"
+        " the interquartile mean over seeds with the 95 % percentile interval of a stratified bootstrap over seeds"
+        " (2000 samples; Agarwal et al. 2021).",
+    )
+    yield "Mean over the curve", "The area under a seed's evaluations over their length (trapezoidal), IQM over seeds."
+    first = study.arms[0].label
+    yield (
+        f"P({first} ends above)",
+        f"The probability that the final return of a seed of {first} is above one of the row's arm, a tie counting one"
+        " half (Mann-Whitney U over its maximum), with a bootstrap interval; 0.5 is no difference.",
+    )
+    yield "Threshold", _threshold(study)
+    warmup = runs.setting(control, "warmup")
+    random = f" The first {text.count(warmup)} steps are random in every arm." if warmup else ""
+    yield (
+        "Steps",
+        "Environment steps of all environments of a seed together, warm-up included. The time to the first reward is"
+        f" that up to the first positive reward in training, counted as for the threshold.{random}",
+    )
+    yield "Cells visited", "Distinct cells of a fixed division of the observation space seen in training, by its end."
+    yield (
+        "Action distance",
+        "Root mean square, over environments and action dimensions, of the executed minus the clean policy's action:"
+        " mean of the run after its warm-up. Actions lie in [-1, 1].",
+    )
+    yield "Wall time", "Of all seeds of the arm together, on a machine that may have had other work."
+    yield "Curves", f"Those of the training are drawn from at most {study_look.POINTS} means of equal stretches."
+    yield "Versions", _versions(study)
+
+
+def _threshold(study: Study) -> str:
+    if study.threshold is None:
+        return "None was named."
+    return (
+        f"A seed solves the task at its first evaluation of at least {text.number(study.threshold)}. Count of seeds"
+        " with Wilson's 95 % interval. The time is the first by which half of the seeds had solved it; where more than"
+        " half never do, it lies beyond the budget ('≥'), and 'never' is no seed at all. It is known to one evaluation."
+    )
+
+
+def _arms(study: Study) -> Iterator[str]:
+    for arm in study.arms:
+        yield arm.label if arm.spec == arm.label else f"{arm.label} is {arm.spec}"
+
+
+def _seeds_of(study: Study) -> Iterator[str]:
+    groups: dict[str, list[str]] = {}
+    for arm in study.shown:
+        if arm.run is not None:
+            groups.setdefault(_seeds(arm.run.seeds), []).append(arm.label)
+    for seeds, labels in groups.items():
+        yield f"{seeds} in every arm" if len(groups) == 1 else f"{seeds} in {study_words.listed(labels)}"
+    if not groups:
+        yield "none yet"
+
+
+def _scales(study: Study) -> Iterator[str]:
+    for arm in study.arms:
+        if arm.scale is None:
+            yield f"{arm.label} has no scale"
+        elif arm.tuning is not None:
+            one = arm.tuning
+            tried, seeds = ", ".join(text.tick(value) for value in np.sort(one.values)), _seeds(one.seeds)
+            chosen = f"{arm.label}: {one.field} {text.tick(one.chosen)} by {one.by}"
+            yield f"{chosen}, of {tried} on seeds {seeds}"
+        else:
+            yield f"{arm.label}: {arm.scale.get('field')} {arm.scale.get('value')} as given"
+
+
+def _versions(study: Study) -> str:
+    found = study.content.get("versions")
+    if not isinstance(found, Mapping) or not found:
+        return "Not recorded."
+    return ", ".join(f"{name} {version}" for name, version in found.items()) + "."
+
+
+def _command(content: Mapping[str, Any]) -> str:
+    command = content.get("command")
+    if isinstance(command, list):
+        return "python " + shlex.join(map(str, command))
+    return str(command) if command else ""
