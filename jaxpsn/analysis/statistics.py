@@ -214,7 +214,8 @@ def _wilson(hits: np.ndarray, runs: int, confidence: float) -> tuple[np.ndarray,
     z2 = stats.norm.ppf(_tails(confidence)[1]) ** 2
     centre = (hits + z2 / 2) / (runs + z2)
     half = np.sqrt(z2) / (runs + z2) * np.sqrt(hits * (runs - hits) / runs + z2 / 4)
-    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+    # Where none or all are hits an end is 0 or 1 exactly, which rounding may miss.
+    return np.where(hits == 0, 0.0, centre - half), np.where(hits == runs, 1.0, centre + half)
 
 
 def _shares(rng: np.random.Generator, size: int, runs: int, tasks: int) -> Float[np.ndarray, "b runs tasks"]:

@@ -20,10 +20,7 @@ _EARLY = 0.02  # a first reward within this part of the run, in every seed, is n
 
 def learning(results: Results) -> Plot | None:
     """Return of the clean policy, all arms in one panel."""
-    plot = _curves(results, "learning", "eval_return", "return of the clean policy", _learning_finding(results))
-    if plot is not None:
-        study_look.threshold(plot.figure.axes[0], results.study.threshold)
-    return plot
+    return _curves(results, "learning", "eval_return", "return of the clean policy", _learning_finding(results))
 
 
 def behaviour(results: Results) -> Plot | None:
@@ -35,19 +32,13 @@ def behaviour(results: Results) -> Plot | None:
 def coverage(results: Results) -> Plot | None:
     """Cells of the observation space visited so far."""
     finding = _finding(results.study, "coverage", "Cells of the observation space visited by the end")
-    plot = _curves(results, "coverage", "coverage", "cells visited so far", finding)
-    if plot is not None:
-        plot.figure.axes[0].set_ylim(bottom=0)
-    return plot
+    return _curves(results, "coverage", "coverage", "cells visited so far", finding)
 
 
 def distance(results: Results) -> Plot | None:
     """Root mean square of executed minus clean action: what a rule really does to the actions."""
     finding = _finding(results.study, "action_distance", "Action distance at the end")
-    plot = _curves(results, "distance", "action_distance", "executed minus clean action (RMS)", finding)
-    if plot is not None:
-        plot.figure.axes[0].set_ylim(bottom=0)
-    return plot
+    return _curves(results, "distance", "action_distance", "executed minus clean action (RMS)", finding)
 
 
 def _series(study: Study, name: str) -> list[tuple[Arm, Series]]:
@@ -68,6 +59,10 @@ def _curves(results: Results, name: str, metric: str, label: str, finding: str) 
         axes.set_ylabel(label)
         figures.plain(axes)
         figures.steps(axes, [series for _, series in drawn], "environment steps of a seed")
+        if metric == "eval_return":
+            study_look.threshold(axes, study.threshold)
+        if metric in ("coverage", "action_distance"):
+            axes.set_ylim(bottom=0)
         _name_ends(axes, study, drawn)
     alone = all(len(series.values) == 1 for _, series in drawn)
     return Plot(name, figure, finding, "One seed of each arm: no interval can be given." if alone else _SPREAD)
@@ -99,6 +94,8 @@ def _learning_finding(results: Results) -> str:
     if not others or best.final is None:
         return f"Final return of {best.arm.label}: {_value(best.final)}"
     next_ = others[0]
+    if all(row.final == best.final for row in others):
+        return f"Every arm ends at the same return, {_value(best.final)}"
     if best.final.value == next_.final.value:
         return f"{best.arm.label} and {next_.arm.label} end at the same return, {_value(best.final)}"
     return f"Highest final return (IQM): {best.arm.label}, {_value(best.final)}; next {_end(next_)}"
@@ -195,7 +192,7 @@ def _events_finding(results: Results) -> str:
             found.append((round(share.value * share.runs), share.runs, row.arm.label))
     what = "solve the task" if solved else "see a reward"
     if not any(hits for hits, _, _ in found):
-        return f"No seed of any arm does {what}"
+        return f"No seed of any arm {'solves the task' if solved else 'sees a reward'}"
     if all(hits == runs for hits, runs, _ in found):
         return f"All seeds of all arms {what}"
     most, least = max(found, key=lambda one: one[0] / one[1]), min(found, key=lambda one: one[0] / one[1])

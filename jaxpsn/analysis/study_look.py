@@ -93,8 +93,12 @@ def apart(wanted: Sequence[float], gap: float) -> list[float]:
 
 
 def threshold(axes: Axes, value: float | None, *, upright: bool = False) -> None:
-    """A dashed line at the return that counts as solved."""
-    if value is None:
+    """A dashed line at the return that counts as solved; not where it would press the curves flat."""
+    (low, high), free = (
+        (axes.get_xlim(), axes.get_autoscalex_on()) if upright else (axes.get_ylim(), axes.get_autoscaley_on())
+    )
+    room = 2 * (high - low) if free else 0.0
+    if value is None or not low - room <= value <= high + room:
         return
     line = axes.axvline if upright else axes.axhline
     line(value, color=SOFT, lw=1.0, ls=(0, (4, 3)), zorder=1)

@@ -63,7 +63,7 @@ def _named(arm: Arm) -> str:
     return arm.label if arm.finished else f"{arm.label}*"
 
 
-def _estimate(axes: Axes, found: Estimate | None, place: float, look: Look) -> None:
+def _estimate(axes: Axes, found: Estimate | None, place: int, look: Look) -> None:
     if found is None:
         return
     axes.plot([found.value] * 2, [place - 0.32, place + 0.32], color=look.color, lw=3, solid_capstyle="butt")
@@ -74,6 +74,8 @@ def _estimate(axes: Axes, found: Estimate | None, place: float, look: Look) -> N
 def _spread_finding(found: Sequence[tuple[Row, np.ndarray]]) -> str:
     """The arm whose seeds differ most."""
     label, values = max(((row.arm.label, values) for row, values in found), key=lambda one: np.ptp(one[1]))
+    if all(len(values) == 1 for _, values in found):
+        return "Final returns, one seed of each arm"
     if not np.ptp(values):
         return "Every arm's seeds end at equal returns"
     return f"Seeds differ most in {label}: from {text.number(values.min())} to {text.number(values.max())}"
@@ -98,7 +100,7 @@ def profile(results: Results) -> Plot | None:
             axes.plot([], [], color=look.color, ls=look.dashes, label=_named(row.arm))
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), handlelength=1.6)
         axes.set_xlim(at[0], at[-1])
-        axes.set_ylim(-0.03, 1.03)
+        axes.set_ylim(-0.03, 1.1)
         axes.set_xlabel("final return")
         axes.set_ylabel("seeds above it")
         axes.xaxis.set_major_formatter(lambda x, _: text.tick(x))
@@ -149,10 +151,13 @@ def improvement(results: Results) -> Plot | None:
     return Plot("improvement", figure, finding, caption)
 
 
-def _cell(axes: Axes, found: Estimate, x: int, y: int, size: float) -> None:
+def _cell(axes: Axes, found: Estimate, x: int, y: int, size: int) -> None:
     weight = "bold" if decided(found) else "normal"
     shown = {"ha": "center", "color": INK}
-    axes.text(x, y - 0.12, text.share(found.value, 2), va="center", fontsize=size + 1, fontweight=weight, **shown)
+    known = found.low is not None and found.high is not None
+    axes.text(
+        x, y - 0.12 * known, text.share(found.value, 2), va="center", fontsize=size + 1, fontweight=weight, **shown
+    )
     if found.low is not None and found.high is not None:
         ends = f"{text.share(found.low, 2)} to {text.share(found.high, 2)}"
         axes.text(x, y + 0.24, ends, va="center", fontsize=size - 2, **shown)

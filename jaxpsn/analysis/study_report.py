@@ -13,6 +13,8 @@ from jaxpsn.analysis.study_scores import LAST, Results
 
 _QUIET = ("checkpoint", "start")  # events of every arm that say nothing here
 
+_FEW = 10  # seeds below which the intervals come with a warning
+
 _NOTES = (
     "IQM is the interquartile mean: the mean of the middle half of the seeds. It ignores the best and worst quarter,"
     " so an arm that solves the task in few seeds has the IQM of those that do not; its share of seeds says the rest.",
@@ -37,11 +39,18 @@ def content(results: Results, written: figures.Written) -> page.Content:
         title=_title(study),
         lede=study_words.lede(results),
         sections=sections,
-        notes=_NOTES,
+        notes=(*_NOTES, *_few(study)),
         kind="Study",
         warnings=study_words.warnings(results),
         source="the numbers are in table.csv and pairs.csv",
     )
+
+
+def _few(study: Study) -> Iterator[str]:
+    """A warning where an interval rests on few seeds."""
+    seeds = [len(arm.run.seeds) for arm in study.shown if arm.run is not None]
+    if seeds and 1 < min(seeds) < _FEW:
+        yield f"A bootstrap over {min(seeds)} seeds draws from few values: its intervals tend to be too narrow."
 
 
 def as_run(study: Study) -> Run:

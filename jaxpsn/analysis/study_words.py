@@ -58,10 +58,8 @@ def _lead(results: Results, ranked: Sequence[Row]) -> str:
     shown = [f"{row.arm.label} ({interval(row.final)})" for row in near[:_NAMED] if row.final is not None]
     shown += [f"{len(near) - _NAMED} more"] * (len(near) > _NAMED)
     below = f"; {'the other arm lies' if rest == 1 else f'the other {rest} arms lie'} below it" if rest else ""
-    return (
-        f"Highest IQM of the final return: {who}, {interval(final)}. Its 95 % interval overlaps"
-        f" {'that' if len(near) == 1 else 'those'} of {listed(shown)}{below}.{_against_next(results, who, others[0].arm.label)}"
-    )
+    whose = f"{'that' if len(near) == 1 else 'those'} of {listed(shown)}"
+    return f"{opening} Its 95 % interval overlaps {whose}{below}.{_against_next(results, who, others[0].arm.label)}"
 
 
 def _against_next(results: Results, ours: str, theirs: str) -> str:
