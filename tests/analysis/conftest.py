@@ -1,6 +1,7 @@
 """Synthetic run folders and rollouts, made as a run would make them."""
 
 import csv
+import importlib.util
 import json
 import math
 from collections.abc import Callable
@@ -228,3 +229,12 @@ def walker_rollout() -> dict[str, Any]:
 @pytest.fixture
 def cartpole_rollout() -> dict[str, Any]:
     return cartpole()
+
+
+@pytest.fixture(scope="session")
+def studies():
+    """The module that writes study folders."""
+    spec = importlib.util.spec_from_file_location("studies", Path(__file__).parent / "studies.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxpsn.analysis import report, viewer
+from jaxpsn.analysis import report, study, viewer
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
@@ -109,3 +109,13 @@ def test_the_report_of_a_reasoning_run_opens_and_hostile_answers_stay_text(chrom
     picture = tmp_path / "picture.png"
     _run(chromium, page, tmp_path / "b", "--window-size=1100,6000", f"--screenshot={picture}")
     assert _colors(picture, (100, 850, 1000, 1350)) > 100, "the curves of pass@k are seen"
+
+
+def test_the_report_of_a_study_opens_with_its_table_and_plots(chromium, studies, tmp_path):
+    page = study.build(studies.realistic(tmp_path / "sparse", seeds=5, points=21))
+    dom = _run(chromium, page, tmp_path / "a", "--window-size=1280,1500", "--dump-dom")
+    assert _data(dom) == {"images": "11", "ready": "true"}
+    assert not re.search(r'<(script|link|img|iframe)[^>]*\s(src|href)="(?!data:)', dom)
+    picture = tmp_path / "picture.png"
+    _run(chromium, page, tmp_path / "b", "--window-size=1280,1500", f"--screenshot={picture}")
+    assert _colors(picture, (150, 980, 1130, 1480)) > 100, "the learning curves are seen"
