@@ -2,11 +2,23 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
+
+FEWEST = 5
+"""Rounds that are made however long they take."""
+
+
+class Ratio(NamedTuple):
+    """Ratio of two contenders within a round, over rounds."""
+
+    median: float
+    low: float  # 10th percentile
+    high: float  # 90th percentile
 
 
 class Timing(NamedTuple):
@@ -20,35 +32,60 @@ class Timing(NamedTuple):
     best: float  # ratio of the fastest rounds, what remains of a disturbed machine
 
 
-def interleaved(
-    contenders: Mapping[str, Callable[[], Any]], rounds: int = 50, calls: int = 1, baseline: str | None = None
-) -> list[Timing]:
-    """Time ``contenders`` in turn, ``rounds`` times, ``calls`` calls each; the first is the baseline by default.
+def measure(
+    contenders: Mapping[str, Callable[[], Any]], rounds: int = 50, calls: int = 1, limit: float | None = None
+) -> Float[np.ndarray, "rounds contenders"]:
+    """Seconds of a call of each of ``contenders``, in ``rounds`` rounds of ``calls`` calls each.
 
-    Every contender is called once beforehand (compilation), and every call is waited for. A ratio is
-    taken within its round, so slow drifts of the machine cancel.
+    Every contender is called once beforehand (compilation), and every call is waited for. After ``limit`` seconds
+    rounds end, but not before :data:`FEWEST` of them.
     """
     names = list(contenders)
     for run in contenders.values():
         jax.block_until_ready(run())
-    seconds = np.zeros((rounds, len(names)))
+    begun, seconds = time.perf_counter(), []
     for turn in range(rounds):
+        if limit is not None and turn >= FEWEST and time.perf_counter() - begun > limit:
+            break
+        row = np.zeros(len(names))
         # Another order every round: nobody always runs after the same neighbour.
         for place in np.random.default_rng(turn).permutation(len(names)):
             run = contenders[names[place]]
             start = time.perf_counter()
             for _ in range(calls):
                 jax.block_until_ready(run())
-            seconds[turn, place] = (time.perf_counter() - start) / calls
-    ratios = seconds / seconds[:, [names.index(baseline or names[0])]]
-    low, middle, high = np.percentile(ratios, (10, 50, 90), axis=0)
-    medians, fastest = np.median(seconds, axis=0), np.min(seconds, axis=0)
-    best = fastest / fastest[names.index(baseline or names[0])]
-    return [Timing(name, *map(float, row)) for name, *row in zip(names, medians, middle, low, high, best, strict=True)]
+            row[place] = (time.perf_counter() - start) / calls
+        seconds.append(row)
+    return np.stack(seconds)
+
+
+def ratio(ours: Float[np.ndarray, " rounds"], theirs: Float[np.ndarray, " rounds"]) -> Ratio:
+    """``ours`` over ``theirs``, round by round: slow drifts of the machine cancel."""
+    low, middle, high = np.percentile(ours / theirs, (10, 50, 90))
+    return Ratio(float(middle), float(low), float(high))
+
+
+def compare(
+    names: Sequence[str], seconds: Float[np.ndarray, "rounds contenders"], baseline: str | None = None
+) -> list[Timing]:
+    """Every contender against ``baseline`` (the first by default)."""
+    base = seconds[:, names.index(baseline or names[0])]
+    found = []
+    for name, ours in zip(names, seconds.T, strict=True):
+        middle, low, high = ratio(ours, base)
+        found.append(Timing(name, float(np.median(ours)), middle, low, high, float(np.min(ours) / np.min(base))))
+    return found
+
+
+def interleaved(
+    contenders: Mapping[str, Callable[[], Any]], rounds: int = 50, calls: int = 1, baseline: str | None = None
+) -> list[Timing]:
+    """Time ``contenders`` as :func:`measure` does, and compare them as :func:`compare` does."""
+    return compare(list(contenders), measure(contenders, rounds, calls), baseline)
 
 
 def machine() -> dict[str, Any]:
-    """What a timing was taken on: devices, cores and library versions."""
+    """What a timing was taken on: devices, cores and the version of JAX."""
     device = jax.devices()[0]
     return {
         "platform": device.platform,

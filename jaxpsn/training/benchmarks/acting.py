@@ -1,79 +1,150 @@
-"""The price of N distinct policies: clean batch, fused structures, materialised weights, redraws."""
+"""The price of N distinct policies, by the policy step and by the step of a whole task."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
-from jaxpsn import noise
+from jaxpsn import errors
+from jaxpsn.analysis import timing
+from jaxpsn.envs import Episodes, EpisodeState, default_episode_length, registry
+from jaxpsn.training import cache, startup
+from jaxpsn.training.benchmarks.contenders import CLEAN, FORMED, Act, Contender, Scene, held_shapes, tree_bytes
+from jaxpsn.training.benchmarks.options import Acting
 
-STRUCTURES: dict[str, noise.Structure] = {
-    "flipout hadamard": noise.Flipout(),
-    "flipout sign base": noise.Flipout(base="sign"),
-    "low rank 1": noise.LowRank(rank=1, dense_head=False),
-    "low rank 1, dense head": noise.LowRank(rank=1),
-    "low rank 4": noise.LowRank(rank=4, dense_head=False),
-    "factorised": noise.Factorised(),
-    "input gain": noise.InputGain(),
-    "dense": noise.Dense(),
-    "dense bfloat16": noise.Dense(store="bfloat16"),
-}
+Row = dict[str, Any]
+_POOL = 64  # distinct start states of a task
 
 
-class Policy(nn.Module):
-    """The policy that is timed: dense, layer norm, swish; tanh at the end."""
+def table(options: Acting) -> list[Row]:
+    """Rows of every number of members: policy steps, then environment steps, then what was left out.
 
-    widths: tuple[int, ...]
-
-    @nn.compact
-    def __call__(self, x):
-        for width in self.widths[:-1]:
-            x = nn.swish(nn.LayerNorm()(nn.Dense(width)(x)))
-        return jnp.tanh(nn.Dense(self.widths[-1])(x))
-
-
-def acting_contenders(members: int, sizes: tuple[int, ...], dense_members: int) -> dict[str, Callable[[], Any]]:
-    """Name -> a call of one policy step; the clean batch first.
-
-    ``sizes``: widths from observation to action. Structures that hold whole matrices per member, and the
-    materialised weights, are timed only up to ``dense_members`` members. "+ redraw" redraws every member at
-    every step; "+ redraw 1%" every hundredth.
+    ``ratio`` is to the clean batch, ``vmap_ratio`` to weights formed beforehand (where memory allows them), each
+    within its round. "+ redraw" gives every member new noise before every step, "+ redraw 1%" one in a hundred (one
+    at least). In environment steps new noise comes where an episode ends; ages are spread, so that some always do.
     """
-    key = jax.random.key(0)
-    policy = Policy(sizes[1:])
-    x = jax.random.normal(key, (members, sizes[0]))
-    params = policy.init(key, x[0])
-    contenders: dict[str, Callable[[], Any]] = {"clean": partial(jax.jit(policy.apply), params, x)}
-    spec = noise.plan(policy.apply, params, x[0])
-    sigma = jnp.float32(0.1)
-    everyone, few = jnp.ones((members,), bool), jnp.arange(members) % 100 == 0
-    for name, kind in STRUCTURES.items():
-        if isinstance(kind, noise.Dense) and members > dense_members:
-            continue
-        draw = kind.init(key, spec, members)
-        act = noise.fused(policy.apply, spec, kind)
-        held = jax.jit(act)
-        renewed = jax.jit(partial(_redraw_and_act, act, kind))
-        contenders[name] = partial(held, params, draw, sigma, x)
-        for label, where in (("", everyone), (" 1%", few)):
-            contenders[f"{name} + redraw{label}"] = partial(renewed, key, params, draw, sigma, where, x)
-    if members <= dense_members:
-        contenders["materialised weights"] = _materialised(policy, params, spec, x, key)
-    return contenders
+    cache.enable()  # compiling is not what is timed
+    task = None if options.env is None else Task(options.env, options.backend, options.sizes)
+    rows = []
+    for members in options.members:
+        scene = Scene(members, options.sizes, options.groups)
+        ways, left = choose(scene, options)
+        startup.speak(f"{members:,} members: compiling {len(ways)} ways to act")
+        key = jax.random.key(0)
+        params = scene.params(key)
+        contenders = {name: Contender(way, options.steps, key, params) for name, way in ways.items()}
+        calls = _policy_calls(ways, contenders, scene.observations(key))
+        rows += _rows(members, "policy step", calls, options)
+        if task is not None:
+            steppers = {name: task.stepper(one, members, options.steps) for name, one in contenders.items()}
+            rows += _rows(members, "environment step", steppers, options)
+        rows += [{"name": name, "members": members, "left_out": reason} for name, reason in left.items()]
+    return rows
 
 
-def _redraw_and_act(act, kind, key, params, draw, sigma, where, x):
-    draw = kind.redraw(key, draw, where)
-    return act(params, draw, sigma, x), draw
+def choose(scene: Scene, options: Acting) -> tuple[dict[str, Act], dict[str, str]]:
+    """The ways to act that fit, and name -> why not of the others."""
+    ways, left, most = {}, {}, options.memory_mib * 2**20
+    for name, way in scene.ways(tuple(form for form in options.forms if not scene.refusal(form))).items():
+        size = tree_bytes(held_shapes(scene, way))
+        if size > most:
+            left[name] = f"{size:,} bytes, more than memory_mib = {options.memory_mib:g}"
+        else:
+            ways[name] = way
+    left |= {form: reason for form in options.forms if (reason := scene.refusal(form))}
+    return ways, left
 
 
-def _materialised(policy: nn.Module, params: Any, spec: noise.Spec, x: jax.Array, key: jax.Array) -> Callable[[], Any]:
-    """Weights of every member formed beforehand, applied under ``vmap``."""
-    kind = noise.Flipout()
-    draw = kind.init(key, spec, x.shape[0])
-    form = jax.vmap(lambda member: kind.materialise(params, draw, 0.1, member))
-    weights = jax.jit(form)(jnp.arange(x.shape[0]))
-    return partial(jax.jit(jax.vmap(policy.apply)), weights, x)
+def _policy_calls(ways: Mapping[str, Act], contenders: Mapping[str, Contender], obs: Float[Array, "n o"]) -> Row:
+    members = obs.shape[0]
+    nobody, everyone = jnp.zeros((members,), bool), jnp.ones((members,), bool)
+    calls: Row = {}
+    for name, contender in contenders.items():
+        calls[name] = partial(contender.act, nobody, obs)
+        if name not in (CLEAN, FORMED):
+            draws = ways[name].draws
+            few = jnp.repeat(jnp.arange(draws) % 100 == 0, members // draws)
+            calls[f"{name} + redraw"] = partial(contender.renew, everyone, obs)
+            calls[f"{name} + redraw 1%"] = partial(contender.renew, few, obs)
+    return calls
+
+
+def _rows(members: int, part: str, calls: Row, options: Acting) -> list[Row]:
+    names = list(calls)
+    seconds = timing.measure(calls, options.rounds, limit=options.seconds) / options.steps
+    rows = []
+    for index, found in enumerate(timing.compare(names, seconds)):
+        row = found._asdict() | {"members": members, "part": part, "rounds": len(seconds)}
+        if FORMED in names:
+            ratio = timing.ratio(seconds[:, index], seconds[:, names.index(FORMED)])
+            row |= {"vmap_ratio": ratio.median, "vmap_ratio_low": ratio.low, "vmap_ratio_high": ratio.high}
+        rows.append(row)
+    return rows
+
+
+class Task:
+    """A task for policies of these ``sizes``; its start states are made once for any number of copies."""
+
+    def __init__(self, name: str, backend: str | None, sizes: tuple[int, ...]):
+        self._env = registry.make(name, **({"backend": backend} if backend else {}))
+        self._limit = default_episode_length(name)
+        starts = self._episodes(_POOL)
+        widths = (starts.observation_size, starts.action_size)
+        if widths != (sizes[0], sizes[-1]):
+            errors.refuse(
+                "sizes", sizes, f"first {widths[0]} and last {widths[1]}, the widths of {name}; or --env None"
+            )
+        self._reset = jax.jit(starts.reset)
+        self._state: EpisodeState | None = None
+        self._programs: dict[int, Any] = {}
+
+    def _episodes(self, copies: int) -> Episodes:
+        return Episodes(self._env, copies, self._limit, reset="cached", pool_size=_POOL)
+
+    def start(self, copies: int) -> EpisodeState:
+        """States of ``copies`` environments whose episodes are of all ages."""
+        if self._state is None:
+            self._state = self._reset(jax.random.key(0))
+        chosen = np.arange(copies) % _POOL
+        ages = jnp.asarray(np.arange(copies) * self._limit // copies, jnp.int32)
+        env = jax.tree.map(lambda leaf: leaf[chosen], self._state.env)
+        obs, episode = self._state.obs[chosen], self._state.episode[chosen]
+        pool = jax.tree.map(jnp.copy, self._state.pool)  # the states are donated, each to its own stepper
+        return EpisodeState(obs, ages, episode, env, jax.random.key(0), pool)
+
+    def stepper(self, contender: Contender, copies: int, steps: int) -> "Stepper":
+        """Vector steps of ``copies`` environments in which ``contender`` acts."""
+        return Stepper(contender, self._program(copies), self.start(copies), steps)
+
+    def _program(self, copies: int) -> Any:
+        if copies not in self._programs:
+            episodes = self._episodes(copies)
+
+            def step(state: EpisodeState, action: Float[Array, "n a"]) -> tuple[EpisodeState, Bool[Array, " n"]]:
+                after, outcome = episodes.step(state, action)
+                return after, outcome.terminated | outcome.truncated
+
+            self._programs[copies] = jax.jit(step, donate_argnums=0)
+        return self._programs[copies]
+
+
+class Stepper:
+    """A task going on; every call makes ``steps`` vector steps.
+
+    Acting and physics are two programs, started one after the other, so that the physics is compiled once for all.
+    """
+
+    def __init__(self, contender: Contender, program: Any, state: EpisodeState, steps: int):
+        self._contender, self._program, self._state, self._steps = contender, program, state, steps
+        self._done = jnp.zeros(state.age.shape, bool)
+
+    def __call__(self) -> Bool[Array, " n"]:
+        """Go on; what it returns is ready when all steps are done."""
+        for _ in range(self._steps):
+            action = self._contender.follow(self._done, self._state.obs)
+            self._state, self._done = self._program(self._state, action)
+        return self._done

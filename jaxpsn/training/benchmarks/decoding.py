@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from jaxpsn.analysis.timing import interleaved
 from jaxpsn.lm import decoding, model, policies, sampler
-from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.lm.config import DecoderConfig, tiny
 from jaxpsn.rlvr import perturbation
 from jaxpsn.rlvr.config import NoiseConfig
+from jaxpsn.training.benchmarks.options import Decoding
 
 FORMS: dict[str, NoiseConfig] = {
     "low rank 1, per sample": NoiseConfig(),
@@ -23,6 +25,20 @@ FORMS: dict[str, NoiseConfig] = {
 
 
 Contenders = dict[str, Callable[[], Any]]
+
+
+def table(options: Decoding) -> list[dict[str, Any]]:
+    """Rows of the two tables of :func:`decoding_contenders`, with tokens per second."""
+    decoder = tiny(options.vocab, options.hidden_size, options.layers, max(4, options.hidden_size // 64))
+    tables = decoding_contenders(decoder, options.members, options.prompts, 16, options.tokens, options.dtype)
+    rows = []
+    # The first token of an answer belongs to the reading of its prompt.
+    for part, tokens, contenders in zip(("token", "whole"), (options.tokens - 1, options.tokens), tables, strict=True):
+        for timing in interleaved(contenders, options.rounds):
+            count = options.members * options.prompts * tokens
+            row = timing._asdict() | {"tokens_per_second": count / timing.seconds, "parameters": decoder.parameters}
+            rows.append(row | {"name": f"{part}: {timing.name}"})
+    return rows
 
 
 def decoding_contenders(

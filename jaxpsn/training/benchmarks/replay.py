@@ -7,8 +7,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxpsn.analysis.timing import interleaved
 from jaxpsn.control import replay
 from jaxpsn.control.state import Transition
+from jaxpsn.training.benchmarks.options import Replay
+
+
+def table(options: Replay) -> list[dict[str, Any]]:
+    """A row for every capacity; the first is what all are compared with."""
+    contenders = replay_contenders(options.capacities, options.num_envs, options.sizes, options.inserts)
+    return [timing._asdict() for timing in interleaved(contenders, options.rounds)]
 
 
 class Inserts:

@@ -1,13 +1,17 @@
-"""The price of parameter noise in training: whole steps of one agent, its exploration changed."""
+"""The price of noise in training: whole steps of one agent, its exploration changed."""
 
-from dataclasses import replace
 from typing import Any
 
 import jax
 from jaxtyping import Array
 
+from jaxpsn.analysis import timing
 from jaxpsn.control import program
 from jaxpsn.control.config import ControlConfig
+from jaxpsn.training import cache, startup
+from jaxpsn.training.benchmarks.options import Training
+
+WITHOUT = "none"
 
 
 class Chunk:
@@ -21,21 +25,41 @@ class Chunk:
 
         self._run = jax.jit(run, donate_argnums=0)
         self._state = jax.jit(lambda key: made.init(key, made.hyper))(jax.random.key(0))
+        self._chunks = 0
 
     def __call__(self) -> Array:
         """Run one chunk; what it returns is ready when the chunk is done."""
         self._state = self._run(self._state)
+        self._chunks += 1
         return self._state.clock
 
+    def updates(self) -> float:
+        """Critic updates of one chunk."""
+        return int(self._state.updates) / max(self._chunks, 1)
 
-def training_contenders(config: ControlConfig, structures: tuple[str, ...], calls: int) -> dict[str, Chunk]:
-    """Name -> a chunk of ``calls`` vector steps of ``config``: gaussian first, then parameter noise of each structure.
 
-    There is no warm-up but the first chunk, so that every timed step learns.
+def table(options: Training) -> list[dict[str, Any]]:
+    """Rows of every arm: seconds of a chunk, its ratio to the first rule and to no noise, steps and updates a second.
+
+    ``steps_per_second`` and ``updates_per_second`` belong to the median chunk; their ratio to another arm's is one
+    over that of the seconds.
     """
-    config = replace(config, warmup=config.steps_per_call)
-
-    def chunk(**exploration: Any) -> Chunk:
-        return Chunk(replace(config, exploration=replace(config.exploration, **exploration)), calls)
-
-    return {"gaussian": chunk(rule="gaussian")} | {name: chunk(rule="parameter", structure=name) for name in structures}
+    cache.enable()  # compiling is not what is timed
+    chunks, arms = {}, options.arms()
+    for name, config in arms.items():
+        startup.speak(f"building: {name}")
+        chunks[name] = Chunk(config, options.calls)
+    startup.speak("compiling, then timing")
+    seconds = timing.measure(chunks, options.rounds, limit=options.seconds)
+    names, rows = list(chunks), []
+    for index, found in enumerate(timing.compare(names, seconds)):
+        row = found._asdict() | {
+            "steps_per_second": options.calls * arms[found.name].steps_per_call / found.seconds,
+            "updates_per_second": chunks[found.name].updates() / found.seconds,
+            "rounds": len(seconds),
+        }
+        if WITHOUT in names:
+            ratio = timing.ratio(seconds[:, index], seconds[:, names.index(WITHOUT)])
+            row |= {"none_ratio": ratio.median, "none_ratio_low": ratio.low, "none_ratio_high": ratio.high}
+        rows.append(row)
+    return rows

@@ -1,0 +1,41 @@
+"""The benchmark job: from the command line to a table, its files and a plot; JAX is imported once all is understood."""
+
+import importlib
+from collections.abc import Sequence
+
+from jaxpsn import errors
+from jaxpsn.training import command
+from jaxpsn.training.benchmarks import tables
+from jaxpsn.training.benchmarks.options import COMMANDS, All, Benchmark
+
+
+def parse(argv: Sequence[str]) -> Benchmark:
+    """The benchmark that ``argv`` names, with its options. Raises UserError in one line for what cannot be."""
+    listed = ", ".join(COMMANDS)
+    if not argv:
+        raise errors.UserError(f"what shall be measured? One of {listed}; each has a --help")
+    name, *flags = argv
+    if name in ("-h", "--help"):
+        lines = (f"  {each:<10} {(kind.__doc__ or '').splitlines()[0]}" for each, kind in COMMANDS.items())
+        print("\n".join(["What can be measured; each has a --help of its own:", *lines]))
+        raise SystemExit(0)
+    if name not in COMMANDS:
+        errors.refuse("benchmark", name, errors.nearest(name, COMMANDS))
+    kind = COMMANDS[name]
+    return command.flags(kind, flags, kind(), kind.__doc__ or "")
+
+
+def run(options: Benchmark) -> None:
+    """Measure, print and write."""
+    tables.claim(options.out)
+    for part in options.parts() if isinstance(options, All) else (options,):
+        rows = importlib.import_module(f"jaxpsn.training.benchmarks.{part.name}").table(part)
+        from jaxpsn.analysis.timing import machine  # now: it takes the device, which started processes need
+
+        tables.show(rows)
+        tables.write(part, rows, machine())
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the benchmark that ``argv`` asks for."""
+    run(parse(argv))
