@@ -1,13 +1,10 @@
 """Runs a study: each arm in turn, from where it was left, in a run folder of its own."""
 
 import csv
-import gc
 import json
 import shlex
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from jaxpsn import errors, files
 from jaxpsn.training import folder, startup, status
@@ -35,17 +32,19 @@ def execute(study: Study, env: Any) -> int:
     """
     code = status.DONE
     for number, label in enumerate([arm.label for arm in study.arms], start=1):
-        title = f"arm {number}/{len(study.arms)} {label}"
-        ended = _arm(study, label, title, env)
+        title, left = f"arm {number}/{len(study.arms)} {label}", study.arms[number:]
+        before = study.finished(label)
+        ended = _arm(study, label, title, env) if before is None else _keep(study, label, title, before)
         if ended.status == status.NOT_FINITE:
             startup.speak(f"{title}: failed, {ended.reason}")
             code = status.NOT_FINITE
-        unfinished = ended.status != status.NOT_FINITE and study.finished(label) is None
-        if ended.stop is not None and (unfinished or study.arms[number:]):
+        finished = study.finished(label) is not None
+        if finished and before is None and left:
+            _draft(study, title)
+        if ended.stop is not None and (left or not (finished or ended.status == status.NOT_FINITE)):
             startup.speak(f"stopped; the study goes on with: {again(study.path)}")
             return ended.stop
-        jax.clear_caches()
-        gc.collect()
+        stages.release()
     return code
 
 
@@ -57,36 +56,38 @@ def again(path: Path) -> str:
 def _arm(study: Study, label: str, title: str, env: Any) -> Ended:
     """One arm, from wherever it is to its end."""
     path, config = study.arm(label), study.config
-    done = study.finished(label)
-    if done is not None:
-        _keep(study, path, title, done)
-        return Ended(status.DONE, "finished before")
     arm = next(arm for arm in study.arms if arm.label == label)
     if config.tune and arm.scale is not None and not arm.scale.tuned:
         arm, ended = tuning.tune(study, arm, title, env)
         if ended.status != status.DONE or ended.stop is not None:
             return ended
-        jax.clear_caches()
-        gc.collect()
+        stages.release()
     run = stages.run_config(study, steps=config.steps, seed=config.seed, seeds=config.seeds)
     ended = stages.stage(path, run, stages.program(arm.control, config.steps, env), arm.control, title)
     if ended.status == status.DONE:
         _finish(path)
         stages.drop_checkpoints(study, path)
-        try:
-            report(study)
-        except Exception as error:  # of whatever kind: the arms that are left matter more, and the last report tells
-            startup.speak(f"{title}: no report yet ({type(error).__name__}: {error})")
     return ended
 
 
-def _keep(study: Study, path: Path, title: str, done: dict[str, Any]) -> None:
+def _draft(study: Study, title: str) -> None:
+    """The report so far."""
+    try:
+        report(study)
+    except Exception as error:  # of whatever kind: the arms that are left matter more, and the last report tells
+        startup.speak(f"{title}: no report yet ({type(error).__name__}: {error})")
+
+
+def _keep(study: Study, label: str, title: str, done: dict[str, Any]) -> Ended:
     """Leave a finished arm as it is, and say so."""
     startup.speak(f"{title}: finished before ({done['step']:,} steps); kept")
-    others = folder.differences(folder.versions(), done["versions"])
+    old, now = done["versions"], folder.versions()
+    others = [name for name in sorted(old.keys() | now.keys()) if old.get(name) != now.get(name)]
     if others:
-        startup.speak(f"warning: {title}: made with other versions, and kept: {', '.join(others)}")
-    stages.drop_checkpoints(study, path)
+        listed = ", ".join(f"{name} {old.get(name)} (now {now.get(name)})" for name in others)
+        startup.speak(f"warning: {title}: made with other versions, and kept: {listed}")
+    stages.drop_checkpoints(study, study.arm(label))
+    return Ended(status.DONE, "finished before")
 
 
 def _finish(path: Path) -> None:

@@ -1,10 +1,13 @@
 """One stage of a study, an arm or its tuning: a program, and its run folder that is new or goes on."""
 
+import gc
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import jax
 
 from jaxpsn import envs, files
 from jaxpsn.control import program as programs
@@ -64,6 +67,12 @@ def run_config(study: record.Study, *, steps: int, seed: int, seeds: int) -> Run
         steps=steps, seed=seed, seeds=seeds, chunk=config.chunk, eval_every=config.eval_every,
         checkpoint_every=config.checkpoint_every, progress=config.progress,
     )  # fmt: skip
+
+
+def release() -> None:
+    """Let go of the programs of the stage before, whose constants and buffers live as long as they do."""
+    jax.clear_caches()
+    gc.collect()
 
 
 def drop_checkpoints(study: record.Study, path: Path) -> None:
