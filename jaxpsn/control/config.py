@@ -8,7 +8,9 @@ from jaxpsn import checks, errors
 ALGORITHMS = ("ddpg", "td3")
 ACTIVATIONS = ("relu", "tanh", "swish", "elu")
 STRUCTURES = ("dense", "dense-bf16", "flipout", "flipout-sign", "flipout-normal", "lowrank", "factorised", "input-gain")
-RULES = ("none", "gaussian", "ou", "pink", "mixed", "parameter")
+# A rule's place is folded into the keys of its noise: new ones go to the end.
+RULES = ("none", "gaussian", "ou", "pink", "mixed", "parameter", "zeta", "gsde", "lattice", "noisynet")
+BEHAVIOURS = ("parameter", "gsde", "lattice", "noisynet")  # what acts instead of the clean policy; one at a time
 CONTROLLERS = ("constant", "linear", "multiplicative", "first-order", "bisection")
 HOLDS = ("episode", "steps", "zeta")
 
@@ -122,7 +124,8 @@ class ExplorationConfig:
     """How the behaviour departs from the clean policy."""
 
     rule: str = "parameter"
-    """none, gaussian, ou, pink, mixed, parameter, or a sum such as parameter+gaussian."""
+    """none, gaussian, ou, pink, mixed, zeta, or one of parameter, gsde, lattice and noisynet, or a sum such as
+    parameter+gaussian."""
     structure: str = "flipout"
     """Form of the weight noise: dense, dense-bf16, flipout, flipout-sign, flipout-normal, lowrank, factorised or
     input-gain."""
@@ -137,7 +140,7 @@ class ExplorationConfig:
     member_sigma: bool = False
     """Each perturbation has a sigma of its own, adapted by its own distance."""
     sigma: float = 0.05
-    """Scale of the weight noise at the start."""
+    """Scale of the weight noise at the start; of noisynet in units of 1 / sqrt(inputs) of each layer (paper: 0.5)."""
     target: float = 0.2
     """Action distance (RMS, actions in [-1, 1]) to which sigma is adapted."""
     controller: Literal["constant", "linear", "multiplicative", "first-order", "bisection"] = "multiplicative"
@@ -155,13 +158,15 @@ class ExplorationConfig:
     probes: int = 8
     """Fresh perturbations that measure the distance on replayed states."""
     hold: Literal["episode", "steps", "zeta"] = "episode"
-    """How long a perturbation is held: the episode, hold_steps, or a random zeta-distributed length."""
+    """How long a perturbation, or a draw of gsde, lattice or noisynet, is held: the episode, hold_steps, or a random
+    zeta-distributed length."""
     hold_steps: int = 100
     """Environment decisions for which a perturbation is held (steps), or at most (zeta)."""
     zeta_exponent: float = 2.0
-    """P(length n) is proportional to n to the minus this."""
+    """P(length n) is proportional to n to the minus this (hold zeta, and zeta noise)."""
     action_std: float = 0.2
-    """Standard deviation of gaussian, pink and the diffusion of ou noise."""
+    """Standard deviation of gaussian, pink and zeta noise, diffusion of ou noise; of gsde and lattice the deviation
+    per unit of root mean square of the policy's last features."""
     ou_theta: float = 0.15
     """Mean reversion of ou noise per unit of time."""
     ou_dt: float = 0.01
@@ -172,20 +177,26 @@ class ExplorationConfig:
     """Smallest per-environment standard deviation of mixed noise."""
     mixed_high: float = 0.8
     """Largest per-environment standard deviation of mixed noise."""
+    repeat_max: int = 16
+    """Decisions for which zeta noise repeats itself at most."""
+    lattice_alpha: float = 1.0
+    """Share of lattice noise that passes through the policy's last layer, relative to that of the actions."""
 
     def __post_init__(self) -> None:
         for name in self.rules:
             checks.choice("exploration.rule", name, RULES)
         if len(set(self.rules)) < len(self.rules) or ("none" in self.rules and len(self.rules) > 1):
             errors.refuse("exploration.rule", self.rule, "each rule at most once, none only by itself")
+        if sum(name in BEHAVIOURS for name in self.rules) > 1:
+            errors.refuse("exploration.rule", self.rule, f"at most one of {', '.join(BEHAVIOURS)}")
         checks.choice("exploration.structure", self.structure, STRUCTURES)
         checks.choice("exploration.controller", self.controller, CONTROLLERS)
         checks.choice("exploration.hold", self.hold, HOLDS)
         checks.whole("exploration.rank", self.rank, 1, 1024)
         checks.whole("exploration.groups", self.groups, 0, 1 << 20)
-        for name in ("adapt_every", "probes", "hold_steps"):
+        for name in ("adapt_every", "probes", "hold_steps", "repeat_max"):
             checks.whole(f"exploration.{name}", getattr(self, name), 1, 1 << 20)
-        for name in ("sigma", "action_std", "mixed_low", "dead_band"):
+        for name in ("sigma", "action_std", "mixed_low", "dead_band", "lattice_alpha"):
             checks.real(f"exploration.{name}", getattr(self, name), 0.0, 100.0)
         for name in ("target", "sigma_min", "sigma_max", "ou_theta", "ou_dt"):
             checks.real(f"exploration.{name}", getattr(self, name), 0.0, 100.0, open_low=True)
@@ -206,6 +217,16 @@ class ExplorationConfig:
         """Whether parameter noise is among the rules."""
         return "parameter" in self.rules
 
+    @property
+    def behaviour(self) -> str:
+        """The rule that acts, before action noise: none for the clean policy."""
+        return next((name for name in self.rules if name in BEHAVIOURS), "none")
+
+    @property
+    def measures(self) -> bool:
+        """Whether replayed observations are needed, to adapt a noise scale or to watch a learnt one."""
+        return self.behaviour in ("parameter", "noisynet")
+
 
 @dataclass(frozen=True)
 class ControlConfig:
@@ -220,6 +241,8 @@ class ControlConfig:
     """Environment steps of uniformly random actions before learning."""
     eval_envs: int = 16
     """Episodes of one evaluation of the clean policy, side by side."""
+    diagnose: bool = False
+    """Also report the first reward, the states visited, and how far behaviour is from the clean policy's actions."""
 
     def __post_init__(self) -> None:
         envs, groups = self.env.num_envs, self.exploration.groups

@@ -46,7 +46,7 @@ class Program:
 
     def init(self, key: PRNGKeyArray, hyper: Hyper) -> ProgramState:
         """The state of one seed before its first step."""
-        learner = self.agent.init(jax.random.fold_in(key, _LEARNER))
+        learner = self.agent.init(jax.random.fold_in(key, _LEARNER), hyper)
         states = self.episodes.reset(jax.random.fold_in(key, _ENVS))
         count = self.config.env.num_envs
         return ProgramState(
@@ -181,7 +181,7 @@ class Program:
         return lax.cond(self.schedule.learns(state.clock), learn, skip, state.learner)
 
     def _adapt(self, key: PRNGKeyArray, state: ProgramState) -> Any:
-        """A scale update on replayed observations if the clock says so."""
+        """A scale update, or a look at a learnt scale, on replayed observations if the clock says so."""
 
         def adapt(explore: Any) -> Any:
             stored = replay.Replay(state.replay.data.obs)
@@ -190,7 +190,7 @@ class Program:
             obs = self.normalise(state.statistics, obs)
             return self.explorer.adapt(jax.random.fold_in(key, _ADAPT), state.learner.actor, explore, obs)
 
-        if not self.config.exploration.perturbs_weights:
+        if not self.config.exploration.measures:
             return state.explore
         return lax.cond(self.schedule.adapts(state.clock), adapt, lambda explore: explore, state.explore)
 
@@ -229,17 +229,19 @@ def make(config: ControlConfig, total_calls: int | None = None, env: Any = None)
         envs.Episodes(env, count, limit, action_repeat=repeat, reset=config.env.reset)
         for count in (config.env.num_envs, config.eval_envs)
     )
-    agent = agents.make(config.agent, episodes.observation_size, episodes.action_size)
+    noisy = config.exploration.behaviour == "noisynet"
+    agent = agents.make(config.agent, episodes.observation_size, episodes.action_size, noisy)
+    hyper = Hyper.from_config(config)
     schedule = Schedule.from_config(config)
     explorer = exploration.make(
         config.exploration,
         agent.policy,
-        jax.eval_shape(agent.init, jax.random.key(0)).actor,
+        jax.eval_shape(agent.init, jax.random.key(0), hyper).actor,
         config.env.num_envs,
         episodes.observation_size,
         episodes.action_size,
         -(-limit // repeat),
         total_adaptations=None if total_calls is None else schedule.adaptations(total_calls),
     )
-    hyper, cells = Hyper.from_config(config), envs.cells(env, episodes.observation_size)
+    cells = envs.cells(env, episodes.observation_size)
     return Program(config, env, episodes, trials, agent, explorer, schedule, hyper, cells)

@@ -1,4 +1,4 @@
-"""Actor and critic as plain Flax Linen modules; they know nothing of noise."""
+"""Actor and critic as plain Flax Linen modules that know nothing of noise; :mod:`noisy` gives weights learnt scales."""
 
 from jaxpsn.networks.actor import Actor, Policy
 from jaxpsn.networks.critic import Critic, ensemble_apply, ensemble_init

@@ -45,7 +45,7 @@ def _equal(a, b):
 def _agent(algorithm, **changes):
     config = replace(SMALL, algorithm=algorithm, **changes)
     agent = agents.make(config, 3, 2)
-    return config, agent, agent.init(KEY)
+    return config, agent, agent.init(KEY, HYPER)
 
 
 def test_targets_are_the_papers_formulas():
@@ -99,11 +99,12 @@ def test_the_rate_is_traced_and_equals_optax(algorithm):
 
 def test_weight_decay_is_decoupled_and_of_kernels_only():
     rule = learner.optimizer(0.1)
-    params = {"kernel": jnp.full((2, 2), 3.0), "bias": jnp.full((2,), 3.0)}
+    layer = {"kernel": jnp.full((2, 2), 3.0), "bias": jnp.full((2,), 3.0)}
+    params = {"params": layer, "sigma": layer}
     zero = jax.tree.map(jnp.zeros_like, params)
     after, _ = learner.descend(rule, params, rule.init(params), zero, jnp.float32(0.5))
-    np.testing.assert_allclose(after["kernel"], 3 - 0.5 * 0.1 * 3)
-    np.testing.assert_array_equal(after["bias"], params["bias"])
+    np.testing.assert_allclose(after["params"]["kernel"], 3 - 0.5 * 0.1 * 3)
+    assert _equal((after["params"]["bias"], after["sigma"]), (layer["bias"], layer))
 
 
 def test_ddpg_moves_everything_and_td3_delays_actor_and_targets():
@@ -130,7 +131,7 @@ def test_the_critic_penalty_spares_the_output_layer(algorithm):
     for weight in (0.0, 10.0):
         config, _, state = _agent(algorithm)
         nets = learner.networks(config, 3, 2, 1)
-        state = learner.init(nets, optax.identity(), KEY)
+        state = learner.init(nets, optax.identity(), KEY, HYPER)
         rate = jnp.float32(1.0)
         after, metrics = learner.critic_step(nets, optax.identity(), state, batch, jnp.zeros(16), rate, weight)
         gradients.append(jax.tree.map(jnp.subtract, state.critic, after.critic)["params"])
@@ -195,7 +196,7 @@ def test_bfloat16_learns_on_float32_weights():
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_normalises_every_hidden_layer(name):
     config = PRESETS[name].agent
-    state = jax.eval_shape(agents.make(config, 5, 2).init, KEY)
+    state = jax.eval_shape(agents.make(config, 5, 2).init, KEY, HYPER)
     for params in (state.actor["params"], state.critic["params"]):
         hidden = [layer for key, layer in params.items() if key.startswith("hidden")]
         assert hidden

@@ -7,6 +7,11 @@ from jaxpsn.control.config import AgentConfig
 __all__ = ["Agent", "learn", "make"]
 
 
-def make(config: AgentConfig, observation_size: int, action_size: int) -> Agent:
-    """The agent that ``config.algorithm`` names."""
-    return {"ddpg": ddpg, "td3": td3}[config.algorithm].make(config, observation_size, action_size)
+def make(config: AgentConfig, observation_size: int, action_size: int, noisy: bool = False) -> Agent:
+    """The agent that ``config.algorithm`` names.
+
+    ``noisy``: its actor is a NoisyNet (Fortunato et al. 2018, arXiv 1706.10295) whose noise scales start at
+    ``hyper.sigma / sqrt(inputs)`` and are learnt with the weights. The actor's gradient and the target action each take
+    one fresh draw per update, shared by the batch; ``policy`` is that of the means.
+    """
+    return {"ddpg": ddpg, "td3": td3}[config.algorithm].make(config, observation_size, action_size, noisy)

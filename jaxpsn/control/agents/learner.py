@@ -14,6 +14,7 @@ from jaxpsn.control.agents import losses
 from jaxpsn.control.config import AgentConfig
 from jaxpsn.control.state import LearnerState, Transition
 from jaxpsn.networks import Actor, Critic, Policy, ensemble_apply, ensemble_init
+from jaxpsn.networks import noisy as noisynet
 
 Metrics = dict[str, tuple[Array, Array]]
 """Name to (total, count), so that what did not happen counts for nothing while NaN still shows."""
@@ -22,29 +23,48 @@ Metrics = dict[str, tuple[Array, Array]]
 class Agent(NamedTuple):
     """An algorithm as pure functions.
 
-    ``init(key) -> LearnerState``;
-    ``policy(params, obs[..., O]) -> action[..., A]``, float32, on normalised observations;
+    ``init(key, hyper) -> LearnerState``;
+    ``policy(params, obs[..., O]) -> action[..., A]``, float32, on normalised observations: the clean policy, which of
+    a noisy actor is that of its means;
     ``update(key, learner, batch[B], hyper, count) -> (learner, metrics)``: one critic update. ``count`` (int32
     scalar, critic updates done before) is derived from the clock, so that vmapped seeds share its branches.
     """
 
     init: Callable[..., LearnerState]
-    policy: Callable[..., Array]
+    policy: Policy
     update: Callable[..., tuple[LearnerState, Metrics]]
 
 
 class Networks(NamedTuple):
-    """``policy`` acts in float32; ``actor``, ``critic`` (one) and ``critics`` (all) learn in the agent's precision."""
+    """``policy`` acts in float32; ``actor``, ``critic`` (one) and ``critics`` (all) learn in the agent's precision.
 
-    init: Callable[[PRNGKeyArray], tuple[Any, Any]]
-    policy: Callable[..., Array]
+    ``actor(params, obs, key)``: a noisy actor takes a fresh draw from ``key``, any other does not look at it.
+    """
+
+    init: Callable[..., tuple[Any, Any]]
+    policy: Policy
     actor: Callable[..., Array]
     critic: Callable[..., Array]
     critics: Callable[..., Array]
 
 
-def networks(config: AgentConfig, observation_size: int, action_size: int, critics: int) -> Networks:
-    """The networks of an agent with ``critics`` critics."""
+class Keys(NamedTuple):
+    """The randomness of one update by its purpose; what a purpose does not need is None."""
+
+    smoothing: Any
+    target: Any
+    online: Any
+
+
+def purposes(key: PRNGKeyArray, noisy: bool) -> Keys:
+    """Keys of the target's smoothing, and of the draws that the target and the online actor take."""
+    return Keys(*(jax.random.fold_in(key, i) for i in range(3))) if noisy else Keys(key, None, None)
+
+
+def networks(
+    config: AgentConfig, observation_size: int, action_size: int, critics: int, noisy: bool = False
+) -> Networks:
+    """The networks of an agent with ``critics`` critics; a ``noisy`` actor learns a noise scale for every weight."""
     dtype = jnp.bfloat16 if config.precision == "bfloat16" else jnp.float32
     shared = {"nonlinearity": config.activation, "layer_norm": config.layer_norm, "head_scale": config.head_scale}
     acting = Actor(action_size, tuple(config.actor_hidden), **shared)
@@ -52,16 +72,30 @@ def networks(config: AgentConfig, observation_size: int, action_size: int, criti
     critic = Critic(tuple(config.critic_hidden), action_layer=config.action_layer, dtype=dtype, **shared)
     obs, action = jnp.zeros((observation_size,), jnp.float32), jnp.zeros((action_size,), jnp.float32)
 
-    def init(key: PRNGKeyArray) -> tuple[Any, Any]:
+    def init(key: PRNGKeyArray, hyper: Any) -> tuple[Any, Any]:
         actor_key, critic_key = jax.random.split(key)
-        return actor.init(actor_key, obs), ensemble_init(critic, critic_key, critics, obs, action)
+        params = actor.init(actor_key, obs)
+        if noisy:
+            params = noisynet.widen(params, hyper.sigma)
+        return params, ensemble_init(critic, critic_key, critics, obs, action)
 
-    return Networks(init, Policy(acting), actor.apply, critic.apply, ensemble_apply(critic.apply))
+    def learning(params: Any, obs: Float[Array, "batch o"], key: PRNGKeyArray | None) -> Float[Array, "batch a"]:
+        return noisynet.sample(actor.apply, params, obs, key) if noisy else actor.apply(params, obs)
+
+    return Networks(init, Policy(acting), learning, critic.apply, ensemble_apply(critic.apply))
 
 
 def optimizer(weight_decay: float) -> optax.GradientTransformation:
     """Adam, or AdamW (decay of kernels only), of rate one and positive sign; :func:`descend` applies the rate."""
-    decay = optax.add_decayed_weights(weight_decay, mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params))
+
+    def kernels(params: Any) -> Any:
+        # Learnt noise scales are no kernels: decay would end the exploration.
+        return {
+            name: jax.tree.map(lambda x, kept=name == "sigma": x.ndim > 1 and not kept, tree)
+            for name, tree in params.items()
+        }
+
+    decay = optax.add_decayed_weights(weight_decay, mask=kernels)
     return optax.chain(optax.scale_by_adam(), *([decay] if weight_decay else []))
 
 
@@ -74,9 +108,9 @@ def descend(
     return jax.tree.map(lambda p, u: p - rate * u, params, update), state
 
 
-def init(nets: Networks, rule: optax.GradientTransformation, key: PRNGKeyArray) -> LearnerState:
+def init(nets: Networks, rule: optax.GradientTransformation, key: PRNGKeyArray, hyper: Any) -> LearnerState:
     """Fresh weights; targets start equal to them."""
-    actor, critic = nets.init(key)
+    actor, critic = nets.init(key, hyper)
     return LearnerState(
         actor=actor,
         critic=critic,
@@ -116,12 +150,16 @@ def actor_step(
     learner: LearnerState,
     obs: Float[Array, "batch o"],
     rate: Float[Array, ""],
+    key: PRNGKeyArray | None = None,
 ) -> tuple[LearnerState, tuple[Float[Array, ""], Float[Array, ""]]]:
-    """Ascend the first critic's value of the clean policy's actions; returns the actor loss as (total, count) too."""
+    """Ascend the first critic's value of the policy's actions; returns the actor loss as (total, count) too.
+
+    The policy is the clean one, or a draw of a noisy one from ``key``.
+    """
     critic = jax.tree.map(lambda x: x[0], learner.critic)
 
     def loss(params):
-        return losses.actor_loss(nets.critic(critic, obs, nets.actor(params, obs)))
+        return losses.actor_loss(nets.critic(critic, obs, nets.actor(params, obs, key)))
 
     value, gradient = jax.value_and_grad(loss)(learner.actor)
     actor, state = descend(rule, learner.actor, learner.actor_optimizer, gradient, rate)

@@ -7,16 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn import checks, compat, errors, noise
+from jaxpsn import checks, errors, noise
 from jaxpsn.control.config import ExplorationConfig
+from jaxpsn.control.exploration import held
 from jaxpsn.control.exploration.rules import Behaviour
 from jaxpsn.control.types import Hyper
-from jaxpsn.noise import distances, holds, scales
-
-_HOLD, _DRAW = 0, 1
+from jaxpsn.noise import distances, scales
 
 
 @struct.dataclass
@@ -64,15 +62,6 @@ def kind(config: ExplorationConfig, antithetic: bool) -> Any:
     return noise.named(config.structure, config.rank, antithetic)
 
 
-def hold_rule(config: ExplorationConfig) -> holds.Hold:
-    """The hold rule, by its name in a config."""
-    if config.hold == "steps":
-        return holds.every(config.hold_steps)
-    if config.hold == "zeta":
-        return holds.zeta(config.zeta_exponent, config.hold_steps)
-    return holds.per_episode()
-
-
 def scale_rule(config: ExplorationConfig, start: Any, target: Any, total_adaptations: int | None) -> scales.Scale:
     """The controller, by its name in a config; ``start`` and ``target`` may be traced."""
     bounds = (config.sigma_min, config.sigma_max)
@@ -103,11 +92,11 @@ def parameter(
     whole episodes of the environment that leads. Source: Plappert et al. 2018 (arXiv 1706.01905), section 3.
     """
     seats = layout(config, num_envs)
-    held = kind(config, config.antithetic)
+    form = kind(config, config.antithetic)
     planner = _planner(config, policy_apply, params, observation_size)
     spec = planner(() if seats.rows == 1 else (seats.rows,))
-    perturbed = noise.fused(policy_apply, spec, held)
-    hold = hold_rule(config)
+    perturbed = noise.fused(policy_apply, spec, form)
+    hold = held.hold_rule(config)
     measure = _measure(config, policy_apply, planner, seats.groups)
     if config.controller == "linear":
         checks.whole("total_adaptations", total_adaptations, 0)
@@ -116,12 +105,9 @@ def parameter(
         return scale_rule(config, state.start, state.target, total_adaptations)
 
     def init(key: PRNGKeyArray, params: Any, hyper: Hyper) -> ParameterState:
-        base = jax.random.fold_in(key, _DRAW)
         sigma = jnp.broadcast_to(hyper.sigma, (seats.groups,) if config.member_sigma else ())
         return ParameterState(
-            key=base,
-            draw=held.init(base, spec, seats.groups),
-            hold=hold.init(jax.random.fold_in(key, _HOLD), seats.groups),
+            **held.start(form, hold, key, spec, seats.groups),
             scale=scale_rule(config, hyper.sigma, hyper.target, total_adaptations).init(sigma),
             start=hyper.sigma,
             target=hyper.target,
@@ -132,11 +118,7 @@ def parameter(
         return seats.join(perturbed(params, state.draw, state.scale.sigma, seats.split(obs)))
 
     def begin(key: PRNGKeyArray, state: ParameterState, done: Bool[Array, " N"]) -> ParameterState:
-        after, where = hold.step(key, state.hold, seats.leads(done))
-        draw = lax.cond(
-            compat.anywhere(where), lambda old: held.redraw(state.key, old, where), lambda old: old, state.draw
-        )
-        return state.replace(hold=after, draw=draw)
+        return held.renew(form, hold, key, state, seats.leads(done))
 
     def adapt(key: PRNGKeyArray, params: Any, state: ParameterState, obs: Float[Array, "B O"]) -> ParameterState:
         distance = measure(key, params, state.scale.sigma, obs)
@@ -167,15 +149,20 @@ def _measure(config: ExplorationConfig, policy_apply: Any, planner: Callable[...
     fresh = kind(config, antithetic=False)
 
     def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
-        rows = obs.shape[0] // count
-        if rows == 0:
-            errors.refuse("batch", obs.shape[0], f"at least the {count} perturbations that measure the distance")
-        slices = obs[: count * rows].reshape(count, rows, obs.shape[-1])
-        spec = planner((rows,))
+        slices = sliced(obs, count)
+        spec = planner(slices.shape[1:2])
         noisy = noise.fused(policy_apply, spec, fresh)(params, fresh.init(key, spec, count), sigma, slices)
         return distances.rms_action(policy_apply(params, slices), noisy, axis=1 if config.member_sigma else None)
 
     return measure
+
+
+def sliced(obs: Float[Array, "B O"], count: int) -> Float[Array, "count rows O"]:
+    """A batch as one slice for each of ``count`` perturbations; what is left over is left out."""
+    rows = obs.shape[0] // count
+    if rows == 0:
+        errors.refuse("batch", obs.shape[0], f"at least the {count} perturbations that measure the distance")
+    return obs[: count * rows].reshape(count, rows, obs.shape[-1])
 
 
 def _report(config: ExplorationConfig, state: ParameterState) -> dict[str, Any]:

@@ -31,11 +31,14 @@ def clean(policy_apply: Any) -> Behaviour:
     )
 
 
-def total(behaviour: Behaviour, noises: dict[str, ActionNoise]) -> Explorer:
-    """action = clip(behaviour + sum of noises, -1, 1): what is executed, and what is returned to be stored."""
+def total(behaviour: Behaviour, noises: dict[str, ActionNoise], rule: str = "none") -> Explorer:
+    """action = clip(behaviour + sum of noises, -1, 1): what is executed, and what is returned to be stored.
+
+    ``rule`` is the name of the behaviour, as those of the noises are.
+    """
 
     def init(key: PRNGKeyArray, params: Any, hyper: Hyper) -> SumState:
-        own = behaviour.init(_for("parameter", key), params, hyper)
+        own = behaviour.init(_for(rule, key), params, hyper)
         return SumState(own, {name: noise.init(_for(name, key), hyper) for name, noise in noises.items()})
 
     def act(
@@ -48,7 +51,7 @@ def total(behaviour: Behaviour, noises: dict[str, ActionNoise]) -> Explorer:
         return jnp.clip(action, -1.0, 1.0), state.replace(noises=after)
 
     def begin(key: PRNGKeyArray, state: SumState, done: Bool[Array, " N"]) -> SumState:
-        own = behaviour.begin(_for("parameter", key), state.behaviour, done)
+        own = behaviour.begin(_for(rule, key), state.behaviour, done)
         after = {name: noise.begin(_for(name, key), state.noises[name], done) for name, noise in noises.items()}
         return SumState(own, after)
 

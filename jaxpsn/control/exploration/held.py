@@ -1,0 +1,100 @@
+"""What is drawn for each environment and held for a while: the hold rule, the redraw, and a random linear map."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jaxpsn import compat, errors, noise
+from jaxpsn.control.config import ExplorationConfig
+from jaxpsn.control.types import Hyper
+from jaxpsn.networks import Policy
+from jaxpsn.noise import holds
+
+_HOLD, _DRAW = 0, 1
+
+
+@struct.dataclass
+class LinearState:
+    """The linear maps held now, one per environment."""
+
+    key: Any  # typed key, constant: maps are functions of (key, draw counter, environment)
+    draw: Any  # noise.Draw, leading axis N
+    hold: Any  # state of the hold rule
+    std: Any  # [] float32
+
+
+class Linear(NamedTuple):
+    """A random linear map for each environment."""
+
+    init: Callable[..., LinearState]
+    """``init(key, hyper) -> state``"""
+    apply: Callable[..., Array]
+    """``apply(state, x[N, I]) -> [N, O]``"""
+    begin: Callable[..., LinearState]
+    """``begin(key, state, done[N]) -> state``"""
+
+
+def hold_rule(config: ExplorationConfig) -> holds.Hold:
+    """The hold rule, by its name in a config."""
+    if config.hold == "steps":
+        return holds.every(config.hold_steps)
+    if config.hold == "zeta":
+        return holds.zeta(config.zeta_exponent, config.hold_steps)
+    return holds.per_episode()
+
+
+def start(kind: noise.Structure, hold: holds.Hold, key: PRNGKeyArray, spec: noise.Spec, members: int) -> dict[str, Any]:
+    """The fields ``key``, ``draw`` and ``hold`` of a state that :func:`renew` redraws."""
+    base = jax.random.fold_in(key, _DRAW)
+    return {
+        "key": base,
+        "draw": kind.init(base, spec, members),
+        "hold": hold.init(jax.random.fold_in(key, _HOLD), members),
+    }
+
+
+def renew(kind: noise.Structure, hold: holds.Hold, key: PRNGKeyArray, state: Any, done: Bool[Array, " P"]) -> Any:
+    """``state`` after a step: what its hold rule no longer holds is redrawn, the rest is kept bit for bit."""
+    after, where = hold.step(key, state.hold, done)
+    draw = lax.cond(compat.anywhere(where), lambda old: kind.redraw(state.key, old, where), lambda old: old, state.draw)
+    return state.replace(hold=after, draw=draw)
+
+
+def linear(config: ExplorationConfig, num_envs: int, inputs: int, outputs: int) -> Linear:
+    """Maps whose entries are independent N(0, ``hyper.action_std ** 2 / inputs``), held as the config's rule says.
+
+    Dense noise on a linear layer that is zero: ``num_envs * inputs * outputs`` numbers.
+    """
+    kind, hold = noise.Dense(), hold_rule(config)
+    zero = jnp.zeros((inputs, outputs), jnp.float32)
+    spec = noise.plan(_product, zero, jax.ShapeDtypeStruct((inputs,), jnp.float32), select=noise.everything)
+    maps = noise.fused(_product, spec, kind, exact_zero=False)
+
+    def init(key: PRNGKeyArray, hyper: Hyper) -> LinearState:
+        return LinearState(**start(kind, hold, key, spec, num_envs), std=hyper.action_std)
+
+    def apply(state: LinearState, x: Float[Array, "N I"]) -> Float[Array, "N O"]:
+        return maps(zero, state.draw, state.std / math.sqrt(inputs), x)
+
+    def begin(key: PRNGKeyArray, state: LinearState, done: Bool[Array, " N"]) -> LinearState:
+        return renew(kind, hold, key, state, done)
+
+    return Linear(init, apply, begin)
+
+
+def width(rule: str, policy: Any, params: Any, observation_size: int) -> int:
+    """Number of the policy's last hidden features; refuses a policy that does not say what they are."""
+    if not isinstance(policy, Policy):
+        errors.refuse("policy_apply", type(policy).__name__, f"a jaxpsn.networks.Policy, as {rule} needs its features")
+    obs = jax.ShapeDtypeStruct((observation_size,), jnp.float32)
+    return jax.eval_shape(policy.features, params, obs).shape[-1]
+
+
+def _product(matrix: Float[Array, "I O"], x: Float[Array, "*batch I"]) -> Float[Array, "*batch O"]:
+    return x @ matrix
