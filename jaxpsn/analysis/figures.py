@@ -23,6 +23,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "
 INK, SOFT, LINE = "#1c2733", "#5b6b7b", "#d5dde5"
 WIDTH = 8.0  # inches; with DPI the width of the report's column on a screen of double density
 DPI = 200
+_LARGE = 140_000  # bytes of a picture
 _THIN_LINES = 32  # more seeds than this are told by their interval alone
 _LINE = 80  # characters of a finding on a line
 _SMOOTH = 20  # a running mean spans one part in this many of the run
@@ -81,11 +82,14 @@ def write(plots: Iterable[Plot | None], folder: str | Path) -> Written:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """A PNG of 256 colours, which the eye cannot tell from all of them, at a third of the size."""
+    """A PNG of 256 colours, or of 64 where that is still large: they look like all of them, at a third of the size."""
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=DPI, format="png")
     with Image.open(drawn) as picture:
-        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        for colors in (256, 64):
+            picture.convert("RGB").quantize(colors, dither=Image.Dither.NONE).save(path, optimize=True)
+            if path.stat().st_size < _LARGE:
+                return
 
 
 def style() -> AbstractContextManager[None]:

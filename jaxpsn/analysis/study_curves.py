@@ -72,7 +72,8 @@ def _lines(axes: Axes, study: Study, drawn: Sequence[tuple[Arm, Series]]) -> Non
     looks = study_look.looks(study)
     for arm, series in drawn[::-1]:  # the first arm lies on top
         found = statistics.curve(series.values, resamples=1000)
-        study_look.band(axes, series.steps, found, looks[arm.label], lead=arm is study.arms[0])
+        lead = arm is study.arms[0]
+        study_look.band(axes, series.steps, found, looks[arm.label], lead=lead, crowd=len(drawn))
 
 
 def _name_ends(axes: Axes, study: Study, drawn: Sequence[tuple[Arm, Series]]) -> None:
@@ -114,6 +115,8 @@ def _finding(study: Study, metric: str, what: str) -> str:
     ends = sorted(((figures.last(series), arm.label) for arm, series in _series(study, metric)), reverse=True)
     if not ends:
         return what
+    if len(ends) > 1 and ends[0][0] == ends[-1][0]:
+        return f"{what}: {text.number(ends[0][0])} in every arm"
     shown = [f"{label} {text.number(value)}" for value, label in ([ends[0], ends[-1]] if len(ends) > 1 else ends)]
     return f"{what}: most {shown[0]}, least {shown[1]}" if len(shown) > 1 else f"{what}: {shown[0]}"
 

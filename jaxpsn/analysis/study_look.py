@@ -48,13 +48,20 @@ def thinned(series: Series, points: int = POINTS) -> Series:
 
 
 def band(
-    axes: Axes, at: Float[np.ndarray, "t"], found: Band, look: Look, *, lead: bool = False, stairs: bool = False
+    axes: Axes,
+    at: Float[np.ndarray, "t"],
+    found: Band,
+    look: Look,
+    *,
+    lead: bool = False,
+    stairs: bool = False,
+    crowd: int = 1,
 ) -> None:
-    """A line in its interval; ``lead`` draws it thicker, ``stairs`` as steps."""
+    """A line in its interval, fainter where more arms ``crowd`` it; ``lead`` draws it thicker, ``stairs`` as steps."""
     steps = {"drawstyle": "steps-post"} if stairs else {}
     fill = {"step": "post"} if stairs else {}
     if np.isfinite(found.low).any():
-        axes.fill_between(at, found.low, found.high, color=look.color, alpha=0.15, lw=0, **fill)
+        axes.fill_between(at, found.low, found.high, color=look.color, alpha=min(0.15, 0.75 / crowd), lw=0, **fill)
     marker = {"marker": "o", "ms": 4} if len(at) == 1 else {}
     width = 2.4 if lead else 1.7
     axes.plot(at, found.value, color=look.color, ls=look.dashes, lw=width, zorder=3 + lead, **steps, **marker)
@@ -71,24 +78,30 @@ def label_ends(axes: Axes, ends: Iterable[tuple[float, float, str, str]]) -> Non
     height = axes.figure.get_size_inches()[1] * axes.get_position().height
     places = apart(wanted, 1.25 * _SIZE / 72 / height)
     for (x, y, text, color), place in zip(found, places, strict=True):
+        tie = {"arrowstyle": "-", "color": color, "lw": 0.7, "alpha": 0.6, "shrinkB": 0, "relpos": (0, 0.5)}
         axes.annotate(
             text, (x, y), (1.03, place), xycoords="data", textcoords="axes fraction", va="center", color=color,
-            fontsize=_SIZE, arrowprops={"arrowstyle": "-", "color": color, "lw": 0.7, "alpha": 0.6, "shrinkB": 0},
+            fontsize=_SIZE, arrowprops=tie,
             annotation_clip=False,
         )  # fmt: skip
 
 
 def apart(wanted: Sequence[float], gap: float) -> list[float]:
-    """Ascending places at least ``gap`` apart, as near to those ``wanted`` (ascending) as runs of equal shift allow.
+    """Places at least ``gap`` apart, within 0 to 1 where all of them fit, near to those ``wanted`` (ascending).
 
     Neighbours that are too near are merged into groups, which are centred on the mean of what they want.
     """
     groups: list[tuple[float, int]] = []  # centre, members
+
+    def within(centre: float, count: int) -> tuple[float, int]:
+        half = gap * (count - 1) / 2
+        return float(np.clip(centre, half, 1 - half)) if gap * (len(wanted) - 1) <= 1 else centre, count
+
     for place in wanted:
-        groups.append((place, 1))
-        while len(groups) > 1 and groups[-1][0] - groups[-2][0] < gap * (groups[-1][1] + groups[-2][1]) / 2:
+        groups.append(within(place, 1))
+        while len(groups) > 1 and groups[-1][0] - groups[-2][0] < gap * (groups[-1][1] + groups[-2][1]) / 2 - 1e-12:
             (a, m), (b, n) = groups[-2:]
-            groups[-2:] = [((a * m + b * n) / (m + n), m + n)]
+            groups[-2:] = [within((a * m + b * n) / (m + n), m + n)]
     return [centre + gap * (index - (count - 1) / 2) for centre, count in groups for index in range(count)]
 
 

@@ -94,7 +94,7 @@ def profile(results: Results) -> Plot | None:
         figure, (axes,) = figures.figure(finding, [3.4])
         for row, values in found[::-1]:
             band, lead = statistics.performance_profile(values, at), row.arm is results.study.arms[0]
-            study_look.band(axes, at, band, looks[row.arm.label], lead=lead, stairs=True)
+            study_look.band(axes, at, band, looks[row.arm.label], lead=lead, stairs=True, crowd=len(found))
         for row, _ in found:
             look = looks[row.arm.label]
             axes.plot([], [], color=look.color, ls=look.dashes, label=_named(row.arm))
@@ -127,7 +127,8 @@ def improvement(results: Results) -> Plot | None:
     count = len(labels)
     values = np.array([[pairs[a, b].value if (a, b) in pairs else np.nan for b in labels] for a in labels])
     with figures.style():
-        finding = _matrix_finding(labels, pairs)
+        order = [row.arm.label for row in results.ranked if row.arm.label in labels]
+        finding = _matrix_finding(order, pairs)
         figure, (axes,) = figures.figure(finding, [1.0 + 0.5 * count])
         axes.imshow(values, cmap=_AXIS, vmin=-0.15, vmax=1.15, aspect="auto")
         for i, ours in enumerate(labels):
@@ -146,7 +147,7 @@ def improvement(results: Results) -> Plot | None:
         axes.tick_params(which="minor", length=0)
     caption = (
         "Probability that a run of the row's arm ends above a run of the column's; a tie counts one half. Below it the"
-        " 95 % interval; bold where that excludes 0.5. Finished arms only."
+        " 95 % interval, where there is room; bold where that excludes 0.5. Finished arms only."
     )
     return Plot("improvement", figure, finding, caption)
 
@@ -158,7 +159,7 @@ def _cell(axes: Axes, found: Estimate, x: int, y: int, size: int) -> None:
     axes.text(
         x, y - 0.12 * known, text.share(found.value, 2), va="center", fontsize=size + 1, fontweight=weight, **shown
     )
-    if found.low is not None and found.high is not None:
+    if known:
         ends = f"{text.share(found.low, 2)} to {text.share(found.high, 2)}"
         axes.text(x, y + 0.24, ends, va="center", fontsize=size - 2, **shown)
 

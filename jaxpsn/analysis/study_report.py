@@ -93,7 +93,8 @@ def _table(results: Results) -> str:
         )
         swatch = f'<span class="swatch" style="--arm:{looks[row.arm.label].color}"></span>'
         mark = ' class="best"' if row.arm.label == best else ""
-        rows.append(f"<tr{mark}><th>{swatch}{first}</th>{''.join(f'<td>{cell}</td>' for cell in others)}</tr>")
+        name = f"<th><div>{swatch}<span>{first}</span></div></th>"
+        rows.append(f"<tr{mark}>{name}{''.join(f'<td>{cell}</td>' for cell in others)}</tr>")
     table = f'<table class="arms"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     return f'<div class="scroll">{table}</div><p class="detail">{page.escape(study_words.footnote(results))}</p>'
 
@@ -171,8 +172,8 @@ def _seeds(seeds: np.ndarray) -> str:
 
 def _method(results: Results) -> str:
     terms = "".join(f"<dt>{page.escape(term)}</dt><dd>{page.escape(meaning)}</dd>" for term, meaning in _terms(results))
-    command = _command(results.study.content)
-    shown = f'<h3>To make it again</h3><pre class="command">{page.escape(command)}</pre>' if command else ""
+    commands = "\n".join(dict.fromkeys(_commands(results.study.content)))
+    shown = f'<h3>To make it again</h3><pre class="command">{page.escape(commands)}</pre>' if commands else ""
     return f"<dl>{terms}</dl>{shown}"
 
 
@@ -211,7 +212,10 @@ def _terms(results: Results) -> Iterable[tuple[str, str]]:
         "Root mean square, over environments and action dimensions, of the executed minus the clean policy's action:"
         " mean of the run after its warm-up. Actions lie in [-1, 1].",
     )
-    yield "Wall time", "Of all seeds of the arm together, on a machine that may have had other work."
+    yield (
+        "Wall time",
+        "Training and evaluation of all seeds of the arm together, without compilation, whatever else the machine did.",
+    )
     yield "Curves", f"Those of the training are drawn from at most {study_look.POINTS} means of equal stretches."
     yield "Versions", _versions(study)
 
@@ -262,8 +266,12 @@ def _versions(study: Study) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items()) + "."
 
 
-def _command(content: Mapping[str, Any]) -> str:
-    command = content.get("command")
-    if isinstance(command, list):
-        return "python " + shlex.join(map(str, command))
-    return str(command) if command else ""
+def _commands(content: Mapping[str, Any]) -> Iterator[str]:
+    """The command of every session, the first one first; that of the study where no session tells one."""
+    sessions = content.get("sessions")
+    told = [session.get("command") for session in sessions if isinstance(session, Mapping)] if sessions else []
+    for command in [command for command in told if command] or [content.get("command")]:
+        if isinstance(command, list):
+            yield "python " + shlex.join(map(str, command))
+        elif command:
+            yield str(command)

@@ -11,6 +11,8 @@ from jaxpsn.analysis.study_folder import FAILED, MISSING, RUNNING, Arm, unlike_v
 from jaxpsn.analysis.study_scores import LAST, Results, Row
 
 _NAMED = 3  # arms that the lede names as not apart from the first
+_FEW = 5  # seeds from which an interval says little
+_COUNTED = 6  # arms of which it counts the seeds
 _NONE = "-"
 
 
@@ -99,9 +101,14 @@ def _counts(found: Sequence[tuple[Row, Estimate | None]]) -> str:
     """a 8 of 10 seeds, b 7 and c 0; each with its number of seeds where these differ."""
     known = [(row.arm.label, hits(share), share.runs) for row, share in found if share is not None]
     equal = len({runs for _, _, runs in known}) == 1
-    shown = [f"{label} {count}" + (f" of {runs}" if not equal else "") for label, count, runs in known]
+    named, others = (known, []) if len(known) <= _COUNTED else (known[: _COUNTED - 1], known[_COUNTED - 1 :])
+    shown = [f"{label} {count}" + (f" of {runs}" if not equal else "") for label, count, runs in named]
     if equal:
         shown[0] += f" of {known[0][2]} seeds"
+    counts = sorted(count for _, count, _ in others)
+    if counts:
+        span = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+        shown.append(f"the other {len(counts)} arms {span}")
     return listed(shown)
 
 
@@ -294,6 +301,7 @@ def footnote(results: Results) -> str:
     seeds = sorted({len(row.arm.run.seeds) for row in results.rows if row.arm.run is not None})
     count = " or ".join(map(str, seeds)) or "no"
     intervals = "no intervals: one seed" if seeds == [1] else "in brackets 95 % intervals over seeds"
+    intervals += ", too narrow for so few" if seeds and 1 < seeds[0] < _FEW else ""
     return (
         f"{results.study.task}, {count} seed{'' if seeds == [1] else 's'} an arm; final return: mean of a seed's last"
         f" {LAST} evaluations of the clean policy; {intervals}."

@@ -273,6 +273,15 @@ def test_a_broken_choice_costs_only_its_arm(studies, tmp_path):
     assert "No scale was tuned" in page.text
 
 
+def test_every_session_s_command_is_told_once(studies, tmp_path):
+    folder = studies.simple(tmp_path / "s", {"a": [1, 2]})
+    commands = (["experiments/compare.py", "--name", "a b"], ["experiments/compare.py", "--resume", "s"], None)
+    sessions = [{"command": command} for command in (*commands, commands[1])]
+    studies.write_study(folder, {"a": None}, sessions=sessions)
+    page = _Page(study.build(folder))
+    assert "python experiments/compare.py --name 'a b' python experiments/compare.py --resume s How" in page.text
+
+
 def test_names_are_text_whatever_they_hold(studies, tmp_path):
     hostile = "<img src=x onerror=alert(1)>$x$_&\u202e"
     folder = studies.simple(tmp_path / "s", {"a": [1, 2], "b$_{": [1, 2]})
@@ -319,9 +328,12 @@ def test_the_module_needs_no_jax():
 
 
 def test_labels_keep_apart_and_near_to_their_places():
-    places = study_look.apart([0.0, 0.0, 0.01, 0.5, 1.0, 1.0], 0.1)
-    assert np.diff(places).min() >= 0.1 - 1e-9 and places[3] == 0.5
-    assert np.mean(places[:3]) == pytest.approx(0.01 / 3) and np.mean(places[4:]) == pytest.approx(1)
+    places = study_look.apart([0.2, 0.2, 0.23, 0.6, 1.0, 1.0], 0.1)
+    assert np.diff(places).min() >= 0.1 - 1e-9 and places[3] == 0.6
+    assert np.mean(places[:3]) == pytest.approx(0.21) and places[4:] == pytest.approx([0.9, 1.0])
+    assert study_look.apart([0.0, 0.0, 0.15], 0.1) == pytest.approx([0, 0.1, 0.2])
+    crowded = study_look.apart([0.5] * 20, 0.1)  # they do not fit: centred, still apart
+    assert np.mean(crowded) == pytest.approx(0.5) and np.diff(crowded) == pytest.approx(0.1)
 
 
 def test_thinning_keeps_the_means():
