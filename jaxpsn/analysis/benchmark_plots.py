@@ -56,7 +56,7 @@ def acting(rows: list[Row]) -> Plot:
         _Panel("noise held", lambda row: row["part"] == "policy step" and " + " not in row["name"], ""),
         _Panel("redraw of 1 % at every step", lambda row: row["name"].endswith("redraw 1%"), " + redraw 1%"),
         _Panel("redraw of all at every step", lambda row: row["name"].endswith("redraw"), " + redraw"),
-        _Panel("whole environment step, redraw where episodes end", lambda row: row["part"] == "environment step", ""),
+        _Panel("environment step, redraw at episode ends", lambda row: row["part"] == "environment step", ""),
     )
     timed = [row for row in rows if row.get("ratio") is not None]
     shown = [panel for panel in panels if any(panel.keep(row) and row["name"] != "clean" for row in timed)]

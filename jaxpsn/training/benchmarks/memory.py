@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxpsn import noise
 from jaxpsn.envs import registry
 from jaxpsn.training import startup
-from jaxpsn.training.benchmarks.contenders import CLEAN, Act, Scene, advance, held_shapes, tree_bytes
+from jaxpsn.training.benchmarks.contenders import Act, Scene, advance, held_shapes, tree_bytes
 from jaxpsn.training.benchmarks.first_step import planned_bytes
 from jaxpsn.training.benchmarks.options import Memory
 from jaxpsn.training.benchmarks.startup import start_process
@@ -43,18 +43,22 @@ def table(options: Memory) -> list[Row]:
 def acting_rows(scene: Scene, forms: tuple[str, ...]) -> list[Row]:
     """Rows of one acting step, with a redraw of whoever needs it; nothing is run and nothing held."""
     fitting = tuple(form for form in forms if not scene.refusal(form))
-    weights = tree_bytes(scene.shapes)
     rows = []
     for name, way in scene.ways(fitting).items():
-        row: Row = {"name": name, "part": "acting step", "members": scene.members}
-        held = held_shapes(scene, way)
-        if name != CLEAN:
-            row |= _held(held, way.draws) | {"state_bytes": tree_bytes(held)}
-            row["weights"] = row["member_bytes"] / weights
-        rows.append(_with_plan(row, planned_bytes(_compiled(scene, way, held))))
+        row = {"name": name, "part": "acting step", "members": scene.members} | state_row(scene, way)
+        rows.append(_with_plan(row, planned_bytes(_compiled(scene, way))))
     _compare(rows)
     left = ((form, scene.refusal(form)) for form in forms if form not in fitting)
     return rows + [{"name": form, "members": scene.members, "left_out": reason} for form, reason in left]
+
+
+def state_row(scene: Scene, way: Act) -> Row:
+    """Exact bytes of what the members hold; empty if they hold nothing."""
+    held = held_shapes(scene, way)
+    if not tree_bytes(held):
+        return {}
+    row = _held(held, way.draws) | {"state_bytes": tree_bytes(held)}
+    return row | {"weights": row["member_bytes"] / tree_bytes(scene.shapes)}
 
 
 def _held(held: Any, draws: int) -> Row:
@@ -66,12 +70,12 @@ def _held(held: Any, draws: int) -> Row:
     return {"member_bytes": own + counter, "noise_bytes": own, "shared_bytes": tree_bytes(held.base)}
 
 
-def _compiled(scene: Scene, way: Act, held: Any) -> Any:
+def _compiled(scene: Scene, way: Act) -> Any:
     where = jax.ShapeDtypeStruct((scene.members,), jnp.bool)
     obs = jax.ShapeDtypeStruct((scene.members, scene.sizes[0]), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     run = jax.jit(partial(advance, way, 1, True), donate_argnums=2)
-    return run.lower(key, scene.shapes, held, where, obs).compile()
+    return run.lower(key, scene.shapes, held_shapes(scene, way), where, obs).compile()
 
 
 def _with_plan(row: Row, plan: dict[str, int]) -> Row:
