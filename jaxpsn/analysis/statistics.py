@@ -4,6 +4,7 @@ Scores are matrices [runs, tasks]; a vector [runs] is one task. Intervals are pe
 the runs of each task are drawn with replacement, independently of the other tasks. Everything is seeded.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -169,24 +170,14 @@ def share(hits: Any, *, confidence: float = 0.95) -> Estimate:
     hits = np.asarray(hits, bool)
     if hits.ndim != 1 or not hits.size:
         errors.refuse("shape of hits", hits.shape, "[runs], not empty")
-    low, high = _wilson(hits.sum(keepdims=True), hits.size, confidence)
-    interval = (None, None) if hits.size == 1 else (float(low[0]), float(high[0]))
-    return Estimate(float(hits.mean()), *interval, hits.size)
-
-
-def share_by(times: Any, at: Any, *, confidence: float = 0.95) -> Band:
-    """Share of runs to which something had happened by each time of ``at`` [t]; ``times`` [runs], inf is never.
-
-    The runs must have been watched to the end of ``at``: then the product-limit curve of Kaplan and Meier (1958) is
-    this share, and at each time its interval is Wilson's. One run gives no interval.
-    """
-    times, at = np.asarray(times, float), np.asarray(at, float)
-    if times.ndim != 1 or not times.size or np.isnan(times).any():
-        errors.refuse("times", times.tolist(), "[runs], not empty, inf for never")
-    hits = (times[:, None] <= at).sum(axis=0)
-    if times.size == 1:
-        return Band(hits.astype(float), *np.full((2, at.size), np.nan))
-    return Band(hits / times.size, *_wilson(hits, times.size, confidence))
+    count, runs = int(hits.sum()), hits.size
+    if runs == 1:
+        return Estimate(float(count), None, None, runs)
+    z2 = float(stats.norm.ppf(_tails(confidence)[1])) ** 2
+    centre = (count + z2 / 2) / (runs + z2)
+    half = math.sqrt(z2) / (runs + z2) * math.sqrt(count * (runs - count) / runs + z2 / 4)
+    # Where none or all are hits an end is 0 or 1 exactly, which rounding may miss.
+    return Estimate(count / runs, centre - half if count else 0.0, centre + half if count < runs else 1.0, runs)
 
 
 def median_time(times: Any, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Estimate:
@@ -207,15 +198,6 @@ def median_time(times: Any, *, confidence: float = 0.95, resamples: int = 2000, 
     samples = times[np.sort(draws, axis=1)[:, middle]]
     low, high = np.quantile(samples, _tails(confidence), method="inverted_cdf")  # takes inf, which cannot be mixed
     return Estimate(value, float(low), float(high), runs)
-
-
-def _wilson(hits: np.ndarray, runs: int, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's interval of hits [t] among ``runs``."""
-    z2 = stats.norm.ppf(_tails(confidence)[1]) ** 2
-    centre = (hits + z2 / 2) / (runs + z2)
-    half = np.sqrt(z2) / (runs + z2) * np.sqrt(hits * (runs - hits) / runs + z2 / 4)
-    # Where none or all are hits an end is 0 or 1 exactly, which rounding may miss.
-    return np.where(hits == 0, 0.0, centre - half), np.where(hits == runs, 1.0, centre + half)
 
 
 def _shares(rng: np.random.Generator, size: int, runs: int, tasks: int) -> Float[np.ndarray, "b runs tasks"]:

@@ -125,3 +125,50 @@ def test_other_tasks_and_confidences_are_refused():
         statistics.probability_of_improvement(A, B[:, :3])
     with pytest.raises(UserError, match="confidence"):
         statistics.bootstrap(A, confidence=95.0)
+
+
+@pytest.mark.parametrize(("hits", "runs"), [(0, 10), (1, 10), (5, 10), (9, 10), (10, 10), (2, 3)])
+def test_a_share_has_wilson_s_interval(hits, runs):
+    share = statistics.share(np.arange(runs) < hits)
+    expected = stats.binomtest(hits, runs).proportion_ci(method="wilson")
+    assert (share.value, share.runs) == (hits / runs, runs)
+    assert (share.low, share.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert share.low == 0 if hits == 0 else share.low > 0
+
+
+def test_one_run_has_a_share_without_an_interval():
+    assert statistics.share([True]) == (1.0, None, None, 1)
+    with pytest.raises(UserError, match="hits"):
+        statistics.share([])
+
+
+def test_a_median_time_is_that_of_kaplan_and_meier():
+    rng = np.random.default_rng(5)
+    for runs in range(2, 12):
+        times = np.round(rng.exponential(60, runs), 3)
+        times[times > 50] = np.inf  # watched for 50
+        sample = stats.CensoredData(uncensored=times[np.isfinite(times)], right=np.full(np.isinf(times).sum(), 50.0))
+        curve = stats.ecdf(sample).sf
+        reached = curve.quantiles[curve.probabilities <= 0.5 + 1e-12]
+        found = statistics.median_time(times)
+        reached = reached[reached < 50]
+        assert found.value == (reached[0] if reached.size else np.inf)
+        assert found.low <= found.value <= found.high
+
+
+def test_a_median_time_that_lies_beyond_the_end():
+    assert statistics.median_time([10, np.inf]).value == 10  # half of the runs were there
+    never = statistics.median_time([np.inf] * 5)
+    assert never.value == never.low == never.high == np.inf
+    assert statistics.median_time([7.0]) == (7.0, None, None, 1)
+    with pytest.raises(UserError, match="times"):
+        statistics.median_time([np.nan, 1.0])
+
+
+def test_the_interval_of_a_median_time_covers_it():
+    rng, hits = np.random.default_rng(6), 0
+    for trial in range(300):
+        times = rng.exponential(1.0, 21)
+        found = statistics.median_time(np.where(times > 2, np.inf, times), resamples=400, seed=trial)
+        hits += found.low <= math.log(2) <= found.high
+    assert 0.90 <= hits / 300 <= 0.99
