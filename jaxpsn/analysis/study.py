@@ -1,13 +1,15 @@
 """A study on one page: tables, plots and ``report.html`` from the folder of several arms, finished or not.
 
-``python -m jaxpsn.analysis.study STUDY`` builds them; with ``--markdown`` it prints the final table instead.
+``python -m jaxpsn.analysis.study STUDY`` builds them; with ``--markdown`` it prints the final table instead, and that
+of several studies if several are named.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxpsn import errors, files
-from jaxpsn.analysis import page, study_folder, study_plots, study_report, study_scores, study_words
+from jaxpsn.analysis import page, study_folder, study_plots, study_report, study_scores, study_tasks, study_words
 
 
 def build(folder: str | Path) -> Path:
@@ -29,16 +31,26 @@ def markdown(folder: str | Path) -> str:
     return study_words.markdown(study_scores.compute(study_folder.read(folder)))
 
 
+def combine(folders: Sequence[str | Path]) -> str:
+    """Several studies of the same arms in Markdown: each task, and an aggregate over tasks of normalised returns.
+
+    See :func:`jaxpsn.analysis.study_tasks.markdown`. Raises UserError as ``build``, and for less than two folders.
+    """
+    return study_tasks.markdown([study_scores.compute(study_folder.read(folder)) for folder in folders])
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Build the report of the study named on the command line; a user's mistake is one line and status 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
     folders = [argument for argument in arguments if argument != "--markdown"]
+    printed = len(folders) < len(arguments)
     try:
-        if len(folders) != 1:
-            errors.refuse(
-                "arguments", " ".join(arguments), "one study: python -m jaxpsn.analysis.study STUDY [--markdown]"
-            )
-        print(build(folders[0]) if folders == arguments else markdown(folders[0]), end="\n" * (folders == arguments))
+        if not folders or (len(folders) > 1 and not printed):
+            errors.refuse("arguments", " ".join(arguments), "STUDY, or STUDY... --markdown")
+        if printed:
+            print(markdown(folders[0]) if len(folders) == 1 else combine(folders), end="")
+        else:
+            print(build(folders[0]))
     except errors.UserError as error:
         print(error, file=sys.stderr)
         return 2

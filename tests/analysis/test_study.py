@@ -348,3 +348,20 @@ def test_more_arms_than_colours_differ_in_their_dashes(studies, tmp_path):
     folder = studies.write_study(tmp_path, {f"arm{number}": None for number in range(20)})
     looks = study_look.looks(study_folder.read(folder))
     assert len({(look.color, str(look.dashes)) for look in looks.values()}) == 20
+
+
+def test_tasks_are_combined_by_returns_over_the_best(studies, tmp_path, capsys):
+    one = studies.simple(tmp_path / "one", {"a": [10.0] * 4, "b": [5.0] * 4})
+    two = studies.simple(tmp_path / "two", {"a": [300.0] * 4, "b": [600.0] * 5, "c": [1.0] * 4})
+    three = studies.simple(tmp_path / "three", {"a": [0.0] * 4, "b": [-1.0] * 4})
+    shown = study.combine([one, two, three])
+    rows = {line.split(" | ")[0].strip("| "): line for line in shown.splitlines() if line.startswith("|")}
+    # a stands at 1 on the first task and at 0.5 on the second, b the other way round; in pairs each wins one task.
+    assert rows["a"].endswith("| 0 [0, 0], 0/4 solve | 0.75 [0.75, 0.75] | - |")
+    assert "| 5.00 [5.00, 5.00], 0/4 solve | 600 [600, 600], 5/5 solve | -1.00" in rows["b"]
+    assert rows["b"].endswith("| 0.75 [0.75, 0.75] | 0.50 [0.50, 0.50] |") and rows["c"].endswith("| - | - |")
+    assert "no arm's return is above zero: sparse_cartpole_swingup (three)" in shown
+    assert "not finished on every task: c." in shown and "the first 4 of each" in shown
+    assert study.main([str(one), str(two), str(three), "--markdown"]) == 0 and capsys.readouterr().out == shown
+    with pytest.raises(UserError, match="at least two"):
+        study.combine([one])
