@@ -1,6 +1,7 @@
 """Whole comparisons in this process, mostly of the fake program: their order, their cuts, their failures."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -12,8 +13,8 @@ import pytest
 from jaxpsn.analysis import study as reports
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.errors import UserError
-from jaxpsn.training import command, folder, lock, sinks, status
-from jaxpsn.training.study import job, record, stages
+from jaxpsn.training import command, folder, lock, sinks, status, sweep
+from jaxpsn.training.study import arms, job, record, stages
 from jaxpsn.training.study.config import StudyConfig
 
 UNTIMED = ("seconds", "steps_per_second")
@@ -151,18 +152,28 @@ def test_a_cut_study_goes_on_as_if_uncut_and_leaves_finished_arms_alone(compare,
     assert len(study_json(path)["sessions"]) == 2
 
 
-def test_a_cut_arm_of_real_learners_is_the_uncut_one_bit_for_bit(real, monkeypatch):
-    fields = {"arms": ("ou",), "steps": 480, "chunk": 80, "eval_every": 160, "checkpoint_every": 80}
-    _, whole = real("whole", **fields)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        at_write(patch, 4, crash)
-        real("cut", **fields)
-    cut = whole.parent / "cut"
-    assert (cut / "arms" / "ou" / "checkpoints").is_dir()
-    real("cut", resume=True)
-    rows = table(cut / "arms" / "ou")
-    assert rows == table(whole / "arms" / "ou") and rows[-1]["coverage"] and rows[-1]["first_reward"]
-    assert '"resume", "detail": "step 160"' in (cut / "arms" / "ou" / "events.jsonl").read_text()
+def test_a_cut_arm_of_real_learners_is_the_uncut_one_bit_for_bit(real):
+    fields = {"steps": 480, "chunk": 80, "eval_every": 160, "checkpoint_every": 80, "keep_checkpoints": True}
+    _, whole = real("whole", arms=("ou",), **fields)
+    rows, cut = table(whole / "arms" / "ou"), whole.parent / "cut"
+    shutil.copytree(whole, cut)
+    # As SIGKILL leaves it after the rows of the last step, before their checkpoint.
+    shutil.rmtree(cut / "arms" / "ou" / "checkpoints" / "480")
+    (cut / "arms" / "ou" / record.FINISHED).unlink()
+    assert real("cut", resume=True)[0] == status.DONE
+    assert '"resume", "detail": "step 400"' in (cut / "arms" / "ou" / "events.jsonl").read_text()
+    assert table(cut / "arms" / "ou") == rows and rows[-1]["coverage"] and rows[-1]["first_reward"]
+
+
+@pytest.mark.parametrize("name", arms.names())
+def test_every_arm_makes_a_program_whose_scale_can_be_swept(name):
+    control = dataclasses.replace(PRESETS["smoke"], diagnose=True)
+    arm = arms.parse(name, control)
+    program = stages.program(arm.control, 1600, stages.environment(control))
+    if arm.scale is not None:
+        swept = sweep.over(program, arm.scale.leaf, arm.scale.grid, 2)
+        assert getattr(program.hyper, arm.scale.leaf) == pytest.approx(arm.scale.value)
+        assert getattr(swept.hyper, arm.scale.leaf).shape == (12,)
 
 
 def test_an_arm_cut_off_before_its_record_begins_anew(compare):

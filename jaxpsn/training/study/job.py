@@ -9,6 +9,7 @@ import tyro
 
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.training import command, progress, startup, status
+from jaxpsn.training.study import arms as arm_specs
 from jaxpsn.training.study import presets, record
 from jaxpsn.training.study.config import StudyConfig
 
@@ -60,4 +61,7 @@ def run(job: StudyJob) -> int:
 def main(argv: Sequence[str]) -> int:
     """Run the comparison that ``argv`` asks for; returns the exit status."""
     about = "Exploration methods compared on one task: the same learner, seeds and steps for every arm."
+    about += (
+        f"\n\nArms: {', '.join(arm_specs.names())}; sums such as parameter+gaussian; any field=value after a comma."
+    )
     return run(command.parse(StudyJob, PRESETS, argv, restore, about, record.read))
