@@ -1,5 +1,6 @@
 """The report of a study: the finding, the final table, curves, comparisons, how scales were tuned, and the method."""
 
+import itertools
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -118,13 +119,20 @@ def _exploration(results: Results, written: figures.Written) -> str:
 
 
 def _returns(results: Results, written: figures.Written) -> str:
-    rows = (
-        (f"{pair.ours} over {pair.theirs}", pair.of, study_words.interval(pair.estimate), pair.estimate.runs)
-        for pair in results.pairs
-    )
-    table = page.table(("pair", "in", "probability", "seeds, the fewer"), rows)
-    more = page.details("Every pair, in every measure", table) if results.pairs else ""
+    more = page.details("Every pair, in every measure", _pairs(results)) if results.pairs else ""
     return _shown(written, "profile", "improvement", "finals") + more
+
+
+def _pairs(results: Results) -> str:
+    """Each pair once (the other way round is what is missing to one), with a column for each measure."""
+    measures = list(dict.fromkeys(pair.of for pair in results.pairs))
+    found = {(pair.ours, pair.theirs, pair.of): pair.estimate for pair in results.pairs}
+    labels = list(dict.fromkeys(label for pair in results.pairs for label in pair[:2]))
+    rows = []
+    for ours, theirs in itertools.combinations([arm.label for arm in results.study.arms if arm.label in labels], 2):
+        cells = [found.get((ours, theirs, of)) for of in measures]
+        rows.append((f"{ours} over {theirs}", *("-" if cell is None else study_words.share(cell) for cell in cells)))
+    return page.table(("", *measures), rows)
 
 
 def _tuning(results: Results, written: figures.Written) -> str:

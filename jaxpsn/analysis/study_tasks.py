@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpsn import errors
-from jaxpsn.analysis import statistics, study_words, text
+from jaxpsn.analysis import statistics, study_words
 from jaxpsn.analysis.study_scores import Results, Row
 
 
@@ -66,20 +66,14 @@ def _cell(row: Row | None) -> str:
 
 
 def _aggregate(scores: Any) -> str:
-    return "-" if scores is None else _shown(statistics.bootstrap(scores))
+    return "-" if scores is None else study_words.share(statistics.bootstrap(scores))
 
 
 def _against(label: str, first: str, scores: dict[str, Any]) -> str:
     ours, theirs = scores[first], scores[label]
     if label == first or ours is None or theirs is None:
         return "-"
-    return _shown(statistics.probability_of_improvement(ours, theirs))
-
-
-def _shown(found: statistics.Estimate) -> str:
-    if found.low is None or found.high is None:
-        return text.share(found.value, 2)
-    return text.interval(found.value, found.low, found.high, digits=2)
+    return study_words.share(statistics.probability_of_improvement(ours, theirs))
 
 
 def _notes(

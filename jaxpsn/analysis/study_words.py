@@ -69,9 +69,8 @@ def _against_next(results: Results, ours: str, theirs: str) -> str:
     found = results.pair(ours, theirs)
     if found is None or found.low is None or found.high is None:
         return ""
-    shown = f"{text.share(found.value, 2)} [{text.share(found.low, 2)}, {text.share(found.high, 2)}]"
     sure = "excludes" if found.low > 0.5 or found.high < 0.5 else "includes"
-    return f" A run of {ours} ends above one of {theirs} with probability {shown}, which {sure} one half."
+    return f" A run of {ours} ends above one of {theirs} with probability {share(found)}, which {sure} one half."
 
 
 def _with_interval(row: Row) -> str:
@@ -132,6 +131,13 @@ def interval(found: Estimate) -> str:
     if found.low is None or found.high is None:
         return text.number(found.value)
     return f"{text.number(found.value)} [{text.number(found.low)}, {text.number(found.high)}]"
+
+
+def share(found: Estimate) -> str:
+    """A probability with its interval, if it has one."""
+    if found.low is None or found.high is None:
+        return text.share(found.value, 2)
+    return text.interval(found.value, found.low, found.high, digits=2)
 
 
 def warnings(results: Results) -> list[str]:
@@ -228,7 +234,7 @@ def _cell(row: Row, name: str) -> Cell:
         return _share_cell(row.solved)
     if name == "seconds":
         return Cell(text.duration(row.arm.seconds) if np.isfinite(row.arm.seconds) else _NONE)
-    return _value_cell(getattr(row, name), share=name == "improvement")
+    return _value_cell(getattr(row, name), odds=name == "improvement")
 
 
 def _arm_cell(arm: Arm) -> Cell:
@@ -246,10 +252,10 @@ def _scale_cell(arm: Arm) -> Cell:
     return Cell(f"{scale.get('field')} {shown}", ("tuned" if scale.get("tuned") else "given",))
 
 
-def _value_cell(found: Estimate | None, *, share: bool = False) -> Cell:
+def _value_cell(found: Estimate | None, *, odds: bool = False) -> Cell:
     if found is None:
         return Cell(_NONE)
-    number: Any = (lambda value: text.share(value, 2)) if share else text.number
+    number: Any = (lambda value: text.share(value, 2)) if odds else text.number
     if found.low is None or found.high is None:
         return Cell(number(found.value), ("one seed",))
     return Cell(number(found.value), (f"[{number(found.low)}, {number(found.high)}]",))
