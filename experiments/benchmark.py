@@ -7,7 +7,7 @@ On a GPU only the sizes are others (dense noise and formed weights of 16384 memb
 
     python experiments/benchmark.py startup --preset gpu --env ant --num-envs 4096
     python experiments/benchmark.py memory --preset gpu --env ant --num-envs 4096
-    python experiments/benchmark.py acting --steps 20 --memory-mib 8192 --members 64 256 1024 4096 16384 --env ant
+    python experiments/benchmark.py acting --steps 20 --memory-mib 8192 --env-most 16384 --env ant
     python experiments/benchmark.py training --preset gpu --env ant --num-envs 4096 --structures flipout lowrank dense
 """
 

@@ -122,9 +122,12 @@ def startup(rows: list[Row]) -> Plot:
     """Seconds of every stage of a start, one bar for each arm, cold and warm; whiskers on the whole."""
     totals = [row for row in rows if row["stage"] == "total"]
     arms = list(dict.fromkeys(row["arm"] for row in totals))
-    warm = {row["arm"]: row for row in totals if row["cache"] == "warm"}
-    first = warm[arms[0]]
-    finding = f"Warm starts take {text.number(first['cold_ratio'])} of the time of cold ones ({arms[0]})"
+    found = {(row["arm"], row["cache"]): row for row in totals}
+    cold, warm = (text.number(found[arms[0], cache]["seconds"]) for cache in ("cold", "warm"))
+    finding = f"First training step after {cold} s, with compiled programs at hand {warm} s ({arms[0]})"
+    if len(arms) > 1:
+        last = found[arms[-1], "cold"]
+        finding += f"; {arms[-1]} takes {text.number(last['base_ratio'])} times the cold start"
     with figures.style():
         figure, (axes,) = figures.figure(finding, [0.9 + 0.42 * len(totals)])
         for place, total in enumerate(totals):

@@ -76,7 +76,7 @@ def test_starts_are_stacked_by_stage(tmp_path):
                 rows.append({"arm": arm, "cache": cache, "stage": stage, "seconds": seconds, **ratios})
     _write(tmp_path, "startup", rows)
     plot = benchmark_plots.startup(rows)
-    assert len(plot.figure.axes[0].patches) == 4 * len(STAGES) and "0.400" in plot.finding
+    assert len(plot.figure.axes[0].patches) == 4 * len(STAGES) and "12.0 s" in plot.finding and "1.10" in plot.finding
 
 
 def test_memory_shows_each_form_once_and_the_training_steps(tmp_path):

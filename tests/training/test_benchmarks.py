@@ -89,7 +89,8 @@ def test_forms_have_the_names_that_the_command_line_knows():
 
 def test_acting_compares_within_each_number_and_names_what_it_leaves_out(tmp_path):
     rows, told = _run(
-        "acting --members 4 18 --sizes 1 8 1 --forms flipout dense --memory-mib 0.001 --env probe/action --rounds 2",
+        "acting --members 4 18 --sizes 1 8 1 --forms flipout dense --memory-mib 0.001 --env probe/action --env-most 4"
+        " --rounds 2",
         tmp_path,
     )
     for members, names in (("4", ["clean", "vmap", "flipout", "dense"]), ("18", ["clean", "flipout"])):
@@ -98,13 +99,13 @@ def test_acting_compares_within_each_number_and_names_what_it_leaves_out(tmp_pat
         task = [row for row in of if row["part"] == "environment step"]
         redraws = [f"{name} + redraw{few}" for name in names[-2 + (members == "18") :] for few in ("", " 1%")]
         assert sorted(row["name"] for row in step) == sorted(names + redraws)
-        assert [row["name"] for row in task] == names
+        assert [row["name"] for row in task] == names * (members == "4")
         for row in (*step, *task):
             assert float(row["ratio_low"]) <= float(row["ratio"]) <= float(row["ratio_high"])
             assert float(row["seconds"]) > 0 and row["rounds"] == "2" and bool(row["vmap_ratio"]) == (members == "4")
-        assert {float(row["ratio"]) for row in (step[0], task[0])} == {1.0}
+        assert {float(row["ratio"]) for row in (step[0], *task[:1])} == {1.0}
     left = {row["name"]: row["left_out"] for row in rows if row["left_out"]}
-    assert left.keys() == {"vmap", "dense"}
+    assert left.keys() == {"vmap", "dense", "environment step"} and "env_most = 4" in left["environment step"]
     assert left["dense"] == "1,872 bytes, more than memory_mib = 0.001"  # 18 members x (25 entries and a counter)
     assert told["machine"]["device"] and told["versions"]["jax"] and told["options"]["members"] == [4, 18]
 
@@ -219,16 +220,21 @@ def test_a_random_base_is_held_once_for_all_members():
 
 
 def test_training_tells_steps_and_updates_of_every_arm(tmp_path):
-    rows, _ = _run(
-        "training --env probe/action --preset smoke --num-envs 4 --calls 2 --rounds 2 --structures flipout", tmp_path
-    )
-    assert [row["name"] for row in rows] == ["gaussian", "none", "flipout"] and float(rows[0]["ratio"]) == 1
-    assert float(rows[1]["none_ratio"]) == 1
+    common = "--env probe/action --preset smoke --num-envs 4 --calls 2 --rounds 2"
+    rows, _ = _run(f"training {common} --rules none --structures flipout", tmp_path)
+    assert [row["name"] for row in rows] == ["none", "flipout"] and float(rows[0]["ratio"]) == 1
     for row in rows:
+        assert row["none_ratio"] == row["ratio"]
         assert float(row["steps_per_second"]) * float(row["seconds"]) == pytest.approx(8)
-        assert float(row["updates_per_second"]) * float(row["seconds"]) == pytest.approx(
-            2 * PRESETS["smoke"].agent.updates
-        )
+        updates = float(row["updates_per_second"]) * float(row["seconds"])
+        assert updates == pytest.approx(2 * PRESETS["smoke"].agent.updates)
+
+
+def test_arms_are_rules_then_structures_and_differ_in_exploration_alone():
+    arms = options.Training(rules=("gaussian", "none", "ou"), structures=("lowrank",), num_envs=8).arms()
+    assert list(arms) == ["gaussian", "none", "ou", "lowrank"]
+    assert arms["lowrank"].exploration.rule == "parameter" and arms["lowrank"].exploration.structure == "lowrank"
+    assert len({(arm.env, arm.agent, arm.warmup, arm.replay_capacity) for arm in arms.values()}) == 1
 
 
 def test_starts_are_compared_stage_by_stage():

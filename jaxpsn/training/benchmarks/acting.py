@@ -21,7 +21,7 @@ _POOL = 64  # distinct start states of a task
 
 
 def table(options: Acting) -> list[Row]:
-    """Rows of every number of members: policy steps, then environment steps, then what was left out.
+    """Rows of every number of members: policy steps, environment steps, and what was left out, with the reason.
 
     ``ratio`` is to the clean batch, ``vmap_ratio`` to weights formed beforehand (where memory allows them), each
     within its round. "+ redraw" gives every member new noise before every step, "+ redraw 1%" one in a hundred (one
@@ -39,7 +39,9 @@ def table(options: Acting) -> list[Row]:
         contenders = {name: Contender(way, options.steps, key, params) for name, way in ways.items()}
         calls = _policy_calls(ways, contenders, scene.observations(key))
         rows += _rows(members, "policy step", calls, options)
-        if task is not None:
+        if task is not None and members > options.env_most:
+            left["environment step"] = f"more members than env_most = {options.env_most}"
+        elif task is not None:
             steppers = {name: task.stepper(one, members, options.steps) for name, one in contenders.items()}
             rows += _rows(members, "environment step", steppers, options)
         rows += [{"name": name, "members": members, "left_out": reason} for name, reason in left.items()]

@@ -142,9 +142,12 @@ class Acting(_Policies, _Limited):
     """Task that is stepped with each contender acting; its widths must be those of `sizes`. None: no task."""
     backend: str | None = None
     """Brax physics; the task's own default if left out."""
+    env_most: int = 4096
+    """The task is stepped for at most so many members (on a GPU: 16384)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.whole("env_most", self.env_most, 1, 1 << 20)
         checks.real("memory_mib", self.memory_mib, 0.0, open_low=True)
         checks.whole("steps", self.steps, 1, 10_000)
 
@@ -272,8 +275,8 @@ class All(Benchmark):
         """What is run; processes that must have the device to themselves come first."""
         return (
             Startup(rounds=3, rules=("none",), out=self.out),
-            Memory(rules=("none", "gaussian"), out=self.out),
-            Acting(seconds=12.0, out=self.out),
+            Memory(members=(1024, 16384), out=self.out),
+            Acting(seconds=8.0, out=self.out),
             Training(structures=("flipout", "lowrank", "dense"), out=self.out),
         )
 
