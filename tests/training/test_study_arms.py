@@ -129,6 +129,7 @@ def test_thresholds():
         (["--eval-every", "0"], "eval_every = 0: a whole number from 1"),
         (["--seeds", "0"], "seeds = 0"),
         (["--preset", "mountain"], "preset = 'mountain': unknown; nearest: mountain-car"),
+        (["--no-diagnose"], "diagnose = False: True"),
         (["--exploration.rule", "ou"], "exploration.rule = 'ou': left to the arms"),
         (["--resume", "nowhere"], "resume = 'nowhere': a study folder"),
         (["--name", "a/b"], "name = 'a/b': a folder name without slashes"),

@@ -11,15 +11,15 @@ import time
 import pytest
 
 from jaxpsn.analysis import study as reports
-from jaxpsn.control.presets import PRESETS
 from jaxpsn.errors import UserError
-from jaxpsn.training import command, folder, lock, sinks, status, sweep
+from jaxpsn.training import folder, lock, sinks, status, sweep
 from jaxpsn.training.study import arms, job, record, stages
 from jaxpsn.training.study.config import StudyConfig
 
 UNTIMED = ("seconds", "steps_per_second")
 SMALL = {"seeds": 2, "steps": 160, "chunk": 40, "eval_every": 80, "checkpoint_every": 40, "progress": "none"}
 ARMS = ("gaussian", "none")
+SMOKE = job.PRESETS["smoke"].control
 
 
 def table(path):
@@ -47,7 +47,7 @@ def real(tmp_path, monkeypatch):
     built = []
     monkeypatch.setattr(reports, "build", lambda path: built.append(labels(path)) or path / "report.html")
 
-    def run(name="study", control=PRESETS["smoke"], resume=False, **fields):
+    def run(name="study", control=SMOKE, resume=False, **fields):
         place = {"resume": str(tmp_path / name)} if resume else {"out": str(tmp_path), "name": name}
         if resume:
             old = job.restore(record.read(tmp_path / name))
@@ -167,7 +167,7 @@ def test_a_cut_arm_of_real_learners_is_the_uncut_one_bit_for_bit(real):
 
 @pytest.mark.parametrize("name", arms.names())
 def test_every_arm_makes_a_program_whose_scale_can_be_swept(name):
-    control = dataclasses.replace(PRESETS["smoke"], diagnose=True)
+    control = SMOKE
     arm = arms.parse(name, control)
     program = stages.program(arm.control, 1600, stages.environment(control))
     if arm.scale is not None:
@@ -240,7 +240,7 @@ def test_other_settings_are_refused_by_name(compare):
         compare(resume=True, seeds=3, steps=320)
     with pytest.raises(UserError, match=r"study\.tune = True \(was False\)"):
         compare(resume=True, tune=True)
-    other = command.from_record(type(PRESETS["smoke"]), folder.plain(PRESETS["smoke"]) | {"warmup": 8})
+    other = dataclasses.replace(SMOKE, warmup=8)
     with pytest.raises(UserError, match=r"warmup = 8 \(was 64\)"):
         compare(resume=True, control=other)
     assert contents(path) == before
@@ -291,10 +291,9 @@ def test_one_seed_runs_and_says_that_there_will_be_no_interval(compare, capsys):
 
 
 def test_a_task_or_rule_that_cannot_be_is_refused_before_anything_is_written(real, tmp_path):
-    smoke = PRESETS["smoke"]
-    unknown = type(smoke)(env=type(smoke.env)(name="probe/acton"))
+    unknown = dataclasses.replace(SMOKE, env=dataclasses.replace(SMOKE.env, name="probe/acton"))
     with pytest.raises(UserError, match=r"env\.name = 'probe/acton': unknown; nearest: probe/action"):
         real(control=unknown)
     with pytest.raises(UserError, match=r"arm wild: exploration\.ou_dt"):
-        real(control=smoke, arms=("none", "wild:ou,ou_dt=50"))
+        real(arms=("none", "wild:ou,ou_dt=50"))
     assert not list(tmp_path.iterdir())

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from jaxpsn.analysis import study as reports
-from jaxpsn.control.presets import PRESETS
 from jaxpsn.errors import UserError
 from jaxpsn.training import sinks, status
 from jaxpsn.training.study import job, record, stages, tuning
@@ -80,7 +79,7 @@ def compare(fake, tmp_path, monkeypatch):
         fixed |= {"grid": ("gaussian=0.1,0.35,0.9",), "tune_seeds": 2, "progress": "none", "out": str(tmp_path)}
         resumed = "resume" in fields
         fields = {"name": None if resumed else "study"} | fields
-        return job.run(job.StudyJob(PRESETS["smoke"], StudyConfig(**(fixed | fields)))), tmp_path / "study"
+        return job.run(job.StudyJob(job.PRESETS["smoke"].control, StudyConfig(**(fixed | fields)))), tmp_path / "study"
 
     run.kind = Tunable
     return run

@@ -18,11 +18,15 @@ from jaxpsn.training.study.config import StudyConfig
 class StudyJob:
     """What all arms share, and what is compared."""
 
-    control: Annotated[ControlConfig, tyro.conf.arg(name="")] = field(default_factory=ControlConfig)
+    control: Annotated[ControlConfig, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: ControlConfig(diagnose=True)
+    )
     study: StudyConfig = field(default_factory=StudyConfig)
 
 
-PRESETS: dict[str, StudyJob] = {name: StudyJob(*pair) for name, pair in presets.PRESETS.items()}
+PRESETS: dict[str, StudyJob] = {
+    name: StudyJob(replace(control, diagnose=True), study) for name, (control, study) in presets.PRESETS.items()
+}
 """Whole comparisons by name."""
 
 
@@ -33,7 +37,7 @@ def restore(content: Mapping[str, Any]) -> StudyJob:
 
 def run(job: StudyJob) -> int:
     """Make all arms, or those that are left, and the report; returns the exit status."""
-    control, config = replace(job.control, diagnose=True), job.study
+    control, config = job.control, job.study
     arms = record.plan(control, config)
     if config.seeds == 1:
         startup.speak("one seed: there will be no intervals, and no probability of improvement")

@@ -112,6 +112,8 @@ def plan(control: ControlConfig, study: StudyConfig) -> list[Arm]:
     """
     if control.exploration.rule != ExplorationConfig.rule:
         errors.refuse("exploration.rule", control.exploration.rule, "left to the arms (--study.arms)")
+    if not control.diagnose:
+        errors.refuse("diagnose", False, "True: the report tells of first rewards and of the states visited")
     kept: dict[str, Arm] = {}
     if study.resume is not None:
         record = read(_place(study))
