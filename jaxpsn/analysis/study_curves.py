@@ -24,9 +24,12 @@ def learning(results: Results) -> Plot | None:
 
 
 def behaviour(results: Results) -> Plot | None:
-    """Return of the episodes of the training, explored as each arm does."""
-    finding = _finding(results.study, "return", "The behaviour's return at the end")
-    return _curves(results, "behaviour", "return", "return of the behaviour", finding)
+    """Reward of the training, explored as each arm does.
+
+    Per step: the returns of the episodes that ended in a chunk favour those that end early.
+    """
+    finding = _finding(results.study, "reward", "Reward per step of the behaviour at the end")
+    return _curves(results, "behaviour", "reward", "reward per step of the behaviour", finding)
 
 
 def coverage(results: Results) -> Plot | None:
@@ -139,10 +142,9 @@ def events(results: Results) -> Plot | None:
         warmup = runs.setting(results.study.content, "warmup")
         if isinstance(warmup, int | float) and 0 < warmup < max(ends):
             drawn[0].axvline(warmup, color=SOFT, lw=0.8, ls=(0, (1, 2)))
-            place = {"xy": (warmup, 1), "xycoords": ("data", "axes fraction"), "xytext": (3, -3)}
-            drawn[0].annotate(
-                "random until here", textcoords="offset points", va="top", color=SOFT, fontsize=8, **place
-            )
+            place = {"xy": (warmup, 0.6), "xycoords": ("data", "axes fraction"), "xytext": (3, -3)}
+            place |= {"bbox": {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.0}, "zorder": 5}
+            drawn[0].annotate("random until here", textcoords="offset points", color=SOFT, fontsize=8, **place)
         figures.steps(drawn[-1], [Series(np.array([max(ends)]), np.zeros((1, 1)))], "environment steps of a seed")
     return Plot("events", figure, finding, _EVENTS)
 

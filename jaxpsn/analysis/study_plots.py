@@ -115,7 +115,7 @@ def _profile_finding(found: Sequence[tuple[Row, np.ndarray]], threshold: float |
     what = "the median of all seeds" if threshold is None else "the threshold"
     shares = sorted((((values >= level).mean(), row.arm.label) for row, values in found), reverse=True)
     shown = [f"{label} {100 * share:.0f}\u00a0%" for share, label in shares[:3]]
-    return f"Seeds that end at {what} ({text.number(level)}) or above: {', '.join(shown)}"
+    return f"Seeds that end at {what} ({text.tick(level)}) or above: {', '.join(shown)}"
 
 
 def improvement(results: Results) -> Plot | None:
@@ -184,18 +184,18 @@ def tuning(results: Results) -> Plot | None:
     if not found:
         return None
     looks, columns = study_look.looks(results.study), len(found) if len(found) < 3 else 2 if len(found) == 4 else 3
-    rows = -(-len(found) // columns)
+    rows, alike = -(-len(found) // columns), len({criterion(one)[0] for _, one in found}) == 1
     with figures.style():
         finding = "Chosen: " + ", ".join(f"{arm.label} {text.tick(one.chosen)}" for arm, one in found)
         figure, panels = figures.figure(finding, [2.1] * rows, columns, share=False)
         for number, (axes, (arm, one)) in enumerate(zip(panels, found, strict=False)):
             _tried(axes, one, looks[arm.label])
             axes.set_title(arm.label, color=looks[arm.label].color)
-            if number % columns == 0:
+            if number % columns == 0 or not alike:
                 axes.set_ylabel(criterion(one)[0])
         for axes in panels[len(found) :]:
             axes.set_axis_off()
-        if len({criterion(one)[0] for _, one in found}) == 1:  # then arms can be compared
+        if alike:  # then arms can be compared
             limits = [axes.get_ylim() for axes in panels[: len(found)]]
             for axes in panels[: len(found)]:
                 axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))

@@ -214,6 +214,10 @@ def _terms(results: Results) -> Iterable[tuple[str, str]]:
         "Environment steps of all environments of a seed together, warm-up included. The time to the first reward is"
         f" that up to the first positive reward in training, counted as for the threshold.{random}",
     )
+    yield (
+        "Reward of the behaviour",
+        "Mean over all steps of the training, explored as the arm does; no episode is left out.",
+    )
     yield "Cells visited", "Distinct cells of a fixed division of the observation space seen in training, by its end."
     yield (
         "Action distance",
@@ -232,7 +236,7 @@ def _threshold(study: Study) -> str:
     if study.threshold is None:
         return "None was named."
     return (
-        f"A seed solves the task at its first evaluation of at least {text.number(study.threshold)}. Count of seeds"
+        f"A seed solves the task at its first evaluation of at least {text.tick(study.threshold)}. Count of seeds"
         " with Wilson's 95 % interval. The time is the first by which half of the seeds had solved it; where more than"
         " half never do, it lies beyond the budget ('≥'), and 'never' is no seed at all. It is known to one evaluation."
     )

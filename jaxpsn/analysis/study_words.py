@@ -89,7 +89,7 @@ def _apart(ours: Estimate, theirs: Estimate) -> bool:
 
 
 def _solved(results: Results, ranked: Sequence[Row]) -> str:
-    threshold = text.number(results.study.threshold or 0.0)
+    threshold = text.tick(results.study.threshold or 0.0)
     found = [(row, row.solved) for row in ranked if row.solved is not None]
     if not any(hits(share) for _, share in found):
         return f"No seed of any arm reaches the threshold of {threshold}."
@@ -173,7 +173,7 @@ def _unfair(results: Results) -> Iterator[str]:
         yield "Arms were run with different seeds: see the method."
     for arm in results.study.arms:
         yield from _unfair_tuning(arm)
-    scaled = [arm for arm in results.study.arms if arm.scale]
+    scaled = [arm for arm in results.study.shown if arm.scale]
     tuned = [arm.label for arm in scaled if arm.scale and arm.scale.get("tuned")]
     if tuned and len(tuned) < len(scaled):
         fixed = [arm.label for arm in scaled if arm.label not in tuned]

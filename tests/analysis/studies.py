@@ -92,7 +92,7 @@ def _seed(rng: np.random.Generator, about: Sequence[float], grid: np.ndarray, ev
     moved = distance * np.exp(rng.normal(0, 0.04, len(grid)))
     metrics = {
         "eval_return": [value if index % every == 0 else None for index, value in enumerate(clean)],
-        "return": [None, *noisy[1:]], "coverage": np.round(coverage),
+        "reward": [None, *(noisy[1:] / 500)], "coverage": np.round(coverage),
         "first_reward": [first if step >= first else None for step in grid],
         "action_distance": [None if step <= 5000 else value for step, value in zip(grid, moved, strict=True)],
     }  # fmt: skip

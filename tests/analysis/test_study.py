@@ -155,7 +155,7 @@ def test_the_lede_says_whether_intervals_are_apart(studies, tmp_path):
     equal = studies.simple(tmp_path / "equal", {"a": [0, 0], "b": [0, 0]}, threshold=0.5)
     said = study_words.lede(_results(equal))
     assert "All 2 arms end at the same IQM of the final return, 0 [0, 0]" in said
-    assert "No seed of any arm reaches the threshold of 0.500" in said
+    assert "No seed of any arm reaches the threshold of 0.5" in said
 
 
 def test_one_seed_has_no_interval_and_says_so(studies, tmp_path):
@@ -260,7 +260,10 @@ def test_tuning_that_is_unfair_is_told(studies, tmp_path):
                      "Tuned on other seeds: a; run at a given scale: b", "Chosen at an end of what was tried: a",
                      "more than half never", "0 of 2", "target 0.6 by first reward, of 0.1, 0.3, 0.6"):  # fmt: skip
         assert expected in page.text
-    assert (folder / "plots" / "tuning.png").is_file()
+    figure = study_plots.tuning(_results(folder)).figure
+    assert [axes.get_ylabel() for axes in figure.axes if axes.axison] == ["first reward"]
+    hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none"]
+    assert sum(len(line.get_xdata()) for line in hollow) == 3  # the nulls among the times: never
 
 
 def test_a_broken_choice_costs_only_its_arm(studies, tmp_path):
