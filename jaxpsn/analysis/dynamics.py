@@ -7,10 +7,11 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 from jaxtyping import Float
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxpsn.analysis import figures, statistics
+from jaxpsn.analysis import figures, statistics, text
 
 DPI = 80  # of a picture in a notebook: small files, sharp enough to read
 _NAMED = (figures.BLUE, figures.VERMILION, figures.GREEN, figures.ORANGE, figures.PURPLE, figures.SKY, figures.INK)
@@ -62,6 +63,8 @@ def curves(
         axes.plot(steps, band.value, color=color, label=name, marker="o", ms=3.2, mec="white", mew=0.5)
     axes.set_title(label)
     axes.set_xlim(0, steps[-1] * 1.02)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: text.count(x)))
     if log:
         figures.log(axes)
 
