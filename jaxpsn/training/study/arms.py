@@ -24,9 +24,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """Named arms that are more than a rule: the fields of ExplorationConfig that they set."""
 
-ACTION_GRID = (0.05, 0.1, 0.2, 0.3, 0.6, 1.0)
-TARGET_GRID = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6)
-NOISY_GRID = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+ACTION_GRID = (0.1, 0.3, 0.6, 1.0)
+TARGET_GRID = (0.1, 0.2, 0.4, 0.6)
+NOISY_GRID = (0.2, 0.5, 1.0, 2.0)
 WITHOUT_SCALE = frozenset({"none", "mixed"})
 """Rules without one number that says how far they explore."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")

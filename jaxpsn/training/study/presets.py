@@ -6,16 +6,25 @@ from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, Explora
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
 from jaxpsn.training.study.config import StudyConfig
 
-_AGENT = AgentConfig(actor_hidden=(64, 64), critic_hidden=(64, 64), updates=2)
-_NOISE = ExplorationConfig(sigma=0.3, target=0.3, action_std=0.3)
+# Small nets, as the physics is cheap; without target smoothing, which blurs a value that is sparse.
+_AGENT = AgentConfig(
+    actor_hidden=(64, 64),
+    critic_hidden=(64, 64),
+    batch_size=64,
+    updates=8,
+    critic_lr=1e-3,
+    tau=0.01,
+    target_noise=0.0,
+)
 _CARTPOLE = ControlConfig(
     env=EnvConfig(name="sparse_cartpole_swingup", num_envs=16),
     agent=_AGENT,
-    exploration=_NOISE,
+    exploration=ExplorationConfig(sigma=0.3, target=0.3, action_std=0.3),
     replay_capacity=200_000,
     warmup=1600,
 )
-_STUDY = StudyConfig(steps=200_000, chunk=8000, eval_every=8000, checkpoint_every=40_000)
+_STUDY = StudyConfig(steps=160_000, chunk=8000, eval_every=8000, checkpoint_every=80_000)
+_SHORT = replace(_STUDY, steps=96_000, chunk=4000, eval_every=4000, checkpoint_every=48_000)
 _STRUCTURES = ("parameter-dense", "parameter-flipout", "parameter-lowrank", "parameter-factorised")
 _RIVALS = (*_STUDY.arms, "gsde", "noisynet", "lattice", "zeta")
 
@@ -24,21 +33,21 @@ def _on(task: str, **agent: object) -> ControlConfig:
     return replace(_CARTPOLE, env=replace(_CARTPOLE.env, name=task), agent=replace(_AGENT, **agent))
 
 
-_CHEETAH = replace(
-    _on("halfcheetah", actor_hidden=(128, 128), critic_hidden=(128, 128), updates=8),
-    exploration=ExplorationConfig(),
-)
+_MOUNTAIN = replace(_on("sparse_mountain_car", batch_size=128, updates=2, actor_lr=1e-4), replay_capacity=100_000)
+_FAR = replace(_MOUNTAIN, exploration=replace(_MOUNTAIN.exploration, target=0.6))
+_CHEETAH = replace(CONTROL_PRESETS["default"], replay_capacity=200_000, eval_envs=8)
+_DENSE = replace(_STUDY, steps=200_000, eval_every=16_000)
 _SMOKE = replace(CONTROL_PRESETS["smoke"], replay_capacity=1600)
 
 PRESETS: dict[str, tuple[ControlConfig, StudyConfig]] = {
     "default": (_CARTPOLE, _STUDY),
-    "mountain-car": (_on("sparse_mountain_car"), _STUDY),
-    "double-pendulum": (_on("sparse_double_pendulum"), _STUDY),
-    "sparse-halfcheetah": (_on("sparse_halfcheetah"), _STUDY),
-    "swimmer-gather": (_on("swimmer_gather"), _STUDY),
-    "halfcheetah": (_CHEETAH, replace(_STUDY, arms=("parameter", "gaussian", "ou", "pink"))),
-    "structures-sparse": (_CARTPOLE, replace(_STUDY, arms=_STRUCTURES)),
-    "structures-dense": (_CHEETAH, replace(_STUDY, arms=_STRUCTURES)),
+    "mountain-car": (_MOUNTAIN, replace(_SHORT, steps=100_000, checkpoint_every=40_000)),
+    "double-pendulum": (_on("sparse_double_pendulum"), _SHORT),
+    "sparse-halfcheetah": (_on("sparse_halfcheetah", updates=4), _SHORT),
+    "swimmer-gather": (_on("swimmer_gather", updates=4), _SHORT),
+    "halfcheetah": (_CHEETAH, replace(_DENSE, arms=("parameter", "gaussian", "ou", "pink"))),
+    "structures-sparse": (_FAR, replace(_SHORT, steps=100_000, arms=_STRUCTURES)),
+    "structures-dense": (_CHEETAH, replace(_DENSE, steps=96_000, arms=_STRUCTURES)),
     "rivals": (_CARTPOLE, replace(_STUDY, arms=_RIVALS)),
     "smoke": (
         _SMOKE,
