@@ -8,18 +8,17 @@ from jaxpsn.control.config import ExplorationConfig
 from jaxpsn.control.exploration import held
 from jaxpsn.control.exploration.rules import Behaviour
 from jaxpsn.control.types import Hyper
-from jaxpsn.networks import Policy
 
 
 def gsde(
-    config: ExplorationConfig, policy: Policy, params: Any, num_envs: int, observation_size: int, action_size: int
+    config: ExplorationConfig, policy: Any, params: Any, num_envs: int, observation_size: int, action_size: int
 ) -> Behaviour:
     """``a = mu(s) + Theta^T z(s)``, z the H last hidden features, Theta_ij ~ N(0, ``hyper.action_std ** 2 / H``).
 
     Each environment holds a Theta of its own as the hold rule says; before clipping, every action dimension then has
-    variance ``action_std ** 2 |z(s)| ** 2 / H``. The published method learns the standard deviation by the policy's
-    likelihood; a deterministic learner has none, so here it is a constant to be tuned, and nothing is learnt through
-    the noise. Source: Raffin et al. 2021, arXiv 2005.05719.
+    variance ``action_std ** 2 |z(s)| ** 2 / H``. ``policy`` is a :class:`jaxpsn.networks.Policy`. The published method
+    learns the standard deviation by the policy's likelihood; a deterministic learner has none, so here it is a constant
+    to be tuned, and nothing is learnt through the noise. Source: Raffin et al. 2021, arXiv 2005.05719.
     """
     maps = held.linear(config, num_envs, held.width("gsde", policy, params, observation_size), action_size)
 
