@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -252,12 +253,11 @@ def test_starts_are_compared_stage_by_stage():
     assert rows["flipout", "cold", "compile"]["ratio"] == 2
 
 
-def test_a_fresh_process_tells_its_stages_and_its_bytes(tmp_path):
+def test_a_fresh_process_tells_its_stages_and_its_bytes():
     config = options.Startup(env="probe/action", preset="smoke", num_envs=4).arms()["flipout"]
-    told = startup.start_process(config, tmp_path)
+    told = startup.start_process(config, Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))
     assert list(told["seconds"]) == list(startup.STAGES) and min(told["seconds"].values()) > 0
     assert told["bytes"]["argument_bytes"] > 0 and told["machine"]["platform"] == jax.default_backend()
-    assert list(tmp_path.iterdir())  # the compiled programs
 
 
 @pytest.mark.slow

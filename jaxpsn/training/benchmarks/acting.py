@@ -15,12 +15,12 @@ from jaxpsn.envs import Episodes, EpisodeState, default_episode_length, registry
 from jaxpsn.training import cache, startup
 from jaxpsn.training.benchmarks.contenders import CLEAN, FORMED, Act, Contender, Scene, held_shapes, tree_bytes
 from jaxpsn.training.benchmarks.options import Acting
+from jaxpsn.training.benchmarks.tables import Row, Table
 
-Row = dict[str, Any]
 _POOL = 64  # distinct start states of a task
 
 
-def table(options: Acting) -> list[Row]:
+def table(options: Acting) -> Table:
     """Rows of every number of members: policy steps, environment steps, and what was left out, with the reason.
 
     ``ratio`` is to the clean batch, ``vmap_ratio`` to weights formed beforehand (where memory allows them), each
@@ -45,7 +45,7 @@ def table(options: Acting) -> list[Row]:
             steppers = {name: task.stepper(one, members, options.steps) for name, one in contenders.items()}
             rows += _rows(members, "environment step", steppers, options)
         rows += [{"name": name, "members": members, "left_out": reason} for name, reason in left.items()]
-    return rows
+    return Table(rows, timing.machine())
 
 
 def choose(scene: Scene, options: Acting) -> tuple[dict[str, Act], dict[str, str]]:

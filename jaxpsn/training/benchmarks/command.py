@@ -29,11 +29,9 @@ def run(options: Benchmark) -> None:
     """Measure, print and write."""
     tables.claim(options.out)
     for part in options.parts() if isinstance(options, All) else (options,):
-        rows = importlib.import_module(f"jaxpsn.training.benchmarks.{part.name}").table(part)
-        from jaxpsn.analysis.timing import machine  # now: it takes the device, which started processes need
-
-        tables.show(rows)
-        tables.write(part, rows, machine())
+        found = importlib.import_module(f"jaxpsn.training.benchmarks.{part.name}").table(part)
+        tables.show(found.rows)
+        tables.write(part, found)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxpsn.analysis.timing import interleaved
+from jaxpsn.analysis.timing import interleaved, machine
 from jaxpsn.lm import decoding, model, policies, sampler
 from jaxpsn.lm.config import DecoderConfig, tiny
 from jaxpsn.rlvr import perturbation
 from jaxpsn.rlvr.config import NoiseConfig
 from jaxpsn.training.benchmarks.options import Decoding
+from jaxpsn.training.benchmarks.tables import Table
 
 FORMS: dict[str, NoiseConfig] = {
     "low rank 1, per sample": NoiseConfig(),
@@ -27,7 +28,7 @@ FORMS: dict[str, NoiseConfig] = {
 Contenders = dict[str, Callable[[], Any]]
 
 
-def table(options: Decoding) -> list[dict[str, Any]]:
+def table(options: Decoding) -> Table:
     """Rows of the two tables of :func:`decoding_contenders`, with tokens per second."""
     decoder = tiny(options.vocab, options.hidden_size, options.layers, max(4, options.hidden_size // 64))
     tables = decoding_contenders(decoder, options.members, options.prompts, 16, options.tokens, options.dtype)
@@ -38,7 +39,7 @@ def table(options: Decoding) -> list[dict[str, Any]]:
             count = options.members * options.prompts * tokens
             row = timing._asdict() | {"tokens_per_second": count / timing.seconds, "parameters": decoder.parameters}
             rows.append(row | {"name": f"{part}: {timing.name}"})
-    return rows
+    return Table(rows, machine())
 
 
 def decoding_contenders(

@@ -7,17 +7,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxpsn import noise
+from jaxpsn.analysis.timing import machine
 from jaxpsn.envs import registry
 from jaxpsn.training import startup
 from jaxpsn.training.benchmarks.contenders import Act, Scene, advance, held_shapes, tree_bytes
 from jaxpsn.training.benchmarks.first_step import planned_bytes
 from jaxpsn.training.benchmarks.options import Memory
 from jaxpsn.training.benchmarks.startup import start_process
+from jaxpsn.training.benchmarks.tables import Row, Table
 
-Row = dict[str, Any]
 
-
-def table(options: Memory) -> list[Row]:
+def table(options: Memory) -> Table:
     """Rows of an acting step for every number of members, then of a training step; nothing is left to chance.
 
     ``member_bytes`` is exact, from the arrays: ``noise_bytes`` of signs, factors or entries, and a redraw counter;
@@ -37,7 +37,7 @@ def table(options: Memory) -> list[Row]:
     for members in options.members:
         startup.speak(f"acting step: {members:,} members")
         rows += acting_rows(Scene(members, options.sizes, options.groups), options.forms)
-    return rows
+    return Table(rows, machine())
 
 
 def acting_rows(scene: Scene, forms: tuple[str, ...]) -> list[Row]:

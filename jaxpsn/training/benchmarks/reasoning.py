@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxpsn import errors
-from jaxpsn.analysis.timing import interleaved
+from jaxpsn.analysis.timing import interleaved, machine
 from jaxpsn.rlvr import setup
 from jaxpsn.rlvr.config import RlvrConfig, SigmaConfig
 from jaxpsn.rlvr.measures import PHASES
@@ -18,16 +18,17 @@ from jaxpsn.rlvr.presets import PRESETS
 from jaxpsn.rlvr.program import Reasoner
 from jaxpsn.training import cache, startup
 from jaxpsn.training.benchmarks.options import Reasoning
+from jaxpsn.training.benchmarks.tables import Table
 
 
-def table(options: Reasoning) -> list[dict[str, Any]]:
+def table(options: Reasoning) -> Table:
     """A row for every one of :func:`arms`, with the shares of the phases of a step."""
     if options.preset not in PRESETS:
         errors.refuse("preset", options.preset, errors.nearest(options.preset, PRESETS))
     with ExitStack() as stack:
         contenders = reasoning_contenders(options.preset, cache.home() / "bases", stack, startup.speak)
         timings = interleaved(contenders, options.rounds)
-        return [timing._asdict() | shares(contenders[timing.name]) for timing in timings]
+        return Table([timing._asdict() | shares(contenders[timing.name]) for timing in timings], machine())
 
 
 class Step:

@@ -7,16 +7,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxpsn.analysis.timing import interleaved
+from jaxpsn.analysis.timing import interleaved, machine
 from jaxpsn.control import replay
 from jaxpsn.control.state import Transition
 from jaxpsn.training.benchmarks.options import Replay
+from jaxpsn.training.benchmarks.tables import Table
 
 
-def table(options: Replay) -> list[dict[str, Any]]:
+def table(options: Replay) -> Table:
     """A row for every capacity; the first is what all are compared with."""
     contenders = replay_contenders(options.capacities, options.num_envs, options.sizes, options.inserts)
-    return [timing._asdict() for timing in interleaved(contenders, options.rounds)]
+    return Table([timing._asdict() for timing in interleaved(contenders, options.rounds)], machine())
 
 
 class Inserts:

@@ -20,12 +20,13 @@ from jaxpsn.envs import registry
 from jaxpsn.training import startup, status
 from jaxpsn.training.benchmarks.first_step import STAGES
 from jaxpsn.training.benchmarks.options import Startup
+from jaxpsn.training.benchmarks.tables import Row, Table
 
 TOTAL = "total"
 _CACHES = ("cold", "warm")
 
 
-def table(options: Startup) -> list[dict[str, Any]]:
+def table(options: Startup) -> Table:
     """A row for every stage of every arm, cold and warm, and for their totals.
 
     ``ratio`` is to the first rule cold, ``cold_ratio`` to the same arm cold, ``base_ratio`` to the first rule with
@@ -36,13 +37,14 @@ def table(options: Startup) -> list[dict[str, Any]]:
     registry.canonical(options.env)
     startup.speak("one start that does not count")
     with tempfile.TemporaryDirectory() as nothing:
-        start_process(next(iter(arms.values())), Path(nothing))
+        told = start_process(next(iter(arms.values())), Path(nothing))
     rounds = []
     for turn in range(options.rounds):
         startup.speak(f"round {turn + 1} of {options.rounds}: {len(arms)} cold and {len(arms)} warm starts")
         order = np.random.default_rng(turn).permutation(list(arms))
         rounds.append({name: _twice(arms[name]) for name in map(str, order)})
-    return rows(list(arms), rounds)
+    # This process has left the device alone, so that the started ones have it to themselves.
+    return Table(rows(list(arms), rounds), told["machine"])
 
 
 def _twice(config: ControlConfig) -> dict[str, dict[str, float]]:
@@ -51,7 +53,7 @@ def _twice(config: ControlConfig) -> dict[str, dict[str, float]]:
         return {which: start_process(config, Path(cache))["seconds"] for which in _CACHES}
 
 
-def rows(arms: list[str], rounds: list[dict[str, dict[str, dict[str, float]]]]) -> list[dict[str, Any]]:
+def rows(arms: list[str], rounds: list[dict[str, dict[str, dict[str, float]]]]) -> list[Row]:
     """The table of ``rounds``, each: arm -> cold or warm -> stage -> seconds; the first of ``arms`` is the baseline."""
     made = []
     for stage in (TOTAL, *STAGES):

@@ -6,13 +6,20 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxpsn import errors, files
 from jaxpsn.training import folder
 from jaxpsn.training.benchmarks.options import Benchmark
 
 Row = dict[str, Any]
+
+
+class Table(NamedTuple):
+    """What a benchmark found, and on what machine (:func:`jaxpsn.analysis.timing.machine`)."""
+
+    rows: list[Row]
+    machine: dict[str, Any]
 
 
 def claim(out: Path) -> None:
@@ -22,24 +29,24 @@ def claim(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-def write(options: Benchmark, rows: list[Row], machine: dict[str, Any]) -> None:
-    """Write ``rows`` as CSV, JSON and PNG under the name of the benchmark, and say where."""
+def write(options: Benchmark, table: Table) -> None:
+    """Write ``table`` as CSV, JSON and PNG under the name of the benchmark, and say where."""
     from jaxpsn.analysis import benchmark_plots
 
     path = options.out / f"{options.stem}.json"
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = list(dict.fromkeys(name for row in table.rows for name in row))
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(table.rows)
     files.write_atomically(path.with_suffix(".csv"), text.getvalue())
     about = {
         "benchmark": options.name,
         "options": dataclasses.asdict(options) | {"out": str(options.out)},
         "command": sys.argv,
-        "machine": machine,
+        "machine": table.machine,
         "versions": folder.versions(),
-        "rows": rows,
+        "rows": table.rows,
     }
     files.write_atomically(path, json.dumps(about, indent=1) + "\n")
     benchmark_plots.write(path)

@@ -10,6 +10,7 @@ from jaxpsn.control import program
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.training import cache, startup
 from jaxpsn.training.benchmarks.options import Training
+from jaxpsn.training.benchmarks.tables import Table
 
 WITHOUT = "none"
 
@@ -38,7 +39,7 @@ class Chunk:
         return int(self._state.updates) / max(self._chunks, 1)
 
 
-def table(options: Training) -> list[dict[str, Any]]:
+def table(options: Training) -> Table:
     """Rows of every arm: seconds of a chunk, its ratio to the first rule and to no noise, steps and updates a second.
 
     ``steps_per_second`` and ``updates_per_second`` belong to the median chunk; their ratio to another arm's is one
@@ -62,4 +63,4 @@ def table(options: Training) -> list[dict[str, Any]]:
             ratio = timing.ratio(seconds[:, index], seconds[:, names.index(WITHOUT)])
             row |= {"none_ratio": ratio.median, "none_ratio_low": ratio.low, "none_ratio_high": ratio.high}
         rows.append(row)
-    return rows
+    return Table(rows, timing.machine())
