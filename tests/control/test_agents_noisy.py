@@ -1,5 +1,6 @@
 """Learning with a NoisyNet actor: which draws an update takes, and what it learns."""
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -31,19 +32,22 @@ def _batch(size=16):
     return Transition(normal(3), jnp.tanh(normal(2)), normal(), flag, ~flag, normal(3))
 
 
-def _agent(algorithm, **changes):
+@functools.cache
+def _agent(algorithm, noisy=True, **changes):
+    """The config, its agent, and the state of one seed."""
     config = replace(SMALL, algorithm=algorithm, **changes)
-    return config, agents.make(config, 3, 2, noisy=True)
+    agent = agents.make(config, 3, 2, noisy)
+    return config, agent, jax.jit(agent.init)(KEY, HYPER)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_scales_start_from_the_traced_hyper_parameter(algorithm):
-    _, agent = _agent(algorithm)
+    _, agent, _ = _agent(algorithm)
     many = HYPER.replace(sigma=jnp.array([0.1, 0.5]))
     axes = jax.tree.map(lambda leaf: 0 if jnp.ndim(leaf) else None, many)
-    states = jax.vmap(agent.init, (None, axes))(KEY, many)
+    states = jax.jit(jax.vmap(agent.init, (None, axes)))(KEY, many)
     np.testing.assert_allclose(jax.vmap(noisy.scale)(states.actor), [0.1, 0.5], rtol=1e-6)
-    plain = agents.make(replace(SMALL, algorithm=algorithm), 3, 2).init(KEY, HYPER)
+    _, _, plain = _agent(algorithm, noisy=False)
     for i in range(2):
         jax.tree.map(
             lambda a, b, i=i: np.testing.assert_array_equal(a[i], b), states.actor["params"], plain.actor["params"]
@@ -53,8 +57,8 @@ def test_scales_start_from_the_traced_hyper_parameter(algorithm):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_an_update_learns_means_and_scales_and_is_a_function_of_its_key(algorithm):
-    _, agent = _agent(algorithm)
-    state, update = agent.init(KEY, HYPER), jax.jit(agent.update)
+    _, agent, state = _agent(algorithm)
+    update = jax.jit(agent.update)
     after, metrics = update(KEY, state, _batch(), HYPER, jnp.int32(0))
     for part in ("actor", "target_actor", "critic"):
         moved = jax.tree.map(lambda a, b: bool((a != b).any()), getattr(after, part), getattr(state, part))
@@ -70,9 +74,9 @@ def test_an_update_learns_means_and_scales_and_is_a_function_of_its_key(algorith
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_policy_is_that_of_the_means(algorithm):
-    _, agent = _agent(algorithm)
-    actor, obs = agent.init(KEY, HYPER).actor, _batch().obs
-    plain = agents.make(replace(SMALL, algorithm=algorithm), 3, 2)
+    _, agent, state = _agent(algorithm)
+    actor, obs = state.actor, _batch().obs
+    _, plain, _ = _agent(algorithm, noisy=False)
     action = plain.policy({"params": actor["params"]}, obs)
     loud = {**actor, "sigma": jax.tree.map(lambda x: 100.0 * x, actor["sigma"])}
     np.testing.assert_array_equal(agent.policy(actor, obs), action)
@@ -81,9 +85,9 @@ def test_the_policy_is_that_of_the_means(algorithm):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_target_action_takes_a_draw_of_the_target(algorithm):
-    config, agent = _agent(algorithm)
+    config, _, state = _agent(algorithm)
     nets = learner.networks(config, 3, 2, 1 if algorithm == "ddpg" else 2, noisy=True)
-    state, batch, key = agent.init(KEY, HYPER), _batch(), jax.random.key(5)
+    batch, key = _batch(), jax.random.key(5)
     action = noisy.sample(nets.policy.actor.apply, state.target_actor, batch.next_obs, key)
     assert (jnp.abs(action - nets.policy(state.target_actor, batch.next_obs)) > 1e-4).all()
     if algorithm == "ddpg":
@@ -96,9 +100,9 @@ def test_the_target_action_takes_a_draw_of_the_target(algorithm):
 
 
 def test_the_actor_ascends_the_value_of_one_draws_actions():
-    config, agent = _agent("td3")
+    config, _, state = _agent("td3")
     nets = learner.networks(config, 3, 2, 2, noisy=True)
-    state, obs, key = agent.init(KEY, HYPER), _batch().obs, jax.random.key(6)
+    obs, key = _batch().obs, jax.random.key(6)
     first = jax.tree.map(lambda x: x[0], state.critic)
 
     def value(actor):
@@ -118,8 +122,7 @@ def test_the_draws_of_an_update_are_apart():
 
 
 def test_bfloat16_and_networks_without_layer_norm():
-    _, agent = _agent("td3", precision="bfloat16", layer_norm=False)
-    state = agent.init(KEY, HYPER)
-    after, metrics = agent.update(KEY, state, _batch(), HYPER, jnp.int32(0))
+    _, agent, state = _agent("td3", precision="bfloat16", layer_norm=False)
+    after, metrics = jax.jit(agent.update)(KEY, state, _batch(), HYPER, jnp.int32(0))
     assert {x.dtype for x in jax.tree.leaves(after.actor)} == {jnp.dtype("float32")}
     assert bool(jnp.isfinite(metrics["actor_loss"][0])) and set(state.actor["sigma"]["hidden_0"]) == {"dense"}

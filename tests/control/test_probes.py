@@ -100,3 +100,20 @@ def test_only_held_perturbations_find_the_end_of_the_corridor(rule, solved, algo
     result = jax.jit(made.evaluate)(jax.random.key(1), state)
     found = np.asarray(state.replay.data.terminated)[:1500].sum()
     assert (found > 10) == solved and (float(result["eval_return"]) > 0.99) == solved
+
+
+@pytest.mark.parametrize(
+    "rule,algorithm",
+    [("zeta", "ddpg"), ("gsde", "td3"), ("lattice", "ddpg"), ("noisynet", "ddpg"), ("noisynet", "td3")],
+)
+def test_every_rival_learns_from_the_actions_that_it_executed(rule, algorithm):
+    config = _config("probe/observation_action", algorithm)
+    made = program.make(replace(config, exploration=ExplorationConfig(rule=rule, action_std=0.5, sigma=0.5, probes=4)))
+    state = _train(made, 500)
+    data = jax.tree.map(lambda x: np.asarray(x)[:500], state.replay.data)
+    np.testing.assert_allclose(data.reward, 1 - (data.action[..., 0] + data.obs[..., 0] / 2) ** 2, atol=1e-5)
+    alike = data.obs[-100:, :, 0] == 1.0
+    # NoisyNet has found by then that its noise costs reward: of 0.3 at the start some 0.03 are left.
+    assert data.action[-100:][alike].std() > (0.01 if rule == "noisynet" else 0.05), "it explores to the end"
+    _, action = _beliefs(made, state, [-1.0, 1.0])
+    np.testing.assert_allclose(action, [0.5, -0.5], atol=0.15)

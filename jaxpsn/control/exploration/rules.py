@@ -18,13 +18,14 @@ class Explorer(NamedTuple):
     begin: Callable[..., Any]
     """``begin(key, state, done[N]) -> state``: after every environment step; ``done`` marks ended episodes."""
     adapt: Callable[..., Any]
-    """``adapt(key, params, state, obs[B, O]) -> state``: one update of the noise scale on replayed observations."""
+    """``adapt(key, params, state, obs[B, O]) -> state``: one update of the noise scale, or one measurement of a learnt
+    one, on replayed observations."""
     report: Callable[..., dict[str, Any]]
     """``report(state) -> dict of scalars``: sigma, distance and target where they exist."""
 
 
 class Behaviour(NamedTuple):
-    """The policy that actions start from: the clean one, or one with perturbed weights."""
+    """The policy that actions start from: the clean one, or one with noise in its weights or features."""
 
     init: Callable[..., Any]
     """``init(key, params, hyper) -> state``"""
