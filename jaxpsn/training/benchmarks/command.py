@@ -1,6 +1,7 @@
 """The benchmark job: from the command line to a table, its files and a plot; JAX is imported once all is understood."""
 
 import importlib
+import inspect
 from collections.abc import Sequence
 
 from jaxpsn import errors
@@ -22,7 +23,7 @@ def parse(argv: Sequence[str]) -> Benchmark:
     if name not in COMMANDS:
         errors.refuse("benchmark", name, errors.nearest(name, COMMANDS))
     kind = COMMANDS[name]
-    return command.flags(kind, flags, kind(), kind.__doc__ or "")
+    return command.flags(kind, flags, kind(), inspect.getdoc(kind) or "")
 
 
 def run(options: Benchmark) -> None:
