@@ -1,5 +1,6 @@
 # make train   sets everything up and trains (ARGS="--preset gpu ..." goes to experiments/control.py)
 # make reason  the same for experiments/rlvr.py
+# make compare the same for experiments/compare.py
 # make test    sets everything up and runs the tests (ARGS="-k noise" goes to pytest)
 # Installs the pinned versions of requirements.txt into .venv; EXTRAS=cuda13 adds GPU support, EXTRAS=playground more tasks.
 
@@ -9,13 +10,16 @@ PYTHON ?= $(shell for name in python3.12 python3.13 python3.11 python3; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name && break; done)
 BIN := .venv/bin
 
-.PHONY: train reason test test-slow lint benchmark pins clean
+.PHONY: train reason compare test test-slow lint benchmark pins clean
 
 train: .venv/ready
 	$(BIN)/python experiments/control.py $(ARGS)
 
 reason: .venv/ready
 	$(BIN)/python experiments/rlvr.py $(ARGS)
+
+compare: .venv/ready
+	$(BIN)/python experiments/compare.py $(ARGS)
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
@@ -24,7 +28,7 @@ test-slow: .venv/ready
 	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
 
 benchmark: .venv/ready
-	$(BIN)/python experiments/benchmark.py $(ARGS)
+	$(BIN)/python experiments/benchmark.py $(or $(ARGS),all)
 
 lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
