@@ -1,6 +1,7 @@
 # make train   sets everything up and trains (ARGS="--preset gpu ..." goes to experiments/control.py)
 # make reason  the same for experiments/rlvr.py
 # make compare the same for experiments/compare.py
+# make notebooks opens notebooks/ in JupyterLab
 # make test    sets everything up and runs the tests (ARGS="-k noise" goes to pytest)
 # Installs the pinned versions of requirements.txt into .venv; EXTRAS=cuda13 adds GPU support, EXTRAS=playground more tasks.
 
@@ -10,7 +11,7 @@ PYTHON ?= $(shell for name in python3.12 python3.13 python3.11 python3; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name && break; done)
 BIN := .venv/bin
 
-.PHONY: train reason compare test test-slow lint benchmark pins clean
+.PHONY: train reason compare notebooks test test-slow lint benchmark pins clean
 
 train: .venv/ready
 	$(BIN)/python experiments/control.py $(ARGS)
@@ -20,6 +21,10 @@ reason: .venv/ready
 
 compare: .venv/ready
 	$(BIN)/python experiments/compare.py $(ARGS)
+
+notebooks: .venv/ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.txt -e ".[notebooks]"
+	$(BIN)/jupyter lab notebooks $(ARGS)
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
