@@ -113,7 +113,7 @@ def test_every_rival_learns_from_the_actions_that_it_executed(rule, algorithm):
     data = jax.tree.map(lambda x: np.asarray(x)[:500], state.replay.data)
     np.testing.assert_allclose(data.reward, 1 - (data.action[..., 0] + data.obs[..., 0] / 2) ** 2, atol=1e-5)
     alike = data.obs[-100:, :, 0] == 1.0
-    # NoisyNet has found by then that its noise costs reward: of 0.3 at the start some 0.03 are left.
+    # By then NoisyNet has learnt that its noise costs reward.
     assert data.action[-100:][alike].std() > (0.01 if rule == "noisynet" else 0.05), "it explores to the end"
     _, action = _beliefs(made, state, [-1.0, 1.0])
     np.testing.assert_allclose(action, [0.5, -0.5], atol=0.15)
