@@ -45,7 +45,8 @@ def _exploration(config: Mapping[str, Any]) -> str:
         return ""
     parts = [part.strip() for part in str(rule).split("+")]
     weights = f"parameter noise ({structure})" if structure else "parameter noise"
-    named = {"parameter": weights, "none": "no exploration", "gsde": "gSDE", "lattice": "Lattice", "noisynet": "NoisyNet"}
+    own = {"gsde": "gSDE", "lattice": "Lattice", "noisynet": "NoisyNet"}
+    named = {"parameter": weights, "none": "no exploration"} | own
     return " + ".join(named.get(part, f"{part} action noise") for part in parts)
 
 
