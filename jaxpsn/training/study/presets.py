@@ -41,7 +41,7 @@ _DENSE = replace(_STUDY, steps=200_000, eval_every=16_000)
 _SMOKE = replace(CONTROL_PRESETS["smoke"], replay_capacity=1600)
 
 PRESETS: dict[str, tuple[ControlConfig, StudyConfig]] = {
-    "default": (_CARTPOLE, replace(_STUDY, steps=120_000)),  # ten minutes on two cores
+    "default": (_CARTPOLE, replace(_STUDY, steps=120_000)),
     "mountain-car": (_MOUNTAIN, replace(_SHORT, steps=100_000, checkpoint_every=40_000)),
     "double-pendulum": (_on("sparse_double_pendulum"), _SHORT),
     "sparse-halfcheetah": (_on("sparse_halfcheetah", updates=4), _SHORT),
