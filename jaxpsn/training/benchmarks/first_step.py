@@ -15,8 +15,7 @@ from jaxpsn.training import startup
 
 STAGES = ("import", "build", "trace", "compile", "first state", "first step")
 """``import``: the interpreter, JAX with its backend, the physics. ``build``: the task and the program. ``trace``: from
-Python to XLA's input. ``compile``: XLA's work. ``first state``: a small program of its own, compiled and run. Python's
-collection of garbage, up to a second, falls on the stage it falls on."""
+Python to XLA's input. ``compile``: XLA's work. ``first state``: a small program of its own, compiled and run."""
 
 _BYTES = ("argument", "output", "temp", "alias", "generated_code")
 
