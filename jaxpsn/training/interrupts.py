@@ -12,8 +12,12 @@ HANDLED = (signal.SIGTERM, signal.SIGINT)
 
 
 def _interactive() -> bool:
-    """Whether an interpreter would go on after this run: then no signal may end the process."""
-    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
+    """Whether an interpreter would go on after this run: then no signal may end the process.
+
+    IPython being imported says nothing, any tool for notebooks does that; its shell being alive does.
+    """
+    ipython = sys.modules.get("IPython")
+    return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)
 
 
 class Interrupts:

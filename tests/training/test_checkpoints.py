@@ -1,5 +1,6 @@
 """Checkpoints come back bit for bit, or are noticed, named, moved aside, and the last whole one is used."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -119,17 +120,14 @@ def _files(path):
     return sorted(p for p in path.rglob("*") if p.is_file() and p.stat().st_size)
 
 
-def _damages(tmp_path):
-    count = len(_files(fill(tmp_path / "count", steps=(1,)).path(1)))
-    return [(index, how) for index in range(count) for how in ("flip", "truncate", "delete")]
-
-
 def test_any_damage_to_any_file_is_survived(tmp_path):
     """No damage to any byte of the newest checkpoint gets past: the one before it is used."""
-    fallbacks = 0
-    for number, (index, how) in enumerate(_damages(tmp_path)):
-        store = fill(tmp_path / str(number), steps=(10, 20))
-        file = _files(store.path(20))[index]
+    whole = fill(tmp_path / "whole", steps=(10, 20))  # once: Orbax does not name its files alike in every save
+    names = [file.relative_to(whole.folder) for file in _files(whole.path(20))]
+    assert len(names) > 3
+    for number, (name, how) in enumerate(itertools.product(names, ("flip", "truncate", "delete"))):
+        store = Store(shutil.copytree(whole.folder, tmp_path / str(number)), 5)
+        file = store.folder / name
         data = bytearray(file.read_bytes())
         if how == "flip":
             data[len(data) // 2] ^= 0x10
@@ -141,8 +139,6 @@ def test_any_damage_to_any_file_is_survived(tmp_path):
         found = store.restore(TEMPLATE)
         assert found.step == 10 and digest(found.state) == digest(make(10)), (file, how)
         assert "checkpoint 20 is broken" in found.broken[0] and (store.folder / "broken-20").is_dir()
-        fallbacks += 1
-    assert fallbacks == number + 1
 
 
 def test_a_broken_checkpoint_is_named_and_saving_goes_on_below(tmp_path):
