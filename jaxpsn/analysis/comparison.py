@@ -101,7 +101,7 @@ def compare(ours: Evaluation, theirs: Evaluation, ks: Sequence[int] = pass_at_k.
 
     Raises UserError, naming the two and the counts, where the problems are not the same.
     """
-    _refuse_other_problems(ours, theirs)
+    refuse_other_problems(ours, theirs)
     ours = ours.select(theirs.ids)
     mine, other = (ours.correct, ours.samples), (theirs.correct, theirs.samples)
     difference = pass_at_k.difference(mine, other, ks)
@@ -117,7 +117,7 @@ def compare(ours: Evaluation, theirs: Evaluation, ks: Sequence[int] = pass_at_k.
         distinct=statistics.mean_curve((ours.distinct - theirs.distinct)[:, None]) if known else None,
         gained=tuple(np.array(theirs.ids, object)[gained]),
         lost=tuple(np.array(theirs.ids, object)[lost]),
-        notes=(*difference.notes, *_unlike(ours, theirs, equal)),
+        notes=(*difference.notes, *unlike(ours, theirs)),
     )
 
 
@@ -127,7 +127,8 @@ def point(band: Band, index: int) -> tuple[float, float | None, float | None]:
     return (value, None, None) if np.isnan(low) else (value, low, high)
 
 
-def _refuse_other_problems(ours: Evaluation, theirs: Evaluation) -> None:
+def refuse_other_problems(ours: Evaluation, theirs: Evaluation) -> None:
+    """Raise UserError, naming the two and the counts, where two evaluations are not on the same problems."""
     mine, other = set(ours.ids), set(theirs.ids)
     if mine != other:
         counts = (
@@ -151,14 +152,14 @@ def _short(name: str) -> str:
     return repr(name if len(name) <= 60 else name[:57] + "...")
 
 
-def _unlike(ours: Evaluation, theirs: Evaluation, equal: bool) -> Iterable[str]:
-    """How the two were sampled, where it differs."""
+def unlike(ours: Evaluation, theirs: Evaluation) -> Iterable[str]:
+    """How two evaluations of the same problems, in one order, were sampled, where it differs."""
     pair = f"{ours.label} and {theirs.label}"
     if ours.temperature != theirs.temperature:
         yield f"Sampled at unlike temperatures: {pair} at {ours.temperature:g} and {theirs.temperature:g}."
     if ours.noisy != theirs.noisy:
         yield f"Only {(ours if ours.noisy else theirs).label} was judged with perturbed weights."
-    if not equal:
+    if not np.array_equal(ours.samples, theirs.samples):
         yield f"Unlike numbers of answers ({pair}: {ours.n} and {theirs.n}): distinct solutions are not compared."
 
 

@@ -1,6 +1,5 @@
 """What all plots share: the look, curves over seeds, axes, and how figures are written."""
 
-import io
 import textwrap
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -83,13 +82,13 @@ def write(plots: Iterable[Plot | None], folder: str | Path) -> Written:
 
 def _save(figure: Figure, path: Path) -> None:
     """A PNG of 256 colours, or of 64 where that is still large: they look like all of them, at a third of the size."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=DPI, format="png")
-    with Image.open(drawn) as picture:
-        for colors in (256, 64):
-            picture.convert("RGB").quantize(colors, dither=Image.Dither.NONE).save(path, optimize=True)
-            if path.stat().st_size < _LARGE:
-                return
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
+    for colors in (256, 64):
+        picture.quantize(colors, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size < _LARGE:
+            return
 
 
 def style() -> AbstractContextManager[None]:

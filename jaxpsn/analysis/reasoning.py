@@ -33,11 +33,13 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "clipped length": ("clipped_length",),
     "all correct": ("groups_all_correct",),
     "all wrong": ("groups_all_wrong",),
+    "zero advantage": ("groups_zero_advantage",),
     "rescued": ("groups_rescued",),
     "lost": ("groups_lost",),
     "seconds sample": ("seconds_sample",),
     "seconds verify": ("seconds_verify",),
     "seconds update": ("seconds_update",),
+    "seconds step": ("seconds_step",),
     "seconds probe": ("seconds_probe",),
     "tokens per second": ("tokens_per_second",),
 }

@@ -8,8 +8,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxpsn import errors, files
-from jaxpsn.analysis import page, study_folder, study_plots, study_report, study_scores, study_tasks, study_words
+from jaxpsn import files
+from jaxpsn.analysis import (
+    page,
+    study_folder,
+    study_page,
+    study_plots,
+    study_report,
+    study_scores,
+    study_tasks,
+    study_words,
+)
 
 
 def build(folder: str | Path) -> Path:
@@ -42,22 +51,11 @@ def combine(folders: Sequence[str | Path]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Build the report of the study named on the command line; a user's mistake is one line and status 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    folders = [argument for argument in arguments if argument != "--markdown"]
-    printed = len(folders) < len(arguments)
-    try:
-        if not folders or (len(folders) > 1 and not printed):
-            errors.refuse("arguments", " ".join(arguments), "STUDY, or STUDY... --markdown")
-        if printed:
-            print(markdown(folders[0]) if len(folders) == 1 else combine(folders), end="")
-        else:
-            print(build(folders[0]))
-    except errors.UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{error.filename}: cannot be written ({error.strerror})", file=sys.stderr)
-        return 2
-    return 0
+    return study_page.serve(arguments, build, _printed, several=True)
+
+
+def _printed(folders: Sequence[str]) -> str:
+    return markdown(folders[0]) if len(folders) == 1 else combine(folders)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from jaxpsn.analysis.figures import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, SOFT, VERMILION
+from jaxpsn.analysis import text
+from jaxpsn.analysis.figures import BLUE, GREEN, INK, LINE, ORANGE, PURPLE, SKY, SOFT, VERMILION
 from jaxpsn.analysis.runs import Series
 from jaxpsn.analysis.statistics import Band
 from jaxpsn.analysis.study_folder import Study
@@ -67,7 +68,7 @@ def band(
     axes.plot(at, found.value, color=look.color, ls=look.dashes, lw=width, zorder=3 + lead, **steps, **marker)
 
 
-def label_ends(axes: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
+def label_ends(axes: Axes, ends: Iterable[tuple[float, float, str, str]], size: float = _SIZE) -> None:
     """Names right of the panel, each tied to the end of its curve: x, y, text and colour; none hides another."""
     found = sorted(ends, key=lambda end: end[1])
     if not found:
@@ -76,12 +77,21 @@ def label_ends(axes: Axes, ends: Iterable[tuple[float, float, str, str]]) -> Non
     scale = np.log if axes.get_yscale() == "log" else np.asarray
     wanted = [float((scale(y) - scale(low)) / (scale(high) - scale(low))) for _, y, _, _ in found]
     height = axes.figure.get_size_inches()[1] * axes.get_position().height
-    places = apart(wanted, 1.25 * _SIZE / 72 / height)
-    for (x, y, text, color), place in zip(found, places, strict=True):
-        tie = {"arrowstyle": "-", "color": color, "lw": 0.7, "alpha": 0.6, "shrinkB": 0, "relpos": (0, 0.5)}
+    places = apart(wanted, 1.25 * size / 72 / height)
+    for (x, y, name, color), place in zip(found, places, strict=True):
+        tie = {
+            "arrowstyle": "-",
+            "color": color,
+            "lw": 0.7,
+            "alpha": 0.6,
+            "shrinkA": 2,
+            "shrinkB": 0,
+            "patchA": None,
+            "relpos": (0, 0.5),
+        }
         axes.annotate(
-            text, (x, y), (1.03, place), xycoords="data", textcoords="axes fraction", va="center", color=color,
-            fontsize=_SIZE, arrowprops=tie,
+            name, (x, y), (1.03, place), xycoords="data", textcoords="axes fraction", va="center", color=color,
+            fontsize=size, arrowprops=tie,
             annotation_clip=False,
         )  # fmt: skip
 
@@ -119,3 +129,29 @@ def threshold(axes: Axes, value: float | None, *, upright: bool = False) -> None
     if not upright:
         place = {"xy": (0, value), "xycoords": ("axes fraction", "data"), "xytext": (4, 3), "va": "bottom"}
     axes.annotate("solved", textcoords="offset points", color=SOFT, fontsize=8, **place)
+
+
+def tried(
+    axes: Axes,
+    values: Float[np.ndarray, "v"],
+    scores: Float[np.ndarray, "v s"],
+    middle: Float[np.ndarray, "v"],
+    chosen: float,
+    color: str,
+) -> None:
+    """Every value of a scale that was tried: its seeds as dots, what stands for them as a line, the chosen one marked.
+
+    A score that is infinite is a time never reached: a hollow dot above all others. NaN is unknown.
+    """
+    order, never = np.argsort(values), np.isinf(scores)
+    top = 1.08 * np.max(scores[np.isfinite(scores)], initial=0.0)
+    for place, index in enumerate(order):
+        if values[index] == chosen:
+            axes.axvspan(place - 0.4, place + 0.4, color=LINE, alpha=0.6, lw=0)
+        shift = place + 0.12 * np.sin(2.4 * np.arange(scores.shape[1]))
+        for mask, face in ((~never[index], color), (never[index], "none")):
+            shown = np.where(never[index], top, scores[index])[mask]
+            axes.plot(shift[mask], shown, "o", ms=4, mfc=face, mec=color, alpha=0.6)
+    axes.plot(range(len(order)), middle[order], color=color, lw=1.6)
+    axes.set_xticks(range(len(order)), [text.tick(value) for value in values[order]], fontsize=8)
+    axes.set_xlim(-0.6, len(order) - 0.4)

@@ -8,7 +8,7 @@ from matplotlib import colors
 from matplotlib.axes import Axes
 
 from jaxpsn.analysis import figures, statistics, study_curves, study_look, text
-from jaxpsn.analysis.figures import BLUE, INK, LINE, SOFT, VERMILION, Plot
+from jaxpsn.analysis.figures import BLUE, INK, SOFT, VERMILION, Plot
 from jaxpsn.analysis.statistics import Estimate
 from jaxpsn.analysis.study_folder import Arm, Tuning
 from jaxpsn.analysis.study_look import Look
@@ -215,20 +215,8 @@ def criterion(one: Tuning) -> tuple[str, np.ndarray]:
 
 def _tried(axes: Axes, one: Tuning, look: Look) -> None:
     name, scores = criterion(one)
-    order = np.argsort(one.values)
-    never = np.isinf(scores)
-    top = 1.08 * np.max(scores[np.isfinite(scores)], initial=0.0)
-    for place, index in enumerate(order):
-        if one.values[index] == one.chosen:
-            axes.axvspan(place - 0.4, place + 0.4, color=LINE, alpha=0.6, lw=0)
-        shift = place + 0.12 * np.sin(2.4 * np.arange(scores.shape[1]))
-        for mask, face in ((~never[index], look.color), (never[index], "none")):
-            shown = np.where(np.isinf(scores[index]), top, scores[index])[mask]
-            axes.plot(shift[mask], shown, "o", ms=4, mfc=face, mec=look.color, alpha=0.6)
-    middle = [_middle(scores[index], name) for index in order]
-    axes.plot(range(len(order)), middle, color=look.color, lw=1.6)
-    axes.set_xticks(range(len(order)), [text.tick(value) for value in one.values[order]], fontsize=8)
-    axes.set_xlim(-0.6, len(order) - 0.4)
+    middle = np.array([_middle(row, name) for row in scores])
+    study_look.tried(axes, one.values, scores, middle, one.chosen, look.color)
     axes.set_xlabel(one.field, color=SOFT)
     figures.plain(axes)
 

@@ -1,18 +1,15 @@
 """The report of a study: the finding, the final table, curves, comparisons, how scales were tuned, and the method."""
 
 import itertools
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxpsn.analysis import figures, page, runs, statistics, study_curves, study_look, study_words, text
+from jaxpsn.analysis import figures, page, runs, statistics, study_curves, study_look, study_page, study_words, text
 from jaxpsn.analysis.runs import Run
 from jaxpsn.analysis.study_folder import Study, Tuning
 from jaxpsn.analysis.study_scores import LAST, Results
-
-_QUIET = ("checkpoint", "start")  # events of every arm that say nothing here
 
 _FEW = 10  # seeds below which the intervals come with a warning
 
@@ -30,11 +27,13 @@ def content(results: Results, written: figures.Written) -> page.Content:
     study = results.study
     sections = (
         page.section("results", "Final numbers", _table(results)),
-        page.section("learning", "Learning curves", _shown(written, "learning", "behaviour") + _details(written)),
+        page.section(
+            "learning", "Learning curves", study_page.shown(written, "learning", "behaviour") + _details(written)
+        ),
         page.section("exploration", "Exploration", _exploration(results, written)),
         page.section("returns", "Arms against each other", _returns(results, written)),
         page.section("tuning", "Tuning", _tuning(results, written)),
-        page.section("method", "Method", _method(results)),
+        page.section("method", "Method", study_page.method(_terms(results), study.content)),
     )
     return page.Content(
         title=_title(study),
@@ -55,23 +54,9 @@ def _few(study: Study) -> Iterator[str]:
 
 
 def as_run(study: Study) -> Run:
-    """The study as the shared page reads a run: its settings, all seeds, and what happened in any arm."""
-    shown = study.shown
-    columns = {
-        name: np.concatenate([np.zeros(0), *(arm.run.columns[name] for arm in shown if arm.run)]) for name in _ID
-    }
-    events = [
-        {**event, "event": f"{arm.label}: {event.get('event', '')}"}
-        for arm in shown
-        if arm.run is not None
-        for event in arm.run.events
-        if event.get("event") not in _QUIET
-    ]
-    notes = [f"{arm.label}: {note}" for arm in shown if arm.run is not None for note in arm.run.notes]
-    return Run(study.path, study.content, columns, tuple(events), (*study.notes, *notes))
-
-
-_ID = ("step", "seed")
+    """The study as the shared page reads a run."""
+    told = [(arm.label, arm.run) for arm in study.shown if arm.run is not None]
+    return study_page.as_run(study.path, study.content, told, study.notes)
 
 
 def _title(study: Study) -> str:
@@ -82,27 +67,13 @@ def _title(study: Study) -> str:
 
 
 def _table(results: Results) -> str:
-    looks = study_look.looks(results.study)
-    head = "".join(f"<th>{page.escape(name)}</th>" for name in study_words.heads(results))
-    ranked = results.ranked
+    looks, ranked = study_look.looks(results.study), results.ranked
     best = ranked[0].arm.label if len(ranked) > 1 else None
-    rows = []
-    for row in results.rows:
-        first, *others = (
-            page.escape(cell.value) + "".join(f"<small>{page.escape(line)}</small>" for line in cell.details)
-            for cell in study_words.cells(results, row)
-        )
-        swatch = f'<span class="swatch" style="--arm:{looks[row.arm.label].color}"></span>'
-        mark = ' class="best"' if row.arm.label == best else ""
-        name = f"<th><div>{swatch}<span>{first}</span></div></th>"
-        rows.append(f"<tr{mark}>{name}{''.join(f'<td>{cell}</td>' for cell in others)}</tr>")
-    table = f'<table class="arms"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    return f'<div class="scroll">{table}</div><p class="detail">{page.escape(study_words.footnote(results))}</p>'
-
-
-def _shown(written: figures.Written, *names: str) -> str:
-    found = "".join(page.figure(*written[name]) for name in names if name in written)
-    return found or page.missing("Nothing was recorded that could be drawn here.")
+    rows = (
+        (looks[row.arm.label].color, row.arm.label == best, study_words.cells(results, row)) for row in results.rows
+    )
+    table = study_page.arms(study_words.heads(results), rows)
+    return f'{table}<p class="detail">{page.escape(study_words.footnote(results))}</p>'
 
 
 def _details(written: figures.Written) -> str:
@@ -115,12 +86,12 @@ def _exploration(results: Results, written: figures.Written) -> str:
         parts.append(page.missing("Rewards are dense here: every seed of every arm sees one at once."))
     if results.study.threshold is None:
         parts.append(page.missing("No return was named that counts as solved, so no time to it is shown."))
-    return "".join(parts) + _shown(written, "events", "coverage", "distance", "noise")
+    return "".join(parts) + study_page.shown(written, "events", "coverage", "distance", "noise")
 
 
 def _returns(results: Results, written: figures.Written) -> str:
     more = page.details("Every pair, in every measure", _pairs(results)) if results.pairs else ""
-    return _shown(written, "profile", "improvement", "finals") + more
+    return study_page.shown(written, "profile", "improvement", "finals") + more
 
 
 def _pairs(results: Results) -> str:
@@ -145,7 +116,7 @@ def _tuning(results: Results, written: figures.Written) -> str:
     )
     ends = [label for label, one in tuned if one.at_an_end]
     note = f"Chosen at an end of what was tried: {', '.join(ends)}. A wider grid might serve better."
-    return _shown(written, "tuning") + (page.missing(note) if ends else "") + tables
+    return study_page.shown(written, "tuning") + (page.missing(note) if ends else "") + tables
 
 
 _TRIED = ("scale", "final return, IQM", "steps to first reward, median", "saw a reward", "cells visited", "seeds", "")
@@ -162,7 +133,7 @@ def _tried(one: Tuning) -> Iterator[Sequence[Any]]:
             "unknown" if not times.size else "more than half never" if np.isinf(middle) else text.count(middle),
             f"{int(np.isfinite(times).sum())} of {times.size}" if times.size else "unknown",
             _middle(one.coverage[index]),
-            _seeds(one.seeds[index]),
+            study_page.seeds(one.seeds[index]),
             "chosen" if one.values[index] == one.chosen else "",
         )
 
@@ -170,19 +141,6 @@ def _tried(one: Tuning) -> Iterator[Sequence[Any]]:
 def _middle(values: np.ndarray) -> str:
     known = values[np.isfinite(values)]
     return text.number(float(statistics.iqm(known))) if known.size else "unknown"
-
-
-def _seeds(seeds: np.ndarray) -> str:
-    found = np.unique(seeds)
-    whole = len(found) > 2 and np.ptp(found) == len(found) - 1
-    return f"{found[0]} to {found[-1]}" if whole else ", ".join(map(str, found.tolist()))
-
-
-def _method(results: Results) -> str:
-    terms = "".join(f"<dt>{page.escape(term)}</dt><dd>{page.escape(meaning)}</dd>" for term, meaning in _terms(results))
-    commands = "\n".join(dict.fromkeys(_commands(results.study.content)))
-    shown = f'<h3>To make it again</h3><pre class="command">{page.escape(commands)}</pre>' if commands else ""
-    return f"<dl>{terms}</dl>{shown}"
 
 
 def _terms(results: Results) -> Iterable[tuple[str, str]]:
@@ -229,7 +187,7 @@ def _terms(results: Results) -> Iterable[tuple[str, str]]:
         "Training and evaluation of all seeds of the arm together, without compilation, whatever else the machine did.",
     )
     yield "Curves", f"Those of the training are drawn from at most {study_look.POINTS} means of equal stretches."
-    yield "Versions", _versions(study)
+    yield "Versions", study_page.versions(study.content)
 
 
 def _threshold(study: Study) -> str:
@@ -248,12 +206,10 @@ def _arms(study: Study) -> Iterator[str]:
 
 
 def _seeds_of(study: Study) -> Iterator[str]:
-    groups: dict[str, list[str]] = {}
-    for arm in study.shown:
-        if arm.run is not None:
-            groups.setdefault(_seeds(arm.run.seeds), []).append(arm.label)
+    told = ((arm.label, study_page.seeds(arm.run.seeds)) for arm in study.shown if arm.run is not None)
+    groups = study_page.grouped(told)
     for seeds, labels in groups.items():
-        yield f"{seeds} in every arm" if len(groups) == 1 else f"{seeds} in {study_words.listed(labels)}"
+        yield f"{seeds} in every arm" if len(groups) == 1 else f"{seeds} in {text.listed(labels)}"
     if not groups:
         yield "none yet"
 
@@ -264,26 +220,8 @@ def _scales(study: Study) -> Iterator[str]:
             yield f"{arm.label} has no scale"
         elif arm.tuning is not None:
             one = arm.tuning
-            tried, seeds = ", ".join(text.tick(value) for value in np.sort(one.values)), _seeds(one.seeds)
+            tried, seeds = ", ".join(text.tick(value) for value in np.sort(one.values)), study_page.seeds(one.seeds)
             chosen = f"{arm.label}: {one.field} {text.tick(one.chosen)} by {one.by}"
             yield f"{chosen}, of {tried} on seeds {seeds}"
         else:
             yield f"{arm.label}: {arm.scale.get('field')} {arm.scale.get('value')} as given"
-
-
-def _versions(study: Study) -> str:
-    found = study.content.get("versions")
-    if not isinstance(found, Mapping) or not found:
-        return "Not recorded."
-    return ", ".join(f"{name} {version}" for name, version in found.items()) + "."
-
-
-def _commands(content: Mapping[str, Any]) -> Iterator[str]:
-    """The command of every session, the first one first; that of the study where no session tells one."""
-    sessions = content.get("sessions")
-    told = [session.get("command") for session in sessions if isinstance(session, Mapping)] if sessions else []
-    for command in [command for command in told if command] or [content.get("command")]:
-        if isinstance(command, list):
-            yield "python " + shlex.join(map(str, command))
-        elif command:
-            yield str(command)

@@ -1,15 +1,13 @@
 """The numbers of a study: per seed, per arm with intervals, between arms; and the two tables they are written to."""
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxpsn.analysis import statistics
+from jaxpsn.analysis import statistics, study_files
 from jaxpsn.analysis.runs import Run, Series
 from jaxpsn.analysis.statistics import Estimate
 from jaxpsn.analysis.study_folder import Arm, Study
@@ -200,7 +198,7 @@ def table_csv(results: Results) -> str:
     """One row for each arm: value, low and high of every number; blank is unknown, inf a time never reached."""
     columns = ["arm", "status", "spec", "scale_field", "scale", "tuned", "seeds", "steps"]
     columns += [f"{name}{end}" for name in _ESTIMATES for end in ("", "_low", "_high")] + ["seconds"]
-    return _csv(columns, (_cells(row) for row in results.rows))
+    return study_files.csv_text(columns, (_cells(row) for row in results.rows))
 
 
 def _cells(row: Row) -> list[Any]:
@@ -217,18 +215,4 @@ def _cells(row: Row) -> list[Any]:
 def pairs_csv(results: Results) -> str:
     """One row for each ordered pair of finished arms and each measure."""
     columns = ["ours", "theirs", "of", "probability", "low", "high", "runs"]
-    return _csv(columns, ((pair.ours, pair.theirs, pair.of, *pair.estimate) for pair in results.pairs))
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_plain(cell) for cell in row] for row in rows)
-    return file.getvalue()
-
-
-def _plain(cell: Any) -> Any:
-    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
-        return ""
-    return format(cell, ".9g") if isinstance(cell, float) else cell
+    return study_files.csv_text(columns, ((pair.ours, pair.theirs, pair.of, *pair.estimate) for pair in results.pairs))

@@ -1,26 +1,21 @@
 """What a study's numbers say in words: the finding, warnings, and the cells of its table."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jaxpsn.analysis import study_curves, text
+from jaxpsn.analysis import study_curves, study_files, study_page, text
 from jaxpsn.analysis.statistics import Estimate
-from jaxpsn.analysis.study_folder import FAILED, MISSING, RUNNING, Arm, unlike_versions
+from jaxpsn.analysis.study_files import FAILED, MISSING, RUNNING
+from jaxpsn.analysis.study_folder import Arm
+from jaxpsn.analysis.study_page import Cell
 from jaxpsn.analysis.study_scores import LAST, Results, Row
 
 _NAMED = 3  # arms that the lede names as not apart from the first
 _FEW = 5  # seeds from which an interval says little
 _COUNTED = 6  # arms of which it counts the seeds
 _NONE = "-"
-
-
-class Cell(NamedTuple):
-    """A cell of the table: its value, and the lines below it."""
-
-    value: str
-    details: tuple[str, ...] = ()
 
 
 def lede(results: Results) -> str:
@@ -60,7 +55,7 @@ def _lead(results: Results, ranked: Sequence[Row]) -> str:
     shown = [f"{row.arm.label} ({interval(row.final)})" for row in near[:_NAMED] if row.final is not None]
     shown += [f"{len(near) - _NAMED} more"] * (len(near) > _NAMED)
     below = f"; {'the other arm lies' if rest == 1 else f'the other {rest} arms lie'} below it" if rest else ""
-    whose = f"{'that' if len(near) == 1 else 'those'} of {listed(shown)}"
+    whose = f"{'that' if len(near) == 1 else 'those'} of {text.listed(shown)}"
     return f"{opening} Its 95 % interval overlaps {whose}{below}.{_against_next(results, who, others[0].arm.label)}"
 
 
@@ -108,7 +103,7 @@ def _counts(found: Sequence[tuple[Row, Estimate | None]]) -> str:
     if counts:
         span = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
         shown.append(f"the other {len(counts)} arms {span}")
-    return listed(shown)
+    return text.listed(shown)
 
 
 def _rewarded(ranked: Sequence[Row]) -> str:
@@ -119,11 +114,6 @@ def _rewarded(ranked: Sequence[Row]) -> str:
 def hits(found: Estimate | None) -> int:
     """How many runs a share stands for."""
     return 0 if found is None else round(found.value * found.runs)
-
-
-def listed(names: Sequence[str]) -> str:
-    """a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def interval(found: Estimate) -> str:
@@ -142,13 +132,8 @@ def share(found: Estimate) -> str:
 
 def warnings(results: Results) -> list[str]:
     """What a reader must know before the numbers: unlike versions, arms without numbers, unfair conditions."""
-    return [*_versions(results), *_absent(results), *_unfair(results)]
-
-
-def _versions(results: Results) -> Iterator[str]:
-    for package, versions in unlike_versions(results.study.arms).items():
-        shown = [f"{version} ({', '.join(labels)})" for version, labels in versions.items()]
-        yield f"Arms were made with different versions of {package}: {listed(shown)}. Differences may come from that."
+    unlike = study_files.unlike_versions((arm.label, arm.versions) for arm in results.study.arms)
+    return [*unlike, *_absent(results), *_unfair(results)]
 
 
 def _absent(results: Results) -> Iterator[str]:
@@ -167,7 +152,8 @@ def _unfair(results: Results) -> Iterator[str]:
     rows = [row for row in results.rows if row.arm.finished and row.scores is not None]
     ends = {text.count(row.scores.end) for row in rows if row.scores is not None}
     if len(ends) > 1:
-        yield f"Arms made different numbers of steps ({listed(sorted(ends))}): final returns are not at equal steps."
+        steps = text.listed(sorted(ends))
+        yield f"Arms made different numbers of steps ({steps}): final returns are not at equal steps."
     seeds = {tuple(row.arm.run.seeds.tolist()) for row in rows if row.arm.run is not None}
     if len(seeds) > 1:
         yield "Arms were run with different seeds: see the method."
@@ -177,7 +163,7 @@ def _unfair(results: Results) -> Iterator[str]:
     tuned = [arm.label for arm in scaled if arm.scale and arm.scale.get("tuned")]
     if tuned and len(tuned) < len(scaled):
         fixed = [arm.label for arm in scaled if arm.label not in tuned]
-        yield f"Tuned on other seeds: {listed(tuned)}; run at a given scale: {listed(fixed)}."
+        yield f"Tuned on other seeds: {text.listed(tuned)}; run at a given scale: {text.listed(fixed)}."
 
 
 def _unfair_tuning(arm: Arm) -> Iterator[str]:
@@ -293,12 +279,7 @@ def duration(steps: float, end: float) -> str:
 
 def markdown(results: Results) -> str:
     """The final table in Markdown, with a line on what its numbers are."""
-    head = heads(results)
-    lines = [head, ["---"] * len(head)]
-    for row in results.rows:
-        shown = (" ".join((cell.value, ", ".join(cell.details))) for cell in cells(results, row))
-        lines.append([cell.strip().replace("|", "\\|").replace("\n", " ") for cell in shown])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = study_page.markdown(heads(results), (cells(results, row) for row in results.rows))
     return f"{table}\n\n{footnote(results)}\n"
 
 

@@ -231,10 +231,20 @@ def cartpole_rollout() -> dict[str, Any]:
     return cartpole()
 
 
-@pytest.fixture(scope="session")
-def studies():
-    """The module that writes study folders."""
-    spec = importlib.util.spec_from_file_location("studies", Path(__file__).parent / "studies.py")
+def _module(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def studies():
+    """The module that writes study folders."""
+    return _module("studies")
+
+
+@pytest.fixture(scope="session")
+def reasoning_studies():
+    """The module that writes folders of reasoning studies."""
+    return _module("reasoning_studies")
