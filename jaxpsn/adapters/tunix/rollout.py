@@ -86,6 +86,7 @@ class PSNRollout(vanilla_rollout.VanillaRollout):
         if self._order is None:
             with compat.foreign():
                 return super().generate(prompts, rollout_config, **kwargs)
+        self._check_prompts(prompts, rollout_config.max_prompt_length)
         order, first = self._order, self._order.start + sum(len(drawn.lengths) for drawn in self._drawn)
         members = np.asarray(order.members)[(first + np.arange(len(prompts))) % len(order.members)]
         found, parts, places = [], [], []
@@ -131,6 +132,12 @@ class PSNRollout(vanilla_rollout.VanillaRollout):
         finally:
             self._sampler.transformer_state = clean
 
+    def _check_prompts(self, prompts: list[str], most: int) -> None:
+        """Refuse what tunix would pad to a width of each call's own."""
+        longest = max(len(self._sampler.tokenize(prompt)) for prompt in set(prompts))
+        if longest > most:
+            errors.refuse("max_prompt_length", most, f"at least {longest}, the tokens of the longest prompt")
+
     def _answers(self, output: Any, asked: Any, member: int) -> Answers:
         """The answers of the last call, with the end tokens that ``output`` lacks."""
         width = output.left_padded_prompt_tokens.shape[1]
@@ -147,9 +154,6 @@ class PSNRollout(vanilla_rollout.VanillaRollout):
 
 def _output(found: list[Any], answers: Answers, back: Any) -> Any:
     """What tunix expects of a rollout."""
-    widths = {output.left_padded_prompt_tokens.shape[1] for output in found}
-    if len(widths) > 1:
-        errors.refuse("max_prompt_length", min(widths), f"at least {max(widths)}, the longest prompt padded")
     texts = [text for output in found for text in output.text]
     rows = list(zip(answers.tokens, answers.log_probs, answers.lengths, strict=True))
     return base_rollout.RolloutOutput(
