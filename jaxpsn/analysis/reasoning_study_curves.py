@@ -183,30 +183,24 @@ def _seconds_finding(totals: dict[str, float]) -> str:
 
 def tuning(results: Results) -> Plot | None:
     """The score of every scale that was tried, a row for each arm that was tuned and a column for each task."""
-    cells = results.study.cells
-    tasks = [
-        task.label for task in results.study.tasks if any(cells[task.label, arm].tuning for arm in _labels(results))
-    ]
-    arms = [arm for arm in _labels(results) if any(cells[task, arm].tuning for task in tasks)]
-    if not arms:
+    found = results.study.tunings
+    if not found:
         return None
+    tasks, arms = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
     looks = reasoning_study_look.looks(results.study.labels)
     with figures.style():
         finding = f"Scales of {len(arms)} arms, tuned on problems that are not reported"
         figure, panels = figures.figure(finding, [1.45] * len(arms), len(tasks), share=False)
         for place, axes in enumerate(panels):
             arm, task = arms[place // len(tasks)], tasks[place % len(tasks)]
-            _tuned(axes, cells[task, arm].tuning, looks[arm].color)
-            axes.set_title(f"{arm}, {task}", color=looks[arm].color, fontsize=9)
+            color = looks[arm].color if arm in looks else SOFT
+            _tuned(axes, found.get((task, arm)), color)
+            axes.set_title(f"{arm}, {task}", color=color, fontsize=9)
     caption = (
         "Dots: seeds; line: their mean. The band marks the scale that was chosen. The score is"
-        f" {text.listed(sorted({one.by for one in (cell.tuning for cell in cells.values()) if one}))}."
+        f" {text.listed(sorted({one.by for one in found.values()}))}."
     )
     return Plot("tuning", figure, finding, caption)
-
-
-def _labels(results: Results) -> tuple[str, ...]:
-    return results.study.labels
 
 
 def _tuned(axes: Axes, one: Any, color: str) -> None:

@@ -55,13 +55,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm on one task: its seeds that are complete, those that are not yet, and its tuning, if it had one."""
+    """One arm on one task: its seeds that are complete, and those that are not yet."""
 
     task: str
     arm: str
     finished: tuple[Trained, ...]
     others: tuple[tuple[int, Told], ...]
-    tuning: Tuning | None
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -98,6 +97,8 @@ class Study:
     arms: tuple[Arm, ...]
     cells: Mapping[tuple[str, str], Cell]
     """(task, arm) -> cell."""
+    tunings: Mapping[tuple[str, str], Tuning]
+    """(task, arm) -> how its scale was chosen; also of arms that only choose for others."""
     notes: tuple[str, ...]
 
     @property
@@ -137,7 +138,13 @@ def read(folder: str | Path) -> Study:
     )
     cells = {(task.label, arm.label): _cell(path / "tasks" / task.label, task, arm, notes)
              for task in tasks for arm in arms}  # fmt: skip
-    return Study(path, content, tasks, arms, cells, tuple(dict.fromkeys(notes)))
+    tunings = {
+        (task.label, file.parent.name): tuning
+        for task in tasks
+        for file in sorted((path / "tasks" / task.label / "tuning").glob("*/choice.json"))
+        if (tuning := _tuning(file, task.label, notes)) is not None
+    }
+    return Study(path, content, tasks, arms, cells, tunings, tuple(dict.fromkeys(notes)))
 
 
 def _arm(label: str, about: Mapping[str, Any]) -> Arm:
@@ -165,8 +172,7 @@ def _cell(folder: Path, task: Task, arm: Arm, notes: list[str]) -> Cell:
             why = f"{file.name} is missing" if told.status == FINISHED else told.detail
             status = RUNNING if told.status == FINISHED else told.status
             others.append((int(path.name), replace(told, status=status, detail=why)))
-    tuning = _tuning(folder / "tuning" / arm.label / "choice.json", notes)
-    return Cell(task.label, arm.label, tuple(finished), tuple(others), tuning)
+    return Cell(task.label, arm.label, tuple(finished), tuple(others))
 
 
 def _judged(file: Path, base: Evaluation) -> Evaluation:
@@ -184,7 +190,7 @@ def _refuse_no_base(folder: Path, path: Path) -> NoReturn:
     raise errors.UserError(f"{missing}: missing, so that {path} cannot be compared to the policy it started from")
 
 
-def _tuning(path: Path, notes: list[str]) -> Tuning | None:
+def _tuning(path: Path, task: str, notes: list[str]) -> Tuning | None:
     content = study_files.optional(path, notes)
     if not content:
         return None
@@ -197,6 +203,5 @@ def _tuning(path: Path, notes: list[str]) -> Tuning | None:
         field, by = str(content["field"]), str(content.get("by") or "mean pass@k")
         return Tuning(field, values, seeds, scores, float(content["chosen"]), by)
     except (KeyError, TypeError, ValueError) as error:
-        task = path.parents[2].name
         notes.append(f"{task}, {path.parent.name}: its tuning cannot be read ({type(error).__name__}: {error}).")
         return None

@@ -115,7 +115,7 @@ def difference(results: Results) -> Plot | None:
             axes.axhline(0, color=INK, lw=0.8)
             _differences(axes, results, task, label, looks[label].color)
             axes.set_title(label, color=looks[label].color)
-            _over_k(axes, results.ks[::2], 8)
+            _over_k(axes, results.ks[::2], 8.0)
             if number % _COLUMNS == 0:
                 axes.set_ylabel("points")
             axes.yaxis.set_major_formatter(lambda y, _: points(y, signed=True).removesuffix(".0"))

@@ -191,12 +191,12 @@ _TRAINED = (
 
 
 def _tuning(results: Results, written: figures.Written) -> str:
-    tuned = [(cell, cell.tuning) for cell in results.study.cells.values() if cell.tuning is not None]
+    tuned = results.study.tunings
     if not tuned:
         return page.missing("No scale was tuned in this study: each arm ran at the scale that it was given.")
-    ends = [f"{cell.task}/{cell.arm} ({text.tick(one.chosen)})" for cell, one in tuned if one.at_an_end]
+    ends = [f"{task}/{arm} ({text.tick(one.chosen)})" for (task, arm), one in tuned.items() if one.at_an_end]
     note = f"Chosen at an end of what was tried: {', '.join(ends)}. A wider grid might serve better."
-    rows = [(f"{cell.task}, {cell.arm}", *_tried(one)) for cell, one in tuned]
+    rows = [(f"{task}, {arm}", *_tried(one)) for (task, arm), one in tuned.items()]
     table = page.details("Every scale that was tried", page.table(("", "field", "tried: score, %", "chosen"), rows))
     return study_page.shown(written, "tuning") + (page.missing(note) if ends else "") + table
 
@@ -258,8 +258,9 @@ def _scales(results: Results) -> Iterator[str]:
     for arm in results.study.arms:
         if arm.scale is None:
             continue
-        like, factor = arm.scale.get("like"), arm.scale.get("factor", 1.0)
-        source = "tuned" if like == arm.label else f"as tuned for {like}" if like else "as given"
+        like, factor = arm.scale.get("like") or arm.label, arm.scale.get("factor", 1.0)
+        tuned = any(label == like for _, label in results.study.tunings)
+        source = "as given" if not tuned else "tuned" if like == arm.label else f"as tuned for {like}"
         times = f", times {text.tick(factor)}" if isinstance(factor, int | float) and factor != 1 else ""
         values = [f"{task}: {reasoning_study_words.scale(results, task, arm.label)}"
                   for task in results.tasks if task != ALL and (task, arm.label) in results.sampled]  # fmt: skip

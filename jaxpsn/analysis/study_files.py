@@ -95,6 +95,8 @@ def cells(values: Any, shape: tuple[int, int]) -> Float[np.ndarray, "v s"]:
     """A table of numbers in JSON, null as NaN; an empty one where there is none."""
     if values is None:
         return np.zeros((shape[0], 0))
+    if len(values) != shape[0]:
+        raise ValueError(f"{len(values)} rows for {shape[0]} values")
     return np.array([[np.nan if cell is None else float(cell) for cell in row] for row in values]).reshape(shape)
 
 

@@ -17,7 +17,7 @@ POINTS = 150
 """A curve of the training is drawn from at most this many points."""
 _COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK, "#8a8a2a")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
-_SIZE = 9  # points of a label
+_SIZE = 9.0  # points of a label
 
 
 class Look(NamedTuple):

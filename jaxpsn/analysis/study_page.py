@@ -12,7 +12,8 @@ from jaxpsn import errors
 from jaxpsn.analysis import figures, page
 from jaxpsn.analysis.runs import Run
 
-_QUIET = ("checkpoint", "start")  # events of every arm that say nothing here
+_QUIET = ("checkpoint", "start", "compile")  # events of every arm that say nothing here
+_ENDED = "finished at step"
 _ID = ("step", "seed")
 
 
@@ -30,7 +31,7 @@ def as_run(path: Path, content: Mapping[str, Any], runs: Sequence[tuple[str, Run
         {**event, "event": f"{label}: {event.get('event', '')}"}
         for label, run in runs
         for event in run.events
-        if event.get("event") not in _QUIET
+        if event.get("event") not in _QUIET and not str(event.get("detail", "")).startswith(_ENDED)
     ]
     told = [f"{label}: {note}" for label, run in runs for note in run.notes]
     return Run(path, content, columns, tuple(events), (*notes, *told))

@@ -13,7 +13,7 @@ import numpy as np
 from jaxpsn.analysis import evaluations
 
 VERSIONS = {"python": "3.12.3", "jaxpsn": "0.1.0", "jax": "0.12.0.1", "numpy": "2.5.5"}
-TASKS = {"countdown": -3.6, "target": -4.6, "swaps": -5.6}
+TASKS = {"countdown": -4.6, "target": -4.9, "swaps": -5.6}
 """Label -> the mean log-odds of the base."""
 
 
@@ -75,11 +75,11 @@ def changes(label: str) -> dict[str, Any]:
 def scale(label: str) -> dict[str, Any] | None:
     """The scale of an arm, and whose tuning it uses."""
     if label in _FIELDS:
-        return {"field": _FIELDS[label], "like": label, "factor": 1.0}
+        return {"field": _FIELDS[label], "like": None, "factor": 1.0}
     if not ARMS.get(label, Effect()).sigma:
         return None
     factor = {"psn-half": 0.5, "psn-double": 2.0}.get(label, 1.0)
-    return {"field": "sigma.initial", "like": "psn" if factor != 1 else label, "factor": factor}
+    return {"field": "sigma.initial", "like": "psn" if factor != 1 else None, "factor": factor}
 
 
 def write_evaluation(
@@ -175,7 +175,7 @@ def simulate(
                 name = "grpo" if arm == "grpo-tis" else arm
                 write_run(folder, task, arm, seed, draw(task, effect, odds, name, seed, n=n), n=n, **more)
             about = scale(arm)
-            if tuned and about is not None and about["like"] == arm:
+            if tuned and about is not None and about["like"] is None:
                 write_choice(folder, task, arm, about["field"])
     return folder
 

@@ -1,6 +1,7 @@
 """Synthetic study folders, as experiments/compare.py leaves them."""
 
 import csv
+import html.parser
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,38 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+
+class Page(html.parser.HTMLParser):
+    """A page as text; every element is closed where it was opened."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, path):
+        super().__init__()
+        self.open, self.words = [], []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        assert not self.open
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
 
 VERSIONS = {"python": "3.12.3", "jaxpsn": "0.1.0", "jax": "0.12.0.1", "numpy": "2.5.5"}
 CONTROL = {

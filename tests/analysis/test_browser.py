@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxpsn.analysis import report, study, viewer
+from jaxpsn.analysis import reasoning_study, report, study, viewer
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
@@ -119,3 +119,16 @@ def test_the_report_of_a_study_opens_with_its_table_and_plots(chromium, studies,
     picture = tmp_path / "picture.png"
     _run(chromium, page, tmp_path / "b", "--window-size=1280,1500", f"--screenshot={picture}")
     assert _colors(picture, (150, 980, 1130, 1480)) > 100, "the learning curves are seen"
+
+
+def test_the_report_of_a_reasoning_study_opens_and_its_tables_fit(chromium, reasoning_studies, tmp_path):
+    arms = {name: reasoning_studies.ARMS[name] for name in ("grpo", "psn", "psn-composite")}
+    folder = reasoning_studies.simulate(tmp_path / "deep", arms, ["countdown"], seeds=2, problems=12, steps=8)
+    page = reasoning_study.build(folder)
+    source = page.read_text(encoding="utf-8")
+    wide = "document.body.dataset.wide = [...document.querySelectorAll('.scroll')].filter(x => x.offsetParent &&"
+    probe = f"{wide} x.scrollWidth > x.clientWidth + 1).length;"
+    page.write_text(source.replace('page.ready = "true";', f'page.ready = "true"; {probe}'), encoding="utf-8")
+    dom = _run(chromium, page, tmp_path / "a", "--window-size=1280,1500", "--dump-dom")
+    assert _data(dom) == {"images": "6", "ready": "true", "wide": "0"}
+    assert not re.search(r'<(script|link|img|iframe)[^>]*\s(src|href)="(?!data:)', dom)

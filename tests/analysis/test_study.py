@@ -1,7 +1,5 @@
 """The report of a study: known answers, censoring, and everything that may be missing from a folder."""
 
-import csv
-import html.parser
 import json
 import math
 import subprocess
@@ -23,39 +21,11 @@ def _row(folder, label):
     return next(row for row in _results(folder).rows if row.arm.label == label)
 
 
-class _Page(html.parser.HTMLParser):
-    VOID = ("meta", "img", "br")
-
-    def __init__(self, path):
-        super().__init__()
-        self.open, self.words = [], []
-        self.source = path.read_text(encoding="utf-8")
-        self.feed(self.source)
-        assert not self.open
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attributes):
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "script"):
-            self.words.append(data)
-
-
-def _read_csv(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.fixture(scope="module")
 def whole(studies, tmp_path_factory):
     """A whole study, built once."""
     folder = studies.realistic(tmp_path_factory.mktemp("study") / "sparse", points=41)
-    return folder, _Page(study.build(folder))
+    return folder, studies.Page(study.build(folder))
 
 
 def test_numbers_known_by_hand(studies, tmp_path):
@@ -105,15 +75,15 @@ def test_times_are_censored_at_the_end_of_what_was_watched(studies, tmp_path):
     assert pair.value == pytest.approx(sum(wins) / 9)
 
 
-def test_the_tables_are_read_back(whole):
+def test_the_tables_are_read_back(studies, whole):
     folder, _ = whole
-    table = _read_csv(folder / "table.csv")
+    table = studies.read_csv(folder / "table.csv")
     assert [row["arm"] for row in table] == ["parameter", "gaussian", "ou", "pink", "none"]
     row = table[0]
     assert row["scale_field"] == "target" and row["tuned"] == "True" and row["seeds"] == "10"
     assert float(row["final_low"]) <= float(row["final"]) <= float(row["final_high"])
     assert table[4]["first_reward"] == "inf" and table[0]["improvement"] == "" and row["seconds"] == "80"
-    pairs = _read_csv(folder / "pairs.csv")
+    pairs = studies.read_csv(folder / "pairs.csv")
     assert len(pairs) == 5 * 4 * 4 and {pair["of"] for pair in pairs} == {
         "final return", "area", "first reward", "threshold",
     }  # fmt: skip
@@ -160,21 +130,21 @@ def test_the_lede_says_whether_intervals_are_apart(studies, tmp_path):
 
 def test_one_seed_has_no_interval_and_says_so(studies, tmp_path):
     folder = studies.simple(tmp_path / "one", {"a": [120.0], "b": [20.0]})
-    page = _Page(study.build(folder))
+    page = studies.Page(study.build(folder))
     assert "It is one seed, which gives no interval" in page.text and "1 seed an arm" in page.text
     assert "120 one seed" in page.text and "1/1 one seed" in page.text and "[" not in study_words.lede(_results(folder))
     assert not (folder / "plots" / "seeds.png").exists()
-    (row, _) = _read_csv(folder / "table.csv")
+    (row, _) = studies.read_csv(folder / "table.csv")
     assert row["final"] == "120" and row["final_low"] == row["solved_low"] == ""
 
 
 def test_a_threshold_never_met_and_none_at_all(studies, tmp_path):
     never = studies.simple(tmp_path / "never", {"a": [1, 2, 3], "b": [2, 3, 4]}, threshold=1e6)
-    page = _Page(study.build(never))
+    page = studies.Page(study.build(never))
     assert "never in 3 k" in page.text and "0/3 [0.00, 0.56]" in page.text
     assert study_plots.study_curves.events(_results(never)).finding == "No seed of any arm solves the task"
     dense = studies.simple(tmp_path / "dense", {"a": [1, 2, 3], "b": [2, 3, 4]}, threshold=None)
-    page = _Page(study.build(dense))
+    page = studies.Page(study.build(dense))
     assert "steps to solve" not in page.text and "No return was named that counts as solved" in page.text
     assert not (dense / "plots" / "events.png").exists()
 
@@ -183,7 +153,7 @@ def test_rewards_that_all_see_at_once_are_no_matter_of_exploration(studies, tmp_
     folder = studies.write_study(tmp_path, {"a": None}, threshold=None)
     metrics = {"eval_return": [1, 2, 3], "first_reward": [None, 64, 64]}
     studies.finish(studies.write_arm(folder / "arms" / "a", {0: metrics, 1: metrics}, [0, 5000, 10_000]), 10_000)
-    page = _Page(study.build(folder))
+    page = studies.Page(study.build(folder))
     assert "steps to first reward" not in page.text and "Rewards are dense here" in page.text
 
 
@@ -202,16 +172,16 @@ def partial(studies, tmp_path):
     return folder
 
 
-def test_arms_without_an_end_are_shown_and_not_compared(partial):
-    page = _Page(study.build(partial))
+def test_arms_without_an_end_are_shown_and_not_compared(studies, partial):
+    page = studies.Page(study.build(partial))
     for expected in ("Highest IQM of the final return: a", "4 of 6 arms are left out", "half (1 k of 3 k steps)",
                      "bad (not finite at critic_loss, seed 2)", "none (not started)", "many",
                      "half* unfinished: 1 k of 3 k steps", "bad* failed", "bad: stop"):  # fmt: skip
         assert expected in page.text
-    statuses = {row["arm"]: row["status"] for row in _read_csv(partial / "table.csv")}
+    statuses = {row["arm"]: row["status"] for row in studies.read_csv(partial / "table.csv")}
     assert statuses == {"a": "finished", "b": "finished", "half": "unfinished", "bad": "failed", "none": "missing",
                         "torn": "missing"}  # fmt: skip
-    assert {pair["ours"] for pair in _read_csv(partial / "pairs.csv")} == {"a", "b"}
+    assert {pair["ours"] for pair in studies.read_csv(partial / "pairs.csv")} == {"a", "b"}
     assert page.source.count('role="alert"') == 3
 
 
@@ -222,7 +192,7 @@ def test_what_compare_writes_of_a_failed_arm_counts(partial):
 
 
 def test_a_study_that_has_not_begun_has_a_report(studies, tmp_path):
-    page = _Page(study.build(studies.write_study(tmp_path, {"a": None, "b": None})))
+    page = studies.Page(study.build(studies.write_study(tmp_path, {"a": None, "b": None})))
     assert "No arm is finished yet" in page.text and "none yet" in page.text
     assert page.source.count("<img") == 0
 
@@ -230,7 +200,7 @@ def test_a_study_that_has_not_begun_has_a_report(studies, tmp_path):
 def test_arms_of_other_versions_warn_at_the_top(studies, tmp_path):
     folder = studies.simple(tmp_path / "mixed", {"a": [1, 2], "b": [1, 2], "c": [1, 2]})
     studies.finish(folder / "arms" / "b", 3000, versions=studies.VERSIONS | {"jax": "0.10.2"})
-    page = _Page(study.build(folder))
+    page = studies.Page(study.build(folder))
     warning = "Arms were made with different versions of jax: 0.12.0.1 (a, b, c) and 0.10.2 (b)."
     assert warning in page.text and page.source.index('role="alert"') < page.source.index("Final numbers")
     assert "different versions of numpy" not in page.text
@@ -241,7 +211,7 @@ def test_other_evaluation_grids_and_lengths(studies, tmp_path):
     studies.write_study(folder, {"a": None, "b": None}, threshold=None)
     curves = {seed: {"eval_return": [0, None, 50, None, 50, 50.0 + seed]} for seed in range(2)}
     studies.finish(studies.write_arm(folder / "arms" / "b", curves, [0, 300, 700, 1500, 2900, 6000]), 6000)
-    page = _Page(study.build(folder))
+    page = studies.Page(study.build(folder))
     assert "different numbers of steps (3 k and 6 k)" in page.text and "Arms were run with different seeds" in page.text
     assert "0 to 2 in a; 0, 1 in b" in page.text
 
@@ -255,7 +225,7 @@ def test_tuning_that_is_unfair_is_told(studies, tmp_path):
         final=[[1, 2], [3, 4], [5, None]], first_reward=[[10, None], [None, None], [7, 8]],
         coverage=[[1, 1], [2, 2], [3, 3]], chosen=0.6, by="first reward",
     )  # fmt: skip
-    page = _Page(study.build(folder))
+    page = studies.Page(study.build(folder))
     for expected in ("a: its scale was tuned on seeds that are reported too", "ran at 0.3, while its tuning chose 0.6",
                      "Tuned on other seeds: a; run at a given scale: b", "Chosen at an end of what was tried: a",
                      "more than half never", "0 of 2", "target 0.6 by first reward, of 0.1, 0.3, 0.6"):  # fmt: skip
@@ -271,7 +241,7 @@ def test_a_broken_choice_costs_only_its_arm(studies, tmp_path):
     studies.write_choice(folder / "tuning" / "a", values=[0.1], seeds=[[1, 2]], final=[["x"]])
     studies.write_choice(folder / "tuning" / "b")
     (folder / "tuning" / "b" / "choice.json").write_text("{")
-    page = _Page(study.build(folder))
+    page = studies.Page(study.build(folder))
     assert "a: its tuning cannot be read" in page.text and "choice.json: cannot be read" in page.text
     assert "No scale was tuned" in page.text
 
@@ -281,7 +251,7 @@ def test_every_session_s_command_is_told_once(studies, tmp_path):
     commands = (["experiments/compare.py", "--name", "a b"], ["experiments/compare.py", "--resume", "s"], None)
     sessions = [{"command": command} for command in (*commands, commands[1])]
     studies.write_study(folder, {"a": None}, sessions=sessions)
-    page = _Page(study.build(folder))
+    page = studies.Page(study.build(folder))
     assert "python experiments/compare.py --name 'a b' python experiments/compare.py --resume s How" in page.text
 
 
@@ -290,7 +260,7 @@ def test_names_are_text_whatever_they_hold(studies, tmp_path):
     folder = studies.simple(tmp_path / "s", {"a": [1, 2], "b$_{": [1, 2]})
     studies.write_study(folder, {"a": {"spec": hostile}, "b$_{": {"scale": {"field": hostile, "value": hostile}}},
                         name=hostile, command=[hostile])  # fmt: skip
-    page = _Page(study.build(folder))
+    page = studies.Page(study.build(folder))
     assert "onerror=alert(1)>$x$" in page.text and "<img src=x" not in page.source and "\u202e" not in page.source
     assert "\\u202e" in page.text
     assert study.markdown(folder).count("\n| ") == 3
