@@ -1,5 +1,6 @@
 """A step's experience: problems, probes, answers and their rewards; the host's half of a step."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -122,6 +123,12 @@ class Gatherer:
         ins = (place.weights(decoder), place.rows(), whole, whole, whole, whole, whole)
         self._draw = {part: place.jit(partial(self._part, part, rollout.at_once), ins, whole) for part in listed}
         self._block = {part: block(settings.prompts, part.count, settings.rows, place.parts) for part in listed}
+
+    def on(self, source: data.Source) -> "Gatherer":
+        """The same gatherer on another stream of problems; what is compiled is shared."""
+        other = copy.copy(self)
+        other._source = source
+        return other
 
     def _part(
         self,

@@ -1,5 +1,6 @@
 """PSN-GRPO as the run loop drives it: gather on the perturbed policy, verify, update the clean one, move sigma."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -99,7 +100,15 @@ class Reasoner:
         self._signals = scale.signals(config, self._learner) if config.sigma.rule == "composite" else None
         self._memory = None if self._weights is None else self._placed_memory(self._weights)
         self._compile_lazily()
+        self._compiled = False
         self._journal: journal.Journal | None = None
+
+    def on(self, problems: Problems, seed: int) -> "Reasoner":
+        """The same experiment with another seed and other problems of the same task; what is compiled is shared."""
+        other = copy.copy(self)
+        other.problems, other._seed, other._journal = problems, seed, None
+        other._gatherer = self._gatherer.on(problems.train)
+        return other
 
     def _compile_lazily(self) -> None:
         """The compiled phases besides sampling, each traced at its first call."""
@@ -225,8 +234,11 @@ class Reasoner:
         if self.noise is not None:
             entries = sum(math.prod(leaf.shape) for leaf in self.noise.spec.leaves)
             say(f"{self.noise.members} perturbations a step of {entries:,} weights ({self.config.noise.target})")
+        if self._compiled:
+            return
         prompts, answers = self._gatherer.prepare(state_template)
         self._update = self._compile_update(state_template, prompts, answers)
+        self._compiled = True
 
     def _compile_update(self, state: RlvrState, prompts: Any, answers: Answers) -> Any:
         algorithm = self.config.algorithm

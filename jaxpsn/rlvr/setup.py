@@ -87,6 +87,20 @@ def _problems(config, base, task, train, test, seed, grade, say) -> Problems:
     return Problems(task, source, test, grade, longest, answer)
 
 
+def reseeded(program: Reasoner, seed: int) -> Reasoner:
+    """The same experiment on a procedural task with another seed; what was compiled is shared."""
+    problems = program.problems
+    return program.on(problems._replace(train=data.Generated(problems.task, "train", seed)), seed)
+
+
+def on_other_problems(program: Reasoner, reported: int, seed: int) -> Reasoner:
+    """The same experiment on a procedural task, judged on problems after the first ``reported`` of the evaluation."""
+    problems, wanted = program.problems, program.config.evaluation
+    count = max(wanted.problems, wanted.monitor_problems)
+    test = problems.task.distinct("test", TEST_SEED, reported + count)[reported:]
+    return program.on(problems._replace(test=test), seed)
+
+
 def limits(config: RlvrConfig, base: Base, task: Any, generated: bool) -> tuple[int, int]:
     """The longest prompt and the longest answer in tokens; refuses what task and model cannot do with."""
     rollout, positions, words = config.rollout, base.decoder.max_positions, base.words
