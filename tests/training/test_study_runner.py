@@ -13,7 +13,7 @@ import pytest
 from jaxpsn.analysis import study as reports
 from jaxpsn.errors import UserError
 from jaxpsn.training import folder, lock, sinks, status, sweep
-from jaxpsn.training.study import arms, job, record, stages
+from jaxpsn.training.study import arms, experiment, job, record, stages
 from jaxpsn.training.study.config import StudyConfig
 
 UNTIMED = ("seconds", "steps_per_second")
@@ -70,8 +70,8 @@ def compare(real, fake, monkeypatch):
         real.made.append(control.exploration.rule)
         return fake.Fake(nan_at=real.nan.get(control.exploration.rule, -1), nan_seed=1)
 
-    monkeypatch.setattr(stages, "program", program)
-    monkeypatch.setattr(stages, "environment", lambda control: None)
+    monkeypatch.setattr(experiment, "program", program)
+    monkeypatch.setattr(experiment, "environment", lambda control: None)
     monkeypatch.setattr(stages, "release", lambda: None)  # what is kept saves these tests half of their time
     return real
 
@@ -169,7 +169,7 @@ def test_a_cut_arm_of_real_learners_is_the_uncut_one_bit_for_bit(real):
 def test_every_arm_makes_a_program_whose_scale_can_be_swept(name):
     control = SMOKE
     arm = arms.parse(name, control)
-    program = stages.program(arm.control, 1600, stages.environment(control))
+    program = experiment.program(arm.control, 1600, experiment.environment(control))
     if arm.scale is not None:
         swept = sweep.over(program, arm.scale.leaf, arm.scale.grid, 2)
         assert getattr(program.hyper, arm.scale.leaf) == pytest.approx(arm.scale.value)

@@ -15,7 +15,7 @@ import pytest
 from jaxpsn.analysis import study as reports
 from jaxpsn.errors import UserError
 from jaxpsn.training import sinks, status
-from jaxpsn.training.study import job, record, stages, tuning
+from jaxpsn.training.study import experiment, job, record, stages, tuning
 from jaxpsn.training.study.config import StudyConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,8 +69,8 @@ def compare(fake, tmp_path, monkeypatch):
             return {"eval_return": -((state.params["rate"] - 0.3) ** 2) + 1e-4 * jax.random.normal(key)}
 
     Tunable.spoilt = -1
-    monkeypatch.setattr(stages, "program", lambda control, steps, env: Tunable(control.exploration))
-    monkeypatch.setattr(stages, "environment", lambda control: None)
+    monkeypatch.setattr(experiment, "program", lambda control, steps, env: Tunable(control.exploration))
+    monkeypatch.setattr(experiment, "environment", lambda control: None)
     monkeypatch.setattr(stages, "release", lambda: None)
     monkeypatch.setattr(reports, "build", lambda path: path)
 

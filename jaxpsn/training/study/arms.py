@@ -1,13 +1,13 @@
 """The arms of a comparison: their names, what each changes, and the scale that is tuned; imports no JAX."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from jaxpsn import checks, errors
+from jaxpsn import errors
 from jaxpsn.control.config import RULES, AgentConfig, ControlConfig, ExplorationConfig
 from jaxpsn.training import command, folder
+from jaxpsn.training.study import grammar
 
 _HELD = {"hold": "steps", "hold_steps": 8}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -29,8 +29,7 @@ TARGET_GRID = (0.1, 0.2, 0.4, 0.6)
 NOISY_GRID = (0.2, 0.5, 1.0, 2.0)
 WITHOUT_SCALE = frozenset({"none", "mixed"})
 """Rules without one number that says how far they explore."""
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+FIELD = "study.arms"
 
 
 @dataclass(frozen=True)
@@ -92,23 +91,23 @@ def parse(spec: str, control: ControlConfig) -> Arm:
     ``name`` is a rule, a sum of rules or a variant; ``field`` one of ExplorationConfig, or ``agent.field``; widths are
     written 64x64. Raises UserError for what does not exist.
     """
-    head, _, rest = spec.strip().rpartition(":")
-    name, *settings = (part.strip() for part in rest.split(","))
-    label = head.strip() if head else _UNSAFE.sub("-", rest).strip("-._")
-    if not _LABEL.fullmatch(label):
-        errors.refuse("study.arms", spec, "a label of at most 80 letters, digits, dots, dashes and underscores")
+    label, name, settings = grammar.split(FIELD, spec)
     if name not in VARIANTS:
         for rule in name.split("+"):
             if rule.strip() not in RULES:
-                errors.refuse("study.arms", spec, f"{name!r} is {errors.nearest(name, names())}")
+                errors.refuse(FIELD, spec, f"{name!r} is {errors.nearest(name, names())}")
     exploration = VARIANTS.get(name, {"rule": name})
     agent: dict[str, Any] = {}
-    for setting in settings:
-        field, _, text = (part.strip() for part in setting.partition("="))
+    for field, text in settings:
         of_agent = field.startswith("agent.")
         kind = AgentConfig if of_agent else ExplorationConfig
         field = field.removeprefix("agent.").removeprefix("exploration.")
-        value = _value(spec, kind, field, text, getattr(control.agent if of_agent else control.exploration, field, ""))
+        known = {one.name for one in fields(kind)} - {"rule"}
+        if field not in known:
+            errors.refuse(FIELD, spec, f"{field!r} is {errors.nearest(field, known)}")
+        value = grammar.typed(
+            FIELD, spec, field, text, getattr(control.agent if of_agent else control.exploration, field)
+        )
         if of_agent:
             agent |= {field: value}
         else:
@@ -119,24 +118,6 @@ def parse(spec: str, control: ControlConfig) -> Arm:
         agent=replace(control.agent, **agent),
     )
     return Arm(label, spec.strip(), changed, _scale(changed.exploration))
-
-
-def _value(spec: str, kind: type, field: str, text: str, like: Any) -> Any:
-    """``text`` as the type of the field's present value ``like``."""
-    known = {one.name for one in fields(kind)} - {"rule"}
-    if field not in known:
-        errors.refuse("study.arms", spec, f"{field!r} is {errors.nearest(field, known)}")
-    if isinstance(like, bool):
-        if text.lower() not in ("true", "false"):
-            errors.refuse("study.arms", spec, f"{field} is true or false")
-        return text.lower() == "true"
-    try:
-        if isinstance(like, tuple):
-            return tuple(int(width) for width in text.split("x"))
-        return type(like)(text)
-    except ValueError:
-        wanted = {int: "a whole number", float: "a number"}.get(type(like), "widths such as 64x64")
-        errors.refuse("study.arms", spec, f"{field} is {wanted}")
 
 
 def _scale(exploration: ExplorationConfig) -> Scale | None:
@@ -172,24 +153,11 @@ def resolve(
             errors.refuse("study.arms", spec, f"a label of its own, label:{spec}; {seen[arm.label.lower()]!r} has it")
         found[arm.label] = arm
     for text in grids:
-        label, values = _grid(text)
+        label, values = grammar.grid(text)
         if label not in found:
             errors.refuse("study.grid", text, f"the label of an arm; {label!r} is {errors.nearest(label, found)}")
         found[label] = _with_grid(found[label], text, values)
     return list(found.values())
-
-
-def _grid(text: str) -> tuple[str, tuple[float, ...]]:
-    label, _, listed = text.partition("=")
-    try:
-        values = tuple(float(value) for value in listed.split(","))
-    except ValueError:
-        errors.refuse("study.grid", text, "LABEL=0.1,0.2,0.4")
-    for value in values:
-        checks.real("study.grid", value, 0.0, 100.0, open_low=True)
-    if len(values) < 2 or len(set(values)) < len(values):
-        errors.refuse("study.grid", text, "two values or more, all different")
-    return label.strip(), values
 
 
 def _with_grid(arm: Arm, text: str, values: tuple[float, ...]) -> Arm:

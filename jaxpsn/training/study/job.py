@@ -45,10 +45,10 @@ def run(job: StudyJob) -> int:
     with contextlib.closing(show), show.phase("loading JAX and the physics"):
         # Imported late: what cannot be is refused at once, and the display is up while these load.
         from jaxpsn.training import cache
-        from jaxpsn.training.study import runner, stages
+        from jaxpsn.training.study import experiment, runner
 
         cache.enable()
-        env = stages.environment(control)
+        env = experiment.environment(control)
         runner.check(arms, config.steps, env)
     with record.claim(control, config, arms) as study:
         begun = "going on with" if study.resumed else "writing to"

@@ -19,6 +19,8 @@ from jaxpsn.training.study.config import MAY_CHANGE, StudyConfig
 
 FORMAT = 1
 STUDY, FINISHED, CHOICE = "study.json", "finished.json", "choice.json"
+KIND = "control"
+"""Kind of a study; a record without one is of this."""
 
 
 @dataclass
@@ -82,8 +84,8 @@ def json_or_none(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """The study.json of a study folder. Raises UserError if there is none, or of another format."""
+def read(path: str | Path, kind: str = KIND) -> dict[str, Any]:
+    """The study.json of a study folder. Raises UserError if there is none, or of another kind or format."""
     path = Path(path)
     record = json_or_none(path / STUDY)
     if record is None or not isinstance(record.get("arms"), dict):
@@ -94,6 +96,9 @@ def read(path: str | Path) -> dict[str, Any]:
         errors.refuse("resume", str(path), f"a study folder; {near}")
     if record.get("format") != FORMAT:
         errors.refuse("resume", str(path), f"a study of format {FORMAT}; this one has format {record.get('format')}")
+    found = record.get("kind", KIND)
+    if found != kind:
+        errors.refuse("resume", str(path), f"a study of {kind}; this one is of {found}")
     return record
 
 
@@ -116,7 +121,7 @@ def plan(control: ControlConfig, study: StudyConfig) -> list[Arm]:
         errors.refuse("diagnose", False, "True: the report tells of first rewards and of the states visited")
     kept: dict[str, Arm] = {}
     if study.resume is not None:
-        record = read(_place(study))
+        record = read(place(study))
         _refuse_other_settings(record, control, study)
         kept = {label: Arm.restore(label, about, control) for label, about in record["arms"].items()}
     arms = arm_specs.resolve(study.arms, control, study.grid, kept)
@@ -125,7 +130,8 @@ def plan(control: ControlConfig, study: StudyConfig) -> list[Arm]:
     return arms
 
 
-def _place(study: StudyConfig) -> Path:
+def place(study: Any) -> Path:
+    """The folder that ``study`` (``resume``, ``out``) goes on with."""
     path = Path(str(study.resume))
     return Path(study.out) / path if not path.exists() and (Path(study.out) / path).is_dir() else path
 
@@ -166,7 +172,7 @@ def claim(control: ControlConfig, study: StudyConfig, arms: list[Arm]) -> Iterat
     cannot be written.
     """
     task = control.env.name.replace("/", "-")
-    path = folder.create(study, f"study-{task}") if study.resume is None else _place(study)
+    path = folder.create(study, f"study-{task}") if study.resume is None else place(study)
     with locked(path) as stale:
         if study.resume is None and study.overwrite:
             folder.empty(path, STUDY, "study folder")

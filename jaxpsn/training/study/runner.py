@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxpsn import errors, files
 from jaxpsn.training import folder, startup, status
-from jaxpsn.training.study import record, stages, tuning
+from jaxpsn.training.study import experiment, record, stages, tuning
 from jaxpsn.training.study.arms import Arm
 from jaxpsn.training.study.record import Study
 from jaxpsn.training.study.stages import Ended
@@ -18,7 +18,7 @@ def check(arms: list[Arm], steps: int, env: Any) -> None:
     """Refuse, before anything is written, what one of the arms could not run with."""
     for arm in arms:
         try:
-            stages.program(arm.control, steps, env)
+            experiment.program(arm.control, steps, env)
         except errors.UserError as error:
             raise errors.UserError(f"arm {arm.label}: {error}") from None
 
@@ -63,7 +63,7 @@ def _arm(study: Study, label: str, title: str, env: Any) -> Ended:
             return ended
         stages.release()
     run = stages.run_config(study, steps=config.steps, seed=config.seed, seeds=config.seeds)
-    ended = stages.stage(path, run, stages.program(arm.control, config.steps, env), arm.control, title)
+    ended = stages.stage(path, run, experiment.program(arm.control, config.steps, env), arm.control, title)
     if ended.status == status.DONE:
         _finish(path)
         stages.drop_checkpoints(study, path)

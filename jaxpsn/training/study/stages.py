@@ -1,17 +1,16 @@
-"""One stage of a study, an arm or its tuning: a program, and its run folder that is new or goes on."""
+"""One stage of a study, an arm or its tuning: the run folder of a program that is new or goes on."""
 
 import gc
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from jaxpsn import envs, files
-from jaxpsn.control import program as programs
-from jaxpsn.control.config import ControlConfig
+from jaxpsn import files
 from jaxpsn.training import folder, loop, status
 from jaxpsn.training.config import RunConfig
 from jaxpsn.training.study import record
@@ -29,21 +28,18 @@ class Ended(NamedTuple):
     """Exit status with which the whole study is to stop, None to go on."""
 
 
-def environment(control: ControlConfig) -> Any:
-    """The task, made once for all arms. Raises UserError for a task that does not exist."""
-    options = {"backend": control.env.backend} if control.env.backend else {}
-    return envs.make(control.env.name, **options)
-
-
-def program(control: ControlConfig, steps: int, env: Any) -> Any:
-    """The program of one arm; compiles nothing. Raises UserError for what the task or the rule refuses."""
-    return programs.make(control, -(-steps // control.steps_per_call), env)
-
-
-def stage(path: Path, run: RunConfig, made: Any, content: Any, title: str) -> Ended:
+def stage(
+    path: Path,
+    run: RunConfig,
+    made: Any,
+    content: Any,
+    title: str,
+    done: Callable[[loop.Outcome], None] = lambda outcome: None,
+) -> Ended:
     """Run ``made`` in the run folder ``path``, a new one or one that was cut off. Raises as ``loop.train`` does.
 
-    Where something was not finite, ``failed.json`` says so, and the stage is not run again.
+    ``done(outcome)`` is called once all steps are made, while the folder is claimed. Where something was not finite,
+    ``failed.json`` says so, and the stage is not run again.
     """
     failed = record.json_or_none(path / FAILED)
     if failed is not None:
@@ -55,6 +51,8 @@ def stage(path: Path, run: RunConfig, made: Any, content: Any, title: str) -> En
         run = replace(run, out=str(path.parent), name=path.name)
     with folder.claim(run, content) as claimed:
         outcome = loop.train(made, run, claimed, title)
+        if outcome.status == status.DONE:
+            done(outcome)
     if outcome.status == status.NOT_FINITE:
         files.write_atomically(path / FAILED, json.dumps({"reason": outcome.reason}) + "\n")
     return Ended(outcome.status, outcome.reason, None if outcome.signum is None else 128 + outcome.signum)

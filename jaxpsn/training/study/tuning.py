@@ -9,7 +9,7 @@ from jaxtyping import Float
 from jaxpsn import files
 from jaxpsn.analysis import runs, statistics
 from jaxpsn.training import folder, startup, status, sweep
-from jaxpsn.training.study import record, stages
+from jaxpsn.training.study import experiment, record, stages
 from jaxpsn.training.study.arms import Arm
 from jaxpsn.training.study.stages import Ended
 
@@ -62,7 +62,7 @@ def tune(study: record.Study, arm: Arm, title: str, env: Any) -> tuple[Arm, Ende
         steps = config.tune_steps or config.steps
         runs_in_all = len(scale.grid) * config.tune_seeds
         run = stages.run_config(study, steps=steps, seed=config.tune_seed, seeds=runs_in_all)
-        program = stages.program(arm.control, steps, env)
+        program = experiment.program(arm.control, steps, env)
         swept = sweep.over(program, scale.leaf, scale.grid, config.tune_seeds)
         content = folder.plain(arm.control) | {"sweep": {"field": scale.field, "values": list(scale.grid)}}
         ended = stages.stage(path, run, swept, content, f"{title}, tuning")
