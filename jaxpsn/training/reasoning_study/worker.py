@@ -1,0 +1,59 @@
+"""A worker process of a reasoning study: ``python -m jaxpsn.training.reasoning_study.worker FOLDER UNIT``.
+
+It tells how far it is by lines on stdout, and ends with an exit status of ``jaxpsn.training.status``. The end of its
+stdin means that the study itself is gone: it then saves and stops, as it does on SIGTERM.
+"""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from jaxpsn import errors
+from jaxpsn.training import startup, status
+
+CORES = "JAXPSN_STUDY_CORES"
+"""Environment variable with the cores of a worker, such as 0,1; XLA makes a thread for each."""
+
+
+def _follow() -> None:
+    """Stop when whoever started this process is gone."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(path: Path, unit: str) -> int:
+    """Make ``unit`` of the study in ``path``; returns the exit status."""
+    from jaxpsn.training import cache
+    from jaxpsn.training.reasoning_study import record, units
+    from jaxpsn.training.reasoning_study.plan import Unit
+
+    cache.enable()
+    study, asked = record.load(path), Unit.of(unit)
+    try:
+        if asked.kind == "base":
+            units.base(study, asked.task, startup.result)
+        elif asked.kind == "tune":
+            units.tune(study, asked.task, study.arm(asked.arm), startup.result)
+        elif units.arm(study, asked.task, study.arm(asked.arm), startup.result):
+            return status.NOT_FINITE
+    except units.Stopped as stopped:
+        return stopped.code
+    return status.DONE
+
+
+@startup.main_guard
+def main() -> int:
+    """Do what the command line asks for."""
+    if len(sys.argv) != 3:
+        errors.refuse("arguments", sys.argv[1:], "a study folder and a unit")
+    cores = os.environ.get(CORES)
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    threading.Thread(target=_follow, daemon=True, name="follow").start()
+    return run(Path(sys.argv[1]), sys.argv[2])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
