@@ -13,7 +13,12 @@ ARMS = (
     "psn-composite", "psn-step", "qerl", "pass-at-k", "psn-pass-at-k",
 )  # fmt: skip
 """Arms of the default study, besides the base that all of them start from."""
-TASKS = ("countdown,numbers=4", "target", "grid")
+TASKS = (
+    "countdown:countdown,numbers=4",
+    "target:target,pool=2,variety=0.0",
+    "grid:grid,size=6,walls=0.4,slack=0,variety=0.0,pretrain.steps=160",
+)
+"""Three families whose bases stay below saturation: many solutions, learnt in one narrow style, and not too long."""
 MAY_CHANGE = frozenset(
     {"arms", "tasks", "grid", "workers", "keep_checkpoints", "out", "name", "resume", "overwrite", "progress"}
 )
