@@ -4,7 +4,8 @@ import base64
 import datetime
 import html
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxpsn import files
+from jaxpsn import errors, files
 from jaxpsn.analysis import figures, statistics, text
 from jaxpsn.analysis.runs import Run, Series, setting
 
@@ -54,6 +55,19 @@ def write(run: Run, content: Content) -> Path:
     path = run.path / "report.html"
     files.write_atomically(path, page)
     return path
+
+
+def answer(to: Callable[[Sequence[str]], str], arguments: Sequence[str]) -> int:
+    """Print what a command line is answered with; returns its status. A user's mistake is one line and status 2."""
+    try:
+        print(to(arguments), end="")
+    except errors.UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename}: cannot be written ({error.strerror})", file=sys.stderr)
+        return 2
+    return 0
 
 
 def escape(value: Any) -> str:

@@ -17,24 +17,15 @@ from jaxpsn import errors
 from jaxpsn.analysis import comparison, evaluations, study_files
 from jaxpsn.analysis.evaluations import Evaluation
 from jaxpsn.analysis.runs import Run
-from jaxpsn.analysis.study_files import FINISHED, RUNNING, Told
+from jaxpsn.analysis.study_files import FINISHED, RUNNING, Choice, Told
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """How the scale of an arm was chosen among V values, scored on S seeds each; NaN is unknown."""
+class Tuning(Choice):
+    """How it was chosen, with the scores of S seeds for each value; NaN is unknown."""
 
-    field: str
-    values: Float[np.ndarray, "v"]
     seeds: tuple[int, ...]
     scores: Float[np.ndarray, "v s"]
-    chosen: float
-    by: str
-
-    @property
-    def at_an_end(self) -> bool:
-        """Whether the chosen value is the smallest or the largest that was tried."""
-        return len(self.values) > 1 and self.chosen in (self.values.min(), self.values.max())
 
 
 @dataclass(frozen=True)
@@ -201,7 +192,7 @@ def _tuning(path: Path, task: str, notes: list[str]) -> Tuning | None:
             raise ValueError("no scores")
         seeds = tuple(int(seed) for seed in np.unique(np.asarray(content["seeds"], np.int64)))
         field, by = str(content["field"]), str(content.get("by") or "mean pass@k")
-        return Tuning(field, values, seeds, scores, float(content["chosen"]), by)
+        return Tuning(field, values, float(content["chosen"]), by, seeds, scores)
     except (KeyError, TypeError, ValueError) as error:
         notes.append(f"{task}, {path.parent.name}: its tuning cannot be read ({type(error).__name__}: {error}).")
         return None

@@ -4,6 +4,7 @@
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxpsn import errors
@@ -25,18 +26,13 @@ def build(run_folder: str | Path) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Build the report of the run folder named on the command line; a user's mistake is one line and status 2."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        if len(arguments) != 1:
-            errors.refuse("arguments", " ".join(arguments), "one run folder: python -m jaxpsn.analysis.report RUN")
-        print(build(arguments[0]))
-    except errors.UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{error.filename}: cannot be written ({error.strerror})", file=sys.stderr)
-        return 2
-    return 0
+    return page.answer(_answer, sys.argv[1:] if arguments is None else arguments)
+
+
+def _answer(arguments: Sequence[str]) -> str:
+    if len(arguments) != 1:
+        errors.refuse("arguments", " ".join(arguments), "one run folder: python -m jaxpsn.analysis.report RUN")
+    return f"{build(arguments[0])}\n"
 
 
 if __name__ == "__main__":

@@ -101,6 +101,21 @@ def cells(values: Any, shape: tuple[int, int]) -> Float[np.ndarray, "v s"]:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The value of an arm's scale that was chosen among V values, and by what."""
+
+    field: str
+    values: Float[np.ndarray, "v"]
+    chosen: float
+    by: str
+
+    @property
+    def at_an_end(self) -> bool:
+        """Whether the chosen value is the smallest or the largest that was tried."""
+        return len(self.values) > 1 and self.chosen in (self.values.min(), self.values.max())
+
+
+@dataclass(frozen=True)
 class Told:
     """What the folder of a run tells: its rows, None where there are none to read, and how far it got."""
 

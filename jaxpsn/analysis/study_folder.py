@@ -15,26 +15,17 @@ from jaxtyping import Float, Int
 from jaxpsn import errors
 from jaxpsn.analysis import runs, study_files
 from jaxpsn.analysis.runs import Run
-from jaxpsn.analysis.study_files import FINISHED
+from jaxpsn.analysis.study_files import FINISHED, Choice
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """How the scale of an arm was chosen among V values, S seeds each; NaN is unknown, inf in a time is never."""
+class Tuning(Choice):
+    """How it was chosen, with S seeds of each value; NaN is unknown, inf in a time is never."""
 
-    field: str
-    values: Float[np.ndarray, "v"]
     seeds: Int[np.ndarray, "v s"]
     final: Float[np.ndarray, "v s"]
     first_reward: Float[np.ndarray, "v s"]
     coverage: Float[np.ndarray, "v s"]
-    chosen: float
-    by: str
-
-    @property
-    def at_an_end(self) -> bool:
-        """Whether the chosen value is the smallest or the largest that was tried."""
-        return len(self.values) > 1 and self.chosen in (self.values.min(), self.values.max())
 
 
 @dataclass(frozen=True)

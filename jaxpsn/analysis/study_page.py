@@ -1,7 +1,6 @@
 """What the pages of studies share: the table of arms, the method with its commands, and the head of the page."""
 
 import shlex
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,24 +120,13 @@ def serve(
 
     ``several``: ``--markdown`` takes more than one study. A user's mistake is one line and status 2.
     """
-    flags, folders = (
-        [argument for argument in arguments if argument.startswith("--") == flag] for flag in (True, False)
-    )
-    most = len(folders) if several and flags else 1
-    try:
+
+    def to(arguments: Sequence[str]) -> str:
+        flags = [argument for argument in arguments if argument.startswith("--")]
+        folders = [argument for argument in arguments if argument not in flags]
+        most = len(folders) if several and flags else 1
         if flags not in ([], ["--markdown"]) or not 1 <= len(folders) <= most:
-            errors.refuse("arguments", " ".join(arguments), "STUDY, or STUDY... --markdown" if several else _USAGE)
-        if flags:
-            print(markdown(folders), end="")
-        else:
-            print(build(folders[0]))
-    except errors.UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{error.filename}: cannot be written ({error.strerror})", file=sys.stderr)
-        return 2
-    return 0
+            errors.refuse("arguments", " ".join(arguments), f"STUDY, or STUDY{'...' * several} --markdown")
+        return markdown(folders) if flags else f"{build(folders[0])}\n"
 
-
-_USAGE = "STUDY, or STUDY --markdown"
+    return page.answer(to, arguments)
