@@ -19,7 +19,8 @@ CORES = "JAXPSN_STUDY_CORES"
 
 def _follow() -> None:
     """Stop when whoever started this process is gone."""
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1):  # not through Python's buffer, whose lock would outlive the interpreter
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
