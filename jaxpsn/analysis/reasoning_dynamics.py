@@ -131,12 +131,12 @@ def path(
 ) -> None:
     """What is gained against what it costs: (x, y, scales) of each group, the points in the order of the scales.
 
-    Every ``every``-th point is named by its scale; bars are the intervals of y.
+    Every ``every``-th point is named by its scale (0: none); bars are the intervals of y.
     """
     for (name, (x, y, scales)), color in zip(groups.items(), colors, strict=True):
         axes.vlines(x.value, y.low, y.high, color=color, lw=1, alpha=0.5)
         axes.plot(x.value, y.value, color=color, label=name, marker="o", ms=4, mec="white", mew=0.5)
-        for at in range(0, len(scales), every):
+        for at in range(0, len(scales), every) if every else ():
             axes.annotate(
                 f"{scales[at]:.2g}", (x.value[at], y.value[at]), (4, 4), textcoords="offset points", fontsize=7,
                 color=color,

@@ -94,3 +94,10 @@ def test_paths_name_their_scales(axes):
     reasoning.path(axes, {"noise": (band, band, [1.0, 1.25, 1.5])}, dynamics.named(1), every=2)
     np.testing.assert_array_equal(axes.get_lines()[0].get_xdata(), band.value)
     assert [note.get_text() for note in axes.texts] == ["1", "1.5"]
+    reasoning.path(axes, {"silent": (band, band, [1.0, 1.25, 1.5])}, dynamics.named(1), every=0)
+    assert len(axes.get_lines()) == 2 and len(axes.texts) == 2
+
+
+def test_shared_levels_are_inside_of_both():
+    levels = reasoning.shared_levels(np.array([0.0, 2.0]), np.array([[0.5, 1.5], [4.0, 6.0]]), 3)
+    np.testing.assert_allclose(levels, [1.25, 1.5, 1.75])
