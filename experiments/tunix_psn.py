@@ -6,6 +6,9 @@ In an environment of its own: see jaxpsn/adapters/tunix/__init__.py.
 import sys
 from dataclasses import dataclass
 
+from jaxpsn import checks
+from jaxpsn.rlvr import names
+from jaxpsn.rlvr.config import NoiseConfig, SigmaConfig
 from jaxpsn.training import startup
 
 
@@ -31,6 +34,13 @@ class Options:
     """AdamW's."""
     seed: int = 0
     """Seed of weights, problems, noise and sampler."""
+
+    def __post_init__(self) -> None:
+        checks.whole("steps", self.steps, 1)
+        checks.whole("prompts", self.prompts, 1)
+        checks.whole("samples", self.samples, 2)
+        checks.real("learning_rate", self.learning_rate, 0.0)
+        checks.choice("correction", self.correction, names.CORRECTIONS)
 
 
 class Words:
@@ -122,20 +132,16 @@ def main() -> None:
     import tyro
 
     options = tyro.cli(Options, description=__doc__)
+    noise = NoiseConfig(structure=options.structure, per=options.per)
+    sigma = SigmaConfig(rule="kl", estimator="k3", initial=options.sigma, rate=1.1)
     startup.speak("starting")
     from jaxpsn.adapters.tunix import PSNConfig, PSNLearner
-    from jaxpsn.rlvr.config import NoiseConfig, SigmaConfig
     from jaxpsn.tasks import registry
 
-    task = registry.make("modular", terms=2, high=2, max_modulus=2)
-    psn = PSNConfig(
-        seed=options.seed,
-        noise=NoiseConfig(structure=options.structure, per=options.per),
-        sigma=SigmaConfig(rule="kl", estimator="k3", initial=options.sigma, rate=1.1),
-        correction=options.correction,
-    )
-    from tunix.rl.grpo.grpo_learner import GRPOConfig
+    psn = PSNConfig(seed=options.seed, noise=noise, sigma=sigma, correction=options.correction)
+    from tunix.rl.grpo.grpo_learner import GRPOConfig  # after the line above, which says what is missing
 
+    task = registry.make("modular", terms=2, high=2, max_modulus=2)
     problems = [task.problem(options.seed, index) for index in range(options.steps * options.prompts)]
     by_prompt = {problem.prompt: problem for problem in problems}
 

@@ -315,7 +315,13 @@ class Told:
         cluster.with_external_metrics_logger(self.note)
         algorithm = GRPOConfig(num_generations=GROUP, beta=0.0, num_iterations=iterations)
         self.learner = adapter.PSNLearner(cluster, algorithm, rewards, psn=psn)
-        corrected = self.learner._corrected
+        corrected, update, self.signals = self.learner._corrected, self.learner._controller.update, []
+
+        def heard(state, signals):
+            self.signals.append(signals)
+            return update(state, signals)
+
+        self.learner._controller = self.learner._controller._replace(update=heard)
 
         def kept(example, answers):
             self.answers.append(answers)
@@ -382,6 +388,8 @@ def test_sigma_follows_the_kl_of_the_whole_step_and_the_log_says_so(trained):
             difference.append((np.float64(scored) - np.float64(answers.log_probs))[mask])
         difference = np.concatenate(difference)
         found = np.mean(np.exp(difference) - 1 - difference)
+        if step < 2:
+            np.testing.assert_allclose(told.signals[step]["noise_kl_k3"], found, rtol=1e-4)
         sigma = np.clip(sigma * (1 / 1.25 if found > 0.011 else 1.25 if found < 0.01 / 1.1 else 1), 1e-6, 0.5)
         assert {"psn/weight_mean", "psn/weight_ess", "psn/noise_kl_k1", "psn/ratio_max"} <= set(told.columns[step])
     assert sigma != 0.4
