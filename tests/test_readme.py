@@ -10,6 +10,7 @@ from jaxpsn.rlvr import names
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.tasks import registry
 from jaxpsn.training.control import PRESETS
+from jaxpsn.training.reasoning_study.arms import VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -30,7 +31,7 @@ def test_the_example_runs_and_does_what_its_comments_say():
 
 
 def test_presets_and_rules_are_named():
-    for name in (*PRESETS, *RULES, *RLVR_PRESETS, *registry.names(), *names.LOSSES):
+    for name in (*PRESETS, *RULES, *RLVR_PRESETS, *registry.names(), *names.LOSSES, *VARIANTS):
         assert f"`{name}`" in README, name
 
 

@@ -110,8 +110,7 @@ def _absent(results: Results) -> Iterator[str]:
     left = [task.label for task in study.tasks if task.label not in results.averaged]
     if results.averaged and left:
         yield (
-            f"The mean over tasks, on which the findings rest, is one over {text.listed(results.averaged)}: too few"
-            f" arms have results on {text.listed(left)}."
+            f"The findings rest on {text.listed(results.averaged)}: too few arms have results on {text.listed(left)}."
         )
 
 
