@@ -5,8 +5,9 @@ start from, ``tasks/TASK/arms/ARM/SEED/`` the run folders, complete once they ho
 ``tasks/TASK/tuning/ARM/choice.json`` how an arm's scale was chosen, on problems that are not reported.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -129,13 +130,19 @@ def read(folder: str | Path) -> Study:
     )
     cells = {(task.label, arm.label): _cell(path / "tasks" / task.label, task, arm, notes)
              for task in tasks for arm in arms}  # fmt: skip
-    tunings = {
-        (task.label, file.parent.name): tuning
-        for task in tasks
-        for file in sorted((path / "tasks" / task.label / "tuning").glob("*/choice.json"))
-        if (tuning := _tuning(file, task.label, notes)) is not None
-    }
+    tunings = {}
+    for task in tasks:
+        files = (path / "tasks" / task.label / "tuning").glob("*/choice.json")
+        for file in sorted(files, key=partial(_place, [arm.label for arm in arms])):
+            tuning = _tuning(file, task.label, notes)
+            tunings |= {} if tuning is None else {(task.label, file.parent.name): tuning}
     return Study(path, content, tasks, arms, cells, tunings, tuple(dict.fromkeys(notes)))
+
+
+def _place(order: Sequence[str], file: Path) -> tuple[int, str]:
+    """Tunings in the order of their arms, those of arms that only choose for others at the end."""
+    label = file.parent.name
+    return order.index(label) if label in order else len(order), label
 
 
 def _arm(label: str, about: Mapping[str, Any]) -> Arm:

@@ -1,7 +1,6 @@
 """The report of a reasoning study: the paper's pattern, the judgement, the training, tuning, and the method."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,8 +18,9 @@ from jaxpsn.analysis.evaluations import BASE
 from jaxpsn.analysis.reasoning_study_draws import RESAMPLES
 from jaxpsn.analysis.reasoning_study_folder import Tuning
 from jaxpsn.analysis.reasoning_study_hypotheses import MARGIN
-from jaxpsn.analysis.reasoning_study_scores import ALL, REFERENCE, Results
+from jaxpsn.analysis.reasoning_study_scores import ALL, REFERENCE, Contrast, Results
 from jaxpsn.analysis.runs import Run
+from jaxpsn.analysis.study_page import Cell
 
 _NOTES = (
     "pass@k is the chance that at least one of k answers to a problem is right, estimated without bias from all its"
@@ -144,22 +144,20 @@ def _judgement(results: Results, written: figures.Written) -> str:
             parts.append(page.details(f"pass@k on {task}", page.figure(*written[f"pass_at_k-{task}"])))
     found = list(results.contrasts())
     for task in results.tasks:
-        rows = _contrasts(results, task, [one for one in found if one.task == task])
+        rows = list(_contrasts(results, [one for one in found if one.task == task]))
         if rows:
-            ks = sorted({one.k for one in found})
-            head = ("", *(f"k = {k}" for k in ks))
             title = f"Every arm minus {REFERENCE}, {reasoning_study_words.where(results, task)}"
-            parts.append(page.details(title, page.table(head, rows)))
+            heads = ("arm", *(f"k = {k}" for k in dict.fromkeys(one.k for one in found)))
+            parts.append(page.details(title, study_page.arms(heads, rows)))
     return "".join(parts)
 
 
-def _contrasts(results: Results, task: str, found: Sequence[Any]) -> list[Sequence[str]]:
-    arms = dict.fromkeys(one.ours for one in found)
-    return [
-        (arm, *(f"{reasoning_study_words.gain(one.estimate)} (P {text.share(one.probability, 2)})"
-                for one in found if one.ours == arm))
-        for arm in arms
-    ]  # fmt: skip
+def _contrasts(results: Results, found: Sequence[Contrast]) -> Iterator[tuple[str, bool, Sequence[Cell]]]:
+    """The differences of every arm in points, with their intervals and P."""
+    looks = reasoning_study_look.looks(results.study.labels)
+    for arm in dict.fromkeys(one.ours for one in found):
+        cells = [reasoning_study_words.contrast_cell(one) for one in found if one.ours == arm]
+        yield looks[arm].color, False, [Cell(arm), *cells]
 
 
 def _training(results: Results, written: figures.Written) -> str:
@@ -262,8 +260,12 @@ def _scales(results: Results) -> Iterator[str]:
         tuned = any(label == like for _, label in results.study.tunings)
         source = "as given" if not tuned else "tuned" if like == arm.label else f"as tuned for {like}"
         times = f", times {text.tick(factor)}" if isinstance(factor, int | float) and factor != 1 else ""
-        values = [f"{task}: {reasoning_study_words.scale(results, task, arm.label)}"
-                  for task in results.tasks if task != ALL and (task, arm.label) in results.sampled]  # fmt: skip
-        yield f"{arm.label} {source}{times}" + (f" ({', '.join(values)})" if values else "")
+        groups = study_page.grouped(
+            (task, reasoning_study_words.scale(results, task, arm.label))
+            for task in results.tasks
+            if task != ALL and (task, arm.label) in results.sampled
+        )
+        values = [value + f" ({', '.join(tasks)})" * (len(groups) > 1) for value, tasks in groups.items()]
+        yield ": ".join((f"{arm.label} {source}{times}", *([", ".join(values)] if values else [])))
     if not any(arm.scale for arm in results.study.arms):
         yield "no arm has a scale"

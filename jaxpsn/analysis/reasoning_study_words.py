@@ -12,7 +12,7 @@ from jaxpsn.analysis import (
 )
 from jaxpsn.analysis.evaluations import BASE
 from jaxpsn.analysis.reasoning_study_hypotheses import CONTRADICTED, OPEN, SUPPORTED, UNDECIDED, Answer
-from jaxpsn.analysis.reasoning_study_scores import ALL, REFERENCE, Results
+from jaxpsn.analysis.reasoning_study_scores import ALL, REFERENCE, Contrast, Results
 from jaxpsn.analysis.statistics import Estimate
 from jaxpsn.analysis.study_files import FAILED
 from jaxpsn.analysis.study_page import Cell
@@ -190,6 +190,12 @@ def _estimated(found: Estimate | None, show: Callable[[float], str]) -> Cell:
         return Cell(_NONE)
     ends = () if found.low is None or found.high is None else (f"[{show(found.low)}, {show(found.high)}]",)
     return Cell(show(found.value), ends)
+
+
+def contrast_cell(found: Contrast) -> Cell:
+    """A difference in points with its interval and the share of samples above zero."""
+    cell = _estimated(found.estimate, lambda value: points(value, signed=True))
+    return cell._replace(details=(*cell.details, f"P {text.share(found.probability, 2)}"))
 
 
 def _solved(results: Results, task: str, arm: str) -> Cell:

@@ -262,8 +262,8 @@ def test_a_saturated_base_other_versions_and_a_grid_s_end_are_told(reasoning_stu
     tuning = reasoning_study_report._tuning(results, {})
     assert "Chosen at an end of what was tried: countdown/psn (0.4)" in tuning
     assert list(reasoning_study_report._scales(results)) == [
-        "psn tuned (countdown: sigma.initial 0.2)",
-        "psn-half as tuned for psn, times 0.5 (countdown: sigma.initial 0.1)",
+        "psn tuned: sigma.initial 0.2",
+        "psn-half as tuned for psn, times 0.5: sigma.initial 0.1",
     ]
 
 
