@@ -15,7 +15,8 @@ version is pinned, and it wants an environment of its own (its safetensors is ol
 What differs from tunix's own GRPO, besides the noise: every call of the sampler has a seed of its own, a function of
 (seed, step, row), where tunix starts from the same one each time; the end token, which tunix's sampler cuts off,
 belongs to the answer and is learnt; an answer counts up to the first padding token that was sampled into it, as tunix's
-log-probs of what follows are of another text; old log-probs are taken at the sampling temperature. Refused: Llama
+log-probs of what follows are of another text; old log-probs are taken at the sampling temperature and from the
+current weights (tunix's ``get_actor_per_token_logps`` keeps those of the start on one mesh). Refused: Llama
 (tunix 0.1.7 leaves out its RoPE settings), top-p, top-k and greedy decoding in training, explicit mesh axes, sequence
 packing, actor and rollout on different meshes. Checked with Qwen2 and Qwen3.
 
