@@ -12,7 +12,8 @@ SOURCES = sorted(p for room in ("jaxpsn", "experiments") for p in (ROOT / room).
 LIBRARY = [p for p in SOURCES if p.is_relative_to(ROOT / "jaxpsn")]
 FLOORS = {
     "errors": -2, "checks": -1, "compat": -1, "files": -1,
-    "noise": 0, "analysis": 0, "networks": 1, "envs": 2, "lm": 2, "tasks": 2, "control": 3, "rlvr": 3, "training": 4, "adapters": 4,
+    "noise": 0, "analysis": 0, "networks": 1, "envs": 2, "lm": 2, "tasks": 2, "control": 3, "rlvr": 3,
+    "training": 4, "adapters": 4,
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ _SHARED = RlvrConfig(
     rollout=RolloutConfig(prompts=16, samples=16),
     sigma=SigmaConfig(rate=1.04),
     algorithm=AlgorithmConfig(learning_rate=3e-4),
-    evaluation=EvaluationConfig(problems=64, samples=256, monitor_problems=32, monitor_samples=8),
+    evaluation=EvaluationConfig(problems=128, samples=256, monitor_problems=32, monitor_samples=8),
 )
 _STUDY = ReasoningStudyConfig()
 _QUICK_ARMS = ("grpo", "psn-no-tis", "psn", "psn-kl", "pass-at-k", "psn-pass-at-k")
