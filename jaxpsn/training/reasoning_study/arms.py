@@ -57,16 +57,16 @@ class Scale:
     """What the choice is multiplied by."""
 
 
-_SIGMA = Scale("sigma.initial", (0.05, 0.1, 0.2, 0.4))
+_SIGMA = Scale("sigma.initial", (0.1, 0.3, 0.6, 1.0))
 _LIKE = Scale("sigma.initial", like=PSN)
 SCALES: dict[str, Scale] = {
     "temperature": Scale("rollout.temperature", (1.15, 1.3, 1.6)),
-    "entropy": Scale("algorithm.entropy_coefficient", (0.003, 0.01, 0.03)),
+    "entropy": Scale("algorithm.entropy_coefficient", (0.01, 0.03, 0.1)),
     PSN: _SIGMA,
     "psn-no-tis": _LIKE,
     "psn-half": replace(_LIKE, factor=0.5),
     "psn-double": replace(_LIKE, factor=2.0),
-    "psn-kl": Scale("sigma.kl_target", (0.003, 0.01, 0.03)),
+    "psn-kl": Scale("sigma.kl_target", (0.005, 0.02, 0.08)),
     "psn-composite": Scale("sigma.indicator_target", (0.3, 0.5, 0.7)),
     "psn-step": _LIKE,
     "qerl": Scale("sigma.initial", (0.03, 0.1, 0.3)),

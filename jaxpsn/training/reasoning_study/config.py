@@ -49,7 +49,7 @@ class ReasoningStudyConfig:
     """First seed of the tuning; the runs of all values share their seeds, and so their problems."""
     tune_steps: int | None = None
     """Training steps of each tuning run; those of the study if left out."""
-    tune_problems: int = 32
+    tune_problems: int = 64
     """Problems on which the tuning is judged; none of them is reported."""
     tune_samples: int = 64
     """Answers to each of them."""
