@@ -14,8 +14,8 @@ from jaxpsn.rlvr.config import (
 from jaxpsn.training.reasoning_study.config import ReasoningStudyConfig
 
 # Small enough for some two hundred runs on two cores. The rate of sigma is larger than the paper's as the runs are
-# shorter: over a run it can move by the same factor of ten. Its bound is wider as answers are short: of ten tokens, they
-# bear noise of which a thousand tokens would not survive.
+# shorter: over a run it can move by the same factor of ten. Its bound is wider as answers of ten tokens bear noise that
+# answers of a thousand would not survive.
 _SHARED = RlvrConfig(
     decoder=DecoderSize(hidden_size=64, num_layers=2, num_heads=4),
     pretrain=PretrainConfig(steps=600, batch_size=128),
