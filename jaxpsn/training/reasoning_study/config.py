@@ -1,12 +1,13 @@
 """What a study of reasoning is made of; imports no JAX."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import arg
 
 from jaxpsn import checks, errors
 from jaxpsn.training.config import PROGRESS, RunConfig
+from jaxpsn.training.study.config import Place
 
 ARMS = (
     "grpo", "grpo-tis", "temperature", "entropy", "psn-no-tis", "psn", "psn-half", "psn-double", "psn-kl",
@@ -26,7 +27,7 @@ MAY_CHANGE = frozenset(
 
 
 @dataclass(frozen=True)
-class ReasoningStudyConfig:
+class ReasoningStudyConfig(Place):
     """Which arms are compared on which tasks; all arms have the same base, prompts, number of answers and updates."""
 
     tasks: Annotated[tuple[str, ...], arg(aliases=["--tasks"])] = TASKS
@@ -61,16 +62,6 @@ class ReasoningStudyConfig:
     """Processes side by side, each with a share of the cores; 0: one for every core on a CPU, one on accelerators."""
     keep_checkpoints: bool = False
     """Keep the last checkpoint of every finished run."""
-    out: Annotated[str, arg(aliases=["--out"])] = "runs"
-    """Folder in which study folders are made."""
-    name: Annotated[str | None, arg(aliases=["--name"])] = None
-    """Name of the study folder; made up from the date if left out."""
-    resume: Annotated[str | None, arg(aliases=["--resume"])] = None
-    """Study folder to go on with; --arms and --tasks then add to it."""
-    overwrite: Annotated[bool, arg(aliases=["--overwrite"])] = False
-    """Empty the study folder if it exists."""
-    progress: Annotated[Literal["auto", "rich", "plain", "none"], arg(aliases=["--progress"])] = "auto"
-    """Display on stderr: rich on a terminal, plain lines elsewhere."""
 
     def __post_init__(self) -> None:
         RunConfig(

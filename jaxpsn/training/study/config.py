@@ -24,8 +24,24 @@ MAY_CHANGE = frozenset(
 """Fields that a resumed study may set anew: arms are added, and none of the others touches an arm that was made."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a study lies, and how it shows what it does."""
+
+    out: Annotated[str, arg(aliases=["--out"])] = "runs"
+    """Folder in which study folders are made."""
+    name: Annotated[str | None, arg(aliases=["--name"])] = None
+    """Name of the study folder; made up from the date if left out."""
+    resume: Annotated[str | None, arg(aliases=["--resume"])] = None
+    """Study folder to go on with; --study.arms then adds arms."""
+    overwrite: Annotated[bool, arg(aliases=["--overwrite"])] = False
+    """Empty the study folder if it exists."""
+    progress: Annotated[Literal["auto", "rich", "plain", "none"], arg(aliases=["--progress"])] = "auto"
+    """Display on stderr: rich on a terminal, plain lines elsewhere."""
+
+
 @dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(Place):
     """Which arms are compared, on which seeds and for how long; every arm has the same of all but exploration."""
 
     arms: Annotated[tuple[str, ...], arg(aliases=["--arms"])] = ("parameter", "gaussian", "ou", "pink", "none")
@@ -56,16 +72,6 @@ class StudyConfig:
     """Values to try instead of an arm's own, as LABEL=0.1,0.2,0.4."""
     keep_checkpoints: bool = False
     """Keep the checkpoints of finished arms; they hold the replay of all seeds."""
-    out: Annotated[str, arg(aliases=["--out"])] = "runs"
-    """Folder in which study folders are made."""
-    name: Annotated[str | None, arg(aliases=["--name"])] = None
-    """Name of the study folder; made up from the date if left out."""
-    resume: Annotated[str | None, arg(aliases=["--resume"])] = None
-    """Study folder to go on with; --study.arms then adds arms."""
-    overwrite: Annotated[bool, arg(aliases=["--overwrite"])] = False
-    """Empty the study folder if it exists."""
-    progress: Annotated[Literal["auto", "rich", "plain", "none"], arg(aliases=["--progress"])] = "auto"
-    """Display on stderr: rich on a terminal, plain lines elsewhere."""
 
     def __post_init__(self) -> None:
         RunConfig(
