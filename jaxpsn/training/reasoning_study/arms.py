@@ -67,7 +67,7 @@ SCALES: dict[str, Scale] = {
     "psn-half": replace(_LIKE, factor=0.5),
     "psn-double": replace(_LIKE, factor=2.0),
     "psn-kl": Scale("sigma.kl_target", (0.005, 0.02, 0.08)),
-    "psn-composite": Scale("sigma.indicator_target", (0.3, 0.5, 0.7)),
+    "psn-composite": Scale("sigma.indicator_target", (0.6, 0.75, 0.9)),
     "psn-step": _LIKE,
     "qerl": Scale("sigma.initial", (0.03, 0.1, 0.3)),
     "psn-pass-at-k": _LIKE,
