@@ -9,7 +9,7 @@ import pytest
 
 from jaxpsn.analysis import evaluations
 from jaxpsn.rlvr import setup
-from jaxpsn.training import loop, status
+from jaxpsn.training import loop
 from jaxpsn.training.reasoning_study import job, record, units
 from jaxpsn.training.reasoning_study.config import ReasoningStudyConfig
 from jaxpsn.training.study import stages
@@ -125,5 +125,5 @@ def test_a_cut_run_goes_on_and_a_failed_one_is_left(study, monkeypatch):
     (path / stages.FAILED).write_text(json.dumps({"reason": "not finite at step 2"}))
     said = []
     assert units.arm(study, "chain_sum", arm, said.append), "told as failed"
-    assert "not finite at step 2" in said[0] and status.NOT_FINITE == 3
+    assert "not finite at step 2" in said[0]
     (path / stages.FAILED).unlink()

@@ -1,10 +1,10 @@
 """The arms and tasks of a study of reasoning: names, what each changes, and the scale that is tuned; no JAX."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from jaxpsn import checks, errors
+from jaxpsn import errors
 from jaxpsn.rlvr.config import PretrainConfig, RlvrConfig
 from jaxpsn.tasks import registry
 from jaxpsn.training import command, folder
@@ -141,7 +141,6 @@ def known_fields() -> dict[str, Any]:
         f"{section}.{field.name}": getattr(getattr(shared, section), field.name)
         for section in sections
         for field in fields(getattr(shared, section))
-        if is_dataclass(getattr(shared, section))
     }
 
 
@@ -240,5 +239,3 @@ def check(arm: Arm, shared: RlvrConfig) -> None:
             arm.config(shared, value)
         except errors.UserError as error:
             raise errors.UserError(f"arm {arm.label}: {error}") from None
-    if arm.scale is not None:
-        checks.real("study.arms: factor", arm.scale.factor, 0.0, open_low=True)

@@ -73,8 +73,8 @@ class Runner:
         self._begun = time.monotonic()
         self._made = 0
 
-    def execute(self, waiting: dict[Unit, Unit | None], workers: int, interrupts: Interrupts) -> bool:
-        """Make the units of ``waiting``, each after the one it waits for; returns whether all were made or failed.
+    def execute(self, waiting: dict[Unit, Unit | None], workers: int, interrupts: Interrupts) -> None:
+        """Make the units of ``waiting``, each after the one it waits for; what waits for one that failed is left.
 
         Raises UserError where a worker met one, after the others were stopped.
         """
@@ -85,12 +85,11 @@ class Runner:
             while (waiting or self._running) and not (interrupts.signum is not None and not self._running):
                 if interrupts.signum is None:
                     self._start(waiting, shares)
-                    if not self._running:  # what is left waits for what failed
-                        return True
+                    if not self._running:
+                        return
                 self._hear(total, interrupts)
         finally:
             self._stop()
-        return not waiting
 
     def kill(self) -> None:
         """End the workers at once."""
