@@ -1,7 +1,6 @@
 """The folder of a reasoning study: its layout, its lock, its record of arms and tasks; imports no JAX."""
 
 import contextlib
-import datetime
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,11 +11,10 @@ from typing import Any
 from jaxpsn import errors, files
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.training import command, folder
-from jaxpsn.training.lock import locked
 from jaxpsn.training.reasoning_study import arms as arm_specs
 from jaxpsn.training.reasoning_study.arms import Arm, TaskChoice
 from jaxpsn.training.reasoning_study.config import MAY_CHANGE, ReasoningStudyConfig
-from jaxpsn.training.study.record import CHOICE, FINISHED, FORMAT, STUDY, json_or_none, place
+from jaxpsn.training.study.record import CHOICE, FINISHED, FORMAT, STUDY, json_or_none, occupied, place
 from jaxpsn.training.study.record import read as read_study
 
 KIND = "reasoning"
@@ -177,15 +175,7 @@ def claim(
 
     Raises UserError if the folder exists (without ``overwrite``), is in use, or cannot be written.
     """
-    path = folder.create(config, "study-reasoning") if config.resume is None else place(config)
-    with locked(path) as stale:
-        if config.resume is None and config.overwrite:
-            folder.empty(path, STUDY, "study folder")
-        old = {} if config.resume is None else read(path)
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        session = {"started": now, "command": sys.argv, "versions": folder.versions()}
-        sessions = [*old.get("sessions", []), session]
-        notes = (stale,) if stale else ()
+    with occupied(config, "study-reasoning", KIND) as (path, sessions, notes):
         study = Study(path, shared, config, arms, tasks, config.resume is not None, notes, sessions)
         study.write()
         yield study

@@ -15,7 +15,7 @@ from jaxpsn.training import command, folder
 from jaxpsn.training.lock import locked
 from jaxpsn.training.study import arms as arm_specs
 from jaxpsn.training.study.arms import Arm
-from jaxpsn.training.study.config import MAY_CHANGE, StudyConfig
+from jaxpsn.training.study.config import MAY_CHANGE, Place, StudyConfig
 
 FORMAT = 1
 STUDY, FINISHED, CHOICE = "study.json", "finished.json", "choice.json"
@@ -130,7 +130,7 @@ def plan(control: ControlConfig, study: StudyConfig) -> list[Arm]:
     return arms
 
 
-def place(study: Any) -> Path:
+def place(study: Place) -> Path:
     """The folder that ``study`` (``resume``, ``out``) goes on with."""
     path = Path(str(study.resume))
     return Path(study.out) / path if not path.exists() and (Path(study.out) / path).is_dir() else path
@@ -172,15 +172,25 @@ def claim(control: ControlConfig, study: StudyConfig, arms: list[Arm]) -> Iterat
     cannot be written.
     """
     task = control.env.name.replace("/", "-")
-    path = folder.create(study, f"study-{task}") if study.resume is None else place(study)
-    with locked(path) as stale:
-        if study.resume is None and study.overwrite:
-            folder.empty(path, STUDY, "study folder")
-        old = {} if study.resume is None else read(path)
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        session = {"started": now, "command": sys.argv, "versions": folder.versions()}
-        sessions = [*old.get("sessions", []), session]
-        notes = (stale,) if stale else ()
+    with occupied(study, f"study-{task}", KIND) as (path, sessions, notes):
         claimed = Study(path, control, study, arms, study.resume is not None, notes, sessions)
         claimed.write()
         yield claimed
+
+
+@contextlib.contextmanager
+def occupied(
+    study: Place, default_name: str, kind: str
+) -> Iterator[tuple[Path, list[dict[str, Any]], tuple[str, ...]]]:
+    """The folder of a study of ``kind``, locked: path, its sessions with this one at the end, and notes.
+
+    Raises UserError as ``claim`` does.
+    """
+    path = folder.create(study, default_name) if study.resume is None else place(study)
+    with locked(path) as stale:
+        if study.resume is None and study.overwrite:
+            folder.empty(path, STUDY, "study folder")
+        old = {} if study.resume is None else read(path, kind)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        session = {"started": now, "command": sys.argv, "versions": folder.versions()}
+        yield path, [*old.get("sessions", []), session], (stale,) if stale else ()
