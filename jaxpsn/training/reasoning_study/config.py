@@ -38,7 +38,7 @@ class ReasoningStudyConfig(Place):
     """Runs of each arm on each task."""
     seed: Annotated[int, arg(aliases=["--seed"])] = 0
     """First seed; run i of every arm uses seed + i, and with it the same problems."""
-    steps: Annotated[int, arg(aliases=["--steps"])] = 60
+    steps: Annotated[int, arg(aliases=["--steps"])] = 80
     """Training steps of each run."""
     eval_every: Annotated[int, arg(aliases=["--eval-every"])] = 20
     """Steps between short evaluations; 0 for none."""
