@@ -7,7 +7,7 @@ saving goes on below the broken step.
 """
 
 import contextlib
-import gc
+import functools
 import hashlib
 import json
 import logging
@@ -15,8 +15,7 @@ import os
 import re
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,8 +33,6 @@ FILES = "files.json"
 """SHA-256 of every other file of a checkpoint; written last, so that no damaged file reaches Orbax unnoticed."""
 
 
-AFTERMATH = 0.3
-"""Seconds after a failure of Orbax in which its other threads come to know of it."""
 CAUSES = re.compile(
     "No space left on device|File too large|Disk quota exceeded|Read-only file system|Permission denied"
 )
@@ -62,34 +59,26 @@ class Restored(NamedTuple):
     """One sentence per checkpoint that was moved aside."""
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Let a failure of Orbax speak once, by its exception.
+def _not_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname and "orbax" not in record.getMessage()
+
+
+@functools.cache
+def _quieten() -> None:
+    """Let a failure of Orbax speak once, by its exception; from now on, as its threads may end long after it.
 
     It also logs the traceback in every thread it passes, leaves failed tasks to asyncio's log, and its file writers
     report to an event loop that is closed by then.
     """
-    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-    levels = [logger.level for logger in loggers]
     hook = sys.unraisablehook
 
     def heard(unraisable: Any) -> None:
         if "Event loop is closed" not in str(unraisable.exc_value):
             hook(unraisable)
 
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_not_orbax)
     sys.unraisablehook = heard
-    try:
-        yield
-    except Exception:
-        time.sleep(AFTERMATH)
-        gc.collect()
-        raise
-    finally:
-        sys.unraisablehook = hook
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _is_key(leaf: Any) -> bool:
@@ -144,8 +133,8 @@ def _write(path: Path, arrays: dict[str, np.ndarray], keys: dict[str, str], info
     }
     stored = {name: array for name, array in arrays.items() if array.size}  # Orbax refuses arrays without entries
     partial = path.with_name(PARTIAL + path.name)
-    with _quiet():
-        ocp.save(partial.absolute(), stored, custom_metadata={"arrays": described, "keys": keys, "info": info})
+    _quieten()
+    ocp.save(partial.absolute(), stored, custom_metadata={"arrays": described, "keys": keys, "info": info})
     with (partial / FILES).open("w") as file:
         json.dump(_file_digests(partial), file)
         file.flush()
@@ -212,10 +201,10 @@ def _assemble(template: Any, arrays: dict[str, np.ndarray], keys: dict[str, str]
 
 def _whole(path: Path, template: Any, part: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Description and arrays of a checkpoint; of the latter those in ``template``."""
-    with _quiet():
-        record = _record(path)
-        _refuse_other_state(path, record, template, part)
-        return record, _read(path, record, _paths(template))
+    _quieten()
+    record = _record(path)
+    _refuse_other_state(path, record, template, part)
+    return record, _read(path, record, _paths(template))
 
 
 def _reason(error: Exception) -> str:
