@@ -57,3 +57,30 @@ def masked(
     scores = jnp.where(mask[:, :, None], scores, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
     return jnp.einsum("bkgts,bskd->btkgd", weights, v).reshape(batch, length, heads, dim)
+
+
+def branched(
+    q: Float[Array, "batch branches time heads dim"],
+    k: Float[Array, "batch branches time kv_heads dim"],
+    v: Float[Array, "batch branches time kv_heads dim"],
+    trunk_k: Float[Array, "batch width kv_heads dim"],
+    trunk_v: Float[Array, "batch width kv_heads dim"],
+    seen: Bool[Array, "batch width"],
+) -> Float[Array, "batch branches time heads dim"]:
+    """Attention of texts that begin alike: time t of a branch looks at the trunk where ``seen`` and at itself up to t.
+
+    One softmax over both, in float32; the trunk's keys and values are there once for all branches.
+    """
+    batch, branches, time, heads, dim = q.shape
+    width = trunk_k.shape[1]
+    grouped = q.reshape(batch, branches, time, k.shape[3], -1, dim)
+    lowest = jnp.finfo(jnp.float32).min
+    trunk = jnp.einsum("bntkgd,bskd->bkgnts", grouped, trunk_k, preferred_element_type=jnp.float32) * dim**-0.5
+    own = jnp.einsum("bntkgd,bnskd->bkgnts", grouped, k, preferred_element_type=jnp.float32) * dim**-0.5
+    places = jnp.arange(time, dtype=jnp.int32)
+    trunk = jnp.where(seen[:, None, None, None, None], trunk, lowest)
+    own = jnp.where((places[None, :] <= places[:, None])[None, None, None, None], own, lowest)
+    weights = jax.nn.softmax(jnp.concatenate([trunk, own], axis=-1), axis=-1).astype(v.dtype)
+    mixed = jnp.einsum("bkgnts,bskd->bntkgd", weights[..., :width], trunk_v)
+    mixed = mixed + jnp.einsum("bkgnts,bnskd->bntkgd", weights[..., width:], v)
+    return mixed.reshape(batch, branches, time, heads, dim)

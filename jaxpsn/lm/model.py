@@ -191,6 +191,38 @@ def hidden_states(
     return _continued(config, params, tokens, start, cache, slot, remat)
 
 
+def branch_states(
+    config: DecoderConfig,
+    params: Params,
+    trunk: Int[Array, "batch width"],
+    start: Int[Array, " batch"],
+    branches: Int[Array, "count batch time"],
+    remat: bool = False,
+) -> tuple[Float[Array, "batch hidden"], Float[Array, "count batch time hidden"]]:
+    """Final hidden states of the trunk's last slot and of ``count`` continuations of each row of ``trunk``.
+
+    As :func:`hidden_states` of every branch behind its trunk, but each trunk, whose text begins at slot ``start``, is
+    read once. (Without a flash kernel: for short texts, or where there is none.)
+    """
+    (count, batch, time), width = branches.shape, trunk.shape[1]
+    length = width - start
+    trunk_places = jnp.broadcast_to(jnp.arange(width, dtype=jnp.int32)[None], (batch, width))
+    places = jnp.tile(length[:, None] + jnp.arange(time, dtype=jnp.int32)[None], (1, count))
+    turned = turns(config.rope, config.head_dim, jnp.concatenate([trunk_places, places], axis=1))
+    seen = trunk_places < length[:, None]
+
+    def mix(q, k, v, cache, layer):
+        mixed = attention.causal(q[:, :width], k[:, :width], v[:, :width])
+        parts = (side[:, width:].reshape(batch, count, time, *side.shape[2:]) for side in (q, k, v))
+        apart = attention.branched(*parts, k[:, :width], v[:, :width], seen)
+        return jnp.concatenate([mixed, apart.reshape(batch, count * time, *q.shape[2:])], axis=1), cache
+
+    tokens = jnp.concatenate([_rolled(trunk, start), jnp.moveaxis(branches, 0, 1).reshape(batch, -1)], axis=1)
+    hidden, _ = _over_layers(config, params, params["embed"]["embedding"][tokens], None, turned, mix, remat)
+    last = _rolled(hidden[:, :width], -start)[:, -1]
+    return last, jnp.moveaxis(hidden[:, width:].reshape(batch, count, time, -1), 1, 0)
+
+
 def logits(config: DecoderConfig, params: Params, hidden: Float[Array, "*rows hidden"]) -> Float[Array, "*rows vocab"]:
     """Next-token logits in float32, whatever the dtype of the parameters."""
     if config.tied:

@@ -12,9 +12,9 @@ from jaxtyping import Array, Int
 
 from jaxpsn import checks
 from jaxpsn.errors import refuse
-from jaxpsn.lm import distribution, model
+from jaxpsn.lm import attention, distribution, model
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.lm.policies import Policy
+from jaxpsn.lm.policies import Clean, Policy
 from jaxpsn.lm.prompts import Prompts
 
 
@@ -49,6 +49,20 @@ def _in_chunks(readings: Any, hidden: Array, tokens: Array, chunk: int) -> Array
     return jnp.moveaxis(found, 0, 2).reshape(-1, rows, count * chunk)[..., :time]
 
 
+def _judge(config, temperature, vocab, chunk, params, before, after, tokens, lengths):
+    """Readings and the sum of hidden states, of the states before and after each of the tokens."""
+    time = tokens.shape[1]
+    readings = partial(_readings, config, temperature, vocab, params)
+    found = _in_chunks(readings, before, tokens, min(chunk, time)) if chunk else readings(before, tokens)
+    here = jnp.arange(time, dtype=jnp.int32)[None] < lengths[:, None]
+    after = jnp.where(here[..., None], after.astype(jnp.float32), 0.0)
+    return jnp.where(here[None], found, 0.0), jnp.sum(after, axis=1)
+
+
+def _flash(config: DecoderConfig, params: model.Params) -> bool:
+    return attention.fits_cudnn(params["embed"]["embedding"].dtype, config.head_dim)
+
+
 def score(
     config: DecoderConfig,
     policy: Policy,
@@ -65,9 +79,10 @@ def score(
     Logits are taken at completion positions only; with ``chunk`` above 0 for that many time steps at once, so that
     ``[rows, time, vocab]`` never exists whole. ``remat`` recomputes the layers in the backward pass. ``vocab``: real
     entries of a padded vocabulary. ``temperature`` as in ``sampler.sample``, of which these are the very log-probs
-    (top-p and top-k apart).
+    (top-p and top-k apart). Members that all have the clean weights read each prompt once, unless cuDNN's flash
+    kernel takes the whole texts: its memory is linear in their length.
     """
-    members, count, time = tokens.shape
+    members, count = tokens.shape[:2]
     if (members, count) != (policy.members, prompts.tokens.shape[0]) or lengths.shape != (members, count):
         shape = f"[{policy.members} members, {prompts.tokens.shape[0]} prompts]"
         refuse("tokens, lengths", (tokens.shape, lengths.shape), f"both lead with {shape}")
@@ -75,25 +90,26 @@ def score(
     vocab = config.vocab_size if vocab is None else vocab
     checks.whole("vocab", vocab, 1, config.vocab_size)
     width = prompts.width
-    temperature = jnp.asarray(temperature, jnp.float32)
-    prompt = jnp.broadcast_to(jnp.asarray(prompts.tokens, jnp.int32)[None], (members, count, width))
-    start = jnp.broadcast_to((width - jnp.asarray(prompts.lengths, jnp.int32))[None], (members, count))
+    judge = partial(_judge, config, jnp.asarray(temperature, jnp.float32), vocab, chunk)
+    start = width - jnp.asarray(prompts.lengths, jnp.int32)
+    prompt = jnp.asarray(prompts.tokens, jnp.int32)
 
     def read(params, x):
-        text = jnp.concatenate([x["prompt"], x["tokens"]], axis=1)
-        hidden, _ = model.hidden_states(config, params, text, x["start"], remat=remat)
-        readings = partial(_readings, config, temperature, vocab, params)
-        before = hidden[:, width - 1 : -1]
-        if chunk:
-            found = _in_chunks(readings, before, x["tokens"], min(chunk, time))
-        else:
-            found = readings(before, x["tokens"])
-        here = jnp.arange(time, dtype=jnp.int32)[None] < x["lengths"][:, None]
-        after = jnp.where(here[..., None], hidden[:, width:].astype(jnp.float32), 0.0)
-        return jnp.where(here[None], found, 0.0), jnp.sum(after, axis=1)
+        text = jnp.concatenate([prompt, x["tokens"]], axis=1)
+        hidden, _ = model.hidden_states(config, params, text, start, remat=remat)
+        return judge(params, hidden[:, width - 1 : -1], hidden[:, width:], x["tokens"], x["lengths"])
 
-    x = {"prompt": prompt, "tokens": tokens, "start": start, "lengths": lengths}
-    found, pooled = policy.apply(read, x)
+    def read_together(params, x):
+        last, after = model.branch_states(config, params, prompt, start, x["tokens"], remat)
+        first = jnp.broadcast_to(last[None, :, None], (members, count, 1, last.shape[-1]))
+        before = jnp.concatenate([first, after[:, :, :-1]], axis=2)
+        return jax.vmap(judge, (None, 0, 0, 0, 0))(params, before, after, x["tokens"], x["lengths"])
+
+    x = {"tokens": tokens, "lengths": lengths}
+    if isinstance(policy, Clean) and members > 1 and not _flash(config, policy.params):
+        found, pooled = read_together(policy.params, x)
+    else:
+        found, pooled = policy.apply(read, x)
     tokens_in = jnp.maximum(lengths, 1).astype(jnp.float32)
     log_probs, entropy, certainty = found[:, 0], found[:, 1], found[:, 2]
     confidence = jnp.log(jnp.float32(vocab)) * (lengths > 0).astype(jnp.float32) - jnp.sum(entropy, axis=-1) / tokens_in

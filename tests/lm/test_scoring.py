@@ -1,5 +1,6 @@
 """Scores: the sampler's very numbers, a float64 reference, any chunks, gradients without whole logits."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -10,8 +11,9 @@ from scipy.special import log_softmax
 
 from jaxpsn import noise
 from jaxpsn.errors import UserError
-from jaxpsn.lm import model
-from jaxpsn.lm.policies import Clean, Fused
+from jaxpsn.lm import model, scoring
+from jaxpsn.lm.policies import Clean, Fused, Stacked
+from jaxpsn.lm.prompts import pack
 from jaxpsn.lm.scoring import score
 from tests.lm import members
 from tests.lm.members import CONFIG, MEMBERS, NAMES, PARAMS, PROMPTS, sampled
@@ -107,6 +109,44 @@ def test_gradients_do_not_depend_on_chunks_or_remat():
     moved = [jax.tree.map(lambda p, g, s=s: p + s / length * g, PARAMS, plain) for s in (1e-3, -1e-3)]
     slope = (loss(moved[0], policy, found) - loss(moved[1], policy, found)) / 2e-3
     np.testing.assert_allclose(slope, length, rtol=0.02)
+
+
+GROUPED = replace(CONFIG, num_kv_heads=2)
+
+
+@pytest.mark.parametrize("options", [{}, {"remat": True, "chunk": 5}])
+def test_clean_answers_share_the_reading_of_their_prompt(options):
+    """Against a copy of the weights for each answer, which shares nothing; two heads to a key."""
+    params = jax.tree.map(lambda x: 3 * x if x.ndim > 1 else x, model.init(GROUPED, jax.random.key(2)))
+    tokens = jax.random.randint(jax.random.key(3), (MEMBERS, 3, 12), 0, 11)
+    lengths = jnp.array([[12, 1, 0], [5, 12, 7], [3, 4, 12], [12, 9, 2]], jnp.int32)
+
+    def loss(policy):
+        scores = score(GROUPED, policy, PROMPTS, tokens, lengths, 0.9, **options)
+        weights = jnp.broadcast_to(jnp.cos(jnp.arange(12.0)), scores.log_probs.shape)
+        return jnp.sum(scores.log_probs * weights) + jnp.sum(scores.pooled**2), scores
+
+    slope = jax.jit(jax.grad(loss, has_aux=True, allow_int=True))
+    shared, scores = slope(Clean(params, MEMBERS))
+    apart, wanted = slope(Stacked(jax.tree.map(lambda x: jnp.tile(x, (MEMBERS,) + (1,) * x.ndim), params)))
+    for field in FIELDS:
+        np.testing.assert_allclose(getattr(scores, field), getattr(wanted, field), atol=1e-4, err_msg=field)
+    apart = jax.tree.map(lambda x: jnp.sum(x, axis=0), apart.copies)
+    for found, want in zip(jax.tree.leaves(shared.params), jax.tree.leaves(apart), strict=True):
+        np.testing.assert_allclose(found, want, rtol=2e-3, atol=2e-3)
+
+
+def test_a_long_prompt_costs_one_reading_where_no_flash_kernel_reads_it(monkeypatch):
+    prompts = pack([[3] * 60, [4] * 50])
+    tokens, lengths = jnp.zeros((8, 2, 4), jnp.int32), jnp.full((8, 2), 4)
+
+    def multiplications():
+        made = jax.jit(lambda params: score(CONFIG, Clean(params, 8), prompts, tokens, lengths, 1.0).log_probs)
+        return made.lower(PARAMS).compile().cost_analysis()["flops"]
+
+    once = multiplications()
+    monkeypatch.setattr(scoring, "_flash", lambda config, params: True)
+    assert 4 * once < multiplications()
 
 
 def test_noise_on_every_matrix_head_included():
