@@ -18,9 +18,11 @@ STRUCTURES = (
     "dense-groups", "dense", "dense-bf16",
 )  # fmt: skip
 """Forms of weight noise whose acting is measured; ``dense-groups`` shares few draws among many members."""
+PRECISIONS = ("default", "float32", "tf32", "bfloat16")
+"""Of matrix products."""
 
 
-def _counts(name: str, values: Any, high: int, least: int = 1) -> None:
+def counts(name: str, values: Any, high: int, least: int = 1) -> None:
     """Refuse anything but ``least`` or more whole numbers from 1 to ``high``."""
     if len(values) < least:
         errors.refuse(name, values, f"{least} or more whole numbers")
@@ -28,7 +30,8 @@ def _counts(name: str, values: Any, high: int, least: int = 1) -> None:
         checks.whole(name, value, 1, high)
 
 
-def _names(name: str, values: Sequence[str], known: Sequence[str]) -> None:
+def names(name: str, values: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse what is not ``known``."""
     for value in values:
         checks.choice(name, value, known)
 
@@ -52,7 +55,9 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
-class _Timed(Benchmark):
+class Timed(Benchmark):
+    """What all have that time their contenders in turns."""
+
     rounds: int = field(default=50, kw_only=True)
     """Timed rounds; in each every contender runs once, in another order."""
 
@@ -62,7 +67,9 @@ class _Timed(Benchmark):
 
 
 @dataclass(frozen=True)
-class _Limited(_Timed):
+class Limited(Timed):
+    """The same, with a limit in seconds."""
+
     seconds: float = field(default=30.0, kw_only=True)
     """Of timing for one comparison, after which its rounds end; five are made in any case."""
 
@@ -84,9 +91,9 @@ class _Policies(Benchmark):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _counts("members", self.members, 1 << 20)
-        _counts("sizes", self.sizes, 1 << 16, least=2)
-        _names("forms", self.forms, STRUCTURES)
+        counts("members", self.members, 1 << 20)
+        counts("sizes", self.sizes, 1 << 16, least=2)
+        names("forms", self.forms, STRUCTURES)
         checks.whole("groups", self.groups, 1, 1 << 20)
 
 
@@ -108,7 +115,7 @@ class _Control(Benchmark):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.choice("preset", self.preset, PRESETS)
-        _names("structures", self.structures, CONTROL_STRUCTURES)
+        names("structures", self.structures, CONTROL_STRUCTURES)
         if not self.rules:
             errors.refuse("rules", self.rules, f"one or more of {', '.join(RULES)}")
         self.arms()
@@ -126,7 +133,7 @@ class _Control(Benchmark):
 
 
 @dataclass(frozen=True)
-class Acting(_Policies, _Limited):
+class Acting(_Policies, Limited):
     """Price of acting with distinct perturbations, against the clean batched policy and materialised weights.
 
     By the policy step, with and without redraws, and by the step of a whole task.
@@ -138,6 +145,8 @@ class Acting(_Policies, _Limited):
     """Contenders whose state or weights take more than this are left out, by name."""
     steps: int = 1
     """Policy steps in one compiled call: with many, launching the call no longer counts (on a GPU: 20)."""
+    precision: Literal["default", "float32", "tf32", "bfloat16"] = "default"
+    """Of matrix products (default: what the device takes for float32); with bfloat16 of activations too."""
     env: str | None = "ant"
     """Task that is stepped with each contender acting; its widths must be those of `sizes`. None: no task."""
     backend: str | None = None
@@ -150,10 +159,11 @@ class Acting(_Policies, _Limited):
         checks.whole("env_most", self.env_most, 1, 1 << 20)
         checks.real("memory_mib", self.memory_mib, 0.0, open_low=True)
         checks.whole("steps", self.steps, 1, 10_000)
+        checks.choice("precision", self.precision, PRECISIONS)
 
 
 @dataclass(frozen=True)
-class Training(_Control, _Limited):
+class Training(_Control, Limited):
     """Environment steps and learner updates per second of one agent, with and without noise."""
 
     name: ClassVar[str] = "training"
@@ -167,7 +177,7 @@ class Training(_Control, _Limited):
 
 
 @dataclass(frozen=True)
-class Startup(_Control, _Timed):
+class Startup(_Control, Timed):
     """Time from the start of a process to the end of its first training step.
 
     Cold: with an empty compilation cache. Warm: with the cache that the cold process before it left behind.
@@ -196,7 +206,7 @@ class Memory(_Control, _Policies):
 
 
 @dataclass(frozen=True)
-class Replay(_Timed):
+class Replay(Timed):
     """Price of inserting one vector step into replay, by capacity."""
 
     name: ClassVar[str] = "replay"
@@ -214,13 +224,13 @@ class Replay(_Timed):
         super().__post_init__()
         checks.whole("num_envs", self.num_envs, 1, 1 << 20)
         checks.whole("inserts", self.inserts, 1, 1 << 20)
-        _counts("sizes", self.sizes, 1 << 16, least=2)
+        counts("sizes", self.sizes, 1 << 16, least=2)
         if not self.capacities or min(self.capacities) < self.num_envs:
             errors.refuse("capacities", self.capacities, f"one or more, each at least num_envs = {self.num_envs}")
 
 
 @dataclass(frozen=True)
-class Decoding(_Timed):
+class Decoding(Timed):
     """Price of one perturbed policy per sample in a decode batch, against the clean sampler."""
 
     name: ClassVar[str] = "decoding"
@@ -254,7 +264,7 @@ class Decoding(_Timed):
 
 
 @dataclass(frozen=True)
-class Reasoning(_Timed):
+class Reasoning(Timed):
     """Seconds of a training step of the reasoning home: plain GRPO, parameter noise, Variant I, Variant II."""
 
     name: ClassVar[str] = "reasoning"
