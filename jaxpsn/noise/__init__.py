@@ -46,3 +46,4 @@ from jaxpsn.noise.spec import Leaf as Leaf
 from jaxpsn.noise.spec import Spec as Spec
 from jaxpsn.noise.spec import spec_summary as spec_summary
 from jaxpsn.noise.structures import Structure as Structure
+from jaxpsn.noise.superpose import superpose as superpose

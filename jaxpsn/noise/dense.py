@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.errors import nearest, refuse
 from jaxpsn.noise.spec import Leaf, Spec
@@ -39,6 +39,9 @@ class Dense(Structure):
 
     def entries(self, leaf: Leaf, noise: Any, base: Any, weight: Any) -> Array:
         return noise["noise"].T
+
+    def total(self, leaf: Leaf, noise: Any, base: Any, weight: Any, weights: Float[Array, " members"]) -> Array:
+        return jnp.tensordot(weights, noise["noise"].astype(jnp.float32), 1).T
 
     def rows(self, leaf: Leaf, noise: Any, base: Any, weight: Any, ids: Array, of_out: bool) -> Array:
         return (noise["noise"].T if of_out else noise["noise"])[ids]

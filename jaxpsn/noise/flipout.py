@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.errors import nearest, refuse
 from jaxpsn.noise.draws import path_hash
@@ -58,7 +58,7 @@ class Flipout(Structure):
         """Signs of the columns and of the rows of a matrix."""
         inputs = words(leaf.columns)
         packed = noise["signs"]
-        columns, rows = unpack(packed[:inputs], leaf.columns), unpack(packed[inputs:], leaf.rows)
+        columns, rows = unpack(packed[..., :inputs], leaf.columns), unpack(packed[..., inputs:], leaf.rows)
         return columns.astype(dtype), rows.astype(dtype)
 
     def contract(self, leaf: Leaf, noise: Any, base: Any, weight: Any, x: Array, flip: bool) -> Array:
@@ -77,6 +77,18 @@ class Flipout(Structure):
             rows = unpack(noise["signs"][-words(leaf.rows) :], leaf.rows)
             return rows * base["bias"] if base else rows
         return self.rows(leaf, noise, base, weight, jnp.arange(leaf.rows), True)
+
+    def total(self, leaf: Leaf, noise: Any, base: Any, weight: Any, weights: Float[Array, " members"]) -> Array:
+        if leaf.is_vector:
+            rows = unpack(noise["signs"][:, -words(leaf.rows) :], leaf.rows)
+            return weights @ rows * (base["bias"] if base else jnp.ones((leaf.rows,), jnp.float32))
+        # M is common to all members: what is summed are the products of their signs.
+        columns, rows = self._signs(leaf, noise, jnp.float32)
+        if base:
+            matrix = base["matrix"]
+        else:
+            matrix = fixed_rows(jnp.arange(leaf.rows), leaf.rows, leaf.columns, True, path_hash(leaf.path))
+        return matrix * ((weights[:, None] * rows).T @ columns)
 
     def rows(self, leaf: Leaf, noise: Any, base: Any, weight: Any, ids: Array, of_out: bool) -> Array:
         columns, rows = self._signs(leaf, noise, jnp.float32)

@@ -76,6 +76,17 @@ class _Factored(Structure):
             return noise["dense"].T
         return noise["out"] @ noise["in"].T / jnp.sqrt(jnp.float32(noise["in"].shape[1]))
 
+    def total(self, leaf: Leaf, noise: Any, base: Any, weight: Any, weights: Float[Array, " members"]) -> Array:
+        if leaf.is_vector:
+            return weights @ noise["out"][..., 0]
+        if self._dense(leaf):
+            return jnp.tensordot(weights, noise["dense"], 1).T
+        # One product of all members' factors side by side (EGGROLL, arXiv 2511.16652, section 4).
+        rank = noise["in"].shape[-1]
+        out = jnp.einsum("p,por->opr", weights, noise["out"]).reshape(leaf.rows, -1)
+        into = jnp.einsum("pir->pri", noise["in"]).reshape(-1, leaf.columns)
+        return out @ into / jnp.sqrt(jnp.float32(rank))
+
     def rows(self, leaf: Leaf, noise: Any, base: Any, weight: Any, ids: Array, of_out: bool) -> Array:
         if self._dense(leaf):
             return super().rows(leaf, noise, base, weight, ids, of_out)

@@ -87,6 +87,16 @@ class Structure:
         table = self.entries(leaf, noise, base, weight)
         return (table if of_out else table.T)[ids]
 
+    def total(self, leaf: Leaf, noise: Any, base: Any, weight: Any, weights: Float[Array, " members"]) -> Array:
+        """``sum_i weights[i] E_i`` of one slice, as ``entries`` is; ``noise`` has a leading axis of members."""
+
+        def add(total, item):
+            noise, share = item
+            return total + share * self.entries(leaf, noise, base, weight).astype(jnp.float32), None
+
+        shape = (leaf.rows,) if leaf.is_vector else (leaf.rows, leaf.columns)
+        return jax.lax.scan(add, jnp.zeros(shape, jnp.float32), (noise, weights))[0]
+
     def state_shapes(self, leaf: Leaf) -> Any:
         """Shapes and dtypes of one member's state of the whole leaf."""
         if not self.has_state(leaf):
