@@ -21,15 +21,23 @@ class _Progress:
 
 
 def evaluate(
-    key: PRNGKeyArray, episodes: Any, act: Callable[[Array], Array], action_repeat: int, limit: int
+    key: PRNGKeyArray,
+    episodes: Any,
+    act: Callable[[Array], Array],
+    action_repeat: int,
+    limit: int,
+    spread: Callable[[Any], Any] = lambda tree: tree,
 ) -> dict[str, Array]:
     """One episode in each of ``episodes``' environments; mean and standard deviation of returns, mean length.
 
     ``act(obs[N, O]) -> action[N, A]``. Each environment counts until its first episode ends, by itself or by the time
-    limit; ``limit`` (decisions) bounds the loop, which stops as soon as all have ended.
+    limit; ``limit`` (decisions) bounds the loop, which stops as soon as all have ended. ``spread`` cuts what has an
+    entry per environment over the devices of a mesh.
     """
     zeros = jnp.zeros((episodes.num_envs,), jnp.float32)
-    start = _Progress(jnp.int32(0), episodes.reset(key), jnp.ones_like(zeros, bool), zeros, zeros)
+    first = episodes.reset(key)
+    first = first.replace(obs=spread(first.obs), env=spread(first.env))
+    start = _Progress(jnp.int32(0), first, *spread((jnp.ones_like(zeros, bool), zeros, zeros)))
 
     def unfinished(progress: _Progress) -> Array:
         return compat.anywhere(progress.alive) & (progress.steps < limit)

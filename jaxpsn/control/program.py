@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxpsn import envs
 from jaxpsn.control import agents, diagnosis, evaluation, exploration, replay, statistics
 from jaxpsn.control.config import ControlConfig
+from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
 from jaxpsn.control.state import LearnerState, ProgramState, Tally, Transition
 from jaxpsn.control.types import Hyper
@@ -38,6 +39,7 @@ class Program:
     schedule: Schedule
     hyper: Hyper
     cells: envs.Cells
+    place: Placement = ONE_DEVICE
 
     @property
     def steps_per_call(self) -> int:
@@ -101,7 +103,8 @@ class Program:
         def act(obs: Float[Array, "n o"]) -> Float[Array, "n a"]:
             return self.agent.policy(state.learner.actor, self.normalise(state.statistics, obs))
 
-        return evaluation.evaluate(key, self.trials, act, self.config.env.action_repeat, episode_length(self.config))
+        limit = episode_length(self.config)
+        return evaluation.evaluate(key, self.trials, act, self.config.env.action_repeat, limit, self.place.spread)
 
     def watch(self, state: ProgramState, metrics: Metrics) -> dict[str, Any]:
         """What must stay finite, by the name that an error message gives it."""
@@ -167,6 +170,7 @@ class Program:
 
         def learn(learner: LearnerState) -> tuple[LearnerState, Metrics]:
             batches = replay.sample(jax.random.fold_in(key, _BATCHES), state.replay, state.clock, shape)
+            batches = self.place.spread(batches, axis=1)
             batches = batches.replace(
                 obs=self.normalise(state.statistics, batches.obs),
                 next_obs=self.normalise(state.statistics, batches.next_obs),
@@ -213,14 +217,17 @@ def episode_length(config: ControlConfig) -> int:
     return config.env.episode_length or envs.default_episode_length(config.env.name)
 
 
-def make(config: ControlConfig, total_calls: int | None = None, env: Any = None) -> Program:
+def make(
+    config: ControlConfig, total_calls: int | None = None, env: Any = None, place: Placement | None = None
+) -> Program:
     """Build the program of a config; compiles nothing.
 
     ``total_calls``: vector steps of the run, for annealed noise scales. ``env``: a `brax.envs.Env` of your own
     (``done`` a true termination, actions in [-1, 1], one observation vector) in place of the one that the config names;
-    the config must then state its time limit. Raises :class:`jaxpsn.errors.UserError` for what the task or the noise
-    refuses.
+    the config must then state its time limit. ``place``: the mesh to run on, if any. Raises
+    :class:`jaxpsn.errors.UserError` for what the task, the noise or the mesh refuses.
     """
+    place = (place or ONE_DEVICE).fit(config)
     if env is None:
         options = {"backend": config.env.backend} if config.env.backend else {}
         env = envs.make(config.env.name, **options)
@@ -244,4 +251,4 @@ def make(config: ControlConfig, total_calls: int | None = None, env: Any = None)
         total_adaptations=None if total_calls is None else schedule.adaptations(total_calls),
     )
     cells = envs.cells(env, episodes.observation_size)
-    return Program(config, env, episodes, trials, agent, explorer, schedule, hyper, cells)
+    return Program(config, env, episodes, trials, agent, explorer, schedule, hyper, cells, place)

@@ -40,7 +40,9 @@ def rollout(
     stride = max(1, math.ceil(1.0 / (FRAME_RATE * dt) - 1e-6), math.ceil(limit / FRAMES))
     key = jax.random.key(0) if key is None else key
     play = jax.jit(lambda key, learnt: _play(program, key, *learnt, -(-limit // stride), stride, limit))
-    poses, rewards, ended = jax.device_get(play(key, (state.learner.actor, state.statistics)))
+    # By way of the host: one device plays, wherever training left them.
+    learnt = jax.device_get((state.learner.actor, state.statistics))
+    poses, rewards, ended = jax.device_get(play(key, learnt))
     ends = np.flatnonzero(ended)
     count = int(ends[0]) + 1 if len(ends) else len(rewards)
     total = float(np.sum(rewards[:count], dtype=np.float64))

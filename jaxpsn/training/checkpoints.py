@@ -3,7 +3,8 @@
 A checkpoint is committed by renaming its folder, so a killed save leaves only a partial one under another name. What
 Orbax does not do is done here: a flipped byte is noticed (SHA-256 of every array as it was in memory and of every file
 as it was written, committed with them), a broken checkpoint is named and moved aside, the last whole one is used, and
-saving goes on below the broken step.
+saving goes on below the broken step. Where several processes make a run, each writes what lies on its devices
+(:mod:`jaxpsn.training.pieces`); any number of devices and processes reads it.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -26,13 +28,13 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from jaxpsn import errors
+from jaxpsn.training import digests, pieces, placed
+from jaxpsn.training.digests import FILES, Broken
+from jaxpsn.training.placed import is_key
+from jaxpsn.training.team import ALONE, Team
 
 PARTIAL, TRASH = "saving-", "deleting-"
 _LOOKS = 5  # times a reader looks again because a run has deleted what it was reading
-FILES = "files.json"
-"""SHA-256 of every other file of a checkpoint; written last, so that no damaged file reaches Orbax unnoticed."""
-
-
 CAUSES = re.compile(
     "No space left on device|File too large|Disk quota exceeded|Read-only file system|Permission denied"
 )
@@ -81,10 +83,6 @@ def _quieten() -> None:
     sys.unraisablehook = heard
 
 
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _paths(state: Any) -> list[str]:
     return [
         jax.tree_util.keystr(path, simple=True, separator=".")
@@ -92,81 +90,100 @@ def _paths(state: Any) -> list[str]:
     ]
 
 
-def snapshot(state: Any) -> dict[str, np.ndarray]:
-    """Host copies of every leaf by its path, typed keys as their data; safe from later donation of ``state``."""
-    leaves = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(state)]
-    for leaf in leaves:
-        leaf.copy_to_host_async()
+def _arrays(state: Any) -> dict[str, jax.Array]:
+    """Every leaf by its path, typed keys as their data."""
+    leaves = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(state)]
     paths = _paths(state)
     if len(set(paths)) < len(paths):
         raise ValueError("two leaves of the state have one path; names in it must not contain dots")
-    return {path: np.array(leaf, copy=True) for path, leaf in zip(paths, leaves, strict=True)}
+    return dict(zip(paths, leaves, strict=True))
 
 
-def _sha256(array: np.ndarray) -> str:
-    sha = hashlib.sha256(f"{array.dtype.name}{array.shape}".encode())
-    sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-    return sha.hexdigest()
+def snapshot(state: Any) -> dict[str, np.ndarray]:
+    """Host copies of every leaf by its path, typed keys as their data; safe from later donation of ``state``."""
+    arrays = _arrays(state)
+    for leaf in arrays.values():
+        leaf.copy_to_host_async()
+    return {path: np.array(leaf, copy=True) for path, leaf in arrays.items()}
 
 
 def digest(state: Any) -> str:
     """SHA-256 over paths, types, shapes and bytes of every leaf: equal for states that are equal bit for bit."""
     sha = hashlib.sha256()
     for path, array in snapshot(state).items():
-        sha.update(f"{path} {_sha256(array)}\n".encode())
+        sha.update(f"{path} {digests.of_array(array)}\n".encode())
     return sha.hexdigest()
-
-
-def _file_digests(path: Path) -> dict[str, str]:
-    digests = {}
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and file.name != FILES:
-            with file.open("rb") as opened:
-                digests[file.relative_to(path).as_posix()] = hashlib.file_digest(opened, "sha256").hexdigest()
-    return digests
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray], keys: dict[str, str], info: dict[str, Any]) -> None:
     described = {
-        name: {"shape": list(array.shape), "dtype": array.dtype.name, "sha256": _sha256(array)}
+        name: {"shape": list(array.shape), "dtype": array.dtype.name, "sha256": digests.of_array(array)}
         for name, array in arrays.items()
     }
     stored = {name: array for name, array in arrays.items() if array.size}  # Orbax refuses arrays without entries
     partial = path.with_name(PARTIAL + path.name)
     _quieten()
     ocp.save(partial.absolute(), stored, custom_metadata={"arrays": described, "keys": keys, "info": info})
+    _commit(path, digests.of_files(partial))
+
+
+def _commit(path: Path, hashes: dict[str, str]) -> None:
+    partial = path.with_name(PARTIAL + path.name)
     with (partial / FILES).open("w") as file:
-        json.dump(_file_digests(partial), file)
+        json.dump(hashes, file)
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
 
 
-class Broken(Exception):
-    """A checkpoint whose content is not what was saved."""
+def _write_together(
+    path: Path, team: Team, own: pieces.Pieces, description: dict[str, Any], stop: threading.Event
+) -> None:
+    """What this process has of a checkpoint; it is done when process 0 has seen all parts and committed them."""
+    partial = path.with_name(PARTIAL + path.name)
+    pieces.write(partial, team.process, own)
+    if team.first:
+        _commit(path, pieces.collect(partial, team.count, description, stop))
+    else:
+        pieces.wait(lambda: int(path.name) in steps(path.parent), stop, "process 0 did not commit it")
 
 
 def _record(path: Path) -> dict[str, Any]:
     """The description of a checkpoint, every file of which was found as it was written."""
-    written, found = json.loads((path / FILES).read_text()), _file_digests(path)
+    written, found = json.loads((path / FILES).read_text()), digests.of_files(path)
     for name in sorted(written.keys() | found.keys()):
         if name not in found:
             raise Broken(f"{name} is missing")
         if written.get(name) != found[name]:
             raise Broken(f"{name} was altered")
-    return ocp.metadata(path.absolute()).custom_metadata
+    if pieces.WHOLE in found:
+        return pieces.record(path)
+    with _by_itself():
+        return ocp.metadata(path.absolute()).custom_metadata
+
+
+def _by_itself() -> ocp.Context:
+    """Reading needs no other process: each reads for itself, and may find something else."""
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions()
+    if jax.process_count() > 1:
+        alone = ocp.options.MultiprocessingOptions(own, {own}, f"process{own}")
+    return ocp.Context(multiprocessing_options=alone)
 
 
 def _read(path: Path, record: dict[str, Any], names: Iterable[str]) -> dict[str, np.ndarray]:
     described = {name: record["arrays"][name] for name in names}
     blank = {name: np.zeros(entry["shape"], jnp.dtype(entry["dtype"])) for name, entry in described.items()}
+    if "processes" in record:
+        pieces.read(path, record["processes"], blank)
+        return blank
     stored = {name: array for name, array in blank.items() if array.size}
-    context = ocp.Context()
+    context = _by_itself()
     context.pytree.loading.partial_load = True
     with context:
         arrays = blank | {name: np.asarray(array) for name, array in ocp.load(path.absolute(), stored).items()}
     for name, entry in described.items():
-        if _sha256(arrays[name]) != entry["sha256"]:
+        if digests.of_array(arrays[name]) != entry["sha256"]:
             raise Broken(f"the content of {name} is not what was saved")
     return arrays
 
@@ -174,7 +191,7 @@ def _read(path: Path, record: dict[str, Any], names: Iterable[str]) -> dict[str,
 def _refuse_other_state(path: Path, record: dict[str, Any], template: Any, part: bool) -> None:
     wanted = {}
     for name, leaf in zip(_paths(template), jax.tree.leaves(template), strict=True):
-        data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+        data = jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
         wanted[name] = [list(data.shape), data.dtype.name]
     found = {name: [entry["shape"], entry["dtype"]] for name, entry in record["arrays"].items()}
     for name in sorted(wanted.keys() if part else wanted.keys() | found.keys()):
@@ -185,12 +202,8 @@ def _refuse_other_state(path: Path, record: dict[str, Any], template: Any, part:
 
 def _place(wanted: Any, array: np.ndarray, impl: str | None) -> jax.Array:
     """A leaf on its devices, a shard each if ``wanted`` is a shape with a sharding; ``impl`` of a typed key."""
-    sharding = wanted.sharding if isinstance(wanted, jax.ShapeDtypeStruct) else None
-    if impl is not None:
-        key = jax.random.wrap_key_data(jnp.array(array), impl=impl)
-        return key if sharding is None else jax.device_put(key, sharding)
-    # Copies: device arrays on the CPU may borrow NumPy's memory, which must not be donated.
-    return jnp.array(array if sharding is None else jax.device_put(array, sharding), copy=True)
+    made = placed.array(array, wanted.sharding if isinstance(wanted, jax.ShapeDtypeStruct) else None)
+    return made if impl is None else jax.random.wrap_key_data(made, impl=impl)
 
 
 def _assemble(template: Any, arrays: dict[str, np.ndarray], keys: dict[str, str]) -> Any:
@@ -251,13 +264,21 @@ def read(folder: Path, template: Any, step: int | None = None) -> Restored:
 
 
 class Store:
-    """The checkpoints of one run folder, each a folder named by its step; one writer at a time (the folder's lock)."""
+    """The checkpoints of one run folder, each a folder named by its step; one writer at a time (the folder's lock).
 
-    def __init__(self, folder: Path, keep: int, on_commit: Callable[[int], None] = lambda step: None):
-        self.folder, self.keep, self.on_commit = folder, keep, on_commit
+    All processes of a ``team`` save and restore alike; process 0 alone commits, deletes and moves.
+    """
+
+    def __init__(
+        self, folder: Path, keep: int, on_commit: Callable[[int], None] = lambda step: None, team: Team = ALONE
+    ):
+        self.folder, self.keep, self.on_commit, self.team = folder, keep, on_commit, team
+        self._stop = threading.Event()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: tuple[int, Future[None]] | None = None
         self.folder.mkdir(exist_ok=True)
+        if not team.first:
+            return
         for entry in self.folder.iterdir():
             if entry.name.startswith((PARTIAL, TRASH)):
                 shutil.rmtree(entry, ignore_errors=True)
@@ -285,9 +306,17 @@ class Store:
         keys = {
             name: str(jax.random.key_impl(leaf))
             for name, leaf in zip(_paths(state), jax.tree.leaves(state), strict=True)
-            if _is_key(leaf)
+            if is_key(leaf)
         }
-        self._pending = step, self._writer.submit(_write, self.path(step), snapshot(state), keys, info)
+        if self.team.count == 1:
+            written = self._writer.submit(_write, self.path(step), snapshot(state), keys, info)
+        else:
+            arrays = _arrays(state)
+            shapes = {name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name} for name, leaf in arrays.items()}
+            described = {"arrays": shapes, "keys": keys, "info": info}
+            own = pieces.snapshot(arrays)
+            written = self._writer.submit(_write_together, self.path(step), self.team, own, described, self._stop)
+        self._pending = step, written
 
     def poll(self) -> None:
         """Report a background save that has ended: ``on_commit``, or CheckpointError."""
@@ -306,11 +335,12 @@ class Store:
         if step not in self.steps():
             raise CheckpointError(step, OSError("it is gone"))
         self.on_commit(step)
-        for old in self.steps()[: -self.keep]:
+        for old in self.steps()[: -self.keep] if self.team.first else ():
             self._delete(self.path(old))
 
     def close(self) -> None:
-        """End the writer; a save in flight is finished first."""
+        """End the writer; a save in flight is finished first, if it needs no other process."""
+        self._stop.set()
         self._writer.shutdown(wait=True)
 
     def _delete(self, path: Path) -> None:
@@ -321,6 +351,8 @@ class Store:
             shutil.rmtree(trash)
 
     def _set_aside(self, path: Path) -> Path:
+        if not self.team.first:
+            return path
         for attempt in range(10_000):
             aside = path.with_name(f"broken-{path.name}" + (f"-{attempt}" if attempt else ""))
             if not aside.exists():
@@ -332,8 +364,16 @@ class Store:
 
         Shapes with shardings say where the arrays go, however they were placed when they were saved.
         Broken ones are renamed ``broken-STEP``. Raises UserError if all are broken, or if a whole one holds arrays
-        of other names, shapes or types.
+        of other names, shapes or types, or if processes find different ones.
         """
+        found = self._restore(template)
+        said = self.team.gather(str(found and found.step))
+        if len(set(said)) > 1:
+            steps_found = ", ".join(f"{step} by process {process}" for process, step in enumerate(said))
+            errors.refuse("resume", str(self.folder), f"a folder that all processes see alike; found: {steps_found}")
+        return found
+
+    def _restore(self, template: Any) -> Restored | None:
         broken = []
         for step in reversed(self.steps()):
             path = self.path(step)

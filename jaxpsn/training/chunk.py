@@ -45,6 +45,17 @@ def _state_axes(program: Program) -> Any:
     return program.axes(jax.eval_shape(program.init, jax.random.key(0), hyper))
 
 
+def layout(program: Program, seeds: int) -> Any:
+    """Where the leaves of the state of all seeds lie on the program's mesh; None if it has none."""
+    place = getattr(program, "place", None)
+    if place is None or place.mesh is None:
+        return None
+    hyper = sweep.first(program.hyper) if isinstance(program, sweep.Swept) else program.hyper
+    state = jax.eval_shape(program.init, jax.random.key(0), hyper)
+    axes = program.axes(state) if seeds > 1 else jax.tree.map(lambda _: None, state)
+    return place.shardings(state, axes)
+
+
 def make_init(program: Program, seeds: int) -> Any:
     """Function ``keys -> state``; a swept program's seeds have hyper-parameters of their own."""
 

@@ -1,5 +1,6 @@
-"""How long a run is, how often it reports, and where it writes; imports no JAX."""
+"""How long a run is, how often it reports, where it writes, and which processes make it; imports no JAX."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -64,3 +65,29 @@ class RunConfig:
             errors.refuse("resume", self.resume, "a run folder")
         if self.resume is not None and self.overwrite:
             errors.refuse("overwrite", True, "not together with resume")
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Which processes make the run together; under Slurm nothing needs to be said."""
+
+    coordinator: str | None = None
+    """HOST:PORT at which process 0 listens (JAX_COORDINATOR_ADDRESS if left out)."""
+    processes: int | None = None
+    """How many processes there are (JAX_NUM_PROCESSES if left out)."""
+    process: int | None = None
+    """Which of them this one is, from 0 (JAX_PROCESS_ID if left out)."""
+    start_timeout: int = 300
+    """Seconds for which processes wait for each other at the start."""
+    peer_timeout: int = 60
+    """Seconds of silence after which a process counts as gone, and the others end."""
+
+    def __post_init__(self) -> None:
+        if self.coordinator is not None and not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[^\s\]]+\]:\d{1,5}", self.coordinator):
+            errors.refuse("coordinator", self.coordinator, "written like node1:4321")
+        if self.processes is not None:
+            checks.whole("processes", self.processes, 1, 1 << 16)
+        if self.process is not None:
+            checks.whole("process", self.process, 0, 1 << 16)
+        checks.whole("start_timeout", self.start_timeout, 1, 86_400)
+        checks.whole("peer_timeout", self.peer_timeout, 2, 86_400)

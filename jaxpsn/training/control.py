@@ -11,22 +11,26 @@ import tyro
 from jaxpsn import errors, files
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
-from jaxpsn.training import command, folder, progress, startup, status
-from jaxpsn.training.config import RunConfig
+from jaxpsn.training import command, distributed, folder, progress, startup, status
+from jaxpsn.training.config import ClusterConfig, RunConfig
 
 
 @dataclass(frozen=True)
 class ControlJob:
-    """What to train, and how the run is kept."""
+    """What to train, how the run is kept, and on which devices it is made; a run may go on on others."""
 
     control: Annotated[ControlConfig, tyro.conf.arg(name="")] = field(default_factory=ControlConfig)
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+    mesh: str | None = None
+    """Devices over which environments, perturbations and replay are cut, as data=8; one device if left out."""
+    cluster: Annotated[ClusterConfig, tyro.conf.arg(name="")] = field(default_factory=ClusterConfig)
 
 
 _LENGTHS = {
     "default": RunConfig(steps=500_000, chunk=6400, eval_every=32_000, checkpoint_every=96_000),
     "gpu": RunConfig(steps=50_000_000, chunk=4096 * 50, eval_every=4096 * 250, checkpoint_every=4096 * 1000),
     "sparse": RunConfig(steps=400_000, chunk=8000, eval_every=16_000, checkpoint_every=80_000),
+    "es": RunConfig(steps=1_280_000, chunk=12_800, eval_every=25_600, checkpoint_every=256_000),
     "smoke": RunConfig(steps=1600, chunk=160, eval_every=800, checkpoint_every=320),
 }
 _PAPER_LENGTH = RunConfig(steps=1_000_000, chunk=1000, eval_every=10_000, checkpoint_every=50_000)
@@ -48,19 +52,29 @@ def restore(record: Mapping[str, Any]) -> ControlJob:
 def run(job: ControlJob) -> int:
     """Train, then write the rollout and the report; returns the exit status."""
     _refuse_other_schedule(job)
-    with folder.claim(job.run, job.control, default_name=job.control.env.name.replace("/", "-")) as claimed:
-        show = progress.make(job.run.progress)
+    with contextlib.ExitStack() as stack:
+        team = stack.enter_context(distributed.joined(job.cluster, job.mesh))
+        team.alike(distributed.common(job.run, job.control, mesh=job.mesh))
+        name = job.control.env.name.replace("/", "-")
+        claimed = stack.enter_context(distributed.claim(team, job.run, job.control, name))
+        own = distributed.quiet(team, job.run)
+        show = progress.make(own.progress)
         with contextlib.closing(show), show.phase("loading JAX and the physics"):
             # Imported late: the display is up while these load.
+            from jaxpsn.control import placement
             from jaxpsn.control import program as programs
             from jaxpsn.training import cache, loop
 
             cache.enable()
-            program = programs.make(job.control, -(-job.run.steps // job.control.steps_per_call))
-        outcome = loop.train(program, job.run, claimed)
-        if outcome.status == status.DONE:
-            _finish(program, outcome, claimed)
-        startup.result(claimed.path)
+            place = placement.Placement(job.mesh)
+            distributed.check_mesh(team, place.mesh)
+            program = programs.make(job.control, -(-job.run.steps // job.control.steps_per_call), place=place)
+        outcome = loop.train(program, own, claimed, team=team)
+        state = outcome.first_seed()
+        if team.first:
+            if outcome.status == status.DONE:
+                _finish(program, state, claimed)
+            startup.result(claimed.path)
         return outcome.status
 
 
@@ -75,13 +89,13 @@ def _refuse_other_schedule(job: ControlJob) -> None:
         )
 
 
-def _finish(program: Any, outcome: Any, claimed: folder.RunFolder) -> None:
+def _finish(program: Any, state: Any, claimed: folder.RunFolder) -> None:
     from jaxpsn.analysis import report
     from jaxpsn.control import record
 
     startup.speak("recording a rollout and writing the report")
     try:
-        rollout = record.rollout(program, outcome.first_seed())
+        rollout = record.rollout(program, state)
     except errors.UserError as error:  # a task without bodies; the report says that there is nothing to watch
         startup.speak(f"no rollout: {error}")
     else:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxpsn import errors
-from jaxpsn.training import chunk, report
+from jaxpsn.training import chunk, placed, report
 from jaxpsn.training.cadence import Cadence
 from jaxpsn.training.chunk import ChunkReport
 from jaxpsn.training.config import RunConfig
@@ -90,15 +91,29 @@ class CompiledEngine:
 
     def __init__(self, program: Program, run: RunConfig):
         self._program, self._seeds = program, run.seeds
-        self._keys = chunk.seed_keys(run.seed, run.seeds)
-        self._init = jax.jit(chunk.make_init(program, run.seeds))
+        self._layout = chunk.layout(program, run.seeds)
+        whole = None if self._layout is None else NamedSharding(program.place.mesh, PartitionSpec())
+        self._whole = whole
+        self._keys = placed.put(chunk.seed_keys(run.seed, run.seeds), whole)
+        self._init = self._jit(chunk.make_init(program, run.seeds), whole, self._layout)
         self._chunk: Any = None
         self._evaluate: Any = None
         self.columns: tuple[str, ...] = ()
 
+    def _jit(self, function: Callable[..., Any], ins: Any, outs: Any, **options: Any) -> Any:
+        """``jax.jit``, on a mesh with these shardings."""
+        if self._layout is None:
+            return jax.jit(function, **options)
+        return jax.jit(function, in_shardings=ins, out_shardings=outs, **options)
+
     def template(self) -> State:
-        """Shapes and dtypes of the state of all seeds."""
-        return jax.eval_shape(self._init, self._keys)
+        """Shapes and dtypes of the state of all seeds, on a mesh with shardings."""
+        shapes = jax.eval_shape(self._init, self._keys)
+        if self._layout is None:
+            return shapes
+        return jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, self._layout
+        )
 
     def attach(self, folder: Path, kept: int) -> None:
         """Nothing to do: a compiled program writes no files."""
@@ -107,7 +122,8 @@ class CompiledEngine:
         """Compile both ahead of time."""
         start = time.monotonic()
         with show.phase(f"compiling the training step ({plan.chunk:,} steps a chunk)"):
-            made = jax.jit(chunk.make_chunk(self._program, self._seeds, plan.calls), donate_argnums=0)
+            made = chunk.make_chunk(self._program, self._seeds, plan.calls)
+            made = self._jit(made, (self._layout,), (self._layout, self._whole), donate_argnums=0)
             lowered = made.lower(template)
             self._chunk = lowered.compile()
         metrics, evaluation = lowered.out_info[1].totals, {}
@@ -115,7 +131,8 @@ class CompiledEngine:
         if plan.eval_every:
             start = time.monotonic()
             with show.phase("compiling the evaluation"):
-                lowered = jax.jit(chunk.make_evaluate(self._program, self._seeds)).lower(self._keys, template)
+                made = chunk.make_evaluate(self._program, self._seeds)
+                lowered = self._jit(made, (self._whole, self._layout), self._whole).lower(self._keys, template)
                 self._evaluate, evaluation = lowered.compile(), lowered.out_info
             note("compile", f"evaluation {time.monotonic() - start:.1f} s")
         self.columns = report.columns(metrics, evaluation, hasattr(template, "updates"))

@@ -31,6 +31,8 @@ class RunFolder:
     """The config of what is trained, as JSON reads it."""
     resumed: bool = False
     notes: tuple[str, ...] = ()
+    shared: Path | None = None
+    """The folder of the run, if this one belongs to a process that writes nothing into it but checkpoints."""
 
     @property
     def config(self) -> Path:
@@ -50,7 +52,7 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         """One folder per checkpoint, named by its step."""
-        return self.path / "checkpoints"
+        return (self.shared or self.path) / "checkpoints"
 
 
 def versions() -> dict[str, str]:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import signal
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from jaxpsn.training import folder as folders
 from jaxpsn.training.config import RunConfig
 from jaxpsn.training.interrupts import Interrupts
 from jaxpsn.training.program import HostProgram, Program, State
+from jaxpsn.training.team import ALONE, Team
 
 
 class Outcome(NamedTuple):
@@ -61,6 +63,9 @@ class _Desk:
     events: sinks.EventLog
     interrupts: Interrupts
     store: checkpoints.Store
+    team: Team
+    signum: int | None = None
+    """The signal that came, once it was asked for."""
     seconds: float = 0.0
     """Time spent in the loop, earlier sessions included."""
     shown: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -69,6 +74,12 @@ class _Desk:
     @property
     def seeds(self) -> range:
         return range(self.run.seed, self.run.seed + self.run.seeds)
+
+    def listen(self) -> int | None:
+        """The signal that came to this process or another one; all of several must ask alike."""
+        if self.signum is None:
+            self.signum = self.team.signal(self.interrupts.signum)
+        return self.signum
 
     def note(self, step: int, event: str, detail: str = "", *, say: bool = True) -> None:
         self.events.write(step, event, detail)
@@ -97,13 +108,16 @@ class _Span(NamedTuple):
         return cls(told["since"], {name: tuple(pair) for name, pair in told["totals"].items()})
 
 
-def train(program: Program | HostProgram, run: RunConfig, folder: folders.RunFolder, title: str = "") -> Outcome:
+def train(
+    program: Program | HostProgram, run: RunConfig, folder: folders.RunFolder, title: str = "", team: Team = ALONE
+) -> Outcome:
     """Run ``program`` for ``run.steps`` steps into a claimed ``folder`` (``folder.claim``), or go on where it stopped.
 
     SIGTERM and Ctrl-C end the chunk (the step, if the host makes it), save and return; a value that is not finite
     returns without saving. On CPU the state after a kill and a resume equals the uninterrupted one bit for bit. An
     error in a step of a HostProgram comes through after the state before it was saved. ``title`` begins every line of
-    the display. Raises UserError if a checkpoint cannot be written, or a resumed one not be used.
+    the display. Each process of a ``team`` calls this alike; a signal to one of them stops all. Raises UserError if a
+    checkpoint cannot be written, or a resumed one not be used.
     """
     sinks.require_extras(run)
     engine = engines.make(program, run)
@@ -118,9 +132,10 @@ def train(program: Program | HostProgram, run: RunConfig, folder: folders.RunFol
         def committed(step: int) -> None:
             events.write(step, "checkpoint", str(store.path(step)))
 
-        store = checkpoints.Store(folder.checkpoints, run.keep, committed)
+        store = checkpoints.Store(folder.checkpoints, run.keep, committed, team)
         stack.callback(store.close)
-        desk = _Desk(program, engine, run, folder, show, events, interrupts, store)
+        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team)
+        team.advice = lambda: f"{_last_good(desk)}; go on with --resume {folder.shared or folder.path}"
         try:
             return _run(desk)
         except checkpoints.CheckpointError as error:
@@ -139,7 +154,7 @@ def _run(desk: _Desk) -> Outcome:
     show.say(f"{'going on with' if desk.folder.resumed else 'writing to'} {desk.folder.path}")
     with show.phase("building the experiment"):
         template = desk.engine.template()
-    record = _record(desk)
+    record = _record(desk, template)
     restored = _restore(desk, template, record)
     start = restored.step if restored else 0
     desk.note(start, "resume" if restored else "start", f"step {start:,}", say=bool(restored))
@@ -165,7 +180,15 @@ def _run(desk: _Desk) -> Outcome:
         written.close()
 
 
-def _record(desk: _Desk) -> dict[str, Any]:
+def _mesh(template: State) -> str | None:
+    """The mesh on which the state lies, as a flag says it."""
+    for leaf in jax.tree.leaves(template):
+        if isinstance(leaf.sharding, jax.sharding.NamedSharding):
+            return ",".join(f"{name}={size}" for name, size in leaf.sharding.mesh.shape.items() if size > 1) or "data=1"
+    return None
+
+
+def _record(desk: _Desk, template: State) -> dict[str, Any]:
     """Write config.json, with one entry for each session that worked on this folder."""
     old = folders.read(desk.folder.path)
     device = jax.devices()[0]
@@ -176,10 +199,12 @@ def _record(desk: _Desk) -> dict[str, Any]:
         "backend": jax.default_backend(),
         "device": device.device_kind,
         "devices": jax.device_count(),
+        "mesh": _mesh(template),
+        "processes": jax.process_count(),
     }
     sessions = old.get("sessions", [])
     if sessions:
-        kept = ("versions", "backend", "device", "devices")
+        kept = ("versions", "backend", "device", "devices", "mesh")
         changed = folders.differences(*({name: s.get(name) for name in kept} for s in (sessions[-1], session)))
         if changed:
             desk.note(0, "warning", f"not bit for bit from here: {', '.join(changed)}")
@@ -218,7 +243,7 @@ def _loop(
         state, step = made.state, before + made.calls * desk.program.steps_per_call
         bad = report.culprits(made.told, desk.seeds, before, desk.program.steps_per_call)
         due = step == target and not bad and plan.evaluates(span.since, step)
-        left = desk.engine.stepwise and desk.interrupts.signum is not None and not bad and (due or step < target)
+        left = desk.engine.stepwise and desk.listen() is not None and not bad and (due or step < target)
         judged = None
         if due and not left:
             judged, made = _judge(desk, made)
@@ -232,9 +257,9 @@ def _loop(
         desk.shown |= report.averages(rows, progress.SHOWN)
         desk.update(plan, step, rate)
         desk.store.poll()
-        if plan.saves(span.since, step) or desk.interrupts.signum is not None:
+        if plan.saves(span.since, step) or desk.listen() is not None:
             _save(desk, written, state, step, _info(desk, record))
-        if desk.interrupts.signum is not None and step < plan.end:
+        if desk.listen() is not None and step < plan.end:
             return _interrupted(desk, state, step)
         span = _Span(step, {})
     desk.store.wait()
@@ -253,14 +278,16 @@ def _advance(
 
     def go_on(calls: int) -> bool:
         desk.update(plan, step + calls * per_call, rate(calls))
-        return desk.interrupts.signum is None
+        return desk.listen() is None
 
+    desk.team.begin()
     made = desk.engine.advance(state, (target - step) // per_call, go_on, span.totals)
     return made, rate(made.calls)
 
 
 def _judge(desk: _Desk, made: engines.Advance) -> tuple[dict[str, Any] | None, engines.Advance]:
     """The evaluation at the end of a chunk, or what prevented it, once a chunk can be left without its row."""
+    desk.team.begin()
     try:
         return desk.engine.judge(made.state), made
     except Exception as error:
@@ -286,7 +313,7 @@ def _leave(
         return _interrupted(desk, made.state, step)
     with contextlib.suppress(Exception):  # the first error is the one to tell
         said = _last_good(desk)
-        if step > plan.start and made.whole():
+        if step > plan.start and made.whole() and desk.team.count == 1:  # others may not be where this one is
             _save(desk, written, made.state, step, info)
             desk.store.wait()
             said = f"saved at step {step:,}; go on with --resume {desk.folder.path}"
@@ -297,7 +324,7 @@ def _leave(
 
 def _outcome(desk: _Desk, state: State, step: int, reason: str, code: int) -> Outcome:
     axes = desk.program.axes(state) if desk.run.seeds > 1 else None
-    return Outcome(state, desk.folder.path, code == status.DONE, reason, code, step, axes, desk.interrupts.signum)
+    return Outcome(state, desk.folder.path, code == status.DONE, reason, code, step, axes, desk.signum)
 
 
 def _info(desk: _Desk, record: dict[str, Any], span: _Span | None = None) -> dict[str, Any]:
@@ -316,7 +343,8 @@ def _info(desk: _Desk, record: dict[str, Any], span: _Span | None = None) -> dic
 
 def _interrupted(desk: _Desk, state: State, step: int) -> Outcome:
     desk.store.wait()
-    name, signum = desk.interrupts.name or "", desk.interrupts.signum or 0
+    signum = desk.signum or 0
+    name = signal.Signals(signum).name if signum else ""
     desk.note(step, "signal", f"{name}: saved at step {step:,}; go on with --resume {desk.folder.path}")
     return _outcome(desk, state, step, name, 128 + signum)
 
@@ -327,5 +355,6 @@ def _not_finite(desk: _Desk, state: State, step: int, bad: list[str]) -> Outcome
     reason = f"not finite at {some}"
     desk.note(step, "stop", f"{reason}; {_last_good(desk)}", say=False)
     desk.show.close()
-    startup.complain(f"{reason}; {_last_good(desk)}")
+    if desk.team.first:
+        startup.complain(f"{reason}; {_last_good(desk)}")
     return _outcome(desk, state, step, reason, status.NOT_FINITE)

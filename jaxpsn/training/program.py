@@ -15,7 +15,9 @@ class Program(Protocol):
     """An algorithm as pure functions of one seed; the loop compiles, vmaps, saves and reports it.
 
     ``state`` is any pytree with a field ``clock`` (int32 scalar, calls of ``step`` made so far, shared by all seeds).
-    It may have a field ``updates`` (int32, gradient updates so far), which then is a column of the metrics.
+    It may have a field ``updates`` (int32, gradient updates so far), which then is a column of the metrics. A program
+    for several devices has an attribute ``place``: its ``mesh``, and ``shardings(state, axes)`` of the state of one
+    seed, ``axes`` being those of seeds as of :meth:`axes`.
     """
 
     steps_per_call: int

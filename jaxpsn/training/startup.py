@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import sys
+import traceback
 from collections.abc import Callable
 
 from jaxpsn import errors
@@ -29,6 +30,23 @@ def complain(error: BaseException | str) -> None:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
 
 
+def last_words(error: BaseException) -> int:
+    """Say on stderr what ends the process, and return its exit status; see :func:`main_guard`."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else status.USER_ERROR
+    if isinstance(error, errors.UserError):
+        complain(error)
+    elif isinstance(error, OSError):
+        complain(f"{error.filename}: {error.strerror}" if error.filename else error)
+    elif isinstance(error, KeyboardInterrupt):
+        complain("interrupted")
+        return status.INTERRUPTED
+    else:
+        traceback.print_exception(error)
+        return 1
+    return status.USER_ERROR
+
+
 def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
     """Wrap a script's ``main`` so that it returns an exit status and users never see a traceback for what they caused.
 
@@ -40,13 +58,7 @@ def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
     def guarded(*args: object, **kwargs: object) -> int:
         try:
             return main(*args, **kwargs) or status.DONE
-        except errors.UserError as error:
-            complain(error)
-        except OSError as error:
-            complain(f"{error.filename}: {error.strerror}" if error.filename else error)
-        except KeyboardInterrupt:
-            complain("interrupted")
-            return status.INTERRUPTED
-        return status.USER_ERROR
+        except (errors.UserError, OSError, KeyboardInterrupt) as error:
+            return last_words(error)
 
     return guarded

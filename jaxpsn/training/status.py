@@ -7,6 +7,8 @@ USER_ERROR = 2
 """A mistake of the user, or a disk that cannot be written: one line on stderr."""
 NOT_FINITE = 3
 """NaN or infinity stopped the run."""
+PEER_LOST = 4
+"""Another process of the same run is gone, or does not answer."""
 INTERRUPTED = 130
 """Ctrl-C (SIGINT), after the state was saved."""
 TERMINATED = 143

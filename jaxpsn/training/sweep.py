@@ -26,6 +26,11 @@ class Swept:
         """Environment steps of one call of ``step``."""
         return self.program.steps_per_call
 
+    @property
+    def place(self) -> Any:
+        """Where its arrays lie, if the program says so."""
+        return getattr(self.program, "place", None)
+
     def init(self, key: PRNGKeyArray, hyper: Any) -> State:
         """The state of one run; ``hyper`` is its own, without the axis of runs."""
         return self.program.init(key, hyper)

@@ -1,0 +1,89 @@
+"""Where the arrays of a control run lie: on one device, or cut over a mesh of devices and processes."""
+
+import copy
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxpsn import errors
+from jaxpsn.control.config import ControlConfig
+from jaxpsn.lm import sharding
+
+AXIS = "data"
+_CUT = ("envs", "explore", "tally", "generation")  # fields of a state with entries per environment or perturbation
+_WHOLE = ("pool", "base")  # what all of those look things up in
+
+
+class Placement:
+    """Environments, perturbations and the environment axis of replay are cut over ``data``; weights are everywhere.
+
+    The compiler places whatever a step computes between them; batches and the episodes of an evaluation are cut too
+    where ``data`` divides them. Without a mesh all is left to the one default device. The layout decides nothing but
+    the rounding of sums: keys, draws and indices are functions of the environment, never of its device.
+    """
+
+    def __init__(self, mesh: str | None = None):
+        self.mesh = None if mesh is None else _mesh(mesh)
+        self._sizes = frozenset[int]()
+
+    @property
+    def parts(self) -> int:
+        """Pieces into which environments are cut."""
+        return 1 if self.mesh is None else self.mesh.shape[AXIS]
+
+    def fit(self, config: ControlConfig) -> "Placement":
+        """The same for the environments and perturbations of ``config``; refuses numbers that do not divide."""
+        for field, count in (("env.num_envs", config.env.num_envs), ("exploration.groups", config.members)):
+            if count % self.parts:
+                errors.refuse(field, count, f"a multiple of the mesh's data = {self.parts}")
+        made = copy.copy(self)
+        made._sizes = frozenset((config.env.num_envs, config.members))
+        return made
+
+    def shardings(self, state: Any, axes: Any) -> Any:
+        """Where the leaves of the states of all seeds lie.
+
+        ``state``: the shapes of one seed's; ``axes``: for each of its leaves the axis of seeds, or None.
+        """
+
+        def place(path: Any, axis: int | None, leaf: Any) -> Any:
+            if leaf is None:
+                return None
+            cut = self._cut([part.name for part in path if hasattr(part, "name")], leaf)
+            lead = () if axis is None else (None,)
+            if cut is None:
+                return NamedSharding(self.mesh, PartitionSpec())
+            return NamedSharding(self.mesh, PartitionSpec(*lead, *(None,) * cut, AXIS))
+
+        return jax.tree_util.tree_map_with_path(place, axes, state, is_leaf=lambda axis: axis is None)
+
+    def _cut(self, names: list[str], leaf: Any) -> int | None:
+        """The axis of environments or perturbations of a leaf of the state at ``names``, None if it has none."""
+        if names[0] == "replay":
+            return 1
+        held = names[0] in _CUT and not any(name in _WHOLE for name in names)
+        return 0 if held and leaf.ndim and leaf.shape[0] in self._sizes else None
+
+    def spread(self, tree: Any, axis: int = 0) -> Any:
+        """``tree``, within a compiled function, with this axis of its leaves cut where ``data`` divides it."""
+        if self.mesh is None:
+            return tree
+        place = NamedSharding(self.mesh, PartitionSpec(*(None,) * axis, AXIS))
+
+        def cut(leaf: jax.Array) -> jax.Array:
+            divides = leaf.ndim > axis and leaf.shape[axis] % self.parts == 0
+            return jax.lax.with_sharding_constraint(leaf, place) if divides else leaf
+
+        return jax.tree.map(cut, tree)
+
+
+ONE_DEVICE = Placement()
+"""Without a mesh."""
+
+
+def _mesh(text: str) -> Mesh:
+    sizes = sharding.parse_mesh(text)
+    if sizes.get("model", 1) != 1:
+        errors.refuse("mesh model", sizes["model"], "1: the networks of a control run lie whole on every device")
+    return sharding.make_mesh(sizes)

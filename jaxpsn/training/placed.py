@@ -1,0 +1,46 @@
+"""Arrays of the host on the devices of one or several processes, and the shards that a process answers for."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf (array or shape) holds typed keys."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def array(host: np.ndarray, sharding: Sharding | None) -> jax.Array:
+    """``host``, which every process holds whole, as an array that may be donated."""
+    if sharding is None:
+        return jnp.array(host)
+    if sharding.is_fully_addressable:
+        made = jax.device_put(host, sharding)
+    else:
+        made = jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+    # Copies: device arrays on the CPU may borrow NumPy's memory, which must not be donated.
+    return jnp.array(made, copy=True)
+
+
+def put(leaf: jax.Array, sharding: Sharding | None) -> jax.Array:
+    """An array of this process, equal on all, on the devices of ``sharding``; as it is without one."""
+    if sharding is None:
+        return leaf
+    if is_key(leaf):
+        data = array(np.asarray(jax.random.key_data(leaf)), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    return array(np.asarray(leaf), sharding)
+
+
+def owned(leaf: jax.Array) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Start and copy of each piece of an array that this process answers for: of all processes exactly one has it."""
+    if leaf.is_fully_addressable and jax.process_index() > 0:
+        return  # an array of its own, which process 0 has too
+    for shard in leaf.addressable_shards:
+        if shard.replica_id == 0:
+            start = tuple(part.start or 0 for part in shard.index)
+            yield start, np.array(shard.data, copy=True)
