@@ -20,6 +20,8 @@ class Table(NamedTuple):
 
     rows: list[Row]
     machine: dict[str, Any]
+    details: dict[str, Any] | None = None
+    """What the JSON file holds besides the rows, by its names there."""
 
 
 def claim(out: Path) -> None:
@@ -47,7 +49,7 @@ def write(options: Benchmark, table: Table) -> None:
         "machine": table.machine,
         "versions": folder.versions(),
         "rows": table.rows,
-    }
+    } | (table.details or {})
     files.write_atomically(path, json.dumps(about, indent=1) + "\n")
     benchmark_plots.write(path)
     print(f"written: {path.with_suffix('')}.csv, .json and .png", flush=True)
