@@ -6,7 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from jaxpsn.analysis import figures, page, runs, statistics, study_curves, study_look, study_page, study_words, text
+from jaxpsn.analysis import (
+    figures,
+    page,
+    runs,
+    statistics,
+    study_curves,
+    study_files,
+    study_look,
+    study_page,
+    study_words,
+    text,
+)
 from jaxpsn.analysis.runs import Run
 from jaxpsn.analysis.study_folder import Study, Tuning
 from jaxpsn.analysis.study_scores import LAST, Results
@@ -60,10 +71,13 @@ def as_run(study: Study) -> Run:
 
 
 def _title(study: Study) -> str:
-    algorithm = runs.setting(study.content.get("control") or {}, "agent.algorithm")
+    shared = runs.setting(study.content.get("control") or {}, "agent.algorithm")
+    agents = [study_files.mapping(study_files.mapping(about).get("agent")) for about in study.content["arms"].values()]
+    names = (agent.get("algorithm") or shared for agent in agents)
+    learners = dict.fromkeys(str(name).upper() for name in names if name)
     count = len(study.arms)
     ways = "one way to explore" if count == 1 else f"{count} ways to explore"
-    return f"{study.task}: {ways}" + (f", {str(algorithm).upper()}" if algorithm else "")
+    return f"{study.task}: {ways}" + (f", {' and '.join(learners)}" if learners else "")
 
 
 def _table(results: Results) -> str:

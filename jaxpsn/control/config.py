@@ -5,7 +5,7 @@ from typing import Literal
 
 from jaxpsn import checks, errors
 
-ALGORITHMS = ("ddpg", "td3")
+ALGORITHMS = ("ddpg", "td3", "es")
 ACTIVATIONS = ("relu", "tanh", "swish", "elu")
 STRUCTURES = ("dense", "dense-bf16", "flipout", "flipout-sign", "flipout-normal", "lowrank", "factorised", "input-gain")
 # A rule's place is folded into the keys of its noise: new ones go to the end.
@@ -13,6 +13,7 @@ RULES = ("none", "gaussian", "ou", "pink", "mixed", "parameter", "zeta", "gsde",
 BEHAVIOURS = ("parameter", "gsde", "lattice", "noisynet")  # what acts instead of the clean policy; one at a time
 CONTROLLERS = ("constant", "linear", "multiplicative", "first-order", "bisection")
 HOLDS = ("episode", "steps", "zeta")
+SELECTIONS = ("none", "return", "novelty")
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,11 @@ class EnvConfig:
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """The learner: DDPG or TD3, its networks and its optimisation."""
+    """The learner: DDPG, TD3 or an evolution strategy, its networks and its optimisation."""
 
-    algorithm: Literal["ddpg", "td3"] = "td3"
-    """ddpg as in the paper, or td3 (twin critics, delayed policy, target smoothing)."""
+    algorithm: Literal["ddpg", "td3", "es"] = "td3"
+    """ddpg as in the paper, td3 (twin critics, delayed policy, target smoothing), or es: evolution strategies, where
+    the actor follows the whole episodes of its perturbed copies, without critic, replay or warm-up."""
     actor_hidden: tuple[int, ...] = (128, 128)
     """Hidden widths of the actor."""
     critic_hidden: tuple[int, ...] = (128, 128)
@@ -59,7 +61,7 @@ class AgentConfig:
     head_scale: float = 3e-3
     """Last layers start uniform in plus or minus this."""
     actor_lr: float = 3e-4
-    """Adam rate of the actor."""
+    """Adam rate of the actor (es wants more, about 1e-2)."""
     critic_lr: float = 3e-4
     """Adam rate of the critic."""
     critic_l2: float = 0.0
@@ -138,7 +140,15 @@ class ExplorationConfig:
     relative: bool = False
     """Sigma in units of each leaf's root mean square instead of absolute."""
     member_sigma: bool = False
-    """Each perturbation has a sigma of its own, adapted by its own distance."""
+    """Each perturbation (each pair, if antithetic) has a sigma of its own, adapted by its own distance."""
+    ladder: float = 1.0
+    """With member_sigma: sigma and target of the members are log-spaced around those given, the largest this many
+    times the smallest."""
+    select: Literal["none", "return", "novelty"] = "none"
+    """With member_sigma: after each episode a member meets another one, and if its return, or the novelty of its
+    behaviour, is lower, takes over that one's scale."""
+    mutation: float = 0.2
+    """Standard deviation of the log of the factor by which a scale that is taken over is changed."""
     sigma: float = 0.05
     """Scale of the weight noise at the start; of noisynet in units of 1 / sqrt(inputs) of each layer (paper: 0.5)."""
     target: float = 0.2
@@ -192,6 +202,9 @@ class ExplorationConfig:
         checks.choice("exploration.structure", self.structure, STRUCTURES)
         checks.choice("exploration.controller", self.controller, CONTROLLERS)
         checks.choice("exploration.hold", self.hold, HOLDS)
+        checks.choice("exploration.select", self.select, SELECTIONS)
+        checks.real("exploration.ladder", self.ladder, 1.0, 1e6)
+        checks.real("exploration.mutation", self.mutation, 0.0, 10.0)
         checks.whole("exploration.rank", self.rank, 1, 1024)
         checks.whole("exploration.groups", self.groups, 0, 1 << 20)
         for name in ("adapt_every", "probes", "hold_steps", "repeat_max"):
@@ -206,6 +219,14 @@ class ExplorationConfig:
         checks.real("exploration.mixed_high", self.mixed_high, self.mixed_low, 100.0)
         if self.sigma_min > self.sigma_max:
             errors.refuse("exploration.sigma_min", self.sigma_min, f"at most sigma_max = {self.sigma_max:g}")
+        if self.ladder > 1.0 and not self.member_sigma:
+            errors.refuse("exploration.ladder", self.ladder, "1 unless exploration.member_sigma is true")
+        if self.select != "none" and not (self.member_sigma and self.ladder > 1.0):
+            errors.refuse(
+                "exploration.select", self.select, "none unless member_sigma is true and ladder, its range, is above 1"
+            )
+        if self.select != "none" and self.controller == "linear":
+            errors.refuse("exploration.select", self.select, "none, as exploration.controller anneals every scale")
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -255,19 +276,43 @@ class ControlConfig:
             errors.refuse(
                 "exploration.antithetic", True, "an even number of perturbations (env.num_envs or exploration.groups)"
             )
-        if self.exploration.member_sigma and self.agent.batch_size < self.members:
-            errors.refuse(
-                "exploration.member_sigma", True, f"agent.batch_size of at least the {self.members} perturbations"
-            )
-        if self.exploration.probes > self.agent.batch_size:
-            errors.refuse(
-                "exploration.probes", self.exploration.probes, f"at most agent.batch_size = {self.agent.batch_size}"
-            )
+        # The observations on which a distance is measured: a batch, or what all environments see.
+        evolves = self.agent.algorithm == "es"
+        rows, name = (envs, "env.num_envs") if evolves else (self.agent.batch_size, "agent.batch_size")
+        if self.exploration.member_sigma and rows < self.scales:
+            errors.refuse("exploration.member_sigma", True, f"{name} of at least the {self.scales} scales")
+        if self.exploration.probes > rows:
+            errors.refuse("exploration.probes", self.exploration.probes, f"at most {name} = {rows}")
+        if self.exploration.select != "none" and self.scales < 2:
+            errors.refuse("exploration.select", self.exploration.select, "none, as there is a single scale")
+        if evolves:
+            self._check_evolution()
+
+    def _check_evolution(self) -> None:
+        """Refuse what an evolution strategy cannot do with."""
+        exploration = self.exploration
+        for name, value, allowed in (
+            ("rule", exploration.rule, "parameter"),
+            ("hold", exploration.hold, "episode"),
+            ("select", exploration.select, "none"),
+            ("relative", exploration.relative, False),
+        ):
+            if value != allowed:
+                errors.refuse(f"exploration.{name}", value, f"{allowed}, as agent.algorithm is es")
+        if exploration.controller == "linear":
+            errors.refuse("exploration.controller", "linear", "another one, as es does not know its generations")
+        if not exploration.sigma or self.members < 2:
+            errors.refuse("exploration.sigma", exploration.sigma, "above 0, with two members or more, for es")
 
     @property
     def members(self) -> int:
         """Perturbations alive at once."""
         return self.exploration.groups or self.env.num_envs
+
+    @property
+    def scales(self) -> int:
+        """Noise scales, where members have their own: an antithetic pair shares one."""
+        return self.members // (2 if self.exploration.antithetic else 1)
 
     @property
     def steps_per_call(self) -> int:

@@ -55,6 +55,14 @@ _GPU = ControlConfig(
     eval_envs=128,
 )
 
+# Generations of 64 mirrored members on episodes of 200 steps.
+_ES = ControlConfig(
+    env=EnvConfig(name="cartpole_swingup", num_envs=64, episode_length=200),
+    agent=AgentConfig(algorithm="es", actor_hidden=(128, 128), actor_lr=2e-2),
+    exploration=ExplorationConfig(structure="lowrank", antithetic=True, controller="constant", sigma=0.05),
+    warmup=0,
+)
+
 _SMOKE = ControlConfig(
     env=EnvConfig(name="probe/action", num_envs=8),
     agent=AgentConfig(actor_hidden=(16,), critic_hidden=(16,), batch_size=32, updates=1, actor_lr=1e-2, critic_lr=1e-2),
@@ -80,6 +88,7 @@ PRESETS: dict[str, ControlConfig] = {
     ),
     "release-2017": _RELEASE,
     "baselines-2020": replace(_RELEASE, agent=_HEAD_AGENT),
+    "es": _ES,
     "smoke": _SMOKE,
 }
 """Control settings by name; :data:`jaxpsn.training.control.PRESETS` adds how long each runs."""

@@ -18,7 +18,7 @@ from jaxpsn.control.types import Hyper
 
 # Purposes folded into the key of a seed, and into the key of a step.
 _ENVS, _LEARNER, _EXPLORER, _STEPS = range(4)
-_WARMUP, _ACT, _BEGIN, _BATCHES, _LEARN, _STATES, _ADAPT = range(7)
+_WARMUP, _ACT, _BEGIN, _BATCHES, _LEARN, _STATES, _ADAPT, _JUDGE = range(8)
 
 _LEARNT = ("critic_loss", "actor_loss", "q")
 SATURATED = 0.99  # actions beyond it count as saturated
@@ -77,6 +77,7 @@ class Program:
             state.envs.obs, action, outcome.reward, outcome.terminated, outcome.truncated, outcome.final_obs
         )
         tally, metrics = count_episodes(state.tally, outcome.reward, done, self.config.env.action_repeat)
+        explore = self._judge(jax.random.fold_in(key, _JUDGE), state, explore, outcome)
         clock = state.clock + 1
         state = state.replace(
             clock=clock,
@@ -144,6 +145,18 @@ class Program:
         clean = self.agent.policy(before.learner.actor, self.normalise(before.statistics, before.envs.obs))
         distance = diagnosis.distance(action, clean, ~self.schedule.random(before.clock))
         return seen, diagnosis.report(seen, self.steps_per_call) | {"action_distance": distance}
+
+    def _judge(self, key: PRNGKeyArray, state: ProgramState, explore: Any, outcome: Any) -> Any:
+        """What the step brought, for a rule that selects scales by it; random actions say nothing about them."""
+        if self.config.exploration.select == "none":
+            return explore
+
+        def judge(explore: Any) -> Any:
+            done = outcome.terminated | outcome.truncated
+            seen = self.normalise(state.statistics, outcome.final_obs)
+            return self.explorer.judge(key, explore, outcome.reward, done, seen)
+
+        return lax.cond(self.schedule.random(state.clock), lambda explore: explore, judge, explore)
 
     def _example(self, obs: Float[Array, "n o"]) -> Transition:
         count = obs.shape[0]
@@ -220,7 +233,7 @@ def episode_length(config: ControlConfig) -> int:
 def make(
     config: ControlConfig, total_calls: int | None = None, env: Any = None, place: Placement | None = None
 ) -> Program:
-    """Build the program of a config; compiles nothing.
+    """Build the program of a config, an :class:`jaxpsn.control.evolution.Evolution` for es; compiles nothing.
 
     ``total_calls``: vector steps of the run, for annealed noise scales. ``env``: a `brax.envs.Env` of your own
     (``done`` a true termination, actions in [-1, 1], one observation vector) in place of the one that the config names;
@@ -232,9 +245,12 @@ def make(
         options = {"backend": config.env.backend} if config.env.backend else {}
         env = envs.make(config.env.name, **options)
     limit, repeat = episode_length(config), config.env.action_repeat
+    evolves = config.agent.algorithm == "es"
+    # Mirrored members of an evolution strategy are judged from the same starts.
+    twins = exploration.layout(config.exploration, config.env.num_envs).twins if evolves else None
     episodes, trials = (
-        envs.Episodes(env, count, limit, action_repeat=repeat, reset=config.env.reset)
-        for count in (config.env.num_envs, config.eval_envs)
+        envs.Episodes(env, count, limit, action_repeat=repeat, reset=config.env.reset, twins=alike)
+        for count, alike in ((config.env.num_envs, twins), (config.eval_envs, None))
     )
     noisy = config.exploration.behaviour == "noisynet"
     agent = agents.make(config.agent, episodes.observation_size, episodes.action_size, noisy)
@@ -251,4 +267,7 @@ def make(
         total_adaptations=None if total_calls is None else schedule.adaptations(total_calls),
     )
     cells = envs.cells(env, episodes.observation_size)
-    return Program(config, env, episodes, trials, agent, explorer, schedule, hyper, cells, place)
+    kind = Program
+    if evolves:
+        from jaxpsn.control.evolution import Evolution as kind  # it is built upon this module
+    return kind(config, env, episodes, trials, agent, explorer, schedule, hyper, cells, place)

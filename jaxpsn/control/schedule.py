@@ -19,7 +19,8 @@ class Schedule(NamedTuple):
     @classmethod
     def from_config(cls, config: ControlConfig) -> "Schedule":
         """The cadences that a config asks for; the warm-up is rounded up to whole vector steps."""
-        warmup = -(-config.warmup // config.steps_per_call)
+        # An evolution strategy has none: it needs no replay to begin with.
+        warmup = 0 if config.agent.algorithm == "es" else -(-config.warmup // config.steps_per_call)
         return cls(warmup, config.agent.update_every, config.agent.updates, config.exploration.adapt_every)
 
     def random(self, clock: Int[Array, ""]) -> Bool[Array, ""]:

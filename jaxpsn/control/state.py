@@ -30,7 +30,10 @@ class Tally:
 
 @struct.dataclass
 class LearnerState:
-    """Clean weights, their targets and their optimisers; perturbed weights never enter."""
+    """Clean weights, their targets and their optimisers; perturbed weights never enter.
+
+    An evolution strategy has an actor and its optimiser only; the rest is None.
+    """
 
     actor: Any
     critic: Any  # leading axis: critics
@@ -55,3 +58,4 @@ class ProgramState:
     replay: Any  # Replay
     tally: Tally
     diagnosis: Any = None  # Diagnosis, if the config asks for one
+    generation: Any = None  # Generation, of an evolution strategy; it has no replay

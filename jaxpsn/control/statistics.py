@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 FLOOR = 1e-2  # smallest standard deviation: dimensions that hardly move are not blown up
 
@@ -23,12 +23,14 @@ def init(size: int) -> Statistics:
     return Statistics(jnp.zeros((), jnp.float32), jnp.zeros((size,), jnp.float32), jnp.ones((size,), jnp.float32))
 
 
-def update(statistics: Statistics, batch: Float[Array, "n o"]) -> Statistics:
-    """Merge a batch (Chan, Golub, LeVeque 1983, in the form that keeps means)."""
-    batch_mean = jnp.mean(batch, axis=0)
-    batch_variance = jnp.mean(jnp.square(batch - batch_mean[None]), axis=0)
-    count = statistics.count + batch.shape[0]
-    share = batch.shape[0] / count
+def update(statistics: Statistics, batch: Float[Array, "n o"], where: Bool[Array, " n"] | None = None) -> Statistics:
+    """Merge a batch (Chan, Golub, LeVeque 1983, in the form that keeps means), or those of its rows in ``where``."""
+    chosen = None if where is None else where[:, None]
+    added = batch.shape[0] if where is None else jnp.sum(where, dtype=jnp.float32)
+    batch_mean = jnp.mean(batch, axis=0, where=chosen)
+    batch_variance = jnp.mean(jnp.square(batch - batch_mean[None]), axis=0, where=chosen)
+    count = statistics.count + added
+    share = added / count
     delta = batch_mean - statistics.mean
     variance = statistics.variance + share * (batch_variance - statistics.variance + (1 - share) * jnp.square(delta))
     return Statistics(count, statistics.mean + share * delta, variance)

@@ -1,4 +1,4 @@
-"""SparseCartpoleSwingup: swing a hanging pole up; rewarded only while it stands."""
+"""Swing a hanging pole up: rewarded only while it stands, or by how high it is."""
 
 from typing import Any
 
@@ -72,6 +72,21 @@ class SparseCartpoleSwingup(own.OwnEnv):
         x, _, angle, _ = physics.y
         zero = jnp.zeros_like(x)
         return jnp.stack((shapes.world_pose(), shapes.upright_pose(x, zero, zero), shapes.upright_pose(x, zero, angle)))
+
+
+class CartpoleSwingup(SparseCartpoleSwingup):
+    """The same cart and pole with a dense reward, ``(1 + cos angle) / 2`` per step while |x| <= 3.
+
+    A task of ours, on which learners that need a slope to follow can be compared with others.
+    """
+
+    name = "cartpole_swingup"
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """One step of 0.05 s."""
+        after = super().step(state, action)
+        height = 0.5 * (1.0 + jnp.cos(after.pipeline_state.y[2]))
+        return after.replace(reward=jnp.where(after.done > 0, jnp.zeros_like(height), height))
 
 
 def derivative(y: Float[Array, "4"], force: Float[Array, ""]) -> Float[Array, "4"]:

@@ -60,6 +60,9 @@ _GRIDS: dict[str, tuple[_Axis, ...]] = {
 }
 
 
+_GRIDS["cartpole_swingup"] = _GRIDS["sparse_cartpole_swingup"]
+
+
 def cells(env: Any, observation_size: int) -> Cells:
     """The cells of an environment: a grid over what matters in our sparse tasks, else a hash of the observation.
 

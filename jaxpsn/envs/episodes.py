@@ -1,11 +1,12 @@
 """Many copies of one environment, each running episode after episode on its own clock."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -50,6 +51,8 @@ class Episodes:
       in :meth:`reset`; far cheaper with expensive resets and thousands of copies, at the price of that many distinct
       starts.
 
+    ``twins``: for each copy the number of the one whose start states it has, episode by episode; its own if left out.
+
     ``reset`` and ``step`` are pure: safe under jit, scan, and vmap over seeds, where resets stay a real branch. Every
     leaf keeps one strong type, so nothing is traced twice. Physics runs at the highest matrix precision. NaNs are
     passed on. Raises UserError for sizes out of range and for environments whose observation is not one vector.
@@ -63,6 +66,7 @@ class Episodes:
         action_repeat: int = 1,
         reset: str = "random",
         pool_size: int | None = None,
+        twins: Sequence[int] | None = None,
     ):
         checks.whole("env.num_envs", num_envs, 1)
         checks.whole("env.episode_length", episode_length, 1)
@@ -72,6 +76,9 @@ class Episodes:
         checks.whole("env.pool_size", pool_size, 1)
         self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
         self.action_repeat, self.cached, self.pool_size = action_repeat, reset == "cached", pool_size
+        self._starters = np.arange(num_envs, dtype=np.int32) if twins is None else np.asarray(twins, np.int32)
+        if self._starters.shape != (num_envs,):
+            errors.refuse("twins", self._starters.shape, f"one for each of the {num_envs} environments")
         with brax_door.tracing():
             start = jax.eval_shape(env.reset, jax.eval_shape(jax.random.PRNGKey, 0))
         if isinstance(start.obs, Mapping) or start.obs.ndim != 1:
@@ -125,7 +132,7 @@ class Episodes:
 
     def _starts(self, key: jax.Array, episode: jax.Array, pool: Any) -> Any:
         """Start states of every environment's episode number ``episode``."""
-        keys = jax.vmap(_start_key, (None, 0, 0))(key, jnp.arange(self.num_envs, dtype=jnp.int32), episode)
+        keys = jax.vmap(_start_key, (None, 0, 0))(key, jnp.asarray(self._starters), episode)
         if pool is None:
             return self._reset_env(keys)
         index = jax.vmap(functools.partial(jax.random.randint, shape=(), minval=0, maxval=self.pool_size))(keys)

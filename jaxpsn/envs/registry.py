@@ -10,6 +10,7 @@ from jaxpsn.envs import brax_door
 _OWN = {
     "sparse_mountain_car": "mountain_car.SparseMountainCar",
     "sparse_cartpole_swingup": "cartpole.SparseCartpoleSwingup",
+    "cartpole_swingup": "cartpole.CartpoleSwingup",
     "sparse_double_pendulum": "double_pendulum.SparseDoublePendulum",
     "sparse_halfcheetah": "half_cheetah.SparseHalfCheetah",
     "swimmer_gather": "swimmer_gather.SwimmerGather",
@@ -53,9 +54,9 @@ def make(name: str, backend: str | None = None, **options: Any) -> Any:
     """One raw environment: a `brax.envs.Env`, actions in [-1, 1], whose ``done`` is true termination only.
 
     ``name``: a Brax environment (``halfcheetah``), a dm_control task of MuJoCo Playground (``playground/BallInCup``),
-    one of the paper's sparse tasks (``sparse_mountain_car``) or a probe (``probe/action``). ``backend``: Brax's
-    physics, for Brax environments and ``sparse_halfcheetah``. ``options`` go to the environment. Raises UserError for
-    anything it cannot make.
+    one of the paper's sparse tasks (``sparse_mountain_car``), ``cartpole_swingup`` or a probe (``probe/action``).
+    ``backend``: Brax's physics, for Brax environments and ``sparse_halfcheetah``. ``options`` go to the environment.
+    Raises UserError for anything it cannot make.
     """
     name = canonical(name)
     if name in brax_door.SUPPORTED:
@@ -79,8 +80,8 @@ def make(name: str, backend: str | None = None, **options: Any) -> Any:
 def default_episode_length(name: str) -> int:
     """The time limit of a task in environment steps, where a config names none.
 
-    1000 for Brax and Playground, 500 for the sparse tasks (paper), 50 for the held-exploration probe, 10 for the
-    others.
+    1000 for Brax and Playground, 500 for the sparse tasks (paper) and ``cartpole_swingup``, 50 for the held-exploration
+    probe, 10 for the others.
     """
     name = canonical(name)
     if name.startswith("probe/"):

@@ -91,6 +91,14 @@ def test_cartpole_rewards_a_standing_pole_on_the_rail(x, angle, reward, ends):
     assert (after.reward, after.done) == (reward, float(ends))
 
 
+@pytest.mark.parametrize(("x", "angle", "reward"), [(0, 0, 1), (0, np.pi, 0), (1, np.pi / 2, 0.5), (3.01, 0, 0)])
+def test_the_dense_cartpole_pays_for_height_on_the_rail(x, angle, reward):
+    env = envs.make("cartpole_swingup")
+    assert env.episode_length == envs.default_episode_length("cartpole_swingup")
+    after = env.step(env.begin(cartpole.CartpoleState(jnp.array([x, 0.0, angle, 0.0], jnp.float32))), jnp.zeros(1))
+    assert float(after.reward) == pytest.approx(reward, abs=0.02) and bool(after.done) == (x > 3)
+
+
 @pytest.mark.parametrize(("bend", "reward"), [(0.0, 1), (0.9, 1), (1.1, 0), (np.pi, 0)])
 def test_double_pendulum_rewards_a_tip_within_a_metre_of_the_top(bend, reward):
     env = double_pendulum.SparseDoublePendulum()

@@ -33,6 +33,8 @@ def plan(*argv):
         ("both:parameter+gaussian,exploration.target=0.1", "both", {"rule": "parameter+gaussian", "target": 0.1}),
         ("parameter+gaussian", "parameter-gaussian", {"rule": "parameter+gaussian"}),
         ("none", "none", {"rule": "none"}),
+        ("parameter-ladder,ladder=8", None, {"member_sigma": True, "ladder": 8.0}),
+        ("parameter-novelty", None, {"member_sigma": True, "ladder": 16.0, "select": "novelty"}),
     ],
 )
 def test_an_arm_is_what_its_words_say(spec, label, changed):
@@ -47,11 +49,24 @@ def test_an_arm_may_change_its_learner():
     assert arm.control.agent == agent and arm.control.exploration.rule == "gaussian"
 
 
+@pytest.mark.parametrize(("name", "structure"), [("es", "dense"), ("es-lowrank", "lowrank"), ("es-flipout", "flipout")])
+def test_evolution_strategies_are_arms(name, structure):
+    arm = arms.parse(f"{name},agent.actor_lr=0.03,sigma=0.1", BASE)
+    exploration = dataclasses.replace(
+        BASE.exploration, structure=structure, antithetic=True, controller="constant", sigma=0.1
+    )
+    agent = dataclasses.replace(BASE.agent, algorithm="es", actor_lr=0.03)
+    assert arm.control == dataclasses.replace(BASE, exploration=exploration, agent=agent)
+    assert (arm.scale.leaf, arm.scale.grid) == ("sigma", arms.SIGMA_GRID)
+
+
 @pytest.mark.parametrize("name", arms.names())
 def test_every_name_makes_an_arm_with_a_scale_of_its_own(name):
     arm = arms.parse(name, BASE)
     assert set(arm.control.exploration.rules) <= set(RULES)
-    fields = {"none": None, "mixed": None, "noisynet": "sigma"}
+    fields = {"none": None, "mixed": None, "noisynet": "sigma"} | dict.fromkeys(
+        ("es", "es-lowrank", "es-flipout"), "sigma"
+    )
     field = fields.get(name, "target" if name.startswith("parameter") else "action_std")
     assert (arm.scale and arm.scale.leaf) == field
     if field:
@@ -70,7 +85,11 @@ def test_the_scale_of_noise_that_is_not_adapted_is_its_sigma():
 def test_the_arms_of_a_preset_share_all_but_exploration(name):
     preset = job.PRESETS[name]
     for arm in record.plan(preset.control, dataclasses.replace(preset.study, tune=True)):
-        assert arm.control == dataclasses.replace(preset.control, exploration=arm.control.exploration)
+        expected = dataclasses.replace(preset.control, exploration=arm.control.exploration)
+        if arm.spec.startswith("es"):  # another learner on the same networks, task and steps
+            changed = {"algorithm": "es", "actor_lr": arm.control.agent.actor_lr}
+            expected = dataclasses.replace(expected, agent=dataclasses.replace(expected.agent, **changed))
+        assert arm.control == expected
     again = record.restore({"control": folder.plain(preset.control), "study": folder.plain(preset.study)})
     assert job.StudyJob(*again) == preset
 
@@ -109,6 +128,9 @@ def test_thresholds():
         (["--study.arms", "ou,actionstd=1"], "'actionstd' is unknown; nearest: action_std"),
         (["--study.arms", "ou,agent.gama=1"], "'gama' is unknown; nearest: gamma"),
         (["--study.arms", "ou,rule=none"], "'rule' is unknown"),
+        (["--study.arms", "es,hold=steps"], "exploration.hold = 'steps': episode, as agent.algorithm is es"),
+        (["--study.arms", "parameter,ladder=4"], "exploration.ladder = 4.0: 1 unless exploration.member_sigma"),
+        (["--study.arms", "parameter-members,select=return"], "exploration.select = 'return': none unless"),
         (["--study.arms", "ou,action_std=big"], "action_std is a number"),
         (["--study.arms", "ou,action_std=-1"], "exploration.action_std = -1.0: a number at least 0"),
         (["--study.arms", "parameter,rank=1.5"], "rank is a whole number"),

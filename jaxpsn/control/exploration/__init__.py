@@ -12,7 +12,7 @@ from jaxpsn.control.exploration.gsde import gsde
 from jaxpsn.control.exploration.lattice import lattice
 from jaxpsn.control.exploration.noisynet import noisynet
 from jaxpsn.control.exploration.ou import ornstein_uhlenbeck
-from jaxpsn.control.exploration.parameter import parameter
+from jaxpsn.control.exploration.parameter import layout, parameter
 from jaxpsn.control.exploration.pink import coloured
 from jaxpsn.control.exploration.rules import ActionNoise, Behaviour, Explorer
 from jaxpsn.control.exploration.sums import clean, total
@@ -27,6 +27,7 @@ __all__ = [
     "gaussian",
     "gsde",
     "lattice",
+    "layout",
     "make",
     "mixed",
     "noisynet",

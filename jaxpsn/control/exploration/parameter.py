@@ -1,17 +1,19 @@
 """Parameter-space noise: every environment, or group of them, acts with its own held perturbation of one policy."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxpsn import checks, errors, noise
+from jaxpsn import checks, compat, errors, noise
 from jaxpsn.control.config import ExplorationConfig
-from jaxpsn.control.exploration import held
+from jaxpsn.control.exploration import held, population
 from jaxpsn.control.exploration.rules import Behaviour
 from jaxpsn.control.types import Hyper
 from jaxpsn.noise import distances, scales
@@ -24,17 +26,40 @@ class ParameterState:
     key: Any  # typed key, constant: perturbations are functions of (key, draw counter, perturbation, path)
     draw: Any  # noise.Draw, leading axis P
     hold: Any  # state of the hold rule
-    scale: Any  # state of the scale rule; sigma is [] or, with a sigma of their own, [P]
+    scale: Any  # state of the scale rule; sigma is [] or, where members have their own, [S]
+    rung: Any  # as its sigma: what the two below are multiplied by
     start: Any  # [] float32, sigma at the start
     target: Any  # [] float32, the distance wanted
-    distance: Any  # as sigma: the distance measured last, NaN before the first
+    distance: Any  # as its sigma: the distance measured last, NaN before the first
+    trial: Any = None  # population.Trial, where scales are selected
+
+    @property
+    def sigma(self) -> Float[Array, "*P"]:
+        """What perturbations are applied with, [] or [P]; an antithetic pair shares one."""
+        own = self.scale.sigma
+        return own if own.ndim == 0 else jnp.repeat(own, self.draw.members // own.shape[0])
 
 
 class Layout(NamedTuple):
-    """Who shares a perturbation: environment i belongs to group i // rows."""
+    """Who shares a perturbation: environment i belongs to group i // rows, and group g has scale g // pair."""
 
     groups: int
     rows: int
+    pair: int = 1
+
+    @property
+    def scales(self) -> int:
+        """Scales, where members have their own."""
+        return self.groups // self.pair
+
+    @property
+    def twins(self) -> tuple[int, ...]:
+        """For each environment the one of its group's pair, opposite in sign, that stands in its place."""
+        return tuple(i - self.rows * (i // self.rows % self.pair) for i in range(self.groups * self.rows))
+
+    def first(self, of_environments: Array) -> Array:
+        """Of each group what its first environment has."""
+        return of_environments.reshape(self.groups, self.rows, *of_environments.shape[1:])[:, 0]
 
     def split(self, obs: Float[Array, "N O"]) -> Float[Array, "P *E O"]:
         """Rows of each group side by side; a group of one keeps no axis for it."""
@@ -44,17 +69,13 @@ class Layout(NamedTuple):
         """Back to one row per environment."""
         return action.reshape(self.groups * self.rows, action.shape[-1])
 
-    def leads(self, done: Bool[Array, " N"]) -> Bool[Array, " P"]:
-        """Whether the first environment of each group ends its episode."""
-        return done.reshape(self.groups, self.rows)[:, 0]
-
 
 def layout(config: ExplorationConfig, num_envs: int) -> Layout:
     """The groups that a config asks for; refuses counts that do not divide."""
     groups = config.groups or num_envs
     if num_envs % groups:
         errors.refuse("exploration.groups", groups, f"0 or a divisor of env.num_envs = {num_envs}")
-    return Layout(groups, num_envs // groups)
+    return Layout(groups, num_envs // groups, 2 if config.antithetic else 1)
 
 
 def kind(config: ExplorationConfig, antithetic: bool) -> Any:
@@ -97,34 +118,80 @@ def parameter(
     spec = planner(() if seats.rows == 1 else (seats.rows,))
     perturbed = noise.fused(policy_apply, spec, form)
     hold = held.hold_rule(config)
-    measure = _measure(config, policy_apply, planner, seats.groups)
+    measure = _measure(config, policy_apply, planner, seats.scales)
     if config.controller == "linear":
         checks.whole("total_adaptations", total_adaptations, 0)
 
     def rule(state: ParameterState) -> scales.Scale:
-        return scale_rule(config, state.start, state.target, total_adaptations)
+        return scale_rule(config, state.start * state.rung, state.target * state.rung, total_adaptations)
 
     def init(key: PRNGKeyArray, params: Any, hyper: Hyper) -> ParameterState:
-        sigma = jnp.broadcast_to(hyper.sigma, (seats.groups,) if config.member_sigma else ())
+        rung = population.ladder(config.ladder, seats.scales) if config.member_sigma else jnp.ones((), jnp.float32)
+        start, target = hyper.sigma * rung, hyper.target * rung
         return ParameterState(
             **held.start(form, hold, key, spec, seats.groups),
-            scale=scale_rule(config, hyper.sigma, hyper.target, total_adaptations).init(sigma),
+            scale=scale_rule(config, start, target, total_adaptations).init(start),
+            rung=rung,
             start=hyper.sigma,
             target=hyper.target,
-            distance=jnp.full_like(sigma, jnp.nan),
+            distance=jnp.full_like(rung, jnp.nan),
+            trial=population.begin(config, seats.groups, observation_size),
         )
 
     def act(params: Any, state: ParameterState, obs: Float[Array, "N O"]) -> Float[Array, "N A"]:
-        return seats.join(perturbed(params, state.draw, state.scale.sigma, seats.split(obs)))
+        return seats.join(perturbed(params, state.draw, state.sigma, seats.split(obs)))
 
     def begin(key: PRNGKeyArray, state: ParameterState, done: Bool[Array, " N"]) -> ParameterState:
-        return held.renew(form, hold, key, state, seats.leads(done))
+        return held.renew(form, hold, key, state, seats.first(done))
 
     def adapt(key: PRNGKeyArray, params: Any, state: ParameterState, obs: Float[Array, "B O"]) -> ParameterState:
         distance = measure(key, params, state.scale.sigma, obs)
         return state.replace(scale=rule(state).update(state.scale, distance), distance=distance)
 
-    return Behaviour(init, act, begin, adapt, lambda state: _report(config, state))
+    judge = partial(_judge, config, seats)
+    return Behaviour(init, act, begin, adapt, lambda state: _report(config, state), judge)
+
+
+def _judge(
+    config: ExplorationConfig,
+    seats: Layout,
+    key: PRNGKeyArray,
+    state: ParameterState,
+    reward: Float[Array, " N"],
+    done: Bool[Array, " N"],
+    obs: Float[Array, "N O"],
+) -> ParameterState:
+    """The scales after the duels of those whose episode has just ended; a pair is judged as one, by its mean."""
+    if state.trial is None:
+        return state
+    done = seats.first(done)
+    trial = population.observe(state.trial, seats.first(reward), done, seats.first(obs))
+
+    def duels() -> tuple[Any, Any, Any]:
+        score = trial.score if trial.behaviour is None else population.novelty(trial.behaviour.last)
+        own, ended = jnp.mean(score.reshape(seats.scales, seats.pair), axis=1), done.reshape(seats.scales, seats.pair)
+        loses, rival, factor = population.duel(key, own, ended[:, 0], config.mutation)
+        return *_inherit(config, state, loses, rival, factor), score
+
+    old = (state.scale, state.rung, trial.score)
+    scale, rung, score = lax.cond(compat.anywhere(done), duels, lambda: old)
+    return state.replace(scale=scale, rung=rung, trial=trial.replace(score=score))
+
+
+def _inherit(
+    config: ExplorationConfig,
+    state: ParameterState,
+    loses: Bool[Array, " S"],
+    rival: Int[Array, " S"],
+    factor: Float[Array, " S"],
+) -> tuple[Any, Float[Array, " S"]]:
+    """Scale state and rungs once the losers have those of their rivals, times ``factor``, within the ladder."""
+    end = config.ladder**0.5
+    rung = jnp.clip(state.rung[rival] * factor, 1.0 / end, end)
+    taken = jax.tree.map(lambda leaf: leaf[rival], state.scale)
+    sigma = jnp.clip(taken.sigma * rung / state.rung[rival], config.sigma_min, config.sigma_max)
+    after = jax.tree.map(lambda new, old: jnp.where(loses, new, old), taken.replace(sigma=sigma), state.scale)
+    return after, jnp.where(loses, rung, state.rung)
 
 
 def _planner(config: ExplorationConfig, policy_apply: Any, params: Any, observation_size: int) -> Callable[..., Any]:
@@ -138,14 +205,14 @@ def _planner(config: ExplorationConfig, policy_apply: Any, params: Any, observat
     return plan
 
 
-def _measure(config: ExplorationConfig, policy_apply: Any, planner: Callable[..., Any], groups: int) -> Any:
+def _measure(config: ExplorationConfig, policy_apply: Any, planner: Callable[..., Any], scales: int) -> Any:
     """RMS action distance of *fresh* perturbations of the present weights, each on its own slice of the batch.
 
     The perturbations that act are not reused: they were drawn for other weights and picked by the episodes they led to.
-    ``probes`` of them measure one distance; with a sigma per perturbation there are as many as perturbations held, and
-    each measures for itself. Always independent, also if those held are antithetic.
+    ``probes`` of them measure one distance; where members have scales of their own, there is one for each scale, which
+    it measures for itself. Always independent, also if those held are antithetic.
     """
-    count = groups if config.member_sigma else config.probes
+    count = scales if config.member_sigma else config.probes
     fresh = kind(config, antithetic=False)
 
     def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
@@ -172,5 +239,7 @@ def _report(config: ExplorationConfig, state: ParameterState) -> dict[str, Any]:
     if config.member_sigma:
         scalars |= {"sigma_min": jnp.min(sigma), "sigma_max": jnp.max(sigma)}
     if config.controller not in ("constant", "linear"):
-        scalars["target"] = state.target
+        scalars["target"] = jnp.mean(state.target * state.rung)
+    if config.select == "novelty":
+        scalars["novelty"] = jnp.nanmean(state.trial.score)
     return scalars

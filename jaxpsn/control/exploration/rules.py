@@ -8,6 +8,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
+def unmoved(key: Any, state: Any, reward: Any, done: Any, obs: Any) -> Any:
+    """``judge`` of a rule that does not look at what its actions led to."""
+    return state
+
+
 class Explorer(NamedTuple):
     """How a policy is acted with: the whole of exploration, as the control loop sees it."""
 
@@ -22,6 +27,9 @@ class Explorer(NamedTuple):
     one, on replayed observations."""
     report: Callable[..., dict[str, Any]]
     """``report(state) -> dict of scalars``: sigma, distance and target where they exist."""
+    judge: Callable[..., Any] = unmoved
+    """``judge(key, state, reward[N], done[N], obs[N, O]) -> state``: before ``begin``, what the step brought: its
+    rewards, the episodes that ended, and the true next observations."""
 
 
 class Behaviour(NamedTuple):
@@ -37,6 +45,8 @@ class Behaviour(NamedTuple):
     """``adapt(key, params, state, obs[B, O]) -> state``"""
     report: Callable[..., dict[str, Any]]
     """``report(state) -> dict of scalars``"""
+    judge: Callable[..., Any] = unmoved
+    """``judge(key, state, reward[N], done[N], obs[N, O]) -> state``"""
 
 
 class ActionNoise(NamedTuple):

@@ -58,7 +58,16 @@ def total(behaviour: Behaviour, noises: dict[str, ActionNoise], rule: str = "non
     def adapt(key: PRNGKeyArray, params: Any, state: SumState, obs: Float[Array, "B O"]) -> SumState:
         return state.replace(behaviour=behaviour.adapt(key, params, state.behaviour, obs))
 
-    return Explorer(init, act, begin, adapt, lambda state: behaviour.report(state.behaviour))
+    def judge(
+        key: PRNGKeyArray,
+        state: SumState,
+        reward: Float[Array, " N"],
+        done: Bool[Array, " N"],
+        obs: Float[Array, "N O"],
+    ) -> SumState:
+        return state.replace(behaviour=behaviour.judge(_for(rule, key), state.behaviour, reward, done, obs))
+
+    return Explorer(init, act, begin, adapt, lambda state: behaviour.report(state.behaviour), judge)
 
 
 def _for(rule: str, key: PRNGKeyArray) -> PRNGKeyArray:

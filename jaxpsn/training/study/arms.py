@@ -10,6 +10,11 @@ from jaxpsn.training import command, folder
 from jaxpsn.training.study import grammar
 
 _HELD = {"hold": "steps", "hold_steps": 8}
+_LADDER = {"rule": "parameter", "member_sigma": True, "ladder": 16.0}
+_ES = {
+    "rule": "parameter", "antithetic": True, "controller": "constant", "sigma": 0.05,
+    "agent.algorithm": "es", "agent.actor_lr": 0.01,
+}  # fmt: skip
 VARIANTS: dict[str, dict[str, Any]] = {
     "parameter-dense": {"rule": "parameter", "structure": "dense"},
     "parameter-flipout": {"rule": "parameter", "structure": "flipout"},
@@ -18,18 +23,27 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "parameter-hold": {"rule": "parameter", "hold": "steps", "hold_steps": 50},
     "parameter-zeta": {"rule": "parameter", "hold": "zeta", "hold_steps": 200},
     "parameter-members": {"rule": "parameter", "member_sigma": True},
+    "parameter-ladder": _LADDER,
+    "parameter-return": {**_LADDER, "select": "return"},
+    "parameter-novelty": {**_LADDER, "select": "novelty"},
+    "parameter-antithetic": {"rule": "parameter", "antithetic": True},
+    "es": {**_ES, "structure": "dense"},
+    "es-lowrank": {**_ES, "structure": "lowrank"},
+    "es-flipout": {**_ES, "structure": "flipout"},
     "gsde": {"rule": "gsde", **_HELD},
     "lattice": {"rule": "lattice", **_HELD},
     "noisynet": {"rule": "noisynet", "sigma": 0.5},
 }
-"""Named arms that are more than a rule: the fields of ExplorationConfig that they set."""
+"""Named arms that are more than a rule: the fields of ExplorationConfig, and of the agent, that they set."""
 
 ACTION_GRID = (0.1, 0.3, 0.6, 1.0)
 TARGET_GRID = (0.1, 0.2, 0.4, 0.6)
 NOISY_GRID = (0.2, 0.5, 1.0, 2.0)
+SIGMA_GRID = (0.02, 0.05, 0.1, 0.2)
 WITHOUT_SCALE = frozenset({"none", "mixed"})
 """Rules without one number that says how far they explore."""
 FIELD = "study.arms"
+_AGENT = "agent."
 
 
 @dataclass(frozen=True)
@@ -96,12 +110,13 @@ def parse(spec: str, control: ControlConfig) -> Arm:
         for rule in name.split("+"):
             if rule.strip() not in RULES:
                 errors.refuse(FIELD, spec, f"{name!r} is {errors.nearest(name, names())}")
-    exploration = VARIANTS.get(name, {"rule": name})
-    agent: dict[str, Any] = {}
+    preset = VARIANTS.get(name, {"rule": name})
+    exploration = {field: value for field, value in preset.items() if not field.startswith(_AGENT)}
+    agent = {field.removeprefix(_AGENT): value for field, value in preset.items() if field.startswith(_AGENT)}
     for field, text in settings:
-        of_agent = field.startswith("agent.")
+        of_agent = field.startswith(_AGENT)
         kind = AgentConfig if of_agent else ExplorationConfig
-        field = field.removeprefix("agent.").removeprefix("exploration.")
+        field = field.removeprefix(_AGENT).removeprefix("exploration.")
         known = {one.name for one in fields(kind)} - {"rule"}
         if field not in known:
             errors.refuse(FIELD, spec, f"{field!r} is {errors.nearest(field, known)}")
@@ -117,15 +132,17 @@ def parse(spec: str, control: ControlConfig) -> Arm:
         exploration=replace(control.exploration, **exploration),
         agent=replace(control.agent, **agent),
     )
-    return Arm(label, spec.strip(), changed, _scale(changed.exploration))
+    return Arm(label, spec.strip(), changed, _scale(changed))
 
 
-def _scale(exploration: ExplorationConfig) -> Scale | None:
+def _scale(control: ControlConfig) -> Scale | None:
     """What says how far these rules explore: of a sum with weight noise, the scale of the latter."""
+    exploration = control.exploration
     rules = exploration.rules
     if "parameter" in rules:
         adapted = exploration.controller not in ("constant", "linear")
-        field, grid = ("target" if adapted else "sigma"), TARGET_GRID
+        evolves = control.agent.algorithm == "es"
+        field, grid = ("target" if adapted else "sigma"), (SIGMA_GRID if evolves and not adapted else TARGET_GRID)
     elif "noisynet" in rules:
         field, grid = "sigma", NOISY_GRID
     elif set(rules) <= WITHOUT_SCALE:

@@ -64,7 +64,7 @@ def run(job: StudyJob) -> int:
 
 def main(argv: Sequence[str]) -> int:
     """Run the comparison that ``argv`` asks for; returns the exit status."""
-    about = "Exploration methods compared on one task: the same learner, seeds and steps for every arm."
+    about = "Exploration methods compared on one task: the same learner (but for es), seeds and steps for every arm."
     about += (
         f"\n\nArms: {', '.join(arm_specs.names())}; sums such as parameter+gaussian; any field=value after a comma."
     )

@@ -38,6 +38,12 @@ _MOUNTAIN = replace(_on("sparse_mountain_car", batch_size=128, updates=2, actor_
 _FAR = replace(_MOUNTAIN, exploration=replace(_MOUNTAIN.exploration, target=0.6))
 _CHEETAH = replace(CONTROL_PRESETS["default"], replay_capacity=200_000, eval_envs=8)
 _DENSE = replace(_STUDY, steps=200_000, eval_every=16_000)
+# Gradients and evolution on one footing: the same actor (wide enough for noise of low rank), task and steps.
+_EVOLUTION = replace(
+    _CARTPOLE,
+    env=EnvConfig(name="cartpole_swingup", num_envs=32, episode_length=200),
+    agent=replace(_AGENT, actor_hidden=(128, 128), updates=4),
+)
 _SMOKE = replace(CONTROL_PRESETS["smoke"], replay_capacity=1600)
 
 PRESETS: dict[str, tuple[ControlConfig, StudyConfig]] = {
@@ -52,6 +58,17 @@ PRESETS: dict[str, tuple[ControlConfig, StudyConfig]] = {
         replace(_SHORT, steps=100_000, arms=("parameter-dense", "parameter-flipout", "parameter-factorised")),
     ),
     "structures-dense": (_CHEETAH, replace(_DENSE, steps=96_000, arms=_STRUCTURES)),
+    "evolution": (
+        _EVOLUTION,
+        replace(
+            _STUDY,
+            arms=("parameter", "parameter-ladder", "parameter-return", "parameter-novelty", "none", "es", "es-lowrank"),
+            steps=320_000,
+            chunk=16_000,
+            eval_every=16_000,
+            checkpoint_every=160_000,
+        ),
+    ),
     "rivals": (_CARTPOLE, replace(_STUDY, arms=_RIVALS)),
     "smoke": (
         _SMOKE,

@@ -1,0 +1,226 @@
+"""Evolution strategies: the estimate against float64, generations of whole episodes, and learning."""
+
+import itertools
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import stats
+
+from jaxpsn import compat, errors, noise
+from jaxpsn.control import agents, program
+from jaxpsn.control.agents import es
+from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
+from jaxpsn.envs.brax_api import Env, State
+from jaxpsn.networks.actor import Actor
+
+KEY = jax.random.key(3)
+ENVS = 8
+AGENT = AgentConfig(algorithm="es", actor_hidden=(8,), critic_hidden=(8,), actor_lr=0.05)
+NOISE = ExplorationConfig(structure="dense", antithetic=True, controller="constant", sigma=0.1, probes=4)
+CONFIG = ControlConfig(
+    env=EnvConfig(name="mine", num_envs=ENVS, episode_length=6), agent=AGENT, exploration=NOISE, warmup=999, eval_envs=2
+)
+
+
+class Lengths(Env):
+    """Episodes of 1 to 5 steps, by their start; the reward is one minus the square of the action's error."""
+
+    observation_size, action_size, backend = 2, 1, "none"
+
+    def reset(self, rng):
+        """How many steps there will be, and where the best action lies."""
+        length = jax.random.randint(rng, (), 1, 6).astype(jnp.float32)
+        return State(length, jnp.stack([length, jnp.float32(1)]), jnp.zeros(()), jnp.zeros(()))
+
+    def step(self, state, action):
+        """One step less to go."""
+        left = state.pipeline_state - 1
+        obs = jnp.stack([left, jnp.float32(1)])
+        reward = 1 - jnp.square(action[0] - 0.5)
+        return state.replace(pipeline_state=left, obs=obs, reward=reward, done=(left <= 0).astype(jnp.float32))
+
+
+def test_ranks_are_centred_and_equals_share_theirs():
+    for fitness in ([3.0, -1.0, 10.0, 2.0], [1.0, 1.0, 0.0, 5.0, 1.0, 5.0], [2.0, 2.0, 2.0]):
+        expected = (stats.rankdata(fitness) - 1) / (len(fitness) - 1) - 0.5
+        np.testing.assert_allclose(es.centred_ranks(jnp.array(fitness)), expected, atol=1e-6)
+    assert (np.asarray(es.centred_ranks(jnp.zeros(6))) == 0).all(), "no difference is no direction"
+
+
+def _drawn(structure, members, antithetic=True, hidden=(8,)):
+    actor = Actor(2, hidden=hidden)
+    params = actor.init(KEY, jnp.zeros(3))
+    kind = noise.named(structure, antithetic=antithetic)
+    return params, kind, kind.init(KEY, noise.plan(actor.apply, params, jnp.zeros(3)), members)
+
+
+@pytest.mark.parametrize("structure", ["dense", "lowrank", "flipout"])
+def test_the_estimate_is_the_papers_formula(structure):
+    params, kind, draw = _drawn(structure, 6)
+    fitness, sigma = np.array([0.3, 2.0, -1.0, 0.0, 5.0, 1.0]), np.repeat([0.1, 0.2, 0.4], 2)
+    got = jax.jit(es.gradient)(params, draw, jnp.asarray(sigma, jnp.float32), jnp.asarray(fitness, jnp.float32))
+    shaped = (stats.rankdata(fitness) - 1) / 5 - 0.5
+    thetas = jax.vmap(lambda i: kind.materialise(params, draw, 1.0, i))(jnp.arange(6))
+    expected = jax.tree.map(
+        lambda noisy, clean: np.tensordot(shaped / sigma / 6, np.float64(noisy) - np.float64(clean)[None], 1),
+        thetas,
+        params,
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), got, expected)
+    assert all(not np.asarray(x).any() for x in jax.tree.leaves(got["params"]["hidden_0"]["norm"])), "norms stay"
+
+
+@pytest.mark.parametrize("structure", ["dense", "lowrank", "flipout"])
+def test_the_estimate_points_along_a_linear_fitness(structure):
+    members, size = 2048, (96, 80)
+    matrix, kind = jnp.zeros(size), noise.named(structure, antithetic=True)
+    spec = noise.plan(lambda w, x: x @ w, matrix, jnp.zeros(size[0]), select=noise.everything)
+    slope = np.random.default_rng(0).normal(size=size).astype(np.float32)
+
+    def estimate():
+        draw = kind.init(KEY, spec, members)
+        fitness = jax.lax.map(lambda i: jnp.sum(slope * kind.materialise(matrix, draw, 1.0, i)), jnp.arange(members))
+        return es.gradient(matrix, draw, jnp.float32(1.0), fitness)
+
+    got = np.asarray(jax.jit(estimate)())
+    cosine = np.sum(got * slope) / np.linalg.norm(got) / np.linalg.norm(slope)
+    # M / 2 independent directions in d dimensions give sqrt(M / (M + 2 d)) for a linear function, ranks a little less.
+    expected = np.sqrt(members / (members + 2 * slope.size))
+    assert cosine == pytest.approx(expected, rel=0.1)
+
+
+def test_the_update_is_adam_of_a_traced_rate_with_decoupled_decay():
+    config = replace(AGENT, weight_decay=0.1)
+    evolver = agents.make(config, 3, 2)
+    hyper = program.Hyper.from_config(ControlConfig(agent=AGENT, exploration=NOISE))
+    learner = jax.jit(evolver.init)(KEY, hyper)
+    spec = noise.plan(evolver.policy, learner.actor, jnp.zeros(3))
+    draw = noise.Dense(antithetic=True).init(KEY, spec, 4)
+    fitness = jnp.array([1.0, 2.0, 3.0, 9.0])
+    after, metrics = jax.jit(evolver.update)(learner, draw, jnp.float32(0.1), fitness, hyper)
+    rule = optax.adamw(0.05, weight_decay=0.1, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p))
+    slope = jax.tree.map(jnp.negative, es.gradient(learner.actor, draw, jnp.float32(0.1), fitness))
+    with compat.foreign():
+        step, _ = rule.update(slope, rule.init(learner.actor), learner.actor)
+    jax.tree.map(lambda a, b, c: np.testing.assert_allclose(a - b, c, atol=1e-5), after.actor, learner.actor, step)
+    assert metrics["update_norm"][0] == pytest.approx(float(optax.tree.norm(step)), rel=1e-4)
+    assert after.critic is None and after.target_actor is None
+
+
+def _states(made, steps, seed=0):
+    """The state before each step and the metrics of it."""
+
+    def body(state, _):
+        after, metrics = made.step(state)
+        return after, (state, metrics)
+
+    state = made.init(jax.random.key(seed), made.hyper)
+    return jax.jit(lambda s: jax.lax.scan(body, s, None, length=steps))(state)[1]
+
+
+def test_a_generation_is_one_whole_episode_of_every_member():
+    made = program.make(CONFIG, env=Lengths())
+    states, metrics = jax.tree.map(np.asarray, jax.device_get(_plain(_states(made, 40))))
+    running, updates = states["running"], states["updates"]
+    first = np.flatnonzero(np.diff(updates, prepend=-1))  # steps at which a generation begins
+    assert len(first) > 6 and running[first].all()
+    lengths = states["obs"][:, :, 0]
+    np.testing.assert_array_equal(lengths[first, ::2], lengths[first, 1::2])  # mirrored members start alike
+    assert len({tuple(row) for row in lengths[first]}) > 3 and (lengths[first, :1] != lengths[first]).any()
+    for begin, end in itertools.pairwise(first.tolist()):
+        assert end - begin == lengths[begin].max(), "it ends with its longest episode"
+        played = running[begin:end].sum(0)
+        np.testing.assert_array_equal(played, lengths[begin])
+        for part in ("draw", "mean", "actor"):
+            assert (states[part][begin:end] == states[part][begin]).all(), f"{part} is held"
+            assert (states[part][end] != states[part][begin]).any(), f"{part} changes between generations"
+        rewards = [1 - (states["action"][t] - 0.5) ** 2 for t in range(begin, end)]
+        fitness = np.sum([np.where(running[t], rewards[t - begin], 0) for t in range(begin, end)], axis=0)
+        assert metrics["fitness"][0][end - 1] == pytest.approx(fitness.mean(), abs=1e-4)
+        assert metrics["return"][1][begin:end].sum() == ENVS
+        assert metrics["return"][0][begin:end].sum() == pytest.approx(fitness.sum(), abs=1e-3)
+        assert metrics["length"][0][begin:end].sum() == played.sum()
+        # Those who wait stand at the start of their next episode, and what they see counts for nothing.
+        waiting = ~running[end - 1]
+        np.testing.assert_array_equal(states["obs"][end - 1][waiting], states["obs"][end][waiting])
+        seen = np.concatenate([states["obs"][t][running[t]] for t in range(end)]).astype(np.float64)
+        np.testing.assert_allclose(states["mean"][end], seen.mean(0), rtol=1e-4)
+    assert metrics["fitness"][1][:-1].sum() == len(first) - 1
+    assert float(metrics["waiting"].max()) > 0.2
+
+
+def _plain(result):
+    """What the test above looks at."""
+    states, metrics = result
+    own = states.explore.behaviour
+    made = program.make(CONFIG, env=Lengths())
+    action, _ = jax.vmap(
+        lambda s: made.explorer.act(KEY, s.learner.actor, s.explore, made.normalise(s.statistics, s.envs.obs))
+    )(states)
+    return {
+        "running": states.generation.running, "updates": states.updates, "obs": states.envs.obs,
+        "draw": own.draw.noise["params/head/kernel"]["noise"], "mean": states.statistics.mean,
+        "actor": states.learner.actor["params"]["head"]["kernel"], "action": action[..., 0],
+    }, metrics  # fmt: skip
+
+
+def test_seeds_whose_generations_end_apart_are_single_runs():
+    made = program.make(
+        replace(CONFIG, exploration=replace(NOISE, structure="lowrank", controller="first-order")), env=Lengths()
+    )
+    axes = made.axes(jax.eval_shape(made.init, KEY, made.hyper))
+    keys = jax.vmap(jax.random.key)(jnp.arange(3, dtype=jnp.uint32))
+    many = jax.vmap(made.init, in_axes=(0, None), out_axes=axes)(keys, made.hyper)
+    step = jax.vmap(made.step, in_axes=(axes,), out_axes=(axes, 0))
+    together, _ = jax.jit(lambda s: jax.lax.scan(lambda s, _: step(s), s, None, length=30))(many)
+    run = jax.jit(lambda s: jax.lax.scan(lambda s, _: made.step(s), s, None, length=30)[0])
+    updates = []
+    for i in range(3):
+        alone = run(made.init(keys[i], made.hyper))
+        updates.append(int(alone.updates))
+        ours = jax.tree.map(lambda x, i=i: x[i], together.learner.actor)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), ours, alone.learner.actor)
+        np.testing.assert_array_equal(together.generation.running[i], alone.generation.running)
+    assert updates == together.updates.tolist() and len(set(updates)) > 1
+
+
+@pytest.mark.parametrize(
+    "fields", [{"structure": "dense"}, {"structure": "lowrank"}, {"structure": "flipout", "groups": 8}]
+)
+def test_evolution_solves_a_probe(fields):
+    config = replace(
+        CONFIG,
+        env=EnvConfig(name="probe/observation_action", num_envs=16),
+        exploration=replace(NOISE, **fields),
+        agent=replace(AGENT, actor_hidden=(16,)),
+    )
+    made = program.make(config)
+    run = jax.jit(lambda key: jax.lax.scan(lambda s, _: made.step(s), made.init(key, made.hyper), None, length=500)[0])
+    state = run(jax.random.key(0))
+    action = made.agent.policy(state.learner.actor, made.normalise(state.statistics, jnp.array([[-1.0], [1.0]])))
+    np.testing.assert_allclose(action[:, 0], [0.5, -0.5], atol=0.15)
+    assert int(state.updates) == 500 and state.replay is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"rule": "gaussian"}, "exploration.rule = 'gaussian': parameter, as agent.algorithm is es"),
+        ({"rule": "parameter+ou"}, "exploration.rule = 'parameter+ou': parameter"),
+        ({"hold": "steps"}, "exploration.hold = 'steps': episode"),
+        ({"relative": True}, "exploration.relative = True: False"),
+        ({"controller": "linear"}, "exploration.controller = 'linear'"),
+        ({"sigma": 0.0}, "exploration.sigma = 0.0: above 0"),
+        ({"groups": 1, "antithetic": False}, "two members or more"),
+        ({"probes": 9}, "exploration.probes = 9: at most env.num_envs = 8"),
+        ({"member_sigma": True, "ladder": 4.0, "select": "return"}, "exploration.select = 'return': none"),
+    ],
+)
+def test_refusals_are_one_line(fields, said):
+    with pytest.raises(errors.UserError) as caught:
+        replace(CONFIG, exploration=replace(NOISE, **fields))
+    assert said in str(caught.value) and "\n" not in str(caught.value)

@@ -1,0 +1,190 @@
+"""Scales of members: their ladder, what they are adapted to, and how episodes select them."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpsn import errors
+from jaxpsn.control import exploration, program
+from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
+from jaxpsn.control.exploration import population
+from jaxpsn.control.types import Hyper
+from jaxpsn.networks.actor import Actor
+
+N, OBS, A = 8, 3, 2
+ACTOR = Actor(A, hidden=(16,))
+PARAMS = ACTOR.init(jax.random.key(7), jnp.zeros((OBS,)))
+HYPER = Hyper.from_config(ControlConfig())
+BATCH = jax.random.normal(jax.random.key(8), (256, OBS))
+KEY = jax.random.key(0)
+
+
+def make(**fields):
+    config = ExplorationConfig(member_sigma=True, **fields)
+    return exploration.make(config, ACTOR.apply, PARAMS, N, OBS, A, 20)
+
+
+def begun(explorer, **values):
+    hyper = HYPER.replace(**{name: jnp.float32(value) for name, value in values.items()})
+    return jax.jit(explorer.init)(KEY, PARAMS, hyper)
+
+
+def test_rungs_are_even_in_the_logarithm():
+    rungs = np.asarray(population.ladder(16.0, 5), np.float64)
+    np.testing.assert_allclose(rungs, [0.25, 0.5, 1.0, 2.0, 4.0], rtol=1e-5)
+    np.testing.assert_allclose(population.ladder(1.0, 3), 1.0)
+
+
+def test_members_act_on_their_rungs_and_a_pair_shares_one():
+    explorer = make(ladder=64.0, antithetic=True, controller="constant")
+    state = begun(explorer, sigma=1e-4)
+    np.testing.assert_allclose(state.behaviour.sigma, np.repeat(1e-4 * 8.0 ** np.linspace(-1, 1, 4), 2), rtol=1e-5)
+    same = jnp.broadcast_to(BATCH[:1], (N, OBS))
+    action, _ = jax.jit(explorer.act)(KEY, PARAMS, state, same)
+    delta = np.asarray(action - ACTOR.apply(PARAMS, same))
+    np.testing.assert_allclose(delta[::2], -delta[1::2], atol=0.1 * np.abs(delta).max())
+    assert np.abs(delta[-2:]).mean() > 10 * np.abs(delta[:2]).mean()
+    report = explorer.report(state)
+    np.testing.assert_allclose([report["sigma_min"], report["sigma_max"]], [1e-4 / 8, 8e-4], rtol=1e-5)
+
+
+def test_every_member_is_adapted_to_a_target_of_its_own():
+    explorer = make(ladder=9.0, controller="first-order", groups=4)
+    state = begun(explorer, sigma=0.05, target=0.1)
+
+    def step(state, t):
+        state = explorer.adapt(jax.random.fold_in(KEY, t), PARAMS, state, BATCH)
+        return state, state.behaviour.distance
+
+    state, distances = jax.jit(lambda s: jax.lax.scan(step, s, jnp.arange(120)))(state)
+    targets = 0.1 * 3.0 ** np.linspace(-1, 1, 4)
+    np.testing.assert_allclose(distances[40:].mean(0), targets, rtol=0.15)
+    assert float(explorer.report(state)["target"]) == pytest.approx(targets.mean(), rel=1e-5)
+
+
+def test_episodes_are_scored_by_return_and_described_by_where_they_went():
+    config = ExplorationConfig(member_sigma=True, ladder=2.0, select="novelty")
+    by_return, by_place = (population.begin(replace(config, select=select), N, OBS) for select in ("return", "novelty"))
+    rng = np.random.default_rng(0)
+    running = [[] for _ in range(N)]
+    score, last = np.full(N, np.nan), np.full((N, 2 * OBS), np.nan)
+    observe = jax.jit(population.observe)
+    for _ in range(30):
+        reward, done, obs = rng.normal(size=N), rng.random(N) < 0.15, rng.normal(size=(N, OBS))
+        step = jnp.asarray(reward, jnp.float32), jnp.asarray(done), jnp.asarray(obs, jnp.float32)
+        by_return, by_place = observe(by_return, *step), observe(by_place, *step)
+        for i in range(N):
+            running[i].append((reward[i], obs[i]))
+            if done[i]:
+                score[i] = sum(r for r, _ in running[i])
+                places = np.array([o for _, o in running[i]])
+                last[i] = np.concatenate([places.mean(0), places.std(0)])
+                running[i] = []
+    np.testing.assert_allclose(by_return.score, score, atol=1e-5)
+    np.testing.assert_allclose(by_place.behaviour.last, last, atol=1e-3)
+    assert np.isfinite(score).any()
+
+
+def test_novelty_is_the_mean_distance_to_the_nearest_others():
+    rng = np.random.default_rng(1)
+    places = rng.normal(size=(40, 5))
+    places[[3, 17]] = np.nan
+    expected = np.full(40, np.nan)
+    for i in range(40):
+        others = [j for j in range(40) if j != i and np.isfinite(places[j]).all()]
+        distances = np.sort([np.linalg.norm(places[i] - places[j]) for j in others])
+        expected[i] = distances[: population.NEIGHBOURS].mean()
+    np.testing.assert_allclose(population.novelty(jnp.asarray(places, jnp.float32)), expected, rtol=1e-3)
+    alone = jnp.full((4, 2), jnp.nan).at[0].set(0.0)
+    assert np.isnan(population.novelty(alone)).all(), "nobody to be compared with"
+    many = jnp.zeros((3 * population.REFERENCES, 2)).at[5, 0].set(3.0)
+    assert float(population.novelty(many)[5]) == pytest.approx(3.0, rel=1e-3), "a part of a large population will do"
+
+
+def test_a_duel_is_lost_to_a_better_rival_only():
+    score = jnp.array([1.0, 5.0, jnp.nan, 3.0, 3.0])
+    everyone = jnp.ones(5, bool)
+    met = np.zeros((5, 5))
+    for i in range(200):
+        loses, rival, factor = population.duel(jax.random.key(i), score, everyone, 0.3)
+        np.testing.assert_array_equal(loses, np.asarray(score)[rival] > np.asarray(score))
+        met[np.arange(5), rival] += 1
+        assert (np.asarray(factor) > 0).all()
+    assert (np.diag(met) == 0).all() and (met[~np.eye(5, dtype=bool)] > 20).all()
+    loses, _, factor = population.duel(KEY, score, everyone.at[0].set(False), 0.0)
+    assert not loses[0] and (np.asarray(factor) == 1.0).all()
+
+
+@pytest.mark.parametrize("select", ["return", "novelty"])
+@pytest.mark.parametrize("controller", ["constant", "multiplicative"])
+def test_a_population_finds_the_scale_that_pays(select, controller):
+    """Return is best at one rung of the ladder; behaviour is the newer, the larger the scale."""
+    explorer = make(ladder=100.0, select=select, controller=controller, mutation=0.3)
+    directions = jax.random.normal(jax.random.key(5), (N, OBS))
+
+    def episode(state, t):
+        key = jax.random.fold_in(KEY, t)
+        rung = state.behaviour.rung
+        reward = -jnp.square(jnp.log(rung / 3.0))
+        obs = rung[:, None] * directions * jax.random.normal(jax.random.fold_in(key, 1), (N, 1))
+        done = jnp.arange(N) % 2 == t % 2  # episodes do not end together
+        return explorer.judge(key, state, reward, done, obs), rung
+
+    state, rungs = jax.jit(lambda s: jax.lax.scan(episode, s, jnp.arange(300)))(begun(explorer, sigma=0.05))
+    late = np.exp(np.log(np.asarray(rungs[-50:])).mean())
+    assert late == pytest.approx(3.0, rel=0.35) if select == "return" else late > 5.0
+    assert rungs.min() >= 0.1 - 1e-6 and rungs.max() <= 10.0 + 1e-4, "it stays on the ladder that it began on"
+    # Sigma goes with its rung, whether it is what was chosen or what follows a target.
+    np.testing.assert_allclose(state.behaviour.scale.sigma, 0.05 * state.behaviour.rung, rtol=1e-3)
+    assert np.isfinite(float(explorer.report(state).get("novelty", 0.0)))
+
+
+CONFIG = ControlConfig(
+    env=EnvConfig(name="probe/observation_action", num_envs=4),
+    agent=AgentConfig(actor_hidden=(8,), critic_hidden=(8,), batch_size=16, updates=1),
+    exploration=ExplorationConfig(
+        rule="parameter", member_sigma=True, ladder=16.0, select="novelty", sigma=0.3, target=0.3, probes=4
+    ),
+    replay_capacity=400,
+    warmup=12,
+    eval_envs=3,
+)
+
+
+def test_populations_in_the_loop_of_several_seeds_are_single_runs():
+    made = program.make(CONFIG)
+    axes = made.axes(jax.eval_shape(made.init, jax.random.key(0), made.hyper))
+
+    def run(step, state):
+        return jax.lax.scan(lambda s, _: (step(s)[0], s.explore.behaviour.rung), state, None, length=40)
+
+    keys = jax.vmap(jax.random.key)(jnp.arange(2, dtype=jnp.uint32))
+    many = jax.vmap(made.init, in_axes=(0, None), out_axes=axes)(keys, made.hyper)
+    step = jax.vmap(made.step, in_axes=(axes,), out_axes=(axes, 0))
+    _, together = jax.jit(lambda s: run(step, s))(many)
+    after, alone = jax.jit(lambda key: run(made.step, made.init(key, made.hyper)))(keys[1])
+    np.testing.assert_allclose(together[:, 1], alone, rtol=1e-4)
+    assert (np.asarray(alone[:4]) == np.asarray(alone[0])).all(), "random actions say nothing about scales"
+    assert (np.asarray(alone[-1]) != np.asarray(alone[0])).any()
+    assert after.explore.behaviour.trial.behaviour.last.shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"ladder": 4.0}, "exploration.ladder = 4.0: 1 unless exploration.member_sigma is true"),
+        ({"ladder": 0.5, "member_sigma": True}, "exploration.ladder = 0.5"),
+        ({"select": "return"}, "exploration.select = 'return': none unless"),
+        ({"select": "return", "member_sigma": True}, "ladder, its range, is above 1"),
+        ({"select": "return", "member_sigma": True, "ladder": 4.0, "controller": "linear"}, "anneals every scale"),
+        ({"mutation": -1.0}, "exploration.mutation = -1.0"),
+        ({"select": "return", "member_sigma": True, "ladder": 4.0, "groups": 2, "antithetic": True}, "a single scale"),
+    ],
+)
+def test_refusals_are_one_line(fields, said):
+    with pytest.raises(errors.UserError) as caught:
+        replace(CONFIG, exploration=ExplorationConfig(**fields))
+    assert said in str(caught.value) and "\n" not in str(caught.value)
