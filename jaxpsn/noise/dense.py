@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.errors import nearest, refuse
+from jaxpsn.noise.normals import normal
 from jaxpsn.noise.spec import Leaf, Spec
 from jaxpsn.noise.structures import Structure
 
@@ -30,7 +30,7 @@ class Dense(Structure):
 
     def state(self, leaf: Leaf, key: PRNGKeyArray, negate: Bool[Array, ""] | None) -> dict[str, Array]:
         shape = (leaf.rows,) if leaf.is_vector else (leaf.columns, leaf.rows)
-        drawn = jax.random.normal(key, shape, jnp.float32)
+        drawn = normal(key, shape)
         return {"noise": (drawn if negate is None else jnp.where(negate, -drawn, drawn)).astype(self.store)}
 
     def contract(self, leaf: Leaf, noise: Any, base: Any, weight: Any, x: Array, flip: bool) -> Array:
@@ -66,7 +66,7 @@ class InputGain(Structure):
             refuse("spec", [leaf.path for leaf in spec.leaves], "InputGain perturbs matrices only, none is selected")
 
     def state(self, leaf: Leaf, key: PRNGKeyArray, negate: Bool[Array, ""] | None) -> dict[str, Array]:
-        drawn = jax.random.normal(key, (leaf.columns,), jnp.float32)
+        drawn = normal(key, (leaf.columns,))
         return {"gain": drawn if negate is None else jnp.where(negate, -drawn, drawn)}
 
     def contract(self, leaf: Leaf, noise: Any, base: Any, weight: Any, x: Array, flip: bool) -> Array:

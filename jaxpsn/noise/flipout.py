@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.errors import nearest, refuse
 from jaxpsn.noise.draws import path_hash
+from jaxpsn.noise.normals import normal
 from jaxpsn.noise.signs import apply_fixed, fixed_rows, unpack, words
 from jaxpsn.noise.spec import Leaf
 from jaxpsn.noise.structures import Structure
@@ -40,7 +41,7 @@ class Flipout(Structure):
             return {}
         shape = (leaf.rows, leaf.columns + 1)
         if self.base == "normal":
-            drawn = jax.random.normal(key, shape, jnp.float32)
+            drawn = normal(key, shape)
         else:
             size = leaf.rows * (leaf.columns + 1)
             drawn = unpack(jax.random.bits(key, (words(size),), jnp.uint32), size).reshape(shape)

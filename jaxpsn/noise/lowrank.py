@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.errors import nearest, refuse
+from jaxpsn.noise.normals import normal
 from jaxpsn.noise.signs import unpack, words
 from jaxpsn.noise.spec import Leaf
 from jaxpsn.noise.structures import Structure
@@ -24,7 +25,7 @@ def _factors(key: PRNGKeyArray, shape: tuple[int, int], law: str) -> Float[Array
     if law == "sign":
         size = math.prod(shape)
         return unpack(jax.random.bits(key, (words(size),), jnp.uint32), size).reshape(shape)
-    drawn = jax.random.normal(key, shape, jnp.float32)
+    drawn = normal(key, shape)
     if law == "normal":
         return drawn
     # f(z) = sgn(z) sqrt|z| has variance sqrt(2/pi), which NoisyNet leaves in.
@@ -53,7 +54,7 @@ class _Factored(Structure):
         if leaf.is_vector:
             return {"out": _turned(_factors(key, (leaf.rows, 1), law if self.bias_from_partner else "normal"), negate)}
         if self._dense(leaf):
-            return {"dense": _turned(jax.random.normal(key, (leaf.columns, leaf.rows), jnp.float32), negate)}
+            return {"dense": _turned(normal(key, (leaf.columns, leaf.rows)), negate)}
         both = _factors(key, (leaf.rows + leaf.columns, rank), law)
         return {"out": _turned(both[: leaf.rows], negate), "in": both[leaf.rows :]}
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.control.exploration.rules import ActionNoise
 from jaxpsn.control.types import Hyper
+from jaxpsn.noise.normals import normal
 
 
 @struct.dataclass
@@ -47,6 +48,6 @@ def mixed(num_envs: int, action_size: int, low: float, high: float) -> ActionNoi
 
 def _sampler(num_envs: int, action_size: int) -> Any:
     def sample(key: PRNGKeyArray, state: WhiteState) -> tuple[Float[Array, "N A"], WhiteState]:
-        return state.std * jax.random.normal(key, (num_envs, action_size), jnp.float32), state
+        return state.std * normal(key, (num_envs, action_size)), state
 
     return sample

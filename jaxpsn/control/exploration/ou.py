@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
@@ -11,6 +10,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxpsn import errors
 from jaxpsn.control.exploration.rules import ActionNoise
 from jaxpsn.control.types import Hyper
+from jaxpsn.noise.normals import normal
 
 
 @struct.dataclass
@@ -37,7 +37,7 @@ def ornstein_uhlenbeck(num_envs: int, action_size: int, theta: float, dt: float)
         return OUState(jnp.zeros((num_envs, action_size), jnp.float32), hyper.action_std)
 
     def sample(key: PRNGKeyArray, state: OUState) -> tuple[Float[Array, "N A"], OUState]:
-        shock = jax.random.normal(key, state.value.shape, jnp.float32)
+        shock = normal(key, state.value.shape)
         value = decay * state.value + state.std * spread * shock
         return value, OUState(value, state.std)
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxpsn.control.exploration.rules import ActionNoise
 from jaxpsn.control.types import Hyper
 from jaxpsn.noise import holds
+from jaxpsn.noise.normals import normal
 
 _HOLD, _VALUE = 0, 1
 
@@ -32,7 +33,7 @@ def repeated(num_envs: int, action_size: int, exponent: float, maximum: int) -> 
     rule = holds.zeta(exponent, maximum)
 
     def draw(key: PRNGKeyArray) -> Float[Array, "N A"]:
-        return jax.random.normal(jax.random.fold_in(key, _VALUE), (num_envs, action_size), jnp.float32)
+        return normal(jax.random.fold_in(key, _VALUE), (num_envs, action_size))
 
     def init(key: PRNGKeyArray, hyper: Hyper) -> ZetaState:
         return ZetaState(draw(key), rule.init(jax.random.fold_in(key, _HOLD), num_envs), hyper.action_std)
