@@ -55,7 +55,7 @@ def write(folder: Path, process: int, pieces: Pieces) -> None:
         listed[name] = [
             {"start": list(start), "shape": list(data.shape), "sha256": digests.of_array(data)} for start, data in own
         ]
-        stored |= {f"{name}@{number}": np.ascontiguousarray(piece.data) for number, piece in enumerate(own)}
+        stored |= {f"{name}@{number}": piece.data for number, piece in enumerate(own)}
     safetensors.save_file(stored, file)
     with file.open("rb") as opened:
         os.fsync(opened.fileno())

@@ -43,4 +43,4 @@ def owned(leaf: jax.Array) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     for shard in leaf.addressable_shards:
         if shard.replica_id == 0:
             start = tuple(part.start or 0 for part in shard.index)
-            yield start, np.array(shard.data, copy=True)
+            yield start, np.array(shard.data, order="C", copy=True)
