@@ -31,13 +31,15 @@ def table(options: Acting) -> Table:
     task = None if options.env is None else Task(options.env, options.backend, options.sizes)
     rows = []
     for members in options.members:
-        scene = Scene(members, options.sizes, options.groups)
+        scene = Scene(members, options.sizes, options.groups, options.precision)
         ways, left = choose(scene, options)
         startup.speak(f"{members:,} members: compiling {len(ways)} ways to act")
         key = jax.random.key(0)
         params = scene.params(key)
         contenders = {name: Contender(way, options.steps, key, params) for name, way in ways.items()}
-        calls = _policy_calls(ways, contenders, scene.observations(key))
+        obs = scene.observations(key)
+        timing.together([partial(one.compile, jnp.zeros((members,), bool), obs) for one in contenders.values()])
+        calls = _policy_calls(ways, contenders, obs)
         rows += _rows(members, "policy step", calls, options)
         if task is not None and members > options.env_most:
             left["environment step"] = f"more members than env_most = {options.env_most}"

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from jaxpsn import errors
 from jaxpsn.training import command
 from jaxpsn.training.benchmarks import tables
-from jaxpsn.training.benchmarks.options import COMMANDS, All, Benchmark
+from jaxpsn.training.benchmarks.options import COMMANDS as ALONE
+from jaxpsn.training.benchmarks.options import All, Benchmark
+from jaxpsn.training.benchmarks.peers_options import Peers
+from jaxpsn.training.benchmarks.scale_options import COMMANDS as SCALE
+from jaxpsn.training.benchmarks.scale_options import Gpu
+
+COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | {Peers.name: Peers}
+"""Benchmarks by the names of their commands."""
 
 
 def parse(argv: Sequence[str]) -> Benchmark:
@@ -16,6 +23,9 @@ def parse(argv: Sequence[str]) -> Benchmark:
     if not argv:
         raise errors.UserError(f"what shall be measured? One of {listed}; each has a --help")
     name, *flags = argv
+    name = Peers.name if name == f"--{Peers.name}" else name
+    if [name, *flags[:1]] == ["--preset", Gpu.name]:
+        name, *flags = flags
     if name in ("-h", "--help"):
         lines = (f"  {each:<10} {(kind.__doc__ or '').splitlines()[0]}" for each, kind in COMMANDS.items())
         print("\n".join(["What can be measured; each has a --help of its own:", *lines]))
@@ -30,7 +40,11 @@ def run(options: Benchmark) -> None:
     """Measure, print and write."""
     tables.claim(options.out)
     for part in options.parts() if isinstance(options, All) else (options,):
-        found = importlib.import_module(f"jaxpsn.training.benchmarks.{part.name}").table(part)
+        module = importlib.import_module(f"jaxpsn.training.benchmarks.{part.name}")
+        if isinstance(part, Gpu):
+            module.run(part)
+            continue
+        found = module.table(part)
         tables.show(found.rows)
         tables.write(part, found)
 

@@ -33,15 +33,17 @@ KINDS: dict[str, noise.Structure] = {
 
 
 class Policy(nn.Module):
-    """The policy that acts: dense, layer norm, swish; tanh at the end."""
+    """The policy that acts: dense, layer norm, swish; tanh at the end. Weights, norms and actions are float32."""
 
     widths: tuple[int, ...]
+    dtype: Any = jnp.float32  # of the activations
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch o"]) -> Float[Array, "*batch a"]:
         for width in self.widths[:-1]:
-            x = nn.swish(nn.LayerNorm()(nn.Dense(width)(x)))
-        return jnp.tanh(nn.Dense(self.widths[-1])(x))
+            x = nn.Dense(width, dtype=self.dtype)(x)
+            x = nn.swish(nn.LayerNorm()(x.astype(jnp.float32)).astype(self.dtype))
+        return jnp.tanh(nn.Dense(self.widths[-1], dtype=self.dtype)(x).astype(jnp.float32))
 
 
 class Act(NamedTuple):
@@ -57,12 +59,20 @@ class Act(NamedTuple):
     """How many distinct things are held; members share them in blocks of equal size."""
 
 
-class Scene:
-    """One policy and ``members`` that act with it, ``sizes`` its widths from observation to action."""
+_PRODUCTS = {"default": None, "float32": "float32", "tf32": "tensorfloat32", "bfloat16": None}
+"""JAX's name of the precision of matrix products, by ours."""
 
-    def __init__(self, members: int, sizes: tuple[int, ...], groups: int):
+
+class Scene:
+    """One policy and ``members`` that act with it, ``sizes`` its widths from observation to action.
+
+    ``precision`` is one of :data:`options.PRECISIONS`.
+    """
+
+    def __init__(self, members: int, sizes: tuple[int, ...], groups: int, precision: str = "default"):
         self.members, self.sizes, self.groups = members, sizes, groups
-        self.policy = Policy(sizes[1:])
+        self.policy = Policy(sizes[1:], jnp.bfloat16 if precision == "bfloat16" else jnp.float32)
+        self._products = _PRODUCTS[precision]
 
     def params(self, key: PRNGKeyArray) -> Any:
         """Weights as they start."""
@@ -74,7 +84,8 @@ class Scene:
 
     def ways(self, forms: tuple[str, ...]) -> dict[str, Act]:
         """Name -> a way to act: the clean batch, weights formed beforehand, and the noise of ``forms``."""
-        return {CLEAN: self._clean(), FORMED: self._formed()} | {form: self._noisy(form) for form in forms}
+        found = {CLEAN: self._clean(), FORMED: self._formed()} | {form: self._noisy(form) for form in forms}
+        return {name: way._replace(act=self._in_precision(way.act)) for name, way in found.items()}
 
     def refusal(self, form: str) -> str | None:
         """Why ``form`` cannot serve these members, if it cannot."""
@@ -89,6 +100,13 @@ class Scene:
 
     def _plan(self, rows: tuple[int, ...]) -> noise.Spec:
         return noise.plan(self.policy.apply, self.shapes, jax.ShapeDtypeStruct((*rows, self.sizes[0]), jnp.float32))
+
+    def _in_precision(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        def run(params: Any, held: Any, obs: Float[Array, "n o"]) -> Float[Array, "n a"]:
+            with jax.default_matmul_precision(self._products):
+                return act(params, held, obs)
+
+        return run
 
     def _clean(self) -> Act:
         return Act(lambda key, params: (), _keep, lambda params, held, obs: self.policy.apply(params, obs), 1)
@@ -111,7 +129,7 @@ class Scene:
         fused = noise.fused(self.policy.apply, spec, kind)
 
         def redraw(key: PRNGKeyArray, held: Any, where: Bool[Array, " n"]) -> Any:
-            return kind.redraw(key, held, seats.leads(where))
+            return kind.redraw(key, held, where.reshape(seats.groups, seats.rows)[:, 0])
 
         def act(params: Any, held: Any, obs: Float[Array, "n o"]) -> Float[Array, "n a"]:
             return seats.join(fused(params, held, jnp.float32(SIGMA), seats.split(obs)))
@@ -161,10 +179,14 @@ class Contender:
     def __init__(self, way: Act, steps: int, key: PRNGKeyArray, params: Any):
         self._key, self._params = key, params
         self._held = jax.jit(way.hold)(key, params)
+        self._renewing = self._program(way, steps, True)
         # Of many steps in one program nothing may be computed once for all: what is held might change.
-        self._still = jax.jit(partial(advance, way, steps, steps > 1), donate_argnums=2)
-        self._renewing = jax.jit(partial(advance, way, steps, True), donate_argnums=2)
-        self._once = self._renewing if steps == 1 else jax.jit(partial(advance, way, 1, True), donate_argnums=2)
+        self._still = self._renewing if steps > 1 else self._program(way, 1, False)
+        self._once = self._program(way, 1, True) if steps > 1 else self._renewing
+
+    @staticmethod
+    def _program(way: Act, steps: int, redraws: bool) -> Any:
+        return jax.jit(partial(advance, way, steps, redraws), donate_argnums=2)
 
     def act(self, where: Bool[Array, " n"], obs: Float[Array, "n o"]) -> Float[Array, "n a"]:
         """Act with what is held; nobody is in ``where``."""
@@ -177,6 +199,14 @@ class Contender:
     def follow(self, where: Bool[Array, " n"], obs: Float[Array, "n o"]) -> Float[Array, "n a"]:
         """One step, after a redraw of the members in ``where``, if any."""
         return self._run(self._once, where, obs)
+
+    def compile(self, where: Bool[Array, " n"], obs: Float[Array, "n o"]) -> None:
+        """Compile what :meth:`act` and :meth:`renew` run, so that others may be compiled meanwhile."""
+        given = self._key, self._params, self._held, where, obs
+        programs = {id(program): program for program in (self._renewing, self._still)}
+        compiled = {name: program.lower(*given).compile() for name, program in programs.items()}
+        self._once = compiled.get(id(self._once), self._once)
+        self._still, self._renewing = compiled[id(self._still)], compiled[id(self._renewing)]
 
     def _run(self, program: Any, where: Array, obs: Array) -> Array:
         action, self._held = program(self._key, self._params, self._held, where, obs)
