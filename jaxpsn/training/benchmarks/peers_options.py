@@ -95,8 +95,14 @@ class Peers(Benchmark):
         agent = replace(
             shared.agent, actor_hidden=PRESETS[self.preset].agent.actor_hidden, precision="float32", weight_decay=0.0
         )
-        capacity = self.capacity or shared.replay_capacity
-        return replace(shared, env=env, agent=agent, replay_capacity=capacity, eval_envs=min(shared.eval_envs, 16))
+        return replace(
+            shared,
+            env=env,
+            agent=agent,
+            exploration=replace(shared.exploration, probes=min(shared.exploration.probes, self.num_envs)),
+            replay_capacity=self.capacity or shared.replay_capacity,
+            eval_envs=min(shared.eval_envs, 16),
+        )
 
     def contenders(self) -> dict[str, str]:
         """Name -> part of everyone, ours first in each part."""
