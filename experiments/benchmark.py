@@ -1,14 +1,15 @@
 """Timings and bytes, each a ratio within one run: ``python experiments/benchmark.py all`` (about twelve minutes).
 
-One by one: ``acting``, ``training``, ``startup``, ``memory``; also ``replay``, ``decoding``, ``reasoning``. ``--help``
+One by one: ``acting``, ``training``, ``startup``, ``memory``; also ``replay``, ``decoding``, ``reasoning``, ``seeds``
+(several in one program), ``scaling`` (a CPU split into several devices), ``--peers`` (other libraries). ``--help``
 after a name lists its options. Every table is written as CSV, as JSON with its options and machine, and as a plot.
 
-On a GPU only the sizes are others (dense noise and formed weights of 16384 members take 5 GB each)::
+All that a GPU is asked, in ten minutes and one file, and its tables::
 
-    python experiments/benchmark.py startup --preset gpu --env ant --num-envs 4096
-    python experiments/benchmark.py memory --preset gpu --env ant --num-envs 4096
-    python experiments/benchmark.py acting --steps 20 --memory-mib 8192 --env-most 16384 --env ant
-    python experiments/benchmark.py training --preset gpu --env ant --num-envs 4096 --structures flipout lowrank dense
+    python experiments/benchmark.py --preset gpu
+    python -m jaxpsn.analysis.gpu_tables results/gpu.json
+
+There ``startup`` and ``memory`` want other sizes: ``--preset gpu --env ant --num-envs 4096``.
 """
 
 import sys
