@@ -37,7 +37,7 @@ class Peers(Benchmark):
     """Preset of experiments/control.py whose learner, noise and replay are used; the one for evolution is es."""
     num_envs: int = 64
     """Parallel environments; for evolution the members of a generation."""
-    calls: int = 200
+    calls: int = 300
     """Vector steps in one chunk of learning."""
     episode_length: int = 1000
     """Time limit in environment steps."""
@@ -45,8 +45,8 @@ class Peers(Benchmark):
     """Of training for each contender and seed; compiling and evaluations do not count."""
     seeds: int = 1
     """Runs of every contender, one after the other; the first alone says how long compiling takes."""
-    capacity: int | None = None
-    """Transitions kept in replay; the preset's own number if left out."""
+    capacity: int = 1 << 17
+    """Transitions kept in replay: rejax's own number, as a batch there is drawn by sorting them all."""
     reward_scaling: float = 1.0
     """Factor on the rewards that Brax SAC learns from, which weighs them against its entropy."""
     extra: str = ""
@@ -100,7 +100,7 @@ class Peers(Benchmark):
             env=env,
             agent=agent,
             exploration=replace(shared.exploration, probes=min(shared.exploration.probes, self.num_envs)),
-            replay_capacity=self.capacity or shared.replay_capacity,
+            replay_capacity=self.capacity,
             eval_envs=min(shared.eval_envs, 16),
         )
 

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import layers
 import optax
 import protocol
@@ -39,6 +40,11 @@ def strategy(session: protocol.Session, solution: Any) -> Open_ES:
     )
 
 
+def _strong(tree: Any) -> Any:
+    """Leaves with their dtypes for good: weak ones would have the second generation compiled anew."""
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), tree)
+
+
 def main() -> None:
     """Evolve until nobody asks for more."""
     session = protocol.Session()
@@ -53,7 +59,7 @@ def main() -> None:
         ask, play, tell = jax.random.split(key, 3)
         population, state = evolution.ask(ask, state, params)
         returns, seen, _ = task.eval(play, population, seen)
-        return evolution.tell(tell, population, -returns, state, params)[0], seen
+        return _strong((evolution.tell(tell, population, -returns, state, params)[0], seen))
 
     @jax.jit
     def judge(key: Any, state: Any, seen: Any) -> Any:
@@ -61,7 +67,7 @@ def main() -> None:
         return trial.eval(key, mean, seen)[0][0]
 
     start, judging = jax.random.fold_in(key, _START), jax.random.fold_in(key, _JUDGE)
-    state, seen = evolution.init(start, solution, params), task.init(start)
+    state, seen = _strong((evolution.init(start, solution, params), task.init(start)))
     session.report(0, 0, 0.0, float(judge(jax.random.fold_in(judging, 0), state, seen)))
     made, key = 0, jax.random.fold_in(key, _GENERATIONS)
     generations = session.task["calls"] // session.environment["episode_length"]
