@@ -115,18 +115,33 @@ def _spread_explicitly(where: Array) -> bool:
 
 
 def redraw_changed(kind: Any, key: PRNGKeyArray, draw: Draw, counter: Array, where: Bool[Array, " members"]) -> Any:
-    """New states where ``where``, drawn block by block: the cost is that of the members that change."""
+    """New states where ``where``, drawn block by block: the cost is that of the members that change.
+
+    A ``cheap`` kind draws all in a kernel or two where the device is not a CPU.
+    """
     members, spec = draw.members, draw.spec
     numbers = sum(kind.state_numbers(leaf) for leaf in spec.leaves)
-    block = max(1, min(members, _BLOCK // max(1, numbers)))
+    # Of a few numbers each, no more members at once than may well end their episodes together.
+    most = math.isqrt(members) if kind.cheap else members
+    block = max(1, min(most, _BLOCK // max(1, numbers)))
+
+    def everyone(noise, counter, where):
+        return where_members(where, draw_all(kind, spec, key, counter), noise)
+
+    def blocks(noise, counter, where):
+        return _redraw_blocks(kind, spec, key, block, noise, counter, where)
+
+    given = draw.noise, counter, where
     if block == members or _spread_explicitly(where):
-        return lax.cond(
-            anywhere(where),
-            lambda old: where_members(where, draw_all(kind, spec, key, counter), old),
-            lambda old: old,
-            draw.noise,
-        )
-    # Changed members first; places past the last of them write nowhere.
+        return lax.cond(anywhere(where), everyone, lambda noise, *_: noise, *given)
+    return lax.platform_dependent(*given, cpu=blocks, default=everyone) if kind.cheap else blocks(*given)
+
+
+def _redraw_blocks(
+    kind: Any, spec: Spec, key: PRNGKeyArray, block: int, noise: Any, counter: Array, where: Bool[Array, " members"]
+) -> Any:
+    """Changed members first, ``block`` of them at a time; places past the last of them write nowhere."""
+    members = where.shape[0]
     order = jnp.nonzero(where, size=members, fill_value=members)[0].astype(jnp.uint32)
     order = jnp.concatenate([order, jnp.full((block,), members, jnp.uint32)])
     blocks = (_largest(jnp.sum(where)) + block - 1) // block
@@ -137,4 +152,4 @@ def redraw_changed(kind: Any, key: PRNGKeyArray, draw: Draw, counter: Array, whe
         fresh = jax.vmap(lambda member, count: draw_member(kind, spec, key, member, count))(chosen, counts)
         return jax.tree.map(lambda old, new: old.at[chosen].set(new, mode="drop"), noise, fresh)
 
-    return lax.fori_loop(0, blocks, body, draw.noise)
+    return lax.fori_loop(0, blocks, body, noise)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.errors import nearest, refuse
-from jaxpsn.noise.draws import Draw, check_key, draw_all, leaf_key, per_slice, redraw_changed, where_members
+from jaxpsn.noise.draws import Draw, check_key, draw_all, leaf_key, per_slice, redraw_changed
 from jaxpsn.noise.lazy import Lazy, effective_sigma, make_lazy, settle
 from jaxpsn.noise.spec import Leaf, Spec
 from jaxpsn.noise.views import View
@@ -30,7 +30,7 @@ class Structure:
 
     bias_from_partner: ClassVar[bool] = False  # a bias reuses the output factor of its matrix
     reads_weight: ClassVar[bool] = False  # E depends on W
-    cheap: ClassVar[bool] = False  # drawing all members costs less than finding out which change
+    cheap: ClassVar[bool] = False  # so few numbers that drawing all members can cost less than finding who changes
 
     def init(self, key: PRNGKeyArray, spec: Spec, members: int) -> Draw:
         """First perturbations of ``members`` members. ``key`` is typed, and the same at every redraw."""
@@ -47,11 +47,7 @@ class Structure:
         """New perturbations for the members in ``where``; the others keep theirs bit for bit."""
         check_key(key)
         counter = draw.counter + where.astype(jnp.uint32)
-        if self.cheap:
-            noise = where_members(where, draw_all(self, draw.spec, key, counter), draw.noise)
-        else:
-            noise = redraw_changed(self, key, draw, counter, where)
-        return draw.replace(counter=counter, noise=noise)
+        return draw.replace(counter=counter, noise=redraw_changed(self, key, draw, counter, where))
 
     def materialise(self, params: Any, draw: Draw, sigma: Sigma, member: Any) -> Any:
         """The parameters of one member, ``W + sigma * E`` formed in float32 and cast to each leaf's dtype."""
