@@ -78,7 +78,7 @@ class _Desk:
     def listen(self) -> int | None:
         """The signal that came to this process or another one; all of several must ask alike."""
         if self.signum is None:
-            self.signum = self.team.signal(self.interrupts.signum)
+            self.signum = self.team.agree(self.interrupts.signum)
         return self.signum
 
     def note(self, step: int, event: str, detail: str = "", *, say: bool = True) -> None:

@@ -1,9 +1,11 @@
 """The processes of one run: what they tell each other, and how one notices that another is gone; imports no JAX."""
 
 import contextlib
+import ctypes
 import dataclasses
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -35,6 +37,7 @@ class Team:
     _phase: int = 0
     _over: threading.Event = dataclasses.field(default_factory=threading.Event)
     _last: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    _aborted: Any = None
 
     @property
     def first(self) -> bool:
@@ -65,7 +68,7 @@ class Team:
         """What process 0 says, to all."""
         return self.gather(text if self.first else "")[0]
 
-    def signal(self, signum: int | None) -> int | None:
+    def agree(self, signum: int | None) -> int | None:
         """A signal that came to any of them, so that all stop after the same chunk."""
         return max(map(int, self.gather(str(signum or 0)))) or None
 
@@ -84,6 +87,12 @@ class Team:
 
     def watch(self) -> None:
         """Look after the others from now on, in a thread of its own."""
+        # Where process 0 is gone the runtime may notice first. It then aborts in a thread of its own, which Python's
+        # handlers do not hear in time; one in C has the last word.
+        self._aborted = ctypes.CFUNCTYPE(None, ctypes.c_int)(
+            lambda _: self.abandon("the runtime has ended this process, as it does where another one is gone")
+        )
+        ctypes.CDLL(None).signal(signal.SIGABRT, self._aborted)
         threading.Thread(target=self._watch, daemon=True, name="peers").start()
 
     def _watch(self) -> None:
@@ -148,6 +157,8 @@ class Team:
     def close(self) -> None:
         """The run is over in good order: nobody is looked after any more."""
         self._over.set()
+        if self._aborted is not None:
+            signal.signal(signal.SIGABRT, signal.SIG_DFL)
 
     def _claim_last_word(self) -> None:
         if not self._last.acquire(blocking=False):

@@ -64,15 +64,15 @@ def main() -> int:
 
 
 def _stick(team, looks):
-    listen, made = team.signal, []
+    listen, made = team.agree, []
 
-    def signal(signum):
+    def agree(signum):
         made.append(signum)
         if len(made) > looks:
             time.sleep(1000)
         return listen(signum)
 
-    team.signal = signal
+    team.agree = agree
 
 
 if __name__ == "__main__":

@@ -76,10 +76,10 @@ def test_all_hear_all_in_order_and_the_store_does_not_grow():
 
 def test_a_signal_to_one_is_a_signal_to_all():
     def work(own):
-        return own.signal(None), own.signal(15 if own.process == 2 else None), own.tell(f"from {own.process}")
+        return own.agree(None), own.agree(15 if own.process == 2 else None), own.tell(f"from {own.process}")
 
     assert together(3, work)[0] == [(None, 15, "from 0")] * 3
-    assert Team().signal(None) is None and Team().signal(2) == 2 and Team().tell("x") == "x"
+    assert Team().agree(None) is None and Team().agree(2) == 2 and Team().tell("x") == "x"
 
 
 def test_hosts_that_differ_are_named_by_field():
