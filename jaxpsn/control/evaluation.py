@@ -43,7 +43,7 @@ def evaluate(
         return compat.anywhere(progress.alive) & (progress.steps < limit)
 
     def step(progress: _Progress) -> _Progress:
-        envs, outcome = episodes.step(progress.envs, act(progress.envs.obs))
+        envs, outcome = episodes.step(progress.envs, act(progress.envs.obs), restart=False)
         return _Progress(
             steps=progress.steps + 1,
             envs=envs,

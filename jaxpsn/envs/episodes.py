@@ -93,19 +93,25 @@ class Episodes:
         env = self._starts(key, episode, pool)
         return EpisodeState(_observation(env), jnp.zeros_like(episode), episode, env, key, pool)
 
-    def step(self, state: EpisodeState, action: Float[Array, "N A"]) -> tuple[EpisodeState, StepOutcome]:
-        """One decision in every environment; ``state.obs`` then belongs to a new episode where one ended."""
+    def step(
+        self, state: EpisodeState, action: Float[Array, "N A"], restart: bool = True
+    ) -> tuple[EpisodeState, StepOutcome]:
+        """One decision in every environment; ``state.obs`` then belongs to a new episode where one ended.
+
+        Without ``restart`` a copy just goes on from the end of its episode, where nobody looks: much less to compile.
+        """
         env, age, reward, terminated = self._advance(state, action)
         truncated = (age >= self.episode_length) & ~terminated
         done = terminated | truncated
         outcome = StepOutcome(reward, terminated, truncated, _observation(env))
         episode = state.episode + done.astype(jnp.int32)
 
-        def restart(env):
+        def begin(env):
             return _where(done, self._starts(state.key, episode, state.pool), env)
 
-        env = lax.cond(compat.anywhere(done), restart, lambda env: env, env)
-        age = jnp.where(done, 0, age)
+        if restart:
+            env = lax.cond(compat.anywhere(done), begin, lambda env: env, env)
+            age = jnp.where(done, 0, age)
         return EpisodeState(_observation(env), age, episode, env, state.key, state.pool), outcome
 
     def _advance(self, state: EpisodeState, action: jax.Array) -> tuple[Any, jax.Array, jax.Array, jax.Array]:

@@ -192,9 +192,8 @@ def test_under_vmap_branches_stay_branches_and_the_ring_is_written_in_place():
 
     # Warm-up, learning, delayed policy, adaptation, resets and redraws.
     assert count("cond", together) == count("cond", alone) >= 6
-    assert count("scatter", together) == 0
-    rings = [shapes for name, shapes in together if "select" in name and any(s[:3] == (3, 50, ENVS) for s in shapes)]
-    assert not rings
+    rings = [name for name, shapes in together if any(s[:3] == (3, 50, ENVS) for s in shapes)]
+    assert "dynamic_update_slice" in rings and not any("scatter" in name or "select" in name for name in rings)
 
 
 def test_a_chunk_copies_no_ring():

@@ -29,9 +29,9 @@ class Counter(own.OwnEnv):
         return physics.value
 
 
-def run(episodes, actions, seed=0):
+def run(episodes, actions, seed=0, **how):
     def step(state, action):
-        state, out = episodes.step(state, action)
+        state, out = episodes.step(state, action, **how)
         return state, (out, state.obs, state.age)
 
     return jax.jit(lambda key, actions: jax.lax.scan(step, episodes.reset(key), actions))(jax.random.key(seed), actions)
@@ -48,6 +48,18 @@ def test_a_time_limit_truncates_a_termination_terminates_and_wins():
     np.testing.assert_array_equal(out.final_obs[2, 1, 1], 3)  # the last observation of the old episode
     np.testing.assert_array_equal(obs[2, 1, 1], 0)  # the first of the new one
     np.testing.assert_array_equal(out.final_obs[:2], obs[:2])  # no end, no difference
+
+
+def test_without_restarts_first_episodes_are_the_same_and_nothing_begins_after_them():
+    actions = np.zeros((8, 3, 1), np.float32)
+    actions[2, 1] = 1  # env 1 ends early, the others at the limit
+    episodes = envs.Episodes(Counter(), 3, 5)
+    (_, (out, _, _)), (_, (bare, obs, age)) = (run(episodes, actions, restart=which) for which in (True, False))
+    for env, end in enumerate((5, 3, 5)):
+        for with_restarts, without in zip(jax.tree.leaves(out), jax.tree.leaves(bare), strict=True):
+            np.testing.assert_array_equal(with_restarts[:end, env], without[:end, env])
+    assert bare.reward[5:, 0].sum() == 0 and age[-1, 0] == 5  # over is over
+    np.testing.assert_array_equal(obs[:, 0, 1], np.arange(1, 9))  # and no episode began
 
 
 @pytest.mark.parametrize("reset", ["random", "cached"])

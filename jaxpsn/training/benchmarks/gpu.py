@@ -56,7 +56,9 @@ def _compare(options: Benchmark, late: bool) -> dict[str, Any]:
         return about | {"left_out": reason}
     finally:
         gc.collect()  # what the last comparison held on the device goes before the next one begins
-    tables.show([row for row in rows if "ratio" in row or "left_out" in row])
+    shown = [row for row in rows if "ratio" in row or "left_out" in row]
+    if shown:
+        tables.show(shown)
     return about | {"seconds": time.monotonic() - begun, "rows": rows}
 
 

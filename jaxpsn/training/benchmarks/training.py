@@ -24,9 +24,14 @@ class Chunk:
         def run(state: Any) -> Any:
             return jax.lax.scan(lambda state, _: (made.step(state)[0], None), state, None, length=calls)[0]
 
-        self._run = jax.jit(run, donate_argnums=0)
         self._state = jax.jit(lambda key: made.init(key, made.hyper))(jax.random.key(0))
+        # Traced here, one after the other, as Brax's warnings are hushed for all threads alike.
+        self._run: Any = jax.jit(run, donate_argnums=0).lower(self._state)
         self._chunks = 0
+
+    def compile(self) -> None:
+        """Compile what was traced; others may be compiled meanwhile."""
+        self._run = self._run.compile()
 
     def __call__(self) -> Array:
         """Run one chunk; what it returns is ready when the chunk is done."""
@@ -51,6 +56,7 @@ def table(options: Training) -> Table:
         startup.speak(f"building: {name}")
         chunks[name] = Chunk(config, options.calls)
     startup.speak("compiling, then timing")
+    timing.together([chunk.compile for chunk in chunks.values()])
     seconds = timing.measure(chunks, options.rounds, limit=options.seconds)
     names, rows = list(chunks), []
     for index, found in enumerate(timing.compare(names, seconds)):
