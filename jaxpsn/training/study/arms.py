@@ -13,7 +13,7 @@ _HELD = {"hold": "steps", "hold_steps": 8}
 _LADDER = {"rule": "parameter", "member_sigma": True, "ladder": 16.0}
 _ES = {
     "rule": "parameter", "antithetic": True, "controller": "constant", "sigma": 0.05,
-    "agent.algorithm": "es", "agent.actor_lr": 0.01,
+    "agent.algorithm": "es", "agent.actor_lr": 0.02,
 }  # fmt: skip
 VARIANTS: dict[str, dict[str, Any]] = {
     "parameter-dense": {"rule": "parameter", "structure": "dense"},
