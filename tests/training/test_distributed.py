@@ -151,6 +151,7 @@ def test_processes_that_differ_are_refused_in_one_line(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_one_that_is_stuck_ends_the_others(tmp_path):
     short = ("peer_timeout=2",)
     processes = pair(*LONG, f"out={tmp_path}", own=((*short,), (*short, "stuck_at=5")))
@@ -160,6 +161,7 @@ def test_one_that_is_stuck_ends_the_others(tmp_path):
     assert "process 1 of 2 did not answer" in said.splitlines()[-1] or "is stuck" in said.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_who_waits_for_nobody_says_so(tmp_path):
     flags = (f"out={tmp_path}", f"coordinator=127.0.0.1:{port()}", "processes=2", "process=0", "start_timeout=3")
     code, _, said = ends(start(*SHORT, *flags, "mesh=data=2"))[0]
