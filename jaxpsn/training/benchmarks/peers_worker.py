@@ -34,6 +34,7 @@ class Worker:
 
     def __init__(self, python: Path, script: Path, task: dict[str, Any], compiled: Path):
         self._begun = time.perf_counter()
+        compiled.mkdir(parents=True, exist_ok=True)
         self._said = tempfile.TemporaryFile()
         reading, writing = os.pipe()
         self._reports = os.fdopen(reading, encoding="utf-8")
@@ -43,6 +44,7 @@ class Worker:
             stdout=subprocess.DEVNULL,
             stderr=self._said,
             pass_fds=[writing],
+            cwd=compiled,  # where MuJoCo may leave its log
             env=_environment(compiled, own=script.stem == "ours"),
         )
         os.close(writing)
