@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -225,12 +226,14 @@ def test_the_table_names_who_is_left_out_and_keeps_the_curves(tmp_path, monkeypa
         assert [row["name"] for row in csv.DictReader(file)] == [OURS[LEARNING], "brax-sac", "rejax-td3"]
 
 
-def test_our_own_runner_trains_and_judges(tmp_path):
+def test_our_own_runner_trains_and_judges():
     options = Peers(peers=("brax-sac",), num_envs=4, calls=4, episode_length=10, preset="smoke", capacity=64)
     task = peers._task(options, LEARNING) | {"seed": 0}
     task["control"]["env"] |= {"name": "probe/action", "backend": None}
     task["control"]["warmup"] = 24
-    worker = Worker(Path(sys.executable), peers_homes.RUNNERS / "ours.py", task, tmp_path)
+    worker = Worker(
+        Path(sys.executable), peers_homes.RUNNERS / "ours.py", task, Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    )
     reports = [worker.report(), worker.chunk(), worker.chunk()]
     worker.close()
     # A warm-up of six vector steps, then a chunk of four that learns, all in chunks of four.
