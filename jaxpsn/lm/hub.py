@@ -152,14 +152,16 @@ def save(
     params: Params,
     like: str | Path | None = None,
     shard_bytes: float | int = 5e9,
+    alone: bool = False,
 ) -> None:
     """A new folder that transformers (and :func:`load`) reads: config, weights in their dtype, an index if sharded.
 
     ``like``: the folder the model came from, whose tokenizer files, generation config and special token ids are
     taken over. ``shard_bytes``: largest size of a file. Everything is written and flushed beside ``folder`` under a
     hidden name and then moved there in one step, so that a crash leaves either no folder or a whole one. With several
-    processes all of them call this, and the first writes. Raises ``UserError`` if ``folder`` holds anything already
-    (nothing is overwritten), ``like`` is no folder, the config is none its family computes, or the disk is full.
+    processes all of them call this, and the first writes; ``alone``: this one does, whatever the others do. Raises
+    ``UserError`` if ``folder`` holds anything already (nothing is overwritten), ``like`` is no folder, the config is
+    none its family computes, or the disk is full.
     """
     folder, like = Path(folder), None if like is None else Path(like)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -169,7 +171,7 @@ def save(
     tensors = _checked(config, params)
     specials = special_tokens(like) if like is not None and (like / "config.json").is_file() else {}
     described = to_json(config, params["embed"]["embedding"].dtype.name, specials)
-    writes = jax.process_index() == 0
+    writes = alone or jax.process_index() == 0
     partial = folder.absolute().with_name(f".{folder.absolute().name}.partial")
     try:
         if writes:
@@ -190,5 +192,5 @@ def save(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise UserError(f"{folder}: not written ({getattr(error, 'strerror', None) or error})") from None
-    if jax.process_count() > 1:
+    if jax.process_count() > 1 and not alone:
         multihost_utils.sync_global_devices("jaxpsn export")

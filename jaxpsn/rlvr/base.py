@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxpsn import errors
 from jaxpsn.lm import config as decoders
@@ -70,16 +71,17 @@ def _alphabet(path: Path) -> str:
     return found if isinstance(found, str) else errors.refuse("model", str(path), "a JSON object with an alphabet")
 
 
-def save(folder: Path, base: Base, params: model.Params, seal: bool = False) -> None:
+def save(folder: Path, base: Base, params: model.Params, seal: bool = False, alone: bool = False) -> None:
     """Write ``params`` with the decoder and tokens of ``base`` as a folder that :func:`read` and transformers load.
 
     The folder is whole or not there; one of that name gives way. ``seal`` adds the digests of its files. With several
-    processes all of them call this, and the first writes. Raises UserError or OSError where it cannot be written.
+    processes all of them call this, and the first writes; ``alone``: this one does, whatever the others do. Raises
+    UserError or OSError where it cannot be written.
     """
     beside, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{word}") for word in ("new", "old"))
     try:
-        hub.save(beside, base.decoder, params, like=base.folder)
-        if jax.process_index() > 0:
+        hub.save(beside, base.decoder, params, like=base.folder, alone=alone)
+        if jax.process_index() > 0 and not alone:
             return
         if isinstance(base.words, tokenizer.CharTokenizer):
             (beside / ALPHABET).write_text(json.dumps({"alphabet": base.words.alphabet}), encoding="utf-8")
@@ -100,6 +102,14 @@ def _digests(folder: Path) -> dict[str, str]:
             with file.open("rb") as opened:
                 found[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
     return found
+
+
+def fingerprint(params: model.Params) -> str:
+    """Sixteen hex digits of the bytes of all weights."""
+    sha = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        sha.update(np.ascontiguousarray(leaf).tobytes())
+    return sha.hexdigest()[:16]
 
 
 def blank(config: RlvrConfig, task: Any) -> Base:
@@ -130,5 +140,5 @@ def pretrained(config: RlvrConfig, task: Any, bases: Path, told: Callable[[int, 
     base = base._replace(params=pretrain.run(config.pretrain, base.decoder, task, base.words, told))
     with contextlib.suppress(OSError, errors.UserError):
         bases.mkdir(parents=True, exist_ok=True)
-        save(folder, base, base.params, seal=True)
+        save(folder, base, base.params, seal=True, alone=True)
     return base

@@ -27,20 +27,34 @@ LONGEST_PROMPT, LONGEST_ANSWER = 512, 1024
 Told = Callable[[int, int, dict[str, float]], None]
 """``told(done, total, shown)``: how far something long has come."""
 Say = Callable[[str], None]
+Grade = Callable[[Sequence[Any], Sequence[str]], Sequence[float]]
+"""``grade(problems, texts)``: the score of each text."""
 
 
 @contextmanager
 def reasoner(
-    config: RlvrConfig, seed: int, total_steps: int, cache: Path, say: Say, told: Told, open_log: Any = None
+    config: RlvrConfig,
+    seed: int,
+    total_steps: int,
+    cache: Path,
+    say: Say,
+    told: Told,
+    open_log: Any = None,
+    agreed: Callable[[Grade], Grade] = lambda grade: grade,
+    alike: Callable[[dict[str, str]], None] = lambda facts: None,
 ) -> Iterator[Reasoner]:
     """The program of a config, its verifiers running until the block ends.
 
-    ``cache``: folder of pre-trained bases. Raises UserError for whatever of model, data and config does not fit.
+    ``cache``: folder of pre-trained bases. For processes that share a run ``agreed`` makes them see the same scores,
+    and ``alike`` refuses facts in which they differ. Raises UserError for whatever of model, data and config does not
+    fit.
     """
     task, train, test = _task(config, say)
     base = policy(config, task, cache, say, told)
+    if config.model is None:  # each process makes it or has it kept; on other hardware it is another one
+        alike({"pre-trained weights": bases.fingerprint(base.params)})
     with grading.Grader(task) as grader:
-        problems = _problems(config, base, task, train, test, seed, grader.grade, say)
+        problems = _problems(config, base, task, train, test, seed, agreed(grader.grade), say)
         yield Reasoner(config, base, problems, seed, total_steps, open_log)
 
 
@@ -171,9 +185,14 @@ def row(task: Any, found: evaluation.Found) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def base_is_judged(folder: Path) -> bool:
+    """Whether that was done before an interruption."""
+    return evaluations.path(folder, evaluations.BASE).is_file()
+
+
 def judge_base(program: Reasoner, folder: Path, told: Told) -> None:
     """Judge the base, unless that was done before an interruption."""
-    if not evaluations.path(folder, evaluations.BASE).is_file():
+    if not base_is_judged(folder):
         judge(program, program.base.params, folder, evaluations.BASE, 0, told)
 
 

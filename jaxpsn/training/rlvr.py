@@ -1,8 +1,10 @@
 """The reasoning job: from the command line to a trained, judged, exported policy and its report."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +14,9 @@ from jaxpsn import errors
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.tasks import file_task, files, registry
-from jaxpsn.training import command, folder, progress, startup, status
-from jaxpsn.training.config import RunConfig
+from jaxpsn.training import command, distributed, folder, progress, startup, status
+from jaxpsn.training.config import ClusterConfig, RunConfig
+from jaxpsn.training.team import Team
 
 MODEL = "model"
 """Folder of a run that holds the trained policy as Hugging Face files."""
@@ -27,6 +30,7 @@ class RlvrJob:
 
     rlvr: Annotated[RlvrConfig, tyro.conf.arg(name="")] = field(default_factory=RlvrConfig)
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+    cluster: Annotated[ClusterConfig, tyro.conf.arg(name="")] = field(default_factory=ClusterConfig)
 
 
 _LENGTHS = {
@@ -53,37 +57,56 @@ def run(job: RlvrJob) -> int:
     """Train, judge base and trained policy, export, write the report; returns the exit status."""
     _refuse(job)
     with contextlib.ExitStack() as stack:
-        claimed = stack.enter_context(folder.claim(job.run, _content(job.rlvr), default_name=_name(job.rlvr)))
-        program = stack.enter_context(_prepared(job, claimed.path))
+        team = stack.enter_context(distributed.joined(job.cluster, job.rlvr.mesh))
+        content = _content(job.rlvr)
+        team.alike(distributed.common(job.run, content, mesh=job.rlvr.mesh))
+        claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
+        own = replace(job, run=distributed.quiet(team, job.run))
+        program = stack.enter_context(_prepared(own, claimed.path, team))
         from jaxpsn.training import loop
 
-        outcome = loop.train(program, job.run, claimed)
+        outcome = loop.train(program, own.run, claimed, team=team)
         if outcome.status == status.DONE:
-            _finish(program, outcome, claimed.path, job)
-        startup.result(claimed.path)
+            _finish(program, outcome, claimed.path, own, team)
+        if team.first:
+            startup.result(claimed.path)
         return outcome.status
 
 
 @contextlib.contextmanager
-def _prepared(job: RlvrJob, path: Path) -> Iterator[Any]:
+def _prepared(job: RlvrJob, path: Path, team: Team) -> Iterator[Any]:
     """The program, its base judged; the display is up while JAX loads and the small decoder learns."""
     with contextlib.ExitStack() as stack:
         show = progress.make(job.run.progress)
         with contextlib.closing(show):
             with show.phase("loading JAX"):
                 from jaxpsn.rlvr import setup
+                from jaxpsn.rlvr.placement import Placement
                 from jaxpsn.training import cache, sinks
 
                 cache.enable()
-            told = progress.teller(show)
-            program = stack.enter_context(
-                setup.reasoner(
-                    job.rlvr, job.run.seed, job.run.steps, cache.home() / "bases", show.say, told, sinks.RowLog
-                )
+                distributed.check_mesh(team, Placement(job.rlvr.mesh).mesh)
+            home, told = cache.home() / "bases", progress.teller(show)
+            shared = (partial(_agreed, team), team.alike)
+            made = setup.reasoner(
+                job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared
             )
+            program = stack.enter_context(made)
             show.say("judging the base")
-            setup.judge_base(program, path, progress.teller(show, "answers"))
+            # What process 0 has all have: whether there is something to do must not be each one's own view.
+            if team.tell("" if setup.base_is_judged(path) else "to do"):
+                setup.judge_base(program, path, progress.teller(show, "answers"))
         yield program
+
+
+def _agreed(team: Team, grade: Callable[..., Any]) -> Callable[..., Any]:
+    """Scores as process 0 finds them: a verifier that is cut off in time may end differently elsewhere."""
+
+    def agreed(problems: Sequence[Any], texts: Sequence[str]) -> list[float]:
+        scores = [float(score) for score in grade(problems, texts)] if team.first else []
+        return json.loads(team.tell(json.dumps(scores)))
+
+    return grade if team.count == 1 else agreed
 
 
 def _name(config: RlvrConfig) -> str:
@@ -91,10 +114,10 @@ def _name(config: RlvrConfig) -> str:
 
 
 def _content(config: RlvrConfig) -> dict[str, Any]:
-    """What is trained, as a run records it."""
+    """What is trained, as a run records it; on which devices is not part of it."""
     given = {name: getattr(config, name) for name in ("data", "test_data")}
     hashes = {name: files.file_hash(path) for name, path in given.items() if path is not None}
-    return folder.plain(config) | ({HASHES: hashes} if hashes else {})
+    return folder.plain(replace(config, mesh=None)) | ({HASHES: hashes} if hashes else {})
 
 
 def _refuse(job: RlvrJob) -> None:
@@ -117,7 +140,7 @@ def _refuse(job: RlvrJob) -> None:
         errors.refuse("steps", job.run.steps, f"{recorded} as recorded; sigma.rule = 'staged' decays over it")
 
 
-def _finish(program: Any, outcome: Any, path: Path, job: RlvrJob) -> None:
+def _finish(program: Any, outcome: Any, path: Path, job: RlvrJob, team: Team) -> None:
     from jaxpsn.analysis import report
     from jaxpsn.rlvr import setup
 
@@ -126,8 +149,8 @@ def _finish(program: Any, outcome: Any, path: Path, job: RlvrJob) -> None:
         setup.judge_trained(program, outcome.state, path, progress.teller(show, "answers"))
         with show.phase("writing the model and the report"):
             setup.export(program, outcome.state, path / MODEL)
-            page = report.build(path)
-    startup.speak(f"report: {page}")
+            if team.first:
+                startup.speak(f"report: {report.build(path)}")
 
 
 def main(argv: Sequence[str]) -> int:
