@@ -197,7 +197,8 @@ def test_bfloat16_learns_on_float32_weights():
 def test_every_preset_normalises_every_hidden_layer(name):
     config = PRESETS[name].agent
     state = jax.eval_shape(agents.make(config, 5, 2).init, KEY, HYPER)
-    for params in (state.actor["params"], state.critic["params"]):
+    critics = [] if config.algorithm == "es" else [state.critic]  # evolution has none
+    for params in (network["params"] for network in [state.actor, *critics]):
         hidden = [layer for key, layer in params.items() if key.startswith("hidden")]
         assert hidden
         # The one exception is a column of the record: baselines' last default had none.

@@ -90,16 +90,25 @@ def test_a_time_limit_bootstraps_unless_the_release_is_asked_for(terminal, value
     assert _beliefs(made, state, [0.0])[0][0] == pytest.approx(value, abs=0.15)
 
 
-@pytest.mark.parametrize("rule,solved", [("parameter", True), ("gaussian", False)])
+@pytest.mark.parametrize("rule,solving", [("parameter", (4,)), ("gaussian", (0, 1, 2))])
 @pytest.mark.parametrize("algorithm", ["ddpg", "td3"])
-def test_only_held_perturbations_find_the_end_of_the_corridor(rule, solved, algorithm):
+def test_only_held_perturbations_find_the_end_of_the_corridor(rule, solving, algorithm):
+    """In each of four seeds; white noise gets there by luck, in about one of four."""
     config = _config("probe/held_exploration", algorithm, observation_clip=5.0)
     noise = ExplorationConfig(rule=rule, sigma=0.6, target=0.6, action_std=0.6, probes=4)
     made = program.make(replace(config, exploration=noise, agent=replace(config.agent, gamma=0.97)))
-    state = _train(made, 1500)
-    result = jax.jit(made.evaluate)(jax.random.key(1), state)
-    found = np.asarray(state.replay.data.terminated)[:1500].sum()
-    assert (found > 10) == solved and (float(result["eval_return"]) > 0.99) == solved
+
+    @jax.jit
+    def ends(key):
+        start = made.init(key, made.hyper)
+        state = jax.lax.scan(lambda s, _: (made.step(s)[0], None), start, None, length=1500)[0]
+        found = jnp.sum(state.replay.data.terminated[:1500])
+        return found, made.evaluate(jax.random.key(1), state)["eval_return"]
+
+    solved = [
+        int(found) > 10 and float(score) > 0.99 for found, score in map(ends, jax.random.split(jax.random.key(0), 4))
+    ]
+    assert sum(solved) in solving, solved
 
 
 @pytest.mark.parametrize(
