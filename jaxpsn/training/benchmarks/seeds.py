@@ -49,10 +49,10 @@ def table(options: Seeds) -> Table:
     """
     cache.enable()  # compiling is not what is timed
     runs = {count: Run(options.config(), options.calls, count) for count in options.seeds}
-    for count, run in runs.items():
-        startup.speak(f"compiling for {count} seeds")
-        run.compile()
     names = {count: f"{count} seed{'s' * (count > 1)}" for count in runs}
+    for count, run in runs.items():
+        startup.speak(f"compiling for {names[count]}")
+        run.compile()
     seconds = timing.measure({names[count]: run for count, run in runs.items()}, options.rounds, limit=options.seconds)
     rows = []
     for count, found in zip(runs, timing.compare(list(names.values()), seconds), strict=True):
