@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn import errors, noise
+from jaxpsn.noise.normals import normal
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Learnt(noise.Structure):
                 errors.refuse(leaf.path, leaf.use, "kernels [in, out] of dense layers and their biases")
 
     def state(self, leaf: noise.Leaf, key: PRNGKeyArray, negate: Bool[Array, ""] | None) -> dict[str, Array]:
-        drawn = jax.random.normal(key, (leaf.rows + leaf.columns,), jnp.float32)
+        drawn = normal(key, (leaf.rows + leaf.columns,))
         factors = jnp.sign(drawn) * jnp.sqrt(jnp.abs(drawn))
         out = factors[: leaf.rows]
         return {"out": out if negate is None else jnp.where(negate, -out, out), "in": factors[leaf.rows :]}

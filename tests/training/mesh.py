@@ -18,8 +18,10 @@ from jaxpsn.training.config import RunConfig
 from jaxpsn.training.progress import Progress
 
 CASES = {
-    "flipout": (dict(hold="steps", hold_steps=3, member_sigma=True), 1),
-    "sum": (dict(rule="parameter+ou", structure="lowrank", groups=8), 2),
+    "flipout": (dict(hold="steps", hold_steps=3, member_sigma=True), "td3", 1),
+    "sum": (dict(rule="parameter+ou", structure="lowrank", groups=8), "td3", 2),
+    "ladder": (dict(rule="parameter+pink", member_sigma=True, ladder=4.0, select="novelty"), "td3", 1),
+    "evolution": (dict(structure="lowrank", antithetic=True, controller="constant", sigma=0.1), "es", 1),
 }
 RUN = RunConfig(steps=320, chunk=160, eval_every=160)
 
@@ -39,10 +41,15 @@ def apart(one, eight):
     return found
 
 
-def run(exploration, seeds, mesh):
+def run(exploration, algorithm, seeds, mesh):
     """Two chunks and an evaluation: the first state, the last one, all metrics, and the engine."""
     smoke = PRESETS["smoke"]
-    config = replace(smoke, env=replace(smoke.env, num_envs=16), exploration=ExplorationConfig(**exploration))
+    config = replace(
+        smoke,
+        env=replace(smoke.env, num_envs=16),
+        agent=replace(smoke.agent, algorithm=algorithm),
+        exploration=ExplorationConfig(**exploration),
+    )
     place = placement.Placement(mesh)
     made = engine.CompiledEngine(programs.make(config, 100, place=place), replace(RUN, seeds=seeds))
     template = made.template()
@@ -62,13 +69,14 @@ def draws(state):
     """Digest of the perturbations that are held."""
     held = state.explore.behaviour.draw
     held = {"noise": held.noise, "counter": held.counter, "base": held.base}
+    if "pink" in state.explore.noises:
+        held["series"] = state.explore.noises["pink"].series
     return checkpoints.digest(jax.tree.map(jnp.asarray, held))
 
 
 def compare(name, folder):
     """One case on both layouts."""
-    exploration, seeds = CASES[name]
-    one, eight = (run(exploration, seeds, mesh) for mesh in (None, "data=8"))
+    one, eight = (run(*CASES[name], mesh) for mesh in (None, "data=8"))
     told = {"first": apart(one[0], eight[0]), "last": apart(one[1], eight[1])}
     told["noise"] = [[draws(found[stage]) for found in (one, eight)] for stage in (0, 1)]
     told["returns"] = [[float(np.sum(part["return"][0])) for part in found[2]] for found in (one, eight)]
@@ -78,7 +86,9 @@ def compare(name, folder):
     store.wait()
     back = [store.restore(template).state for template in (one[4], eight[4])]
     told["restored"] = len({checkpoints.digest(state) for state in (eight[1], *back)}) == 1
-    told["replay"] = str(jax.tree.leaves(eight[1].replay)[0].sharding.spec)
+    # An evolution strategy has no replay, but a generation.
+    kept = eight[1].generation.fitness if eight[1].replay is None else eight[1].replay
+    told["cut"] = str(jax.tree.leaves(kept)[0].sharding.spec)
     return told
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxpsn import compat
 from jaxpsn.control.exploration.rules import ActionNoise
 from jaxpsn.control.types import Hyper
+from jaxpsn.noise.normals import normal
 
 
 @struct.dataclass
@@ -67,7 +68,7 @@ def series(horizon: int, action_size: int, beta: float) -> Callable[[PRNGKeyArra
     scale = jnp.asarray(np.stack([real, imaginary]) / math.sqrt(variance), jnp.float32)
 
     def draw(key: PRNGKeyArray) -> Float[Array, "T A"]:
-        parts = scale[:, :, None] * jax.random.normal(key, (2, size.size, action_size), jnp.float32)
+        parts = scale[:, :, None] * normal(key, (2, size.size, action_size))
         return jnp.fft.irfft(lax.complex(parts[0], parts[1]), n=horizon, axis=0)
 
     return draw

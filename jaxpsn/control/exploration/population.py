@@ -8,6 +8,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.control.config import ExplorationConfig
+from jaxpsn.noise.normals import normal
 
 NEIGHBOURS = 10
 """Nearest behaviours whose mean distance is the novelty (Conti et al. 2018)."""
@@ -117,5 +118,5 @@ def duel(
     own = jnp.arange(count, dtype=jnp.int32)
     step = 1 + jax.random.randint(jax.random.fold_in(key, _RIVAL), (count,), 0, count - 1, jnp.int32)
     rival = (own + step) % count
-    factor = jnp.exp(mutation * jax.random.normal(jax.random.fold_in(key, _CHANGE), (count,), jnp.float32))
+    factor = jnp.exp(mutation * normal(jax.random.fold_in(key, _CHANGE), (count,)))
     return ended & (score[rival] > score), rival, factor
