@@ -91,7 +91,7 @@ def _seeds(found: list[Comparison]) -> str:
 
 def _learning(found: list[Comparison]) -> str:
     rows = [
-        [row["name"], f"{row['trained']:.0f}", text.count(row["steps"]), f"{row['eval_return']:.4g}"]
+        [row["name"], f"{row['trained']:.3g}", text.count(row["steps"]), f"{row['eval_return']:.4g}"]
         for each in found
         for row in _thinned(each["rows"], 10)
     ]
