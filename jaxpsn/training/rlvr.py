@@ -88,9 +88,7 @@ def _prepared(job: RlvrJob, path: Path, team: Team) -> Iterator[Any]:
                 distributed.check_mesh(team, Placement(job.rlvr.mesh).mesh)
             home, told = cache.home() / "bases", progress.teller(show)
             shared = (partial(_agreed, team), team.alike)
-            made = setup.reasoner(
-                job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared
-            )
+            made = setup.reasoner(job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared)
             program = stack.enter_context(made)
             show.say("judging the base")
             # What process 0 has all have: whether there is something to do must not be each one's own view.
