@@ -86,9 +86,11 @@ def compare(name, folder):
     store.wait()
     back = [store.restore(template).state for template in (one[4], eight[4])]
     told["restored"] = len({checkpoints.digest(state) for state in (eight[1], *back)}) == 1
-    # An evolution strategy has no replay, but a generation.
-    kept = eight[1].generation.fitness if eight[1].replay is None else eight[1].replay
-    told["cut"] = str(jax.tree.leaves(kept)[0].sharding.spec)
+    # Replay is cut along its second axis; an evolution strategy has none, but a generation. Seeds are an axis before.
+    replay, seeds = eight[1].replay, CASES[name][-1]
+    kept, axis = (eight[1].generation.fitness, 0) if replay is None else (replay, 1)
+    specs = [list(leaf.sharding.spec) for leaf in jax.tree.leaves(kept)]
+    told["cut"] = specs, [None] * (axis + (seeds > 1)) + ["data"]
     return told
 
 
