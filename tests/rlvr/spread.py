@@ -1,5 +1,7 @@
 """One step over a mesh: ``spread.py one|mesh|PROCESS PORT`` prints what it came to, as one line of JSON."""
 
+import contextlib
+import faulthandler
 import hashlib
 import importlib.util
 import json
@@ -10,6 +12,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxpsn.training import distributed
+from jaxpsn.training.config import ClusterConfig
+
+LIMIT = 900
+"""Seconds after which a process that hangs says where, and ends."""
 MESHES = {"one": None, "mesh": "data=4,model=2"}
 
 CASES = {
@@ -59,19 +66,21 @@ def step(small, name, mesh):
 
 
 def main(mode, port=None):
-    """Make a step of each case; with a port, as one of two processes."""
+    """Make a step of each case; with a port, as one of two processes that meet and part as those of a run do."""
+    faulthandler.dump_traceback_later(LIMIT, exit=True)
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    if port is not None:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=int(mode))
-    # It computes when it is imported, which must not come before the processes know each other.
-    spec = importlib.util.spec_from_file_location("small", Path(__file__).parent / "small.py")
-    small = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(small)
-    found = {name: step(small, name, MESHES.get(mode, "data=2,model=2")) for name in CASES}
-    found["devices"] = [jax.device_count(), jax.process_count()]
-    print(json.dumps(found))
+    mesh = MESHES.get(mode, "data=2,model=2")
+    with contextlib.ExitStack() as stack:
+        if port is not None:
+            stack.enter_context(distributed.joined(ClusterConfig(f"localhost:{port}", 2, int(mode)), mesh))
+        # It computes when it is imported, which must not come before the processes know each other.
+        spec = importlib.util.spec_from_file_location("small", Path(__file__).parent / "small.py")
+        small = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(small)
+        found = {name: step(small, name, mesh) for name in CASES}
+        found["devices"] = [jax.device_count(), jax.process_count()]
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

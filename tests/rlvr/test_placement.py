@@ -39,8 +39,7 @@ def results(*processes):
         for process in processes:
             process.kill()
             process.communicate()
-    for process, (_, said) in zip(processes, told, strict=True):
-        assert process.returncode == 0, said[-3000:]
+    assert all(process.returncode == 0 for process in processes), "\n".join(said[-3000:] for _, said in told)
     return [json.loads(out.splitlines()[-1]) for out, _ in told]
 
 
