@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpsn import checks, compat, errors
-from jaxpsn.envs import brax_door
+from jaxpsn.envs import brax_door, lanes
 
 _POOL, _START = 0, 1  # what a key is for
 
@@ -54,8 +54,9 @@ class Episodes:
     ``twins``: for each copy the number of the one whose start states it has, episode by episode; its own if left out.
 
     ``reset`` and ``step`` are pure: safe under jit, scan, and vmap over seeds, where resets stay a real branch. Every
-    leaf keeps one strong type, so nothing is traced twice. Physics runs at the highest matrix precision. NaNs are
-    passed on. Raises UserError for sizes out of range and for environments whose observation is not one vector.
+    leaf keeps one strong type, so nothing is traced twice. Physics runs at the highest matrix precision; that of
+    many copies on a CPU in :mod:`jaxpsn.envs.lanes`. NaNs are passed on. Raises UserError for sizes out of range and
+    for environments whose observation is not one vector.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Episodes:
         checks.whole("env.pool_size", pool_size, 1)
         self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
         self.action_repeat, self.cached, self.pool_size = action_repeat, reset == "cached", pool_size
+        self._stepped = lanes.spread(env)
         self._starters = np.arange(num_envs, dtype=np.int32) if twins is None else np.asarray(twins, np.int32)
         if self._starters.shape != (num_envs,):
             errors.refuse("twins", self._starters.shape, f"one for each of the {num_envs} environments")
@@ -134,7 +136,7 @@ class Episodes:
         return lax.scan(once, carry, None, length=self.action_repeat)[0]
 
     def _step_env(self, env: Any, action: jax.Array) -> Any:
-        return jax.vmap(functools.partial(step_one, self.env))(env, action)
+        return jax.vmap(functools.partial(step_one, self._stepped))(env, action)
 
     def _starts(self, key: jax.Array, episode: jax.Array, pool: Any) -> Any:
         """Start states of every environment's episode number ``episode``."""
