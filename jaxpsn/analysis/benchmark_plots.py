@@ -44,7 +44,7 @@ class _Panel(NamedTuple):
 def write(path: Path) -> Path:
     """Plot the table in ``path``, a JSON file of ``experiments/benchmark.py``; returns the PNG beside it."""
     told = json.loads(path.read_text(encoding="utf-8"))
-    makers = {"acting": acting, "startup": startup, "memory": memory}
+    makers = {"acting": acting, "startup": startup, "memory": memory, "physics": physics}
     plot = peers_plot.peers(told) if told["benchmark"] == "peers" else makers.get(told["benchmark"], bars)(told["rows"])
     ((written, _),) = figures.write([plot._replace(name=path.stem)], path.parent).values()
     return written
@@ -178,10 +178,21 @@ def bars(rows: list[Row]) -> Plot:
     """Ratio to the baseline, a bar for each row, whiskers from 10 % to 90 % of rounds."""
     most = max(rows, key=lambda row: row["ratio"])
     finding = f"At most {text.number(most['ratio'])} times the time of {rows[0]['name']} ({most['name']})"
+    return _timed("bars", rows, finding, rows[0]["name"])
+
+
+def physics(rows: list[Row]) -> Plot:
+    """The same of physics in lanes, each against Brax's own layout of the same task and number of environments."""
+    ours = [row for row in rows if row["name"].endswith("lanes")]
+    low, high = (text.number(end(row["ratio"] for row in ours)) for end in (min, max))
+    return _timed("physics", ours, f"In lanes physics takes {low} to {high} times as long", "Brax's own layout")
+
+
+def _timed(name: str, rows: list[Row], finding: str, baseline: str) -> Plot:
     with figures.style():
         figure, (axes,) = figures.figure(finding, [0.7 + 0.3 * len(rows)])
-        _bars(axes, rows, "ratio", f"seconds, times those of {rows[0]['name']}", _ratio)
-    return Plot("bars", figure, finding, "Ratio within a round: median, 10 % and 90 % of rounds.")
+        _bars(axes, rows, "ratio", f"seconds, times those of {baseline}", _ratio)
+    return Plot(name, figure, finding, "Ratio within a round: median, 10 % and 90 % of rounds.")
 
 
 def _ratio(value: float) -> str:

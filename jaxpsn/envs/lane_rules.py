@@ -33,7 +33,8 @@ FOLDS: dict[str, Callable[[Any, Any], Any]] = {
 _ON_HOST: dict[str, Callable[..., Any]] = {
     "abs": np.abs, "add": np.add, "and": np.bitwise_and, "eq": np.equal, "ge": np.greater_equal, "gt": np.greater,
     "is_finite": np.isfinite, "le": np.less_equal, "lt": np.less, "max": np.maximum, "min": np.minimum,
-    "mul": np.multiply, "ne": np.not_equal, "neg": np.negative, "not": np.invert, "or": np.bitwise_or, "sub": np.subtract,
+    "mul": np.multiply, "ne": np.not_equal, "neg": np.negative, "not": np.invert, "or": np.bitwise_or,
+    "sub": np.subtract,
 }  # fmt: skip
 WEIGHT = 200
 """Operations that one kernel may do anew because several others need the same: beyond, a result is kept."""
@@ -62,7 +63,9 @@ class Weights:
         return made
 
 
-def elementwise(primitive: Any, params: Any, args: Sequence[Any], shape: tuple[int, ...], weights: Weights, copies: int):
+def elementwise(
+    primitive: Any, params: Any, args: Sequence[Any], shape: tuple[int, ...], weights: Weights, copies: int
+) -> np.ndarray:
     """Parts of an elementwise result of ``shape``; operands are of it, scalar, or of size 1 along some axes."""
     lead = (*shape[:1], copies)
     if "sharding" in params:
@@ -76,7 +79,7 @@ def elementwise(primitive: Any, params: Any, args: Sequence[Any], shape: tuple[i
         if isinstance(arg, Lanes):
             return spread(arg.parts[at])
         column = arg[(slice(None), *at)] if arg.ndim else arg
-        if (column == column.flat[0]).all():
+        if column.size == 1 or (column == column.flat[0]).all():
             return lax.full(lead, column.flat[0], arg.dtype)
         return lax.broadcast_in_dim(jnp.asarray(column), lead, (0,))
 
@@ -94,7 +97,9 @@ def structural(primitive: Any, params: Any, args: Sequence[Any], copies: int) ->
     """
     data = args[:1] if primitive.name == "gather" else args
     ends = np.cumsum([0, *(math.prod(arg.shape) for arg in data)])
-    numbers = [np.arange(a, b, dtype=np.int32).reshape(arg.shape) for a, b, arg in zip(ends, ends[1:], data, strict=False)]
+    numbers = [
+        np.arange(a, b, dtype=np.int32).reshape(arg.shape) for a, b, arg in zip(ends, ends[1:], data, strict=False)
+    ]
     if primitive.name == "gather":
         params = dict(params, fill_value=-1)
     found = numbers[0] if primitive.name == "device_put" else on_host(primitive, params, *numbers, *args[len(data) :])
@@ -171,11 +176,11 @@ def scattered(primitive: Any, params: Any, args: Sequence[Any], out: Any, copies
     return values.stacked(values.each(out.shape, element), out.dtype)
 
 
-def general(primitive: Any, params: Any, args: Sequence[Any]) -> list[Lanes]:
+def general(primitive: Any, params: Any, args: Sequence[Any], copies: int) -> list[Lanes]:
     """Any other primitive: as ``jax.vmap`` does it, on whole arrays."""
     axes = [0 if isinstance(arg, Lanes) else None for arg in args]
     found = jax.vmap(lambda *given: primitive.bind(*given, **params), in_axes=axes)(
-        *(values.whole(arg) if isinstance(arg, Lanes) else arg for arg in args)
+        *(values.whole(arg, copies) if isinstance(arg, Lanes) else arg for arg in args)
     )
     return [values.cut(each) for each in (found if primitive.multiple_results else [found])]
 
@@ -184,7 +189,8 @@ def on_host(primitive: Any, params: Any, *args: Any) -> Any:
     """A primitive of constants, now: by NumPy where it does the same, as each new shape would be compiled."""
     args, name = tuple(map(np.asarray, args)), primitive.name
     if name in _ON_HOST:
-        return _ON_HOST[name](*args)
+        with np.errstate(all="ignore"):  # infinities and NaN are the computation's own
+            return _ON_HOST[name](*args)
     if name == "select_n" and args[0].dtype == bool:
         return np.where(args[0], args[2], args[1])
     if name == "convert_element_type":
@@ -211,5 +217,7 @@ def _moved(name: str, params: Any, args: Sequence[np.ndarray]) -> np.ndarray | N
         return np.concatenate(args, params["dimension"])
     if name == "broadcast_in_dim":
         own = dict(zip(params["broadcast_dimensions"], first.shape, strict=True))
-        return np.broadcast_to(first.reshape([own.get(axis, 1) for axis in range(len(params["shape"]))]), params["shape"])
+        return np.broadcast_to(
+            first.reshape([own.get(axis, 1) for axis in range(len(params["shape"]))]), params["shape"]
+        )
     return first if name in ("copy", "copy_p") else None

@@ -23,11 +23,6 @@ class Lanes:
     parts: np.ndarray
     dtype: Any
 
-    @property
-    def copies(self) -> int:
-        """N."""
-        return self.parts.flat[0].shape[-1]
-
     def elements(self) -> np.ndarray:
         """An object array of ``shape`` whose entries are arrays ``[N]``."""
         if not self.shape:
@@ -85,14 +80,14 @@ def packed(parts: Sequence[Any], shape: tuple[int, ...], dtype: Any) -> Lanes:
     return Lanes(tuple(shape), each(shape[1:], lambda _: next(number)), dtype)
 
 
-def whole(value: Lanes) -> jax.Array:
+def whole(value: Lanes, copies: int) -> jax.Array:
     """An array ``[N, *shape]`` again."""
     if not value.shape:
         return value.parts[()]
     if not math.prod(value.shape):
-        return jnp.zeros((value.copies, *value.shape), value.dtype)
+        return jnp.zeros((copies, *value.shape), value.dtype)
     together = jnp.stack(list(value.parts.flat), 1)
-    return jnp.moveaxis(together, -1, 0).reshape(value.copies, *value.shape)
+    return jnp.moveaxis(together, -1, 0).reshape(copies, *value.shape)
 
 
 def take(sources: Sequence[Lanes], index: np.ndarray) -> Lanes:

@@ -1,9 +1,10 @@
 """Brax's physics for many environments on a CPU: the environment is the last axis, and small matrices are unrolled.
 
-``jax.vmap`` puts the environment first. Each of the hundreds of operations of a substep then works on vectors of three or
-four numbers and is started by itself, small matrix products and scatters included. Here the substep of one environment is
-traced and evaluated again with arrays ``[links, environments]``, one for each coordinate: plain arithmetic along the
-environments, which XLA fuses and the processor does sixteen at a time. The numbers are Brax's up to rounding.
+``jax.vmap`` puts the environment first. Each of the hundreds of operations of a substep then works on vectors of three
+or four numbers and is started by itself, small matrix products and scatters included. Here the substep of one
+environment is traced and evaluated again with arrays ``[links, environments]``, one for each coordinate: plain
+arithmetic along the environments, which XLA fuses and the processor does sixteen at a time. The numbers are Brax's up
+to rounding.
 """
 
 import copy
@@ -32,16 +33,23 @@ _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_ca
 
 
 def spread(env: Any) -> Any:
-    """``env`` with physics in lanes where ``jax.vmap`` makes :data:`FEWEST` copies of it or more, on a CPU.
+    """``env`` with physics in lanes where that pays; else ``env`` itself."""
+    return in_lanes(env) if PAYS and fits(env) else env
 
-    A copy of a Brax environment on one of :data:`BACKENDS`; any other comes back as it is, and every one where it does
-    not pay (:data:`PAYS`). Elsewhere than on a CPU, and for fewer copies, Brax's own physics runs. There is no
-    derivative in reverse.
+
+def fits(env: Any) -> bool:
+    """Whether it is a Brax environment on one of :data:`BACKENDS`, of a system that does not vary."""
+    if getattr(env, "backend", None) not in BACKENDS or not hasattr(env, "pipeline_step"):
+        return False
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(env.sys))
+
+
+def in_lanes(env: Any) -> Any:
+    """A copy of ``env``, which :func:`fits`, with physics in lanes where ``jax.vmap`` makes many copies on a CPU.
+
+    Elsewhere than on a CPU, and for fewer copies than :data:`FEWEST`, Brax's own physics runs. There is no derivative
+    in reverse.
     """
-    if not PAYS or getattr(env, "backend", None) not in BACKENDS or not hasattr(env, "pipeline_step"):
-        return env
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(env.sys)):
-        return env  # a system that varies is no constant of the substep
     made = copy.copy(env)
     made.pipeline_step = _stepper(env)
     return made
@@ -82,7 +90,9 @@ def _steps(env: Any, state: Any, action: Any) -> Any:
 
     begun = [list(values.cut(leaf).parts.flat) for leaf in leaves]
     parts, _ = lax.scan(advance, begun, None, length=env._n_frames)
-    ended = [values.whole(values.packed(own, *shape)) for own, shape in zip(parts, shapes, strict=True)]
+    ended = [
+        values.whole(values.packed(own, *shape), action.shape[0]) for own, shape in zip(parts, shapes, strict=True)
+    ]
     return jax.tree.unflatten(tree, ended)
 
 
@@ -91,7 +101,7 @@ def _typed(value: Lanes, dtype: Any) -> list[jax.Array]:
 
 
 def evaluate(closed: Any, args: Sequence[Any], copies: int) -> list[Lanes]:
-    """The results of a closed jaxpr, written for one copy, in ``copies`` of them; each of ``args`` Lanes or constant."""
+    """The results of a closed jaxpr, written for one copy, in ``copies`` of them; ``args`` are Lanes or constants."""
     found = _Evaluation(copies).run(closed.jaxpr, closed.consts, args)
     return [rules.lifted(value, copies) for value in found]
 
@@ -118,8 +128,7 @@ class _Evaluation:
 
     def _equation(self, equation: Any, args: list[Any]) -> Sequence[Any]:
         primitive, params, name = equation.primitive, equation.params, equation.primitive.name
-        if name in _CALLS:
-            inner = params[_CALLS[name]]
+        if inner := params.get(_CALLS.get(name)):
             return self.run(inner.jaxpr, inner.consts, args)
         if name == "platform_index":
             return [np.int32(_cpu(params["platforms"]))]
@@ -135,20 +144,20 @@ class _Evaluation:
         name, copies, weights = primitive.name, self._copies, self._weights
         fixed = not any(isinstance(arg, Lanes) for arg in args[1:])
         if not all(np.prod(value.shape) for value in (out, *args)):
-            return rules.general(primitive, params, args)
+            return rules.general(primitive, params, args, copies)
         if name in rules.ELEMENTWISE:
             parts = rules.elementwise(primitive, params, args, out.shape, weights, copies)
             return [Lanes(out.shape, parts, out.dtype)]
         if name in rules.STRUCTURAL and (name != "gather" or fixed):
             moved = rules.structural(primitive, params, args, copies)
-            return rules.general(primitive, params, args) if moved is None else moved
+            return rules.general(primitive, params, args, copies) if moved is None else moved
         if name == "dot_general":
             return [rules.contracted(params, *args, out, weights, copies)]
         if name in rules.FOLDS:
             return [rules.folded(name, params["axes"], args[0], out)]
         if name == "scatter-add" and not isinstance(args[1], Lanes):
             return [rules.scattered(primitive, params, args, out, copies)]
-        return rules.general(primitive, params, args)
+        return rules.general(primitive, params, args, copies)
 
 
 def _cpu(platforms: Sequence[Any]) -> int:

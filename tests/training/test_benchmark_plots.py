@@ -66,6 +66,14 @@ def test_other_times_are_bars_with_whiskers(tmp_path, name):
     assert [bar.get_width() for bar in axes.patches] == [1.0, 0.97, 1.08] and axes.containers[-1].has_xerr
 
 
+def test_physics_in_lanes_stands_against_the_same_task_in_brax_s_layout(tmp_path):
+    rows = [_row(f"{task}, 64: {way}", ratio) for task in "ab" for way, ratio in (("Brax", 1.0), ("lanes", 0.25))]
+    _write(tmp_path, "physics", rows)
+    plot = benchmark_plots.physics(rows)
+    (axes,) = plot.figure.axes
+    assert [bar.get_width() for bar in axes.patches] == [0.25, 0.25] and "0.250 to 0.250" in plot.finding
+
+
 def test_starts_are_stacked_by_stage(tmp_path):
     rows = []
     for stage in ("total", *STAGES):

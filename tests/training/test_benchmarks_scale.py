@@ -27,6 +27,7 @@ def _run(line, folder, name):
         "scaling --devices 3", "scaling --devices 0", "gpu --parts actng", "gpu --parts", "gpu --policies 3",
         "gpu --precisions float16", "gpu --members 0", "gpu --num-envs 0", "gpu --minutes nan", "--preset gpuu",
         "gpu --preset fast", "gpu --seeds-preset spars", "gpu --forms flipot",
+        "physics --num-envs 0", "physics --tasks", "physics --backend mjx", "physics --steps 0",
     ],
 )  # fmt: skip
 def test_bad_options_are_refused_in_one_line(line):
@@ -60,6 +61,17 @@ def test_seeds_are_counted_together(counts, tmp_path):
         assert row["name"] == f"{count} seed{'s' * (count > 1)}"
         assert float(row["steps_per_second"]) * float(row["seconds"]) == pytest.approx(4 * 2 * count)
         assert float(row["per_seed"]) == pytest.approx(float(row["ratio"]) * counts[0] / count)
+
+
+def test_physics_is_compared_task_by_task(tmp_path):
+    line = "physics --tasks inverted_pendulum --num-envs 2 16 --steps 2 --rounds 2"
+    rows = _run(line, tmp_path, "physics")
+    assert [row["name"] for row in rows] == [
+        f"inverted_pendulum, {n}: {way}" for n in (2, 16) for way in ("Brax", "lanes")
+    ]
+    assert [float(row["ratio"]) for row in rows[::2]] == [1, 1] and all(float(row["compiling"]) > 0 for row in rows)
+    with pytest.raises(UserError, match="backend = 'spring': leave it out"):
+        _run("physics --tasks cartpole_swingup", tmp_path, "physics")
 
 
 def test_the_return_is_followed_until_the_time_is_up():

@@ -74,6 +74,29 @@ class Scaling(_Run):
 
 
 @dataclass(frozen=True)
+class Physics(Limited):
+    """Price of Brax's physics, as Brax lays it out and in lanes (jaxpsn/envs/lanes.py); compilation told apart."""
+
+    name: ClassVar[str] = "physics"
+
+    tasks: tuple[str, ...] = ("halfcheetah", "ant")
+    """Brax's environments."""
+    backend: Literal["spring", "positional"] = "spring"
+    """Their physics."""
+    num_envs: tuple[int, ...] = (64, 256, 1024)
+    """Parallel environments; a comparison for every number and task."""
+    steps: int = 10
+    """Environment steps in one timed call."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        counts("num_envs", self.num_envs, 1 << 20)
+        checks.whole("steps", self.steps, 1, 100_000)
+        if not self.tasks:
+            errors.refuse("tasks", self.tasks, "one or more")
+
+
+@dataclass(frozen=True)
 class Learning(_Run):
     """Return of the clean policy over seconds, compilation not counted; a part of `gpu`."""
 
@@ -191,5 +214,5 @@ class Gpu(Benchmark):
         ]
 
 
-COMMANDS: dict[str, type[Benchmark]] = {kind.name: kind for kind in (Seeds, Scaling, Gpu)}
+COMMANDS: dict[str, type[Benchmark]] = {kind.name: kind for kind in (Seeds, Scaling, Physics, Gpu)}
 """Benchmarks by the names of their commands."""
