@@ -70,7 +70,7 @@ def cut(batch: jax.Array) -> Lanes:
     shape = batch.shape[1:]
     if not shape:
         return Lanes((), each((), lambda _: batch), batch.dtype)
-    apart = jnp.moveaxis(batch.reshape(batch.shape[0], shape[0], -1), 0, -1)
+    apart = jnp.moveaxis(batch.reshape(batch.shape[0], shape[0], math.prod(shape[1:])), 0, -1)
     return packed([apart[:, k] for k in range(apart.shape[1])], shape, batch.dtype)
 
 

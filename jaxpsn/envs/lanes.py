@@ -154,7 +154,7 @@ class _Evaluation:
         if name == "dot_general":
             return [rules.contracted(params, *args, out, weights, copies)]
         if name in rules.FOLDS:
-            return [rules.folded(name, params["axes"], args[0], out)]
+            return [rules.folded(name, tuple(map(int, params["axes"])), args[0], out)]
         if name == "scatter-add" and not isinstance(args[1], Lanes):
             return [rules.scattered(primitive, params, args, out, copies)]
         return rules.general(primitive, params, args, copies)

@@ -103,7 +103,7 @@ ARITHMETIC = {
     "scatter": lambda x, y, z: (
         jnp.zeros((3, 3)).at[INDEX[:, 0]].add(x),
         x.at[INDEX[:, 0]].add(2.0),
-        x[:, 0].at[1].add(x[0]),
+        x[:, 0].at[1].add(x[0, 0]),
     ),
     "segments": lambda x, y, z: jax.ops.segment_sum(x, jnp.array([0, 2, 0, 5]), 3),  # the last lies outside
     "calls": lambda x, y, z: (
