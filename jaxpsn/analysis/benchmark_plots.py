@@ -203,7 +203,8 @@ def _bars(
     axes: Axes, rows: list[Row], field: str, label: str, show: Callable[[Any], str], *, log: bool = False
 ) -> None:
     values = np.array([float(row[field]) for row in rows])
-    colors = [_LOOKS.get(row["name"], (SOFT if place == 0 else BLUE, "-"))[0] for place, row in enumerate(rows)]
+    baseline = rows[0]["name"] if field == "ratio" and values[0] == 1.0 else None
+    colors = [_LOOKS.get(row["name"], (SOFT if row["name"] == baseline else BLUE, "-"))[0] for row in rows]
     axes.barh(range(len(rows)), values, color=colors, height=0.62)
     ends = values
     if f"{field}_low" in rows[0]:

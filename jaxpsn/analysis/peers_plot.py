@@ -54,6 +54,7 @@ def _speeds(axes: Axes, rows: list[Row]) -> None:
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.6 * max(values))
+    axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel("environment steps a second")
     axes.grid(axis="y", visible=False)
 
