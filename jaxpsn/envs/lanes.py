@@ -47,8 +47,8 @@ def fits(env: Any) -> bool:
 def in_lanes(env: Any) -> Any:
     """A copy of ``env``, which :func:`fits`, with physics in lanes where ``jax.vmap`` makes many copies on a CPU.
 
-    Elsewhere than on a CPU, and for fewer copies than :data:`FEWEST`, Brax's own physics runs. There is no derivative
-    in reverse.
+    Where JAX's default backend is no CPU, and for fewer copies than :data:`FEWEST`, Brax's own physics runs. There is no
+    derivative in reverse.
     """
     made = copy.copy(env)
     made.pipeline_step = _stepper(env)
@@ -66,10 +66,9 @@ def _stepper(env: Any) -> Callable[[Any, Any], Any]:
             (state, action),
             tuple(varies),
         )
-        if copies < FEWEST:
-            made = jax.vmap(plain)(state, action)
-        else:
-            made = lax.platform_dependent(state, action, cpu=lambda *now: _steps(env, *now), default=jax.vmap(plain))
+        # Decided here, not by lax.platform_dependent: that traces both, seconds of work, and drops one.
+        brax = copies < FEWEST or jax.default_backend() != "cpu"
+        made = jax.vmap(plain)(state, action) if brax else _steps(env, state, action)
         return made, jax.tree.map(lambda _: True, made)
 
     return step
