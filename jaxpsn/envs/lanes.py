@@ -47,8 +47,8 @@ def fits(env: Any) -> bool:
 def in_lanes(env: Any) -> Any:
     """A copy of ``env``, which :func:`fits`, with physics in lanes where ``jax.vmap`` makes many copies on a CPU.
 
-    Where JAX's default backend is no CPU, and for fewer copies than :data:`FEWEST`, Brax's own physics runs. There is no
-    derivative in reverse.
+    Where JAX's default backend is no CPU, and for fewer copies than :data:`FEWEST`, Brax's own physics runs. There is
+    no derivative in reverse.
     """
     made = copy.copy(env)
     made.pipeline_step = _stepper(env)
