@@ -258,9 +258,10 @@ def _loop(
         desk.shown |= report.averages(rows, progress.SHOWN)
         desk.update(plan, step, rate)
         desk.store.poll()
-        if plan.saves(span.since, step) or desk.listen() is not None:
+        stopped = desk.listen() is not None  # asked once: a signal that comes from here on is for the next chunk
+        if stopped or plan.saves(span.since, step):
             _save(desk, written, state, step, _info(desk, record))
-        if desk.listen() is not None and step < plan.end:
+        if stopped and step < plan.end:
             return _interrupted(desk, state, step)
         span = _Span(step, {})
     desk.store.wait()

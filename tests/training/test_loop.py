@@ -161,6 +161,21 @@ def test_a_signal_saves_and_says_so(train, monkeypatch, capsys, signum, code):
     assert digest(train(name=None, resume="a", **rest).state) == digest(train(name="whole", **rest).state)
 
 
+@pytest.mark.parametrize("look", [1, 2, 3, 4])
+def test_whenever_a_signal_is_seen_what_is_said_to_be_saved_is(train, monkeypatch, look):
+    looks = []
+
+    def agree(self, signum):
+        looks.append(signum)
+        return signal.SIGTERM if len(looks) == look else None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Team, "agree", agree)
+        outcome = train(name="a", eval_every=0, checkpoint_every=0, steps=400)
+    assert outcome.status == status.TERMINATED and 0 < outcome.step < 400
+    assert (outcome.folder / "checkpoints" / str(outcome.step)).is_dir()
+
+
 def test_a_checkpoint_that_cannot_be_written_stops_the_run(train, monkeypatch):
     save = checkpoints.ocp.save
 
