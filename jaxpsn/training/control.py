@@ -67,7 +67,7 @@ def run(job: ControlJob) -> int:
 
             cache.enable()
             place = placement.Placement(job.mesh)
-            distributed.check_mesh(team, place.mesh)
+            distributed.meet(team, place.mesh)
             program = programs.make(job.control, -(-job.run.steps // job.control.steps_per_call), place=place)
         outcome = loop.train(program, own, claimed, team=team)
         state = outcome.first_seed()

@@ -146,14 +146,33 @@ def _leave_service() -> None:
     jax.distributed.shutdown()
 
 
-def check_mesh(team: Team, mesh: Any) -> None:
-    """Refuse a mesh on which some process of ``team`` has no device."""
+def meet(team: Team, mesh: Any) -> None:
+    """Let the devices of ``mesh`` find each other now; refuse one on which some process of ``team`` has none.
+
+    Groups of devices connect when they first reckon together, and some libraries of collectives (Gloo) then wait 30 s
+    for a process that compiles longer than the others; once connected they wait as long as it takes.
+    """
     if team.count == 1:
         return
     missing = set(range(team.count)) - {device.process_index for device in mesh.devices.flat}
     if missing:
         size = f"data={mesh.devices.size}"
         errors.refuse("mesh", size, f"devices of all {team.count} processes; process {min(missing)} has none in it")
+    import jax
+    import numpy as np
+
+    everywhere = jax.sharding.PartitionSpec(mesh.axis_names)
+
+    def sums(ones: Any) -> Any:
+        groups = [*mesh.axis_names, mesh.axis_names]
+        return ones + sum(jax.lax.psum(ones, group) for group in groups)
+
+    run = jax.jit(jax.shard_map(sums, mesh=mesh, in_specs=everywhere, out_specs=everywhere))
+    place = jax.sharding.NamedSharding(mesh, everywhere)
+    run = run.lower(jax.ShapeDtypeStruct((mesh.devices.size,), "float32", sharding=place)).compile()
+    ones = jax.make_array_from_callback((mesh.devices.size,), place, lambda _: np.ones((1,), np.float32))
+    team.gather("ready to connect")
+    jax.block_until_ready(run(ones))
 
 
 def common(run: RunConfig, content: Any, **more: Any) -> dict[str, Any]:

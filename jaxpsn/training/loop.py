@@ -168,7 +168,7 @@ def _run(desk: _Desk) -> Outcome:
     # Begun again, not even the rows of step 0 remain.
     desk.engine.attach(desk.folder.path, start if restored else -1)
     desk.engine.prepare(plan, template, show, lambda *told: desk.note(start, *told, say=False))
-    desk.team.gather("compiled")  # the first collective waits no longer than its library does, 30 s on CPUs
+    desk.team.gather("compiled")  # none waits within a collective for one that still compiles
     with show.phase("drawing the first state" if restored is None else "placing the state"):
         state = jax.block_until_ready(restored.state if restored else desk.engine.init())
     written = sinks.Sinks(

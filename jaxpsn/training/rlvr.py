@@ -85,7 +85,7 @@ def _prepared(job: RlvrJob, path: Path, team: Team) -> Iterator[Any]:
                 from jaxpsn.training import cache, sinks
 
                 cache.enable()
-                distributed.check_mesh(team, Placement(job.rlvr.mesh).mesh)
+                distributed.meet(team, Placement(job.rlvr.mesh).mesh)
             home, told = cache.home() / "bases", progress.teller(show)
             shared = (partial(_agreed, team), team.alike)
             made = setup.reasoner(job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared)

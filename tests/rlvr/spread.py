@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxpsn.rlvr.placement import Placement
 from jaxpsn.training import distributed
 from jaxpsn.training.config import ClusterConfig
 
@@ -73,7 +74,8 @@ def main(mode, port=None):
     mesh = MESHES.get(mode, "data=2,model=2")
     with contextlib.ExitStack() as stack:
         if port is not None:
-            stack.enter_context(distributed.joined(ClusterConfig(f"localhost:{port}", 2, int(mode)), mesh))
+            team = stack.enter_context(distributed.joined(ClusterConfig(f"localhost:{port}", 2, int(mode)), mesh))
+            distributed.meet(team, Placement(mesh).mesh)
         # It computes when it is imported, which must not come before the processes know each other.
         spec = importlib.util.spec_from_file_location("small", Path(__file__).parent / "small.py")
         small = importlib.util.module_from_spec(spec)

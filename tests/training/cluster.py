@@ -1,7 +1,8 @@
 """The fake program cut over a mesh, maybe as one of several processes: ``cluster.py [field=value ...]``.
 
 Besides the fields of RunConfig, ``mesh``, ``task``, and those of ClusterConfig, it takes ``stuck_at=N``: process 1 does
-nothing any more from the N-th look at its signals on. It prints the digest of the weights, which are everywhere.
+nothing any more from the N-th look at its signals on; and ``late=S``: process 1 comes S seconds late to the first thing
+that all reckon together. It prints the digest of the weights, which are everywhere.
 """
 
 import sys
@@ -46,6 +47,7 @@ def main() -> int:
     """Train."""
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     mesh, task, stuck_at = given.pop("mesh", None), given.pop("task", "a"), int(given.pop("stuck_at", -1))
+    late = float(given.pop("late", 0))
     cluster = ClusterConfig(**{name: kind(given.pop(name)) for name, kind in CLUSTER.items() if name in given})
     run = RunConfig(**{name: RUN.get(name, int)(value) for name, value in given.items()})
     with distributed.joined(cluster, mesh) as team:
@@ -54,9 +56,11 @@ def main() -> int:
             from jaxpsn.training import checkpoints, loop
 
             program = cut(mesh)
-            distributed.check_mesh(team, program.place.mesh)
+            distributed.meet(team, program.place.mesh)
             if team.process == 1 and stuck_at >= 0:
                 _stick(team, stuck_at)
+            if team.process == 1 and late:
+                _delay(team, late)
             outcome = loop.train(program, distributed.quiet(team, run), folder, team=team)
             digest = checkpoints.digest({"params": outcome.state.params, "clock": outcome.state.clock})
         startup.result(digest)
@@ -73,6 +77,18 @@ def _stick(team, looks):
         return listen(signum)
 
     team.agree = agree
+
+
+def _delay(team, seconds):
+    gather = team.gather
+
+    def late(text):
+        said = gather(text)
+        if text == "compiled":
+            time.sleep(seconds)
+        return said
+
+    team.gather = late
 
 
 if __name__ == "__main__":

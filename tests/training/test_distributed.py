@@ -162,6 +162,12 @@ def test_one_that_is_stuck_ends_the_others(tmp_path):
 
 
 @pytest.mark.slow
+def test_one_that_is_late_is_waited_for(tmp_path):
+    made = ends(*pair(*SHORT, f"out={tmp_path}", "name=run", own=((), ("late=40",))))
+    assert [code for code, _, _ in made] == [0, 0], made
+
+
+@pytest.mark.slow
 def test_who_waits_for_nobody_says_so(tmp_path):
     flags = (f"out={tmp_path}", f"coordinator=127.0.0.1:{port()}", "processes=2", "process=0", "start_timeout=3")
     code, _, said = ends(start(*SHORT, *flags, "mesh=data=2"))[0]
