@@ -14,6 +14,7 @@ BEHAVIOURS = ("parameter", "gsde", "lattice", "noisynet")  # what acts instead o
 CONTROLLERS = ("constant", "linear", "multiplicative", "first-order", "bisection")
 HOLDS = ("episode", "steps", "zeta")
 SELECTIONS = ("none", "return", "novelty")
+_MOST_PROBED = 1 << 22  # as many as a batch may hold
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,9 @@ class ExplorationConfig:
     """Vector steps between scale updates."""
     probes: int = 8
     """Fresh perturbations that measure the distance on replayed states."""
+    probe_states: int = 8
+    """Replayed states that each of them sees, or with member_sigma each scale's own (es: a share of what all
+    environments see)."""
     hold: Literal["episode", "steps", "zeta"] = "episode"
     """How long a perturbation, or a draw of gsde, lattice or noisynet, is held: the episode, hold_steps, or a random
     zeta-distributed length."""
@@ -207,7 +211,7 @@ class ExplorationConfig:
         checks.real("exploration.mutation", self.mutation, 0.0, 10.0)
         checks.whole("exploration.rank", self.rank, 1, 1024)
         checks.whole("exploration.groups", self.groups, 0, 1 << 20)
-        for name in ("adapt_every", "probes", "hold_steps", "repeat_max"):
+        for name in ("adapt_every", "probes", "probe_states", "hold_steps", "repeat_max"):
             checks.whole(f"exploration.{name}", getattr(self, name), 1, 1 << 20)
         for name in ("sigma", "action_std", "mixed_low", "dead_band", "lattice_alpha"):
             checks.real(f"exploration.{name}", getattr(self, name), 0.0, 100.0)
@@ -276,21 +280,19 @@ class ControlConfig:
             errors.refuse(
                 "exploration.antithetic", True, "an even number of perturbations (env.num_envs or exploration.groups)"
             )
-        # The observations on which a distance is measured: a batch, or what all environments see.
-        evolves = self.agent.algorithm == "es"
-        rows, name = (envs, "env.num_envs") if evolves else (self.agent.batch_size, "agent.batch_size")
-        if self.exploration.member_sigma and rows < self.scales:
-            errors.refuse("exploration.member_sigma", True, f"{name} of at least the {self.scales} scales")
-        if self.exploration.probes > rows:
-            errors.refuse("exploration.probes", self.exploration.probes, f"at most {name} = {rows}")
         if self.exploration.select != "none" and self.scales < 2:
             errors.refuse("exploration.select", self.exploration.select, "none, as there is a single scale")
-        if evolves:
+        if self.probed_states > _MOST_PROBED:
+            allowed = f"at most {_MOST_PROBED:,} states in all; here {self.probed_states:,}"
+            errors.refuse("exploration.probe_states", self.exploration.probe_states, allowed)
+        if self.agent.algorithm == "es":
             self._check_evolution()
 
     def _check_evolution(self) -> None:
         """Refuse what an evolution strategy cannot do with."""
-        exploration = self.exploration
+        exploration, envs = self.exploration, self.env.num_envs
+        if exploration.probes > envs:
+            errors.refuse("exploration.probes", exploration.probes, f"at most env.num_envs = {envs}, which share them out")
         for name, value, allowed in (
             ("rule", exploration.rule, "parameter"),
             ("hold", exploration.hold, "episode"),
@@ -313,6 +315,11 @@ class ControlConfig:
     def scales(self) -> int:
         """Noise scales, where members have their own: an antithetic pair shares one."""
         return self.members // (2 if self.exploration.antithetic else 1)
+
+    @property
+    def probed_states(self) -> int:
+        """Replayed states on which a distance, or with member_sigma every scale's own, is measured."""
+        return self.exploration.probe_states * (self.scales if self.exploration.member_sigma else self.exploration.probes)
 
     @property
     def steps_per_call(self) -> int:

@@ -21,7 +21,9 @@ _PAPER_AGENT = AgentConfig(
     policy_delay=1,
     observation_clip=5.0,
 )
-_PAPER_NOISE = ExplorationConfig(structure="dense", sigma=0.2, target=0.2, adapt_every=100, probes=1, sigma_max=100.0)
+_PAPER_NOISE = ExplorationConfig(
+    structure="dense", sigma=0.2, target=0.2, adapt_every=100, probes=1, probe_states=128, sigma_max=100.0
+)
 _PAPER = ControlConfig(
     env=EnvConfig(name="halfcheetah", num_envs=1),
     agent=_PAPER_AGENT,
@@ -33,7 +35,9 @@ _PAPER = ControlConfig(
 
 # OpenAI baselines 8822518 (2017): smaller batch per worker, faster targets, a time limit stored as terminal.
 _RELEASE_AGENT = replace(_PAPER_AGENT, batch_size=64, tau=0.01, time_limit_terminal=True)
-_RELEASE = replace(_PAPER, agent=_RELEASE_AGENT, replay_capacity=1_000_000)
+_RELEASE = replace(
+    _PAPER, agent=_RELEASE_AGENT, exploration=replace(_PAPER_NOISE, probe_states=64), replay_capacity=1_000_000
+)
 
 # OpenAI baselines ea25b9e (2020): tanh, no layer norm unless asked for, the action at the critic's input.
 _HEAD_AGENT = replace(_RELEASE_AGENT, activation="tanh", layer_norm=False, action_layer=0)

@@ -202,7 +202,7 @@ class Program:
 
         def adapt(explore: Any) -> Any:
             stored = replay.Replay(state.replay.data.obs)
-            shape = (self.config.agent.batch_size,)
+            shape = (self.config.probed_states,)
             obs = replay.sample(jax.random.fold_in(key, _STATES), stored, state.clock, shape)
             obs = self.normalise(state.statistics, obs)
             return self.explorer.adapt(jax.random.fold_in(key, _ADAPT), state.learner.actor, explore, obs)
