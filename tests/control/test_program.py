@@ -99,6 +99,28 @@ def test_sigma_moves_at_its_own_cadence():
     assert float(history[-1]["target"]) == pytest.approx(0.3)
 
 
+@pytest.mark.parametrize(
+    ("exploration", "rows"),
+    [
+        ({"rule": "parameter"}, 20),
+        ({"rule": "noisynet"}, 20),
+        ({"rule": "parameter", "member_sigma": True}, ENVS * 5),
+        ({"rule": "parameter", "member_sigma": True, "antithetic": True}, ENVS // 2 * 5),
+    ],
+)
+def test_the_distance_is_measured_on_some_states_of_every_perturbation(exploration, rows):
+    made = program.make(replace(CONFIG, exploration=ExplorationConfig(probes=4, probe_states=5, **exploration)))
+    seen = []
+
+    def adapt(key, params, state, obs):
+        seen.append(obs.shape)
+        return made.explorer.adapt(key, params, state, obs)
+
+    looked = replace(made, explorer=made.explorer._replace(adapt=adapt))
+    jax.eval_shape(looked.step, jax.eval_shape(made.init, jax.random.key(0), made.hyper))
+    assert seen == [(rows, made.episodes.observation_size)], "whatever the batch that is learnt from"
+
+
 def test_updates_are_counted_and_absent_losses_are_zero_of_zero():
     state, history = _run(_made(), 12)
     learnt = [bool(m["critic_loss"][1] > 0) for m in history]

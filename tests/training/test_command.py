@@ -50,6 +50,9 @@ def test_the_paper_column_is_the_papers():
     # 50 updates in 100 environment steps, one adaptation in 50 updates.
     assert paper.agent.updates / paper.agent.update_every == 0.5
     assert paper.exploration.adapt_every == paper.agent.update_every
+    # One perturbed copy sees the batch that is learnt from.
+    for column in (paper, control.PRESETS["release-2017"].control):
+        assert column.exploration.probes == 1 and column.exploration.probe_states == column.agent.batch_size
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,7 @@ def test_the_paper_column_is_the_papers():
         (["--env.num-envss", "3"], "Perhaps you meant: --env.num-envs"),
         (["--exploration.structure", "flipoutt"], "nearest: flipout"),
         (["--exploration.groups", "7"], "0 or a divisor of env.num_envs = 64"),
+        (["--exploration.probe-states", "1000000"], "at most 4,194,304 states in all; here 8,000,000"),
         (["--exploration.rule", "parameter+parameter"], "each rule at most once"),
         (["--exploration.sigma", "-0.1"], "exploration.sigma = -0.1: a number at least 0"),
         (["--agent.gamma", "nan"], "agent.gamma = nan"),
