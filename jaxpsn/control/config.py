@@ -292,7 +292,7 @@ class ControlConfig:
         """Refuse what an evolution strategy cannot do with."""
         exploration, envs = self.exploration, self.env.num_envs
         if exploration.probes > envs:
-            errors.refuse("exploration.probes", exploration.probes, f"at most env.num_envs = {envs}, which share them out")
+            errors.refuse("exploration.probes", exploration.probes, f"at most env.num_envs = {envs}")
         for name, value, allowed in (
             ("rule", exploration.rule, "parameter"),
             ("hold", exploration.hold, "episode"),
@@ -319,7 +319,8 @@ class ControlConfig:
     @property
     def probed_states(self) -> int:
         """Replayed states on which a distance, or with member_sigma every scale's own, is measured."""
-        return self.exploration.probe_states * (self.scales if self.exploration.member_sigma else self.exploration.probes)
+        exploration = self.exploration
+        return exploration.probe_states * (self.scales if exploration.member_sigma else exploration.probes)
 
     @property
     def steps_per_call(self) -> int:
