@@ -282,11 +282,11 @@ class ControlConfig:
             )
         if self.exploration.select != "none" and self.scales < 2:
             errors.refuse("exploration.select", self.exploration.select, "none, as there is a single scale")
-        if self.probed_states > _MOST_PROBED:
+        if self.agent.algorithm == "es":  # which has no replay
+            self._check_evolution()
+        elif self.probed_states > _MOST_PROBED:
             allowed = f"at most {_MOST_PROBED:,} states in all; here {self.probed_states:,}"
             errors.refuse("exploration.probe_states", self.exploration.probe_states, allowed)
-        if self.agent.algorithm == "es":
-            self._check_evolution()
 
     def _check_evolution(self) -> None:
         """Refuse what an evolution strategy cannot do with."""
