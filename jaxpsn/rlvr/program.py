@@ -12,6 +12,7 @@ import numpy as np
 from flax import struct
 
 from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.noise import scales
 from jaxpsn.rlvr import advantages, data, evaluation, gathering, journal, learner, measures, perturbation, scale, sigma
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
@@ -222,6 +223,13 @@ class Reasoner:
     def watch(self, state: RlvrState, metrics: dict[str, Any]) -> dict[str, Any]:
         """The weights, the loss and the gradient must stay finite."""
         return {"params": state.params, "loss": metrics["loss"], "grad_norm": metrics["grad_norm"]}
+
+    def alarms(self) -> list[Any]:
+        """What is told once if the rows of metrics show it (``training.alarms``)."""
+        asked = self.config.sigma
+        if self.noise is None or asked.rule not in ("kl", "composite"):
+            return []
+        return [scales.Unsettled((asked.low, asked.high), fields=("sigma.low", "sigma.high"))]
 
     def attach(self, folder: Path, kept: int) -> None:
         """Open the sample log; rows of steps after ``kept`` go."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxpsn import errors
-from jaxpsn.training import cadence, checkpoints, progress, report, sinks, startup, status
+from jaxpsn.training import alarms, cadence, checkpoints, progress, report, sinks, startup, status
 from jaxpsn.training import engine as engines
 from jaxpsn.training import folder as folders
 from jaxpsn.training.config import RunConfig
@@ -64,6 +64,7 @@ class _Desk:
     interrupts: Interrupts
     store: checkpoints.Store
     team: Team
+    alarms: alarms.Alarms
     signum: int | None = None
     """The signal that came, once it was asked for."""
     seconds: float = 0.0
@@ -134,7 +135,7 @@ def train(
 
         store = checkpoints.Store(folder.checkpoints, run.keep, committed, team)
         stack.callback(store.close)
-        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team)
+        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team, alarms.of(program))
         team.advice = lambda: f"{_last_good(desk)}; go on with --resume {folder.shared or folder.path}"
         try:
             return _run(desk)
@@ -255,6 +256,8 @@ def _loop(
         written.write(rows)
         if bad:
             return _not_finite(desk, state, step, bad)
+        for text in desk.alarms(rows):
+            desk.note(step, "warning", text)
         desk.shown |= report.averages(rows, progress.SHOWN)
         desk.update(plan, step, rate)
         desk.store.poll()
