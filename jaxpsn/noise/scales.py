@@ -5,6 +5,7 @@ scales of their own; the rules work elementwise. A target may be traced, so that
 A distance that is not finite (the policy itself has diverged, or nothing was measured) leaves the state as it is.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -214,7 +215,7 @@ class Unsettled:
         self._history[seed] = recent
         said = self._bound(recent[-self._patience :]) or self._ramp(recent)
         self._told = said is not None
-        return said and f"{said}" + ("" if seed is None else f" (seed {seed})")
+        return said if said is None or seed is None else f"{said} (seed {seed})"
 
     def _bound(self, recent: list[float]) -> str | None:
         if len(recent) < self._patience:
@@ -227,7 +228,7 @@ class Unsettled:
         return None
 
     def _ramp(self, recent: list[float]) -> str | None:
-        signs = {(new > old) - (new < old) for old, new in zip(recent[:-1], recent[1:], strict=True)}
+        signs = {(new > old) - (new < old) for old, new in itertools.pairwise(recent)}
         if len(recent) <= self._patience or signs not in ({1}, {-1}):
             return None
         way = "risen" if signs == {1} else "fallen"

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 Alarm = Callable[[Mapping[str, Any]], str | None]
-"""Called with every row of metrics in turn; answers one line, or None where all is well."""
+"""Called before the first row with an empty one, then with every row of metrics in turn; answers one line, or None
+where all is well. What is absent of a row is None or missing."""
 
 
 def of(program: Any) -> "Alarms":

@@ -6,6 +6,7 @@ import datetime
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +87,11 @@ class _Desk:
         self.events.write(step, event, detail)
         if say:
             self.show.say(f"{event}: {detail}" if detail else event)
+
+    def warn(self, step: int, rows: Sequence[report.Row]) -> None:
+        """Tell what these rows give rise to."""
+        for text in self.alarms(rows):
+            self.note(step, "warning", text)
 
     def update(self, plan: cadence.Cadence, step: int, rate: float) -> None:
         """Renew the status."""
@@ -235,6 +241,7 @@ def _loop(
     desk: _Desk, plan: cadence.Cadence, written: sinks.Sinks, state: State, record: dict[str, Any], span: _Span
 ) -> Outcome:
     step, begun = plan.start, time.monotonic() - desk.seconds
+    desk.warn(step, [{}])
     if step == 0 and plan.eval_every:
         written.write(report.rows(0, desk.seeds, None, desk.engine.judge(state), 0.0, None))
     desk.interrupts.idle = False
@@ -256,8 +263,7 @@ def _loop(
         written.write(rows)
         if bad:
             return _not_finite(desk, state, step, bad)
-        for text in desk.alarms(rows):
-            desk.note(step, "warning", text)
+        desk.warn(step, rows)
         desk.shown |= report.averages(rows, progress.SHOWN)
         desk.update(plan, step, rate)
         desk.store.poll()

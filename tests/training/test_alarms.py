@@ -113,7 +113,7 @@ def test_an_alarm_that_has_spoken_is_not_asked_again():
 def test_a_run_says_it_on_the_screen_and_in_its_events(train, fake_host, capsys):
     class Watched(fake_host.FakeHost):
         def alarms(self):
-            return [lambda row: f"step {row['step']} is odd" if row["step"] % 8 == 4 else None]
+            return [lambda row: f"step {row['step']} is odd" if row.get("step", 0) % 8 == 4 else None]
 
     outcome = train(Watched(), steps=16, chunk=4, eval_every=8, checkpoint_every=8, progress="plain")
     events = [json.loads(line) for line in (outcome.folder / "events.jsonl").read_text().splitlines()]
