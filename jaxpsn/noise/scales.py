@@ -185,15 +185,17 @@ def _check(target: Any, bounds: tuple[float, float]) -> None:
 
 
 PATIENCE = 30
-"""Rows after which a scale that only moved one way, or lay on a bound, is told to the user."""
+"""Rows after which a scale that moved one way, or lay on a bound, is told to the user."""
+MOSTLY = 0.9
+"""Share of them in which it must have: a signal with noise turns back now and then on its way."""
 
 
 class Unsettled:
     """Says once that a scale does not settle: an alarm on the rows of metrics of a run, for the rules of either home.
 
     Called with one row after the other (``sigma`` and ``seed`` are read; NaN or None count as absent). It answers
-    None, or one line once a seed's sigma has moved the same way in each of the last ``patience`` rows, or has lain on
-    one of its ``bounds`` for as many: its target is out of reach, or farther away than its steps go.
+    None, or one line once a seed's sigma has moved the same way in ``MOSTLY`` all of the last ``patience`` rows, or has
+    lain on one of its ``bounds`` for as many: its target is out of reach, or farther away than its steps go.
     """
 
     def __init__(
@@ -228,9 +230,12 @@ class Unsettled:
         return None
 
     def _ramp(self, recent: list[float]) -> str | None:
-        signs = {(new > old) - (new < old) for old, new in itertools.pairwise(recent)}
-        if len(recent) <= self._patience or signs not in ({1}, {-1}):
+        if len(recent) <= self._patience:
             return None
-        way = "risen" if signs == {1} else "fallen"
-        ends = f"from {recent[0]:.3g} to {recent[-1]:.3g}"
-        return f"sigma has {way} in each of the last {len(recent) - 1} rows, {ends}: it has not found its target"
+        pairs = list(itertools.pairwise(recent))
+        ways = {"risen": sum(new > old for old, new in pairs), "fallen": sum(new < old for old, new in pairs)}
+        for way, count in ways.items():
+            if count >= MOSTLY * len(pairs):
+                ends = f"from {recent[0]:.3g} to {recent[-1]:.3g}"
+                return f"sigma has {way} in {count} of the last {len(pairs)} rows, {ends}: it has not found its target"
+        return None

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxpsn.rlvr import scale
@@ -41,11 +42,10 @@ class Reach(NamedTuple):
         if off[0] > 0.0 >= off[1] or not all(map(math.isfinite, off)):
             return None
         if self.drop is None:
-            ends = sorted(self.indicators)
-            asked, reach = f"sigma.indicator_target = {self.targets[0]:g}", f"{ends[0]:.3f} to {ends[1]:.3f}"
+            asked, ends = f"sigma.indicator_target = {self.targets[0]:g}", self.indicators
         else:
-            ends = sorted(self.drop - value for value in off)
-            asked, reach = f"sigma.indicator_drop = {self.drop:g}", f"{ends[0]:.3f} to {ends[1]:.3f}"
+            asked, ends = f"sigma.indicator_drop = {self.drop:g}", [self.drop - value for value in off]
+        reach = " to ".join(f"{round(end, 3) + 0.0:.3f}" for end in sorted(ends))
         wrong = ", and the indicator rises with the noise" if off[1] > off[0] else ""
         return (
             f"{asked} is out of reach: {reach} between sigma.low = {self.low:g} and sigma.high = {self.high:g}{wrong}"
@@ -104,14 +104,12 @@ class Measures:
     def __call__(self, params: Any, probes: scale.Probes) -> dict[str, tuple[float, float]]:
         """Means over the problems of ``probes``, of which the clean policy has answered the same."""
         sides = ((probes.answers, probes.texts), (probes.clean, probes.clean_texts))
-        low, high = np.min(probes.clean.certainty), np.max(probes.clean.certainty)
+        low, high = _range(probes.clean.certainty)
         found: dict[str, tuple[float, float]] = {}
         for name, alike in self._alike.items():
             found[name] = tuple(float(np.nanmean(alike(params, probes.prompts, *side))) for side in sides)
         found["certainty"] = tuple(_share(one.certainty, low, high) for one, _ in sides)
-        found["certainty batch"] = tuple(
-            _share(one.certainty, np.min(one.certainty), np.max(one.certainty)) for one, _ in sides
-        )
+        found["certainty batch"] = tuple(_share(one.certainty, *_range(one.certainty)) for one, _ in sides)
         found["confidence"] = tuple(float(np.mean(one.confidence)) / math.log(self._vocab) for one, _ in sides)
         halves = {name: "certainty batch" if name.endswith("raw") else "certainty" for name in self._alike}
         for name, other in halves.items():
@@ -130,6 +128,10 @@ def _remembering(encode: Any) -> Callable[[Sequence[str]], np.ndarray]:
         return np.stack([known[text] for text in texts])
 
     return vectors
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    return float(np.min(values)), float(np.max(values))
 
 
 def _share(values: np.ndarray, low: float, high: float) -> float:
@@ -171,7 +173,7 @@ def table(
 def _noise_kl(program: Any, params: Any, probes: scale.Probes) -> float:
     """The k1 estimate of KL(noisy || clean), nats a token."""
     answers = probes.answers
-    mask = np.asarray(token_mask(answers.lengths, answers.tokens.shape[-1]))
+    mask = np.asarray(token_mask(jnp.asarray(answers.lengths), answers.tokens.shape[-1]))
     apart = answers.log_probs - program.log_probs(params, probes.prompts, answers)
     return float(np.sum(apart * mask) / np.sum(mask))
 

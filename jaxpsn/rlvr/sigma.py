@@ -166,13 +166,7 @@ def composite(
     by ``1 - momentum`` of the way to each later one, so that a policy growing surer than it was does raise the
     indicator. With ``relative`` the range is that of the clean answers. Source: arXiv 2602.02555, equations 8-10.
     """
-    _number("target", target)
-    _above_one("rate", rate)
-    _number("weight", weight, 0.0, 1.0)
-    _number("dead_band", dead_band, 0.0)
-    _number("momentum", momentum, 0.0, 1.0)
-    if gain is not None:
-        _positive("gain", gain)
+    _check_composite(target, rate, weight, dead_band, momentum, gain)
     _check_bounds(bounds)
     checks.choice("certainty", certainty, names.CERTAINTIES)
     checks.choice("normalisation", normalisation, names.NORMALISATIONS)
@@ -200,6 +194,16 @@ def composite(
         return CompositeState(_start(sigma0), low, high, nothing, nothing, nothing, nothing)
 
     return Controller(start, update)
+
+
+def _check_composite(target: Any, rate: Any, weight: Any, dead_band: Any, momentum: Any, gain: Any) -> None:
+    _number("target", target)
+    _above_one("rate", rate)
+    _number("weight", weight, 0.0, 1.0)
+    _number("dead_band", dead_band, 0.0)
+    _number("momentum", momentum, 0.0, 1.0)
+    if gain is not None:
+        _positive("gain", gain)
 
 
 def _parts(signals: Signals, owner: str, column: str, low: Array, high: Array) -> tuple[Any, Array]:

@@ -23,9 +23,16 @@ def test_a_ramp_is_told_once_with_its_ends():
     found = said([0.1 * 1.05**step for step in range(12)])
     assert found[:5] == [None] * 5 and found[6:] == [None] * 6
     assert found[5] == (
-        "sigma has risen in each of the last 5 rows, from 0.1 to 0.128: it has not found its target (seed 3)"
+        "sigma has risen in 5 of the last 5 rows, from 0.1 to 0.128: it has not found its target (seed 3)"
     )
     assert "fallen" in said([0.9**step for step in range(7)])[5]
+
+
+def test_a_ramp_that_turns_back_now_and_then_is_one():
+    turning = [0.1 * 1.05 ** (step - 2 * (step > 7)) for step in range(21)]
+    assert any("in 19 of the last 20 rows" in text for text in said(turning, patience=20) if text)
+    often = [0.1 * 1.05 ** (step - 2 * (step // 4)) for step in range(60)]
+    assert not any(said(often, patience=20)), "one step in four goes back: slow, but it looks"
 
 
 def test_a_scale_on_its_bound_is_told_with_the_bound():

@@ -309,6 +309,13 @@ class Response(Benchmark):
             errors.refuse("sigmas", self.sigmas, "one or more numbers, all different")
         for sigma in self.sigmas:
             checks.real("sigmas", sigma, 0.0, 100.0)
+        if self.bert is not None and not (Path(self.bert) / "config.json").is_file():
+            errors.refuse("bert", self.bert, "a Hugging Face folder; there is no config.json in it")
+
+    @property
+    def stem(self) -> str:
+        """A table with an encoder beside the one without."""
+        return self.name if self.bert is None else f"{self.name}-encoder"
 
 
 @dataclass(frozen=True)
