@@ -189,7 +189,7 @@ class Gatherer:
         shapes = [one.replace(certainty=None, confidence=None, pooled=None) for one in shapes]
         return of(problems), jax.eval_shape(lambda *ones: jax.tree.map(lambda *x: jnp.concatenate(x), *ones), *shapes)
 
-    def probe(self, state: Any, prompts: sampler.Prompts, turn: int, sigma: Array) -> Probes:
+    def probe(self, state: Any, prompts: sampler.Prompts, turn: int, sigma: Any) -> Probes:
         """The probes' answers to packed prompts at ``sigma``, with the clean policy's where they are compared."""
         answers = self._answers(self._parts.probes, state, prompts, turn, sigma)
         found = Probes(prompts, answers, self.texts(answers))
@@ -245,7 +245,7 @@ class Gatherer:
             scores = np.asarray(scores, np.float32).reshape(len(problems), -1)
         return Experience(problems, prompts, answers, texts, scores, scores + self._fine(answers)), sigma
 
-    def _answers(self, part: Part, state: Any, prompts: sampler.Prompts, turn: int, sigma: Array) -> Answers:
+    def _answers(self, part: Part, state: Any, prompts: sampler.Prompts, turn: int, sigma: Any) -> Answers:
         """A part's answers, on the host, block of problems after block."""
         size, found = self._block[part], []
         for begin in range(0, len(prompts.lengths), size):

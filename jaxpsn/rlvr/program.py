@@ -208,13 +208,13 @@ class Reasoner:
     def probe(self, state: RlvrState, sigma: float, turn: int) -> scale.Probes:
         """Probes of the problems that a step of ``state`` would begin with, at ``sigma``; ``turn`` seeds them."""
         problems = data.take(self.problems.train, int(state.position), self.config.rollout.prompts)
-        return self._gatherer.probe(state, self._gatherer.pack(problems), turn, jnp.float32(sigma))
+        return self._gatherer.probe(state, self._gatherer.pack(problems), turn, np.float32(sigma))
 
     def indicator(self, state: RlvrState, probes: scale.Probes) -> tuple[float, float]:
         """Variant II's indicator of these probes alone, and the target that it is compared with."""
         signals = self._signals(state.params, probes)
         signals.pop("probes_cut", None)
-        found = self._move(self._rule.init(0.0), signals)
+        found = self._move(jax.device_get(self._rule.init(0.0)), signals)  # on the host: any mesh takes it from there
         return float(found.indicator), float(found.target)
 
     def log_probs(self, params: Any, prompts: Any, answers: Answers) -> np.ndarray:

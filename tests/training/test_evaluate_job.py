@@ -38,7 +38,9 @@ CONFIG = replace(
     rollout=RolloutConfig(prompts=4, samples=4, refills=1),
     noise=NoiseConfig(per="sample"),
     algorithm=AlgorithmConfig(learning_rate=0.05, warmup=0),
-    sigma=SigmaConfig(rule="composite", initial=2.0, high=4.0, probes=2),
+    sigma=SigmaConfig(
+        rule="composite", initial=2.0, high=4.0, probes=2, probe_policy="clean", indicator_target=0.5, gain=None
+    ),
     evaluation=EvaluationConfig(problems=PROBLEMS, samples=SAMPLES, monitor_problems=2, monitor_samples=2, noisy=True),
 )
 JOB = rlvr.RlvrJob(CONFIG, RunConfig(steps=3, chunk=1, eval_every=0, checkpoint_every=2, keep=5, progress="none"))
