@@ -81,8 +81,8 @@ class _Desk:
             self.signum = self.team.agree(self.interrupts.signum)
         return self.signum
 
-    def note(self, step: int, event: str, detail: str = "", *, say: bool = True) -> None:
-        self.events.write(step, event, detail)
+    def note(self, step: int, event: str, detail: str = "", seconds: float | None = None, *, say: bool = True) -> None:
+        self.events.write(step, event, detail if seconds is None else f"{detail} {seconds:.1f} s", seconds)
         if say:
             self.show.say(f"{event}: {detail}" if detail else event)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -62,19 +63,31 @@ def run(job: RlvrJob) -> int:
         team.alike(distributed.common(job.run, content, mesh=job.rlvr.mesh))
         claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
         own = replace(job, run=distributed.quiet(team, job.run))
-        program = stack.enter_context(_prepared(own, claimed.path, team))
+        program = stack.enter_context(_prepared(own, claimed, team))
         from jaxpsn.training import loop
 
         outcome = loop.train(program, own.run, claimed, team=team)
         if outcome.status == status.DONE:
-            _finish(program, outcome, claimed.path, own, team)
+            _finish(program, outcome, claimed, own, team)
         if team.first:
             startup.result(claimed.path)
         return outcome.status
 
 
 @contextlib.contextmanager
-def _prepared(job: RlvrJob, path: Path, team: Team) -> Iterator[Any]:
+def _timed(team: Team, claimed: folder.RunFolder, step: int, phase: str) -> Iterator[None]:
+    """Record what a phase outside the training loop took, as an event of the run."""
+    from jaxpsn.training import sinks
+
+    begun = time.monotonic()
+    yield
+    if team.first:
+        with contextlib.closing(sinks.EventLog(claimed.events)) as events:
+            events.write(step, "phase", phase, time.monotonic() - begun)
+
+
+@contextlib.contextmanager
+def _prepared(job: RlvrJob, claimed: folder.RunFolder, team: Team) -> Iterator[Any]:
     """The program, its base judged; the display is up while JAX loads and the small decoder learns."""
     with contextlib.ExitStack() as stack:
         show = progress.make(job.run.progress)
@@ -88,12 +101,17 @@ def _prepared(job: RlvrJob, path: Path, team: Team) -> Iterator[Any]:
                 distributed.meet(team, Placement(job.rlvr.mesh).mesh)
             home, told = cache.home() / "bases", progress.teller(show)
             shared = (partial(_agreed, team), team.alike)
-            made = setup.reasoner(job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared)
-            program = stack.enter_context(made)
+            phase = "pre-training" if job.rlvr.model is None else "reading the model"
+            with _timed(team, claimed, 0, phase):
+                made = setup.reasoner(
+                    job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared
+                )
+                program = stack.enter_context(made)
             show.say("judging the base")
             # What process 0 has all have: whether there is something to do must not be each one's own view.
-            if team.tell("" if setup.base_is_judged(path) else "to do"):
-                setup.judge_base(program, path, progress.teller(show, "answers"))
+            if team.tell("" if setup.base_is_judged(claimed.path) else "to do"):
+                with _timed(team, claimed, 0, "judging the base"):
+                    setup.judge_base(program, claimed.path, progress.teller(show, "answers"))
         yield program
 
 
@@ -138,13 +156,15 @@ def _refuse(job: RlvrJob) -> None:
         errors.refuse("steps", job.run.steps, f"{recorded} as recorded; sigma.rule = 'staged' decays over it")
 
 
-def _finish(program: Any, outcome: Any, path: Path, job: RlvrJob, team: Team) -> None:
+def _finish(program: Any, outcome: Any, claimed: folder.RunFolder, job: RlvrJob, team: Team) -> None:
     from jaxpsn.analysis import report
     from jaxpsn.rlvr import setup
 
+    path = claimed.path
     with contextlib.closing(progress.make(job.run.progress)) as show:
         show.say("judging the trained policy")
-        setup.judge_trained(program, outcome.state, path, progress.teller(show, "answers"))
+        with _timed(team, claimed, outcome.step, "judging the trained policy"):
+            setup.judge_trained(program, outcome.state, path, progress.teller(show, "answers"))
         with show.phase("writing the model and the report"):
             setup.export(program, outcome.state, path / MODEL)
             if team.first:

@@ -158,10 +158,12 @@ class EventLog:
     def __init__(self, path: Path):
         self._lines = _Lines(path, lambda line: True)
 
-    def write(self, step: int, event: str, detail: str = "") -> None:
-        """Append one event."""
+    def write(self, step: int, event: str, detail: str = "", seconds: float | None = None) -> None:
+        """Append one event; ``seconds`` is what it took."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        self._lines.append([json.dumps({"time": now, "step": step, "event": event, "detail": detail}) + "\n"])
+        row = {"time": now, "step": step, "event": event, "detail": detail}
+        row |= {} if seconds is None else {"seconds": round(seconds, 3)}
+        self._lines.append([json.dumps(row) + "\n"])
 
     def close(self) -> None:
         """Close the file."""
