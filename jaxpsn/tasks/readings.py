@@ -1,0 +1,149 @@
+r"""Second stage: what a cleaned answer says. Sides of an equation, the name it is for, its value, its unit."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+from jaxpsn.tasks import latex, typography, units, values
+
+LONGEST = 1_000
+"""Characters of the longest answer that is read."""
+_EQUALS = re.compile(r"(?<![<>!:\\])=+|\\approx(?![A-Za-z])|\\(?:equiv)(?![A-Za-z])")
+_LETTERS = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
+_CLOSE = Fraction(1, 50)  # how far apart two sides of an approximate equation may be, relatively
+
+
+@dataclass(frozen=True)
+class Reading:
+    r"""One way to read an answer. ``body``: its value as a canonical string; ``value``: as an exact number, or None.
+
+    ``name``: what an equation assigns it to, "" for nothing. ``text``: the body before it became canonical; ``whole``:
+    all of the cleaned answer. ``around``: its units. ``words``: it has words.
+    """
+
+    text: str
+    whole: str
+    body: str
+    value: Fraction | None
+    name: str
+    around: units.Around
+    words: bool
+
+
+@lru_cache(maxsize=65536)
+def read(answer: str) -> tuple[Reading, ...]:
+    """The readings of an answer, the first the main one; none where it is empty, too long or contradicts itself.
+
+    An equation says its last side: ``30*40 = 1200`` says 1200, ``4 = 5`` nothing. An approximate one
+    (``1/3 \\approx 0.33``) says either of its last two sides.
+    """
+    if len(answer) > LONGEST:
+        return ()
+    text = typography.clean(answer)
+    if not text:
+        return ()
+    sides, approximate = _sides(text)
+    if len(sides) == 1:
+        return (_reading(sides[0], "", text),)
+    known = [side for side in map(_valued, sides[:-1]) if side is not None]
+    last = _reading(sides[-1], "", text)
+    if last.value is not None and any(not _agree(value, _worth(last), approximate) for value in known):
+        return ()
+    name = _name(sides[0])
+    if name is None and not known:  # an equation of its own, such as a circle's
+        return (_reading(text, "", text),)
+    name = name or ""
+    found = [_reading(sides[-1], name, text)]
+    if approximate and len(sides) > 1 and (len(sides) > 2 or _name(sides[0]) is None):
+        found.insert(0, _reading(sides[-2], name, text))
+    return tuple(found)
+
+
+def _worth(reading: Reading) -> Fraction | None:
+    return None if reading.value is None else reading.value * reading.around.scale
+
+
+def _valued(side: str) -> Fraction | None:
+    return values.exact(latex.canonical(units.split(side).value))
+
+
+def _agree(value: Fraction, last: Fraction, approximate: bool) -> bool:
+    if not approximate or value == last:
+        return value == last
+    return abs(value - last) <= _CLOSE * max(abs(value), abs(last))
+
+
+def _sides(text: str) -> tuple[list[str], bool]:
+    """The sides of an equation that is not inside brackets or a list, and whether one of its signs is approximate."""
+    sides, depth, start, approximate = [], 0, 0, False
+    signs = {match.start(): match for match in _EQUALS.finditer(text)}
+    for i, sign in enumerate(text):
+        depth += (sign in "{([") - (sign in "})]")
+        if i in signs and depth <= 0:
+            sides.append(text[start:i].strip())
+            start = signs[i].end()
+            approximate = approximate or "approx" in signs[i][0]
+    sides.append(text[start:].strip())
+    listed = len(sides) > 2 and re.search(r",|\\text|\bor\b|\band\b", "=".join(sides[1:-1]))
+    if listed or not sides[-1]:
+        return _common_name(text) or [text], False
+    if len(sides) > 1 and not sides[0]:
+        sides = sides[1:]
+    return sides, approximate
+
+
+def _common_name(text: str) -> list[str] | None:
+    """``x = 2 or x = -2`` as the sides ``x`` and ``2, -2``; None for anything else."""
+    parts = [
+        re.split(r"(?<![<>!:\\])=", part) for part in re.split(r",? *\b(?:and|or)\b|\\text *\{ *(?:and|or) *\}|,", text)
+    ]
+    if len(parts) < 2 or any(len(part) != 2 for part in parts):
+        return None
+    names = {latex.canonical(name) for name, _ in parts}
+    return [parts[0][0].strip(), ", ".join(value.strip() for _, value in parts)] if len(names) == 1 else None
+
+
+def _name(side: str) -> str | None:
+    r"""The left side of an assignment as a string: a symbol, a function, a length, a word, an expression of several
+    symbols. None where it would still have to be solved, as ``2x`` or ``x^2``."""
+    text = latex.canonical(re.sub(r"\^ *\\circ", "", side))
+    letters = set(_LETTERS.findall(text)) - {r"\frac", r"\sqrt", r"\cdot", r"\angle", r"\triangle"}
+    if not letters:
+        return None
+    words = r"\text" in side or re.fullmatch(r"[A-Za-z ]{2,}", side) is not None
+    applied = re.fullmatch(
+        r"(?:\\?[A-Za-z]+'*(?:_\(?[A-Za-z0-9]+\)?)?|m\\angle [A-Z]+|\\angle [A-Z]+)(?:\(.*\))?", text
+    )
+    measured = re.fullmatch(r"\|[^|]*\|", text)
+    if words or applied or measured:
+        return text
+    return "" if len(letters) > 1 and not re.search(r"[0-9^]", re.sub(r"_[0-9]", "", text)) else None
+
+
+def _reading(side: str, name: str, whole: str) -> Reading:
+    member = re.match(r"([A-Za-z]) *\\in(?![A-Za-z])(.*)", side)
+    if member and not name:
+        name, side = member[1], member[2].strip()
+    around = units.split(side)
+    text = around.value
+    body = _unbracketed(latex.canonical(text)).removeprefix("+").replace("+\\infty", "\\infty")
+    if body.isalpha() and len(body) > 1:
+        body = body.lower()
+    words = r"\text" in text or re.search(r"(?<![A-Za-z\\])[A-Za-z]{3,}", text) is not None
+    return Reading(text, whole, body, values.exact(body), name, around, words)
+
+
+def _unbracketed(body: str) -> str:
+    """Without round brackets around a whole single value."""
+    while body.startswith("(") and body.endswith(")"):
+        depth, comma = 0, False
+        for i, sign in enumerate(body):
+            depth += (sign in "([") - (sign in ")]")
+            comma = comma or sign == ","
+            if depth == 0 and i < len(body) - 1:
+                return body
+        if comma or len(body) <= 2 or (len(body) == 3 and body[1].isalpha()):
+            return body
+        body = body[1:-1]
+    return body
