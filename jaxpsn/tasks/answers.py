@@ -11,23 +11,35 @@ import re
 from fractions import Fraction
 
 from jaxpsn.tasks import latex, readings, spans, typography, values
-from jaxpsn.tasks.readings import LONGEST, Reading
-from jaxpsn.tasks.spans import TAIL, after_hashes, boxed, choice
+from jaxpsn.tasks.choices import choice
+from jaxpsn.tasks.readings import Reading
+from jaxpsn.tasks.runs import LONGEST
+from jaxpsn.tasks.spans import TAIL, after_hashes, boxed
 
 __all__ = [
-    "LONGEST", "TAIL", "after_hashes", "boxed", "choice", "compare", "equal", "extract", "find", "normalise", "number",
+    "LONGEST", "TAIL", "after_hashes", "boxed", "choice", "compare", "equal", "extract", "judge", "normalise", "number",
     "question",
 ]  # fmt: skip
 
-find = spans.find
-_FUSED = re.compile(r"[0-9] [0-9.]")  # two numbers side by side: no expression
+_FUSED = re.compile(r"(?:^|[^_0-9.])[0-9.]+ [0-9.]")  # two numbers side by side: no expression
 _BITS = 512  # of the largest number that `normalise` writes out
 
 
 def extract(text: str) -> str | None:
-    """The final answer of a completion, the first reading of `find`; None if there is nothing."""
-    found = find(text)
+    """The final answer of a completion, as it stands there (`spans.find`); None if there is nothing."""
+    found = spans.find(text)
     return found[0] if found else None
+
+
+def judge(gold: str, completion: str) -> bool | None:
+    """Whether a completion's final answer equals the gold one; None where only algebra could tell (`question`).
+
+    A gold answer in words may also be the whole sentence in which the answer is given.
+    """
+    found = spans.find(completion)
+    if not re.search(r"[0-9]", gold) and any(equal(gold, sentence) for sentence in found[1:]):
+        return True
+    return compare(gold, found[0]) if found else False
 
 
 def normalise(answer: str) -> str:

@@ -61,7 +61,7 @@ class FileTask:
             return gold.strip() in (answer.strip() if len(answer) <= answers.TAIL else None, found)
         if way == "choice":
             return answers.choice(answer) == answers.choice(gold)
-        return any(answers.equal(gold, found) for found in answers.find(answer))
+        return answers.judge(gold, answer) is True
 
     def canonical(self, problem: Problem, answer: str) -> str | None:
         """The normalised final answer, one for all that `check` accepts; None for a wrong one."""
@@ -78,8 +78,8 @@ class FileTask:
         """
         if self._way(problem) not in ("math", "integer"):
             return None
-        gold = str(problem.answer)
-        return next((pair for found in answers.find(answer) if (pair := answers.question(gold, found))), None)
+        found = answers.extract(answer)
+        return None if found is None else answers.question(str(problem.answer), found)
 
     def _suits(self, problem: Problem) -> None:
         gold, way = str(problem.answer), self._way(problem)

@@ -26,10 +26,9 @@ class Grader:
 
     ``deadline``: seconds one answer may keep a worker; then the worker is killed, the answer scores 0, and ``killed``
     counts it. Workers start when the first answer needs one. ``verify``: "module:function" of (gold, answer, seconds)
-    that workers run instead of math-verify. Where math-verify is not installed, answers to tasks that do not need it (all
-    golds are numbers or letters) are judged without. ``checked`` counts the answers that went to a worker, ``failed`` the
+    that workers run instead of math-verify. ``checked`` counts the answers that went to a worker, ``failed`` the
     completions whose checker raised (they score 0). Raises UserError where a task needs math-verify and the extra
-    ``math`` is not installed.
+    ``math`` is not installed; where all golds are numbers or letters, what needs algebra then scores 0.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ _TOKEN = re.compile(
     r"\\text *\{[^{}]*\}|\\[A-Za-z]+|\\.|[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]{1,4}(?![0-9]))?|\.[0-9]+|[A-Za-z]{2,}|[^\s]",
     re.DOTALL,
 )
+_COMMAND = re.compile(r"\\[A-Za-z]+")
 _NUMBER = re.compile(r"([0-9]*)(?:\.([0-9]+))?(?:e([-+]?[0-9]+))?")
 _PLAIN_COMMANDS = {
     "sqrt", "pi", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "arcsin", "arccos", "arctan", "sinh",
@@ -57,7 +58,7 @@ def tree(text: str) -> list[Node]:
 
 
 def canonical(text: str) -> str:
-    r"""A cleaned text as a plain string: ``\frac{1}{2}`` is ``1/2``, ``x^{10}`` is ``x^10``, ``\sqrt3`` is ``sqrt(3)``."""
+    r"""A cleaned text as a plain string: ``\frac{1}{2}`` is ``1/2``, ``x^{10}`` ``x^10``, ``\sqrt3`` ``sqrt(3)``."""
     try:
         return join(_plain(tree(text)))
     except TooDeep:
@@ -109,7 +110,7 @@ def _argument(nodes: list[Node], place: int, single: bool) -> tuple[list[Node], 
         return [node[0]], place
     if node in ("-", "+") and place + 1 < len(nodes) and not single:
         following = nodes[place + 1]
-        return [node, following] if not isinstance(following, list) else [node, *following], place + 2
+        return [node, *following] if isinstance(following, list) else [node, following], place + 2
     return [node], place + 1
 
 
@@ -143,6 +144,10 @@ def _plain(nodes: list[Node]) -> list[str]:
             out += ["(", *inside, ")"] if raised else inside
         elif node == r"\frac":
             i = _plain_fraction(nodes, i, out)
+        elif node == r"\binom":
+            above, i = _argument(nodes, i, True)
+            below, i = _argument(nodes, i, True)
+            out += ["binom", "(", *_plain(above), ",", *_plain(below), ")"]
         elif node == r"\sqrt":
             degree, i = _degree(nodes, i)
             inside, i = _bracketed(nodes, i, True)
@@ -187,15 +192,13 @@ def _plain_fraction(nodes: list[Node], i: int, out: list[str]) -> int:
 
 
 def _simple(parts: list[str]) -> bool:
-    root = parts[:1] == ["sqrt"] and parts[-1:] == [")"] and parts.count("(") == 1
-    return root or (
-        len(parts) == 1
-        and (
-            parts[0].isalnum()
-            and (parts[0].isdigit() or len(parts[0]) == 1)
-            or re.fullmatch(r"\\[A-Za-z]+", parts[0]) is not None
+    if len(parts) == 1:
+        return (
+            parts[0].isdigit()
+            or (len(parts[0]) == 1 and parts[0].isalpha())
+            or _COMMAND.fullmatch(parts[0]) is not None
         )
-    )
+    return parts[:1] == ["sqrt"] and parts[-1:] == [")"] and parts.count("(") == 1
 
 
 def _simple_above(parts: list[str]) -> bool:
@@ -213,10 +216,10 @@ def _render(nodes: list[Node]) -> list[str]:
         i += 1
         if isinstance(node, list):
             out += ["{", *_render(node), "}"]
-        elif node == r"\frac":
+        elif node in (r"\frac", r"\binom"):
             above, i = _argument(nodes, i, True)
             below, i = _argument(nodes, i, True)
-            out.append(rf"\frac{{{' '.join(_render(above))}}}{{{' '.join(_render(below))}}}")
+            out.append(rf"{node}{{{' '.join(_render(above))}}}{{{' '.join(_render(below))}}}")
         elif node == r"\sqrt":
             degree, i = _degree(nodes, i)
             inside, i = _bracketed(nodes, i, True)
@@ -224,7 +227,10 @@ def _render(nodes: list[Node]) -> list[str]:
             out.append(rf"\sqrt{index}{{{' '.join(_render(inside))}}}")
         elif node in ("^", "_"):
             argument, i = _bracketed(nodes, i, False)
-            out.append(f"{node}{{{' '.join(_render(argument))}}}")
+            if argument == [r"\circ"]:
+                out[-1:] = [rf"\frac{{{' '.join(out[-1:])} \cdot \pi}}{{180}}"]
+            else:
+                out.append(f"{node}{{{' '.join(_render(argument))}}}")
         else:
             out += _rendered_token(node, out)
     return out
@@ -240,5 +246,7 @@ def _rendered_token(node: str, out: list[str]) -> list[str]:
     if _is_number(node):
         text = number(node)
         text = re.sub(r"\*10\^\(?(-?[0-9]+)\)?", r" \\cdot 10^{\1}", text)
-        return [r"\cdot", text] if out and (out[-1][-1:] in "})!" and out[-1] != r"\}") else [text]
+        closed = bool(out) and out[-1][-1:] in ("}", ")", "!") and out[-1] != r"\}" and not out[-1].startswith("_")
+        applied = len(out) > 1 and out[-1].startswith("^") and out[-2].lstrip("\\") in _PLAIN_COMMANDS
+        return [r"\cdot", text] if closed and not applied else [text]
     return [node]

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from jaxpsn.tasks import latex, typography, units, values
+from jaxpsn.tasks import latex, runs, typography, units, values
 
-LONGEST = 1_000
-"""Characters of the longest answer that is read."""
 _EQUALS = re.compile(r"(?<![<>!:\\])=+|\\approx(?![A-Za-z])|\\(?:equiv)(?![A-Za-z])")
 _LETTERS = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 _CLOSE = Fraction(1, 50)  # how far apart two sides of an approximate equation may be, relatively
@@ -38,7 +36,7 @@ def read(answer: str) -> tuple[Reading, ...]:
     An equation says its last side: ``30*40 = 1200`` says 1200, ``4 = 5`` nothing. An approximate one
     (``1/3 \\approx 0.33``) says either of its last two sides.
     """
-    if len(answer) > LONGEST:
+    if len(answer) > runs.LONGEST:
         return ()
     text = typography.clean(answer)
     if not text:

@@ -33,14 +33,16 @@ _SPACING = re.compile(
     r"\\[!,;:> ]|\\(?:left|right)(?![A-Za-z]) *\.?"
     r"|\\(?:q?quad|(?:display|text)style|[bB]igg?[lr]?|limits|mathstrut)(?![A-Za-z])|~"
 )
-_DELIMITERS = re.compile(r"\\[()\[\]]|\$\$|(?<!\\)\$")
+_DELIMITERS = re.compile(r"\\[()\[\]]|(?<!\\)\$\$?")
 _ROW_END = "\x01"  # stands for the end of a matrix row while spacing is dropped
 _SPELLINGS = (
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\[dt]binom(?![A-Za-z])"), r"\\binom"),
+    (re.compile(r"\bnp\."), " "),  # NumPy's functions, as in some golds
     (
         re.compile(
-            r"\\(?:mathrm|mathbf|mathit|mathsf|mathbb|textbf|textit|textrm|textnormal|texttt|emph|mbox|hbox|bm|boldsymbol"
-            r"|operatorname\*?)(?= *\{)"
+            r"\\(?:mathrm|mathbf|mathit|mathsf|mathbb|textbf|textit|textrm|textnormal|texttt|emph|mbox|hbox|bm"
+            r"|boldsymbol|operatorname\*?)(?= *\{)"
         ),
         r"\\text",
     ),
@@ -66,7 +68,7 @@ _SPELLINGS = (
 def unmark(text: str) -> str:
     """A completion without Markdown's marks for bold, emphasis and code; a space takes the place of each.
 
-    LaTeX subscripts, products and powers (``a_1 + b_2``, ``2*3*4``, ``10**33``) are no marks: those stand between words.
+    LaTeX subscripts, products and powers (``a_1 + b_2``, ``2*3*4``, ``10**33``) are no marks: they stand within words.
     """
     return _EMPHASIS.sub(r" \2 ", _MARKS.sub(" ", text))
 
@@ -86,7 +88,8 @@ def clean(text: str) -> str:
 def _plain_sign(match: re.Match) -> str:
     sign = match[0]
     if sign in _PARTS:
-        return r"\frac{%d}{%d}" % _PARTS[sign]
+        above, below = _PARTS[sign]
+        return rf"\frac{{{above}}}{{{below}}}"
     if sign == "\u221a":
         return r"\sqrt "
     if _SUPERSCRIPT.fullmatch(sign):

@@ -25,32 +25,36 @@ _NAMES = {
     "radian": "radians rad", "newton": "n newtons", "joule": "j joules", "watt": "w watts", "volt": "v volts",
     "kelvin": "k kelvins", "hertz": "hz", "pascal": "pa pascals", "celsius": "centigrade", "fahrenheit": "",
     "mole": "mol moles", "erg": "ergs", "angstrom": "angstroms", "per": "/", "percent": "percentage pct",
-    "square": "sq squared", "cubic": "cu cubed",
+    "square": "sq", "cubic": "cu", "squared": "", "cubed": "",
 }  # fmt: skip
 _KNOWN = {alias: name for name, others in _NAMES.items() for alias in (name, *others.split())}
 _LONG = {"mph": "mile per hour", "kmph": "kilometer per hour", "kph": "kilometer per hour"}
 _CAPITALS = {"C": "celsius", "F": "fahrenheit", "L": "liter", "N": "newton", "J": "joule", "W": "watt", "V": "volt"}
 _SINGLE = "mgshLlNJWVK"  # letters that are a unit where they stand apart or upright
 _CURRENCIES = {"\\$": "dollar", "\u20ac": "euro", "\u00a3": "sterling", "\u00a5": "yen", "\u20b9": "rupee"}
-_NO_UNIT = frozenset(
-    "and or not no none nor but if is are was be than then less more least most at over under minus plus times divided "
-    "negative half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh eighth eighths "
-    "ninth ninths tenth tenths hundredth hundredths thousandth thousandths millionth millionths squared cubed factorial "
-    "root roots pi infinity base mod modulo where when for in out unless except instead because since as with without "
-    "approximately about to from through sin cos tan log ln sqrt only either neither both wrong incorrect false "
-    "true sum product gross point".split()
+_BEHIND = frozenset(
+    "half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths "
+    "eighth eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths millionth "
+    "millionths factorial am pm unit units mph kmph kph".split()
+)
+_NO_UNIT = (_BEHIND - {"unit", "units", "mph", "kmph", "kph"}) | frozenset(
+    "and or not no none nor but if is are was be than then less more least most at over under minus plus "
+    "times divided negative root roots pi infinity base mod modulo where when for in out unless except "
+    "instead because since as with without approximately about to from through sin cos tan log ln sqrt "
+    "only either neither both wrong incorrect false true sum product gross point".split()
 )
 _WORD = re.compile(r"\\text *\{([^{}]*)\}|([A-Za-z]{2,})|(?:(?<=[\s/])|(?<=per ))([" + _SINGLE + r"])(?![A-Za-z])")
 _POWER = r"(?: *\^ *(?:\{ *(-?[0-9]) *\}|(-?[0-9])))?"
 _PIECE = re.compile(r"(?:" + _WORD.pattern + r")\.?" + _POWER + r"$")
 _BEFORE = re.compile(
-    r"([-+]?) *(?:(\\\$|[\u20ac\u00a3\u00a5\u20b9])|\\?\b(USD|EUR|GBP|JPY|INR|Rs)\b\.?|\\text *\{ *(USD|EUR|GBP|JPY|INR|Rs) *\})"
-    r" *([-+]?)(?=[ .0-9({\\])"
+    r"([-+]?) *(?:(\\\$|[\u20ac\u00a3\u00a5\u20b9])|\b(USD|EUR|GBP|JPY|INR|Rs)\b\.?"
+    r"|\\text *\{ *(USD|EUR|GBP|JPY|INR|Rs) *\}) *([-+]?)(?=[ .0-9({\\])"
 )
 _BRACKETED = re.compile(r"(?<=[0-9)}!]) *\( *([A-Za-z][A-Za-z /.'-]*) *\)$")
 _HALF_DAY = re.compile(r"(?:\\text *\{ *)?\b([ap]) *\.? *m\b\.? *\}?$", re.IGNORECASE)
 _TIME = re.compile(r"(?:^|[^0-9])[0-9]{1,2}(?: *: *[0-9]{2})? *$")
 _PLAIN_WORDS = re.compile(r"[A-Za-z][A-Za-z .'/^0-9-]*")
+_FUNCTION = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")  # of an angle, whose degrees are no unit
 _PIECES = 12
 
 
@@ -64,6 +68,11 @@ class Around:
     scale: Fraction = Fraction(1)
     percent: bool = False
     half_day: str = ""
+
+
+def is_word(word: str) -> bool:
+    """Whether a word behind a number belongs to its value: a unit of measure, a factor, a part such as "tenths"."""
+    return word != "in" and (word.lower() in _KNOWN or word.lower() in _SCALES or word.lower() in _BEHIND)
 
 
 def split(text: str) -> Around:
@@ -80,10 +89,12 @@ def split(text: str) -> Around:
     value, words, percent = _peel(text)
     if words is None or not (words or percent):
         return Around(text.strip(), tuple(known))
+    if words and words[0][0].lower() in ("squared", "cubed"):
+        return Around(text.strip(), tuple(known))
     scale = Fraction(1)
     while words and words[0][0].lower() in _SCALES and not words[0][1]:
         scale *= _SCALES[words.pop(0)[0].lower()]
-    if any(word.lower() in _SCALES or word.lower() in _NO_UNIT - {"squared", "cubed"} for word, _ in words):
+    if any(word.lower() in _SCALES or word.lower() in _NO_UNIT for word, _ in words):
         return Around(text.strip(), tuple(known))
     units = _units(words)
     percent = percent or "percent" in units
@@ -92,7 +103,7 @@ def split(text: str) -> Around:
 
 
 def _peel(text: str) -> tuple[str, list[tuple[str, str]] | None, bool]:
-    """Unit words, with their powers, off the end of a text that ends in them behind a number; None where it does not."""
+    """The value, and the unit words behind it with their powers; None for the words where it ends in no value."""
     words: list[tuple[str, str]] = []
     percent, rest = False, text.strip()
     bracketed = _BRACKETED.search(rest)
@@ -111,6 +122,8 @@ def _peel(text: str) -> tuple[str, list[tuple[str, str]] | None, bool]:
             rest = rest[: joint.start()].rstrip()
             if not re.search(r"[A-Za-z}]" + _POWER + "$", rest):
                 return text, None, False
+    if _FUNCTION.search(rest):
+        return text, None, False
     ends_in_value = re.search(r"(?:[0-9)}!\]|.]|\\pi)$", rest) and re.search(r"[0-9]|\\(?:frac|sqrt|pi)", rest)
     return (rest, words, percent) if ends_in_value else (text, None, False)
 
@@ -155,6 +168,8 @@ def _units(words: list[tuple[str, str]]) -> list[str]:
         for name in names:
             if name in ("square", "cubic"):
                 prefix = "2" if name == "square" else "3"
+            elif name in ("squared", "cubed"):
+                found[-1:] = [found[-1] + ("^2" if name == "squared" else "^3")]
             elif name is not None:
                 raised = power or prefix
                 found.append(name + (f"^{raised}" if raised and raised != "1" else ""))

@@ -20,8 +20,8 @@ def math_verify(gold: str, answer: str, seconds: int) -> bool:
 
     Only its LaTeX grammar is used: the plain-expression reader would evaluate Python. Its rewriting of units and of
     malformed LaTeX is off, as the answers come without units and with nothing implied (`answers.question`). An
-    inequality and the interval it describes are the same answer. It compares absolutely, to some 15 digits, and decimals
-    to six places; what it takes for equal is looked at again relatively (`algebra.close`).
+    inequality and the interval it describes are the same answer. It compares absolutely, to some 15 digits, decimals to
+    six places; what it takes for equal is looked at again relatively (`algebra.close`).
     """
     import math_verify as library
     from latex2sympy2_extended import NormalizationConfig
