@@ -21,7 +21,7 @@ __all__ = [
     "question",
 ]  # fmt: skip
 
-_FUSED = re.compile(r"(?:^|[^_0-9.])[0-9.]+ [0-9.]")  # two numbers side by side: no expression
+_NO_ALGEBRA = re.compile(r"(?:^|[^_0-9.])[0-9.]+ [0-9.]|%|[0-9]_")  # two numbers side by side, a share, another base
 _BITS = 512  # of the largest number that `normalise` writes out
 
 
@@ -119,7 +119,7 @@ def _same_number(gold: Reading, answer: Reading) -> bool:
 def _algebra(gold: Reading, answer: Reading) -> bool:
     """Whether the two are expressions of one kind, such that a computer algebra system may compare them."""
     bodies = (gold.body, answer.body)
-    if gold.words or answer.words or any(not body or _FUSED.search(body) or "%" in body for body in bodies):
+    if gold.words or answer.words or any(not body or _NO_ALGEBRA.search(body) for body in bodies):
         return False
     if "=" in answer.body and "=" not in gold.whole:
         return False

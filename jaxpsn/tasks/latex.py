@@ -216,6 +216,9 @@ def _render(nodes: list[Node]) -> list[str]:
         i += 1
         if isinstance(node, list):
             out += ["{", *_render(node), "}"]
+        elif node in (r"\begin", r"\end"):
+            name, i = _argument(nodes, i, False)
+            out.append(f"{node}{{{''.join(_render(name))}}}")
         elif node in (r"\frac", r"\binom"):
             above, i = _argument(nodes, i, True)
             below, i = _argument(nodes, i, True)
@@ -246,7 +249,12 @@ def _rendered_token(node: str, out: list[str]) -> list[str]:
     if _is_number(node):
         text = number(node)
         text = re.sub(r"\*10\^\(?(-?[0-9]+)\)?", r" \\cdot 10^{\1}", text)
-        closed = bool(out) and out[-1][-1:] in ("}", ")", "!") and out[-1] != r"\}" and not out[-1].startswith("_")
+        closed = (
+            bool(out)
+            and out[-1][-1:] in ("}", ")", "!")
+            and out[-1] != r"\}"
+            and not out[-1].startswith(("_", r"\begin"))
+        )
         applied = len(out) > 1 and out[-1].startswith("^") and out[-2].lstrip("\\") in _PLAIN_COMMANDS
         return [r"\cdot", text] if closed and not applied else [text]
     return [node]

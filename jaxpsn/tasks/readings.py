@@ -8,7 +8,11 @@ from functools import lru_cache
 from jaxpsn.tasks import latex, runs, typography, units, values
 
 _EQUALS = re.compile(r"(?<![<>!:\\])=+|\\approx(?![A-Za-z])|\\(?:equiv)(?![A-Za-z])")
+_COMMA = re.compile(r",? *\b(?:and|or)\b|\\text *\{ *(?:and|or) *\}|[,;]")
 _LETTERS = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
+_WORD = re.compile(r"(?<![A-Za-z\\{])(?!arc|sqrt|sinh|cosh|tanh)[A-Za-z]+")
+_CONSTANTS = re.compile(r"sqrt|binom|\\(?:pi|angle|triangle|sin|cos|tan|log|ln|exp)")
+_LABEL = re.compile(r"\\text *\{[^{}]*(?:\bis|:|=) *\} *")
 _CLOSE = Fraction(1, 50)  # how far apart two sides of an approximate equation may be, relatively
 
 
@@ -53,7 +57,7 @@ def read(answer: str) -> tuple[Reading, ...]:
         return (_reading(text, "", text),)
     name = name or ""
     found = [_reading(sides[-1], name, text)]
-    if approximate and len(sides) > 1 and (len(sides) > 2 or _name(sides[0]) is None):
+    if approximate and (len(sides) > 2 or not _letters(sides[0])):
         found.insert(0, _reading(sides[-2], name, text))
     return tuple(found)
 
@@ -85,30 +89,34 @@ def _sides(text: str) -> tuple[list[str], bool]:
     sides.append(text[start:].strip())
     listed = len(sides) > 2 and re.search(r",|\\text|\bor\b|\band\b", "=".join(sides[1:-1]))
     if listed or not sides[-1]:
-        return _common_name(text) or [text], False
+        return _assignments(text) or [text], False
     if len(sides) > 1 and not sides[0]:
         sides = sides[1:]
     return sides, approximate
 
 
-def _common_name(text: str) -> list[str] | None:
-    """``x = 2 or x = -2`` as the sides ``x`` and ``2, -2``; None for anything else."""
-    parts = [
-        re.split(r"(?<![<>!:\\])=", part) for part in re.split(r",? *\b(?:and|or)\b|\\text *\{ *(?:and|or) *\}|,", text)
-    ]
+def _assignments(text: str) -> list[str] | None:
+    """``x = 2 or x = -2`` as the sides ``x`` and ``2, -2``, ``y = 4, x = 3`` as ``x,y`` and ``(3, 4)``; else None."""
+    parts = [re.split(r"(?<![<>!:\\])=", part) for part in _COMMA.split(text)]
     if len(parts) < 2 or any(len(part) != 2 for part in parts):
         return None
-    names = {latex.canonical(name) for name, _ in parts}
-    return [parts[0][0].strip(), ", ".join(value.strip() for _, value in parts)] if len(names) == 1 else None
+    found = [(latex.canonical(name), value.strip()) for name, value in parts]
+    names = sorted({name for name, _ in found})
+    roots = {re.sub(r"_[0-9]$", "", name) for name in names}
+    if len(roots) == 1:
+        return [roots.pop(), ", ".join(value for _, value in found)]
+    if len(names) < len(found) or any(_LETTERS.fullmatch(name) is None for name in names):
+        return None
+    return [",".join(names), f"({', '.join(value for _, value in sorted(found))})"]
 
 
 def _name(side: str) -> str | None:
     r"""The left side of an assignment as a string: a symbol, a function, a length, a word, an expression of several
     symbols. None where it would still have to be solved, as ``2x`` or ``x^2``."""
     text = latex.canonical(re.sub(r"\^ *\\circ", "", side))
-    letters = set(_LETTERS.findall(text)) - {r"\frac", r"\sqrt", r"\cdot", r"\angle", r"\triangle"}
+    letters = _letters(side)
     if not letters:
-        return None
+        return ""
     words = r"\text" in side or re.fullmatch(r"[A-Za-z ]{2,}", side) is not None
     applied = re.fullmatch(
         r"(?:\\?[A-Za-z]+'*(?:_\(?[A-Za-z0-9]+\)?)?|m\\angle [A-Z]+|\\angle [A-Z]+)(?:\(.*\))?", text
@@ -119,16 +127,21 @@ def _name(side: str) -> str | None:
     return "" if len(letters) > 1 and not re.search(r"[0-9^]", re.sub(r"_[0-9]", "", text)) else None
 
 
+def _letters(side: str) -> set[str]:
+    """The symbols of a side, constants and functions aside."""
+    return set(_LETTERS.findall(_CONSTANTS.sub("", latex.canonical(side))))
+
+
 def _reading(side: str, name: str, whole: str) -> Reading:
     member = re.match(r"([A-Za-z]) *\\in(?![A-Za-z])(.*)", side)
     if member and not name:
         name, side = member[1], member[2].strip()
-    around = units.split(side)
+    around = units.split(_LABEL.sub("", side, count=1) if side.startswith(r"\text") else side)
     text = around.value
     body = _unbracketed(latex.canonical(text)).removeprefix("+").replace("+\\infty", "\\infty")
     if body.isalpha() and len(body) > 1:
         body = body.lower()
-    words = r"\text" in text or re.search(r"(?<![A-Za-z\\])[A-Za-z]{3,}", text) is not None
+    words = r"\text" in text or any(len(word) > 3 for word in _WORD.findall(text)) or (body.isalpha() and len(body) > 2)
     return Reading(text, whole, body, values.exact(body), name, around, words)
 
 
@@ -141,7 +154,7 @@ def _unbracketed(body: str) -> str:
             comma = comma or sign == ","
             if depth == 0 and i < len(body) - 1:
                 return body
-        if comma or len(body) <= 2 or (len(body) == 3 and body[1].isalpha()):
+        if comma or len(body) <= 2:
             return body
         body = body[1:-1]
     return body

@@ -25,8 +25,8 @@ _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _PHRASE = re.compile(
     r"\b(?:answer|option|choice|result)s?\b(?: (?:to|for|of) (?:the|this|our) [a-z ]{1,40}?)?"
     r"\s{0,3}(?:\bis\b|\bare\b|\bwas\b|\bequals\b|\b(?:must|should|would|will) be\b|[:=]|\u2192|->)"
-    r"|\bfinal answer\s*\n",
-    re.IGNORECASE,
+    r"|^[#\s]{0,9}(?:the )?(?:final )?answer[ \t]*\n",
+    re.IGNORECASE | re.MULTILINE,
 )
 _SKIPPED = re.compile(
     r"(?:[\s:>]|[-=](?=\s)|(?:is|are|be|but|rather|simply|just|exactly|approximately|about|roughly|around|equal to"

@@ -9,6 +9,8 @@ import re
 _MARKS = re.compile(r"(?<![\w)\]}\\])\*{2,}|\*{2,}(?![\w(\[{\\])|(?<![\w\\])_{2,}|(?<!\\)_{2,}(?!\w|\{)|`+")
 _EMPHASIS = re.compile(r"(?:^|(?<=[\s(\"':>]))([*_])(?=[^\s*_])([^*_$\\\n]{1,200})(?<=\S)\1(?![\w*{])", re.MULTILINE)
 
+_CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
+
 _SUPERSCRIPTS = str.maketrans(
     "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b", "0123456789+-"
 )
@@ -34,6 +36,9 @@ _SPACING = re.compile(
     r"|\\(?:q?quad|(?:display|text)style|[bB]igg?[lr]?|limits|mathstrut)(?![A-Za-z])|~"
 )
 _DELIMITERS = re.compile(r"\\[()\[\]]|(?<!\\)\$\$?")
+_REPEATING = re.compile(
+    r"(?<![0-9.])([0-9]{0,40})\.([0-9]{0,40}) *\\(?:overline|bar) *\{ *([0-9]{1,40}) *\}(?! *[0-9])"
+)
 _ROW_END = "\x01"  # stands for the end of a matrix row while spacing is dropped
 _SPELLINGS = (
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
@@ -66,11 +71,12 @@ _SPELLINGS = (
 
 
 def unmark(text: str) -> str:
-    """A completion without Markdown's marks for bold, emphasis and code; a space takes the place of each.
+    """A completion without Markdown's marks for bold, emphasis and code and without GSM8K's ``<<3*4=12>>``.
 
-    LaTeX subscripts, products and powers (``a_1 + b_2``, ``2*3*4``, ``10**33``) are no marks: they stand within words.
+    A space takes the place of each. LaTeX subscripts, products and powers (``a_1 + b_2``, ``2*3*4``, ``10**33``) are no
+    marks: they stand within words.
     """
-    return _EMPHASIS.sub(r" \2 ", _MARKS.sub(" ", text))
+    return _EMPHASIS.sub(r" \2 ", _MARKS.sub(" ", _CALCULATOR.sub(" ", text)))
 
 
 def clean(text: str) -> str:
@@ -81,8 +87,14 @@ def clean(text: str) -> str:
     text = _SPACING.sub(" ", text)
     for pattern, replacement in _SPELLINGS:
         text = pattern.sub(replacement, text)
-    text = text.replace(_ROW_END, "\\\\")
+    text = _REPEATING.sub(_repeated, text).replace(_ROW_END, "\\\\")
     return " ".join(text.split()).rstrip(" .,;:")
+
+
+def _repeated(match: re.Match) -> str:
+    whole, first, period = match[1] or "0", match[2], match[3]
+    scale, nines = 10 ** len(first), 10 ** len(period) - 1
+    return rf"\frac{{{int(whole + first) * nines + int(period)}}}{{{scale * nines}}}"
 
 
 def _plain_sign(match: re.Match) -> str:
