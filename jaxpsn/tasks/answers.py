@@ -54,7 +54,7 @@ def normalise(answer: str) -> str:
         return answer if len(answer) > LONGEST else latex.canonical(typography.clean(answer))
     one = found[0]
     if one.value is not None:
-        value = one.value * one.around.scale
+        value = one.amount
         if value.denominator == 1 and value.numerator.bit_length() <= _BITS:
             return str(value.numerator)
     plain = one.around.scale == 1 and not one.around.half_day
@@ -109,7 +109,7 @@ def _compare(gold: Reading, answer: Reading) -> bool | None:
 
 def _same_number(gold: Reading, answer: Reading) -> bool:
     """Exactly equal; where only one of the two is a percentage, in per cent or as a share."""
-    one, other = gold.value * gold.around.scale, answer.value * answer.around.scale
+    one, other = gold.amount, answer.amount
     if gold.around.percent == answer.around.percent:
         return one == other
     share = one / 100 == other if gold.around.percent else one == other / 100

@@ -32,6 +32,11 @@ class Reading:
     around: units.Around
     words: bool
 
+    @property
+    def amount(self) -> Fraction | None:
+        """The value with its factor, such as "million"; None where there is no exact value."""
+        return None if self.value is None else self.value * self.around.scale
+
 
 @lru_cache(maxsize=65536)
 def read(answer: str) -> tuple[Reading, ...]:
@@ -48,9 +53,9 @@ def read(answer: str) -> tuple[Reading, ...]:
     sides, approximate = _sides(text)
     if len(sides) == 1:
         return (_reading(sides[0], "", text),)
-    known = [side for side in map(_valued, sides[:-1]) if side is not None]
     last = _reading(sides[-1], "", text)
-    if last.value is not None and any(not _agree(value, _worth(last), approximate) for value in known):
+    known = [side for side in (_reading(each, "", text) for each in sides[:-1]) if side.value is not None]
+    if not all(_agree(side, last, approximate) for side in known):
         return ()
     name = _name(sides[0])
     if name is None and not known:  # an equation of its own, such as a circle's
@@ -62,18 +67,15 @@ def read(answer: str) -> tuple[Reading, ...]:
     return tuple(found)
 
 
-def _worth(reading: Reading) -> Fraction | None:
-    return None if reading.value is None else reading.value * reading.around.scale
-
-
-def _valued(side: str) -> Fraction | None:
-    return values.exact(latex.canonical(units.split(side).value))
-
-
-def _agree(value: Fraction, last: Fraction, approximate: bool) -> bool:
-    if not approximate or value == last:
-        return value == last
-    return abs(value - last) <= _CLOSE * max(abs(value), abs(last))
+def _agree(side: Reading, last: Reading, approximate: bool) -> bool:
+    """Whether two sides of an equation may be equal; in different units they may, as ``1 m = 100 cm``."""
+    one, other = side.around, last.around
+    if last.value is None or (one.known and other.known and one.known != other.known):
+        return True
+    ours, theirs = side.amount, last.amount
+    if one.percent != other.percent and ours / (100 if one.percent else 1) == theirs / (100 if other.percent else 1):
+        return True
+    return ours == theirs or (approximate and abs(ours - theirs) <= _CLOSE * max(abs(ours), abs(theirs)))
 
 
 def _sides(text: str) -> tuple[list[str], bool]:
