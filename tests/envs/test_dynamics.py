@@ -1,4 +1,7 @@
-"""Equations of motion (of the light tasks, as the others step as Box2D does: test_box2d.py) against a slow float64 reference, MuJoCo, and conservation of energy."""
+"""Equations of motion against a slow float64 reference, MuJoCo, and conservation of energy.
+
+Of the light tasks: the paper's step as Box2D does, which conserves nothing (test_box2d.py).
+"""
 
 import jax
 import jax.numpy as jnp
