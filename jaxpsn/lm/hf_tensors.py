@@ -10,9 +10,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxpsn.errors import UserError
-from jaxpsn.lm.hf_config import read_json
+from jaxpsn.lm.places import INDEX as INDEX
+from jaxpsn.lm.places import SINGLE as SINGLE
+from jaxpsn.lm.places import weight_files, weight_index
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = ("F32", "BF16", "F16")
 _OF_LAYER = {
     "attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm",
@@ -69,27 +70,6 @@ def listing(names: Any, most: int = 4) -> str:
     return ", ".join(names[:most]) + rest
 
 
-def weight_files(folder: Path) -> list[str]:
-    """Names of the safetensors files of a folder. Raises UserError for a folder without, or with a broken index."""
-    return sorted(set(_index(folder).values())) or [SINGLE]
-
-
-def _index(folder: Path) -> dict[str, str]:
-    """Tensor name -> file, empty where one file holds all."""
-    if (folder / SINGLE).is_file():
-        return {}
-    path = folder / INDEX
-    if not path.is_file():
-        other = sorted(found.name for found in folder.glob("*.bin")) if folder.is_dir() else []
-        hint = f" ({listing(other)} cannot be read: convert it with transformers)" if other else ""
-        raise UserError(f"{folder}: neither {SINGLE} nor {INDEX}{hint}")
-    weights = read_json(path).get("weight_map")
-    plain = isinstance(weights, dict) and all(isinstance(file, str) for file in weights.values())
-    if not weights or not plain or any(Path(file).name != file for file in weights.values()):
-        raise UserError(f"{path}: weight_map does not map tensors to files of this folder")
-    return weights
-
-
 class Checkpoint:
     """The safetensors files of a folder, opened and mapped; tensors are read slice by slice.
 
@@ -99,7 +79,7 @@ class Checkpoint:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.index = _index(self.folder)
+        self.index = weight_index(self.folder)
         self._files = {name: self._open(name) for name in weight_files(self.folder)}
         self._home: dict[str, str] = {}
         for name, opened in self._files.items():

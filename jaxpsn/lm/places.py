@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 
 from jaxpsn import errors
-from jaxpsn.lm.hf_tensors import weight_files
+from jaxpsn.lm.hf_config import read_json
 
 CONFIG = "config.json"
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _REPO = re.compile(r"(?![.-])[\w.-]+/(?![.-])[\w.-]+")
 _TEXT = (".json", ".jinja")
 _OTHER = ("merges.txt", "vocab.txt", "tokenizer.model")
@@ -75,6 +76,12 @@ def _snapshot(field: str, root: Path) -> Path | None:
     return found[0] if found else None
 
 
+def name(folder: Path) -> str:
+    """What a folder is called; of a snapshot in the hub's cache its repository."""
+    root = folder.parent.parent.name
+    return root.rpartition("--")[2] if folder.parent.name == "snapshots" and "--" in root else folder.name
+
+
 def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -90,3 +97,24 @@ def text_files(folder: Path) -> list[Path]:
 def tensor_files(folder: Path) -> list[Path]:
     """The safetensors files of a folder that are read. Raises UserError if there are none."""
     return [folder / name for name in weight_files(folder)]
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Names of the safetensors files of a folder. Raises UserError for a folder without, or with a broken index."""
+    return sorted(set(weight_index(folder).values())) or [SINGLE]
+
+
+def weight_index(folder: Path) -> dict[str, str]:
+    """Tensor name -> file, empty where one file holds all."""
+    if (folder / SINGLE).is_file():
+        return {}
+    path = folder / INDEX
+    if not path.is_file():
+        other = sorted(found.name for found in folder.glob("*.bin")) if folder.is_dir() else []
+        hint = f" ({', '.join(other[:4])} cannot be read: convert it with transformers)" if other else ""
+        raise errors.UserError(f"{folder}: neither {SINGLE} nor {INDEX}{hint}")
+    weights = read_json(path).get("weight_map")
+    plain = isinstance(weights, dict) and all(isinstance(file, str) for file in weights.values())
+    if not weights or not plain or any(Path(file).name != file for file in weights.values()):
+        raise errors.UserError(f"{path}: weight_map does not map tensors to files of this folder")
+    return weights

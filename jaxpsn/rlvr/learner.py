@@ -98,8 +98,9 @@ class Learner(NamedTuple):
             scores = self.scores(params, batch.prompts, answers.tokens, answers.lengths, algorithm.micro_batches)
             old = lax.stop_gradient(scores.log_probs) if batch.old is None else batch.old
             weights = correction.weights(
-                algorithm.correction, old, answers.log_probs, mask, algorithm.cap, algorithm.floor
-            )
+                algorithm.correction, old, answers.log_probs, mask, algorithm.cap, algorithm.floor,
+                algorithm.normalise_weights,
+            )  # fmt: skip
             loss, metrics = losses.policy_loss(
                 scores.log_probs, old, batch.advantages, learnt, weights, self.settings, batch.reference, scores.entropy
             )

@@ -4,7 +4,7 @@ r"""Readers of users' files of problems (`containers` says which files): GSM8K, 
 kind         answer
 ===========  ====================================================================================================
 ``gsm8k``    the value after the last ``####`` of ``answer``
-``math``     ``answer`` if there (what it boxes, if it is a solution), else the last ``\\boxed{...}`` of ``solution``
+``math``     ``answer`` if there (what it boxes, if it is a solution), else the last ``\boxed{...}`` of ``solution``
 ``aime``     ``answer``, a whole number from 0 to 999; zeros in front do not matter
 ``choice``   the letter of the right one of ``choices`` or ``options``, whatever the row calls it (`choices.letters`)
 ``general``  ``answer`` or its like (`fields.GOLDS`); ``verifier`` (`file_task.VERIFIERS`) may say how to compare
