@@ -58,8 +58,7 @@ def restore(record: Mapping[str, Any]) -> RlvrJob:
 
 def run(job: RlvrJob) -> int:
     """Train, judge base and trained policy, export, write the report; returns the exit status."""
-    job = replace(job, rlvr=inputs.located(job.rlvr))
-    _refuse(job)
+    job = _checked(job)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.rlvr.mesh))
         content = _content(job)
@@ -150,8 +149,8 @@ def _content(job: RlvrJob) -> dict[str, Any]:
     return folder.plain(replace(config, mesh=None)) | ({inputs.HASHES: recorded} if recorded else {})
 
 
-def _refuse(job: RlvrJob) -> None:
-    """Refuse what needs no JAX to be seen as wrong, before there is a run folder."""
+def _checked(job: RlvrJob) -> RlvrJob:
+    """The job with its paths worked out. Refuses, before there is a run folder, what needs no JAX to be seen as wrong."""
     config = job.rlvr
     if job.run.seeds != 1:
         errors.refuse("seeds", job.run.seeds, "1; runs of several seeds are made one after the other, with --seed")
@@ -160,13 +159,14 @@ def _refuse(job: RlvrJob) -> None:
     for path in (config.data, config.test_data):
         if path is not None:
             file_task.FileTask(files.read(path, config.data_kind), config.verifier)
-    form = decoders.tiny(3) if config.model is None else hf_config.read_config(config.model)
+    config = inputs.located(config)
+    form = decoders.tiny(vocab_size=3) if config.model is None else hf_config.read_config(config.model)
     lengths.check_asked(config.rollout, form.max_positions)
-    if job.run.resume is None or config.sigma.rule != "staged":
-        return
-    recorded = folder.read(job.run.resume)["run"]["steps"]
-    if job.run.steps != recorded:
-        errors.refuse("steps", job.run.steps, f"{recorded} as recorded; sigma.rule = 'staged' decays over it")
+    if job.run.resume is not None and config.sigma.rule == "staged":
+        recorded = folder.read(job.run.resume)["run"]["steps"]
+        if job.run.steps != recorded:
+            errors.refuse("steps", job.run.steps, f"{recorded} as recorded; sigma.rule = 'staged' decays over it")
+    return replace(job, rlvr=config)
 
 
 def _finish(program: Any, outcome: Any, path: Path, job: RlvrJob, team: Team) -> None:
