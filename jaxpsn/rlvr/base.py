@@ -132,9 +132,8 @@ def kept(folder: Path) -> Base:
         was, now = None, {}
     if was != now:
         changed = [name for name in sorted({*now, *was}) if was.get(name) != now.get(name)] if was else [SEAL]
-        raise errors.UserError(
-            f"{folder}: {', '.join(changed)[:100]}: not as it was kept; the run cannot go on from it"
-        )
+        names = ", ".join(changed)[:100]
+        raise errors.UserError(f"{folder}: not as the run kept it, and it starts from it: {names}")
     return read(folder)._replace(folder=None)
 
 

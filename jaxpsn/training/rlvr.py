@@ -150,7 +150,7 @@ def _content(job: RlvrJob) -> dict[str, Any]:
 
 
 def _checked(job: RlvrJob) -> RlvrJob:
-    """The job with its paths worked out. Refuses, before there is a run folder, what needs no JAX to be seen as wrong."""
+    """The job, its paths worked out. Refuses, before there is a run folder, what needs no JAX to be seen as wrong."""
     config = job.rlvr
     if job.run.seeds != 1:
         errors.refuse("seeds", job.run.seeds, "1; runs of several seeds are made one after the other, with --seed")

@@ -49,6 +49,11 @@ REFUSED = [
     (dict(algorithm={"advantage": "grpo"}), "algorithm.advantage = 'grpo'"),
     (dict(algorithm={"loss": "pp0"}), "algorithm.loss = 'pp0': unknown; nearest: ppo"),
     (dict(algorithm={"correction": "tokens"}), "algorithm.correction = 'tokens'"),
+    (
+        dict(algorithm={"normalise_weights": True, "correction": "none"}),
+        "algorithm.normalise_weights = True: a correction",
+    ),
+    (dict(data_kind="math"), "data_kind = 'math': only together with data"),
     (dict(algorithm={"floor": 11.0}), "algorithm.floor = 11.0"),
     (dict(algorithm={"dual_clip": 1.0}), "algorithm.dual_clip = 1.0"),
     (dict(algorithm={"learning_rate": float("nan")}), "algorithm.learning_rate = nan"),
