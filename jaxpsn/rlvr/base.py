@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxpsn import errors
 from jaxpsn.lm import config as decoders
-from jaxpsn.lm import hub, model, tokenizer
+from jaxpsn.lm import hub, model, places, tokenizer
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.rlvr import pretrain
 from jaxpsn.rlvr.config import RlvrConfig
@@ -45,13 +45,18 @@ def read(folder: Path, dtype: str = "float32", system: str | None = None, shardi
     ``shardings``: ``decoder -> tree`` of shardings, so that every device reads its own part. Raises UserError for
     whatever is missing or unknown.
     """
-    found = outline(folder, system)
-    places = None if shardings is None else shardings(found.decoder)
-    return found._replace(params=hub.load(folder, found.decoder, jnp.dtype(dtype), places))
+    return loaded(outline(folder, system), dtype, shardings)
+
+
+def loaded(form: Base, dtype: str = "float32", shardings: Any = None) -> Base:
+    """What :func:`outline` gave, with its weights."""
+    placed = None if shardings is None else shardings(form.decoder)
+    return form._replace(params=hub.load(form.folder, form.decoder, jnp.dtype(dtype), placed))
 
 
 def outline(folder: Path, system: str | None = None) -> Base:
-    """Decoder and tokens of a folder that :func:`read` reads, without the weights."""
+    """Decoder and tokens of a folder that :func:`read` reads, without weights; ``~`` and the like are worked out."""
+    folder = places.known("model", folder) or folder
     decoder = hub.read_config(folder)
     alphabet = folder / ALPHABET
     if alphabet.is_file():
@@ -110,6 +115,26 @@ def fingerprint(params: model.Params) -> str:
     for leaf in jax.tree.leaves(params):
         sha.update(np.ascontiguousarray(leaf).tobytes())
     return sha.hexdigest()[:16]
+
+
+def keep(folder: Path, base: Base) -> None:
+    """Keep the base that a run starts from in the run itself, unless it is there; the first process does."""
+    if jax.process_index() == 0 and not folder.exists():
+        save(folder, base, base.params, seal=True, alone=True)
+
+
+def kept(folder: Path) -> Base:
+    """What :func:`keep` kept. Raises UserError if a byte of it differs."""
+    try:
+        was = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        now = _digests(folder)
+    except (OSError, ValueError):
+        was, now = None, {}
+    if was != now:
+        changed = [name for name in sorted({*now, *was}) if was.get(name) != now.get(name)] if was else [SEAL]
+        names = ", ".join(changed)[:100]
+        raise errors.UserError(f"{folder}: not as the run kept it, and it starts from it: {names}")
+    return read(folder)._replace(folder=None)
 
 
 def blank(config: RlvrConfig, task: Any) -> Base:

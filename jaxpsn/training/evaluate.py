@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from jaxpsn import checks, errors, files
 from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig
+from jaxpsn.tasks import file_task
+from jaxpsn.tasks import files as problem_files
 from jaxpsn.training import command, origins, progress, startup, status
 from jaxpsn.training.config import PROGRESS
 from jaxpsn.training.origins import Origin
@@ -38,8 +40,10 @@ class EvaluateJob:
     task_options: dict[str, str] = field(default_factory=dict)
     """Options of the task, such as numbers 4."""
     data: str | None = None
-    """JSONL file of problems, instead of a task."""
-    verifier: Literal["auto", "math", "integer", "exact"] = "auto"
+    """File of problems (JSON lines or array, Parquet), instead of a task."""
+    data_kind: Literal["auto", "gsm8k", "math", "aime", "choice", "general"] = "auto"
+    """How its rows are read; auto looks at each row."""
+    verifier: Literal["auto", "math", "integer", "exact", "choice"] = "auto"
     """How answers to the file's problems are checked."""
     problems: int = EvaluationConfig.problems
     """Problems: the first of the task's test split, or of the file."""
@@ -91,7 +95,8 @@ class EvaluateJob:
         for name in ("sigma", "tolerance"):
             if getattr(self, name) is not None:
                 checks.real(name, getattr(self, name), 0.0, 100.0)
-        checks.choice("verifier", self.verifier, ("auto", "math", "integer", "exact"))
+        checks.choice("verifier", self.verifier, file_task.VERIFIERS)
+        checks.choice("data_kind", self.data_kind, problem_files.KINDS)
         if self.dtype is not None:
             checks.choice("dtype", self.dtype, ("float32", "bfloat16"))
         checks.choice("progress", self.progress, PROGRESS)
@@ -106,6 +111,8 @@ class EvaluateJob:
             errors.refuse("against", self.against, "another policy than policy")
         if self.data is not None and (self.task is not None or self.task_options):
             errors.refuse("data", self.data, "not together with a task")
+        if self.data_kind != "auto" and self.data is None:
+            errors.refuse("data_kind", self.data_kind, "only together with data")
         if self.sigma is not None and not self.noisy:
             errors.refuse("sigma", self.sigma, "only together with noisy")
         if self.segment and self.mesh is not None:
@@ -184,7 +191,7 @@ def _live(
     run = next((one for one in live.values() if one.config is not None), None)
     config = RlvrConfig() if run is None else run.config
     with show.phase("making the problems"):
-        asked = judging.questions(job, run)
+        asked = judging.questions(job, run, show.say)
         ready = {
             name: judging.candidate(getattr(job, name), one, one.config or config, job.system)
             for name, one in live.items()

@@ -12,17 +12,20 @@ from typing import Annotated, Any
 import tyro
 
 from jaxpsn import errors
+from jaxpsn.lm import config as decoders
+from jaxpsn.lm import hf_config, places
+from jaxpsn.rlvr import lengths
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.tasks import file_task, files, registry
-from jaxpsn.training import command, distributed, folder, progress, startup, status
+from jaxpsn.training import command, distributed, folder, inputs, progress, startup, status
 from jaxpsn.training.config import ClusterConfig, RunConfig
 from jaxpsn.training.team import Team
 
 MODEL = "model"
 """Folder of a run that holds the trained policy as Hugging Face files."""
-HASHES = "hashes"
-"""Entry of a run's record: SHA-256 of the files of problems. A run goes on with the same ones only."""
+BASE = "base"
+"""Folder of a run that holds the pre-trained policy it started from, and the entry of its record with its digest."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,16 @@ PRESETS: dict[str, RlvrJob] = {
 def restore(record: Mapping[str, Any]) -> RlvrJob:
     """The job of a run folder's config.json."""
     run = replace(command.from_record(RunConfig, record["run"]), name=None, resume=None, overwrite=False)
-    config = {name: value for name, value in record["config"].items() if name != HASHES}
+    config = {name: value for name, value in record["config"].items() if name != inputs.HASHES}
     return RlvrJob(command.from_record(RlvrConfig, config), run)
 
 
 def run(job: RlvrJob) -> int:
     """Train, judge base and trained policy, export, write the report; returns the exit status."""
-    _refuse(job)
+    job = _checked(job)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.rlvr.mesh))
-        content = _content(job.rlvr)
+        content = _content(job)
         team.alike(distributed.common(job.run, content, mesh=job.rlvr.mesh))
         claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
         own = replace(job, run=distributed.quiet(team, job.run))
@@ -100,7 +103,7 @@ def _prepared(job: RlvrJob, claimed: folder.RunFolder, team: Team) -> Iterator[A
                 cache.enable()
                 distributed.meet(team, Placement(job.rlvr.mesh).mesh)
             home, told = cache.home() / "bases", progress.teller(show)
-            shared = (partial(_agreed, team), team.alike)
+            shared = (partial(_agreed, team), partial(_same_base, team, claimed), _own(claimed))
             phase = "pre-training" if job.rlvr.model is None else "reading the model"
             with _timed(team, claimed, 0, phase):
                 made = setup.reasoner(
@@ -126,18 +129,46 @@ def _agreed(team: Team, grade: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _name(config: RlvrConfig) -> str:
-    return config.task if config.model is None else Path(config.model).name
+    return config.task if config.model is None else places.name(Path(config.model))
 
 
-def _content(config: RlvrConfig) -> dict[str, Any]:
-    """What is trained, as a run records it; on which devices is not part of it."""
-    given = {name: getattr(config, name) for name in ("data", "test_data")}
-    hashes = {name: files.file_hash(path) for name, path in given.items() if path is not None}
-    return folder.plain(replace(config, mesh=None)) | ({HASHES: hashes} if hashes else {})
+def _own(claimed: folder.RunFolder) -> Path:
+    return (claimed.shared or claimed.path) / BASE
 
 
-def _refuse(job: RlvrJob) -> None:
-    """Refuse what needs no JAX to be seen as wrong, before there is a run folder."""
+def _same_base(team: Team, claimed: folder.RunFolder, facts: Mapping[str, str]) -> None:
+    """Refuse a pre-trained policy that is another than in the other processes, or than what the run started from."""
+    team.alike(facts)
+    (now,) = facts.values()
+    was = folder.read(_own(claimed).parent).get(BASE)
+    if was is None and team.first:
+        folder.note(claimed, **{BASE: now})
+    if was is not None and was != now:
+        errors.refuse(
+            "resume",
+            str(claimed.path),
+            "a run with the pre-trained policy that it started from; the one here is another",
+        )
+
+
+def _content(job: RlvrJob) -> dict[str, Any]:
+    """What is trained, as a run records it; on which devices is not part of it. Refuses inputs that have changed."""
+    config, recorded = job.rlvr, {}
+    with contextlib.closing(progress.make(job.run.progress)) as show:
+        if job.run.resume is None:
+            recorded = inputs.hashes(config, show.phase)
+        else:
+            record = folder.read(job.run.resume)
+            recorded = record["config"].get(inputs.HASHES, {})
+            # What is named anew is another config, which is told when the folder is claimed.
+            before = inputs.named(restore(record).rlvr)
+            same = [name for name, path in inputs.named(config).items() if before.get(name) == path]
+            inputs.refuse_changed(job.run.resume, config, recorded, show.phase, fields=same)
+    return folder.plain(replace(config, mesh=None)) | ({inputs.HASHES: recorded} if recorded else {})
+
+
+def _checked(job: RlvrJob) -> RlvrJob:
+    """The job, its paths worked out. Refuses, before there is a run folder, what needs no JAX to be seen as wrong."""
     config = job.rlvr
     if job.run.seeds != 1:
         errors.refuse("seeds", job.run.seeds, "1; runs of several seeds are made one after the other, with --seed")
@@ -145,15 +176,15 @@ def _refuse(job: RlvrJob) -> None:
         registry.make(config.task, **config.task_options)
     for path in (config.data, config.test_data):
         if path is not None:
-            file_task.FileTask(files.read(path), config.verifier)
-    for name, path in (("model", config.model), ("sigma.bert", config.sigma.bert)):
-        if path is not None and not (Path(path) / "config.json").is_file():
-            errors.refuse(name, path, "a Hugging Face folder; there is no config.json in it")
-    if job.run.resume is None or config.sigma.rule != "staged":
-        return
-    recorded = folder.read(job.run.resume)["run"]["steps"]
-    if job.run.steps != recorded:
-        errors.refuse("steps", job.run.steps, f"{recorded} as recorded; sigma.rule = 'staged' decays over it")
+            file_task.FileTask(files.read(path, config.data_kind), config.verifier)
+    config = inputs.located(config)
+    form = decoders.tiny(vocab_size=3) if config.model is None else hf_config.read_config(config.model)
+    lengths.check_asked(config.rollout, form.max_positions)
+    if job.run.resume is not None and config.sigma.rule == "staged":
+        recorded = folder.read(job.run.resume)["run"]["steps"]
+        if job.run.steps != recorded:
+            errors.refuse("steps", job.run.steps, f"{recorded} as recorded; sigma.rule = 'staged' decays over it")
+    return replace(job, rlvr=config)
 
 
 def _finish(program: Any, outcome: Any, claimed: folder.RunFolder, job: RlvrJob, team: Team) -> None:

@@ -49,6 +49,11 @@ REFUSED = [
     (dict(algorithm={"advantage": "grpo"}), "algorithm.advantage = 'grpo'"),
     (dict(algorithm={"loss": "pp0"}), "algorithm.loss = 'pp0': unknown; nearest: ppo"),
     (dict(algorithm={"correction": "tokens"}), "algorithm.correction = 'tokens'"),
+    (
+        dict(algorithm={"normalise_weights": True, "correction": "none"}),
+        "algorithm.normalise_weights = True: a correction",
+    ),
+    (dict(data_kind="math"), "data_kind = 'math': only together with data"),
     (dict(algorithm={"floor": 11.0}), "algorithm.floor = 11.0"),
     (dict(algorithm={"cap": 2.0, "floor": 2.5}), "algorithm.floor = 2.5"),
     (dict(algorithm={"correction": "sequence_mask", "cap": 0.9}), "algorithm.cap = 0.9"),

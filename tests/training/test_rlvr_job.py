@@ -241,6 +241,9 @@ BAD = {
     ("--resume", "nowhere"): "resume = 'nowhere': a run folder",
     ("--sigma.rate", "0.9"): "sigma.rate = 0.9: a number above 1",
     ("--verifier", "sympy"): "verifier",
+    ("--data-kind", "gsm"): "invalid choice 'gsm' for argument '--data-kind'. Expected one of ('auto', 'gsm8k',",
+    ("--data-kind", "math"): "data_kind = 'math': only together with data",
+    ("--preset", "paper-kl"): "rollout.max_prompt = 1024: fewer than the model's 1024 positions",
 }
 
 
