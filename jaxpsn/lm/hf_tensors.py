@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxpsn.errors import UserError
-from jaxpsn.lm.hf_config import read_json
+from jaxpsn.foreign import read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = ("F32", "BF16", "F16")
