@@ -79,9 +79,7 @@ def _join_method(size: int, args: tuple[Any, ...], options: dict[str, Any]) -> i
 
 def _json(size: int, args: tuple[Any, ...], options: dict[str, Any]) -> int:
     indent, separators = _given(args, options, 2, "indent"), _given(args, options, 3, "separators")
-    width = (
-        len(indent) if isinstance(indent, str) else 0 if indent is None else abs(_whole(indent, _INDENT, "an indent"))
-    )
+    width = len(indent) if isinstance(indent, str) else _whole(indent or 0, _INDENT, "an indent")
     longest = max((len(str(one)) for one in separators or ()), default=0)
     if max(width, longest) > _INDENT:
         raise Refused(f"an indent or separator of more than {_INDENT} characters")
@@ -163,8 +161,8 @@ TESTS = (
 METHODS: dict[str, Bound] = {
     **dict.fromkeys(
         ("capitalize", "casefold", "count", "endswith", "find", "get", "index", "isalnum", "isalpha", "isascii",
-         "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "items", "keys", "lower",
-         "lstrip", "partition", "removeprefix", "removesuffix", "rfind", "rindex", "rpartition", "rsplit", "rstrip",
+         "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle",
+         "isupper", "items", "keys", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "rfind", "rindex", "rpartition", "rsplit", "rstrip",
          "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper", "values", "copy"), DATA,
     ),
     **dict.fromkeys(("center", "ljust", "rjust", "zfill"), _padded(1, "width")),

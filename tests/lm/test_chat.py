@@ -46,7 +46,7 @@ HOSTILE = {
     "lists": "{% set l = ('a' * 9999) | list %}{% for a in l %}{% for b in l %}{% endfor %}{% endfor %}",
     "macros": "{% macro m(n) %}{% if n %}{{ m(n - 1) ~ m(n - 1) }}{% endif %}{% endmacro %}{{ m(40) }}",
     "recursion": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-    "callers": "{% macro m() %}{{ caller() }}{{ caller() }}{% endmacro %}" + "{% call m() %}" * 30 + "{% endcall %}" * 30,
+    "callers": "{% macro m() %}{{ caller() ~ caller() }}{% endmacro %}" + "{% call m() %}" * 30 + "{% endcall %}" * 30,
     "recursive loop": "{% for a in [1] recursive %}{{ loop([1, 1]) }}{% endfor %}",
     "equal": nest("{% set m = namespace(s=('a',)) %}{% for i in range(40) %}{% set m.s = (m.s, m.s) %}{% endfor %}"
                   "{{ n.s == m.s }}"),
