@@ -162,7 +162,8 @@ METHODS: dict[str, Bound] = {
     **dict.fromkeys(
         ("capitalize", "casefold", "count", "endswith", "find", "get", "index", "isalnum", "isalpha", "isascii",
          "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle",
-         "isupper", "items", "keys", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "rfind", "rindex", "rpartition", "rsplit", "rstrip",
+         "isupper", "items", "keys", "lower", "lstrip", "partition", "removeprefix",
+         "removesuffix", "rfind", "rindex", "rpartition", "rsplit", "rstrip",
          "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper", "values", "copy"), DATA,
     ),
     **dict.fromkeys(("center", "ljust", "rjust", "zfill"), _padded(1, "width")),

@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpsn import errors
+from jaxpsn import errors, foreign
 from jaxpsn.lm import config as decoders
-from jaxpsn.lm import hub, model, tokenizer
+from jaxpsn.lm import hf_tokenizer, hub, model, tokenizer
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.rlvr import pretrain
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.template import TemplateConfig
 
 ALPHABET = "alphabet.json"
 """File of a folder whose tokens are characters; it stands in for tokenizer.json."""
@@ -39,35 +40,44 @@ class Base(NamedTuple):
     """Where it was read from."""
 
 
-def read(folder: Path, dtype: str = "float32", system: str | None = None, shardings: Any = None) -> Base:
+def read(
+    folder: Path,
+    dtype: str = "float32",
+    system: str | None = None,
+    shardings: Any = None,
+    template: TemplateConfig | None = None,
+) -> Base:
     """The policy of a Hugging Face folder, or of one that :func:`save` wrote.
 
-    ``shardings``: ``decoder -> tree`` of shardings, so that every device reads its own part. Raises UserError for
+    ``system``, ``template``: as :class:`jaxpsn.lm.hf_tokenizer.HubTokenizer` takes them. ``shardings``: ``decoder -> tree`` of shardings, so that every device reads its own part. Raises UserError for
     whatever is missing or unknown.
     """
-    found = outline(folder, system)
+    found = outline(folder, system, template)
     places = None if shardings is None else shardings(found.decoder)
     return found._replace(params=hub.load(folder, found.decoder, jnp.dtype(dtype), places))
 
 
-def outline(folder: Path, system: str | None = None) -> Base:
+def outline(folder: Path, system: str | None = None, template: TemplateConfig | None = None) -> Base:
     """Decoder and tokens of a folder that :func:`read` reads, without the weights."""
     decoder = hub.read_config(folder)
-    alphabet = folder / ALPHABET
-    if alphabet.is_file():
-        words: Any = tokenizer.CharTokenizer(_alphabet(alphabet))
-    else:
-        words = tokenizer.HubTokenizer(folder, system=system, vocab_size=decoder.vocab_size)
+    words: Any = tokens(folder, decoder.vocab_size, system, template or TemplateConfig())
     if words.vocab_size > decoder.vocab_size:
         errors.refuse("model", f"{words.vocab_size} tokens", f"at most the head's {decoder.vocab_size}")
     return Base(decoder, None, words, folder)
 
 
+def tokens(folder: Path, head: int, system: str | None, template: TemplateConfig) -> Any:
+    """The tokenizer of a folder whose decoder has a head of ``head`` entries."""
+    alphabet = folder / ALPHABET
+    if not foreign.exists(alphabet):
+        return hf_tokenizer.HubTokenizer(folder, system=system, vocab_size=head, **template.options())
+    if system is not None or not template.plain:
+        errors.refuse("template" if system is None else "system", system or template, f"{folder} has no chat template")
+    return tokenizer.CharTokenizer(_alphabet(alphabet))
+
+
 def _alphabet(path: Path) -> str:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["alphabet"]
-    except (OSError, ValueError, TypeError, KeyError):
-        found = None
+    found = foreign.read_json(path).get("alphabet")
     return found if isinstance(found, str) else errors.refuse("model", str(path), "a JSON object with an alphabet")
 
 

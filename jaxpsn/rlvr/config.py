@@ -6,6 +6,7 @@ from typing import Literal
 
 from jaxpsn import checks, errors
 from jaxpsn.rlvr import names
+from jaxpsn.rlvr.template import TemplateConfig
 
 STRUCTURES = ("none", "dense", "dense-bf16", "flipout", "flipout-sign", "flipout-normal", "lowrank", "factorised")
 TARGETS = {"mlp": r"/mlp/", "attention": r"/attention/[qkvo]/", "linear": r"/(mlp|attention)/.*(kernel|bias)$"}
@@ -308,6 +309,7 @@ class RlvrConfig:
     """Options of the task, such as numbers 4."""
     system: str | None = None
     """System message for a model's chat template."""
+    template: TemplateConfig = field(default_factory=TemplateConfig)
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of a loaded model's weights in sampling and training."""
     remat: bool = False
@@ -329,6 +331,8 @@ class RlvrConfig:
             errors.refuse("test_data", self.test_data, "only together with data")
         if self.data is not None and self.model is None:
             errors.refuse("data", self.data, "only together with model, as the small decoder knows one procedural task")
+        if self.model is None and (self.system is not None or not self.template.plain):
+            errors.refuse("system" if self.system else "template", self.system or self.template, "only with a model")
         self._check_groups()
 
     def _check_groups(self) -> None:

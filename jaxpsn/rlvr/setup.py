@@ -62,7 +62,8 @@ def policy(config: RlvrConfig, task: Any, cache: Path, say: Say, told: Told) -> 
     """The policy that training starts from."""
     if config.model is not None:
         say(f"reading {config.model}")
-        return bases.read(Path(config.model), system=config.system, shardings=Placement(config.mesh).weights)
+        shardings = Placement(config.mesh).weights
+        return bases.read(Path(config.model), system=config.system, shardings=shardings, template=config.template)
     steps = config.pretrain.steps
 
     def progress(step: int, loss: float) -> None:
