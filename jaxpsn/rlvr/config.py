@@ -207,10 +207,11 @@ class AlgorithmConfig:
     """Mean over all tokens (DAPO), over sequences of their means (GRPO), or a sum over a constant (Dr.GRPO)."""
     correction: str = "token"
     """Weights against the noisy sampler: none, token (TIS), sequence, geometric, each also as _mask."""
-    cap: float = 10.0
-    """Upper bound of a correction weight (paper: 10)."""
-    floor: float = 0.0
-    """Lower bound of a masked correction: ratios below it are dropped."""
+    cap: float | None = None
+    """Upper bound of a weight: larger ones are lowered to it, or dropped by a _mask. None: 10 (paper), or for a _mask
+    what noise at sigma.kl_target seldom exceeds."""
+    floor: float | None = None
+    """Lower bound of a weight: smaller ones are raised to it, or dropped by a _mask. None: 0, or for a _mask as cap."""
     kl_coefficient: float = 0.0
     """Weight of the KL to the starting policy; 0 skips its computation (paper's code: 0.001)."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
@@ -239,7 +240,6 @@ class AlgorithmConfig:
     def __post_init__(self) -> None:
         checks.choice("algorithm.advantage", self.advantage, names.ADVANTAGES)
         checks.choice("algorithm.loss", self.loss, names.LOSSES)
-        checks.choice("algorithm.correction", self.correction, names.CORRECTIONS)
         checks.choice("algorithm.aggregation", self.aggregation, names.AGGREGATIONS)
         checks.choice("algorithm.kl_estimator", self.kl_estimator, names.KL_ESTIMATORS)
         checks.choice("algorithm.overlong", self.overlong, ("keep", "mask", "penalty"))
@@ -247,8 +247,7 @@ class AlgorithmConfig:
         checks.real("algorithm.clip_high", self.clip_high, 0.0, 100.0)
         if self.dual_clip is not None:
             checks.real("algorithm.dual_clip", self.dual_clip, 1.0, 1000.0, open_low=True)
-        checks.real("algorithm.cap", self.cap, 0.0, 1e6, open_low=True)
-        checks.real("algorithm.floor", self.floor, 0.0, self.cap)
+        names.check_bounds("algorithm.", self.correction, self.cap, self.floor)
         for name in ("kl_coefficient", "entropy_coefficient", "weight_decay"):
             checks.real(f"algorithm.{name}", getattr(self, name), 0.0, 100.0)
         checks.real("algorithm.learning_rate", self.learning_rate, 0.0, 1.0)

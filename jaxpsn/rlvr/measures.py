@@ -70,7 +70,7 @@ def sigma_columns(state: Any) -> dict[str, Any]:
 
 
 def over_updates(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Metrics of a step from those of its updates: the extremes of extremes, the means of all others."""
+    """Metrics of a step from those of its updates: the extremes of extremes, the means of all others (of the loss)."""
     folds = {"_min": np.min, "_max": np.max}
     return {name: folds.get(name[-4:], np.mean)([one[name] for one in told], axis=0) for name in told[0]}
 

@@ -119,6 +119,7 @@ class Reasoner:
         ins, outs = (self._weights, self._memory, self._batch_places), (self._weights, self._memory, whole)
         self._update = place.jit(self._learner.update, ins, outs, donate_argnums=(0, 1))
         self._score = place.jit(self._learner.log_probs, self._learner.places(), whole)
+        self._mismatch = place.jit(self._learner.mismatch, (wide, answers), whole)
         self._move = place.jit(self._rule.update, whole, whole)
         self._count = place.jit(_counted, whole, whole)
         self._advantages = jax.jit(lambda rewards: advantages.advantages(algorithm.advantage, rewards, algorithm.k))
@@ -187,10 +188,12 @@ class Reasoner:
     def _learn(self, state: RlvrState, found: gathering.Gathered, gained: np.ndarray) -> tuple[RlvrState, dict]:
         algorithm, experience = self.config.algorithm, found.experience
         params, memory = state.params, state.memory
-        updates = algorithm.epochs * algorithm.mini_batches
+        updates, apart = algorithm.epochs * algorithm.mini_batches, {}
         whole = learner.Batch(experience.prompts, experience.answers, gained)
         if updates > 1:
             whole = whole.replace(old=self._log_probs(params, experience))
+            seen, places = (whole.old, whole.answers), (self._batch_places.old, self._batch_places.answers)
+            apart = self._mismatch(*self.place.put(seen, places))
         if algorithm.kl_coefficient:
             whole = whole.replace(reference=self._log_probs(self.base.params, experience))
         told = []
@@ -198,7 +201,7 @@ class Reasoner:
             for part in learner.pieces(whole, algorithm.mini_batches):
                 params, memory, metrics = self._update(params, memory, self.place.put(part, self._batch_places))
                 told.append(metrics)
-        told = measures.over_updates(jax.device_get(told))
+        told = measures.over_updates(jax.device_get(told)) | jax.device_get(apart)
         moved = state.sigma if self._signals is not None else self._move(state.sigma, told)
         made = np.int32(1), np.int32(updates), np.int32(found.drawn)
         clock, updates, position = self._count((state.clock, state.updates, state.position), made)
@@ -234,6 +237,10 @@ class Reasoner:
         if self.noise is not None:
             entries = sum(math.prod(leaf.shape) for leaf in self.noise.spec.leaves)
             say(f"{self.noise.members} perturbations a step of {entries:,} weights ({self.config.noise.target})")
+            small, matrices = self.noise.dense()
+            if small:
+                structure = self.config.noise.structure
+                say(f"{small} of {matrices} matrices are too small for {structure} noise to save anything: dense there")
         if self._compiled:
             return
         prompts, answers = self._gatherer.prepare(state_template)

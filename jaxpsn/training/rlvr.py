@@ -34,7 +34,7 @@ class RlvrJob:
 
 
 _LENGTHS = {
-    "smoke": RunConfig(steps=4, chunk=1, eval_every=2, checkpoint_every=2),
+    "smoke": RunConfig(steps=40, chunk=1, eval_every=10, checkpoint_every=20),
     "default": RunConfig(steps=200, chunk=1, eval_every=20, checkpoint_every=40),
 }
 _PAPER_LENGTH = RunConfig(steps=250, chunk=1, eval_every=50, checkpoint_every=50)

@@ -118,7 +118,9 @@ def test_mismatch_against_the_reference():
     a, b = clean[mask], noisy[mask]
     gap = np.abs(np.exp(a) - np.exp(b))
     expected = {
-        "clean_perplexity": np.exp(-a.mean()), "noisy_perplexity": np.exp(-b.mean()),
+        "clean_perplexity": np.mean([np.exp(-row[own].mean()) for row, own in zip(clean, mask, strict=True) if own.any()]),
+        "noisy_perplexity": np.mean([np.exp(-row[own].mean()) for row, own in zip(noisy, mask, strict=True) if own.any()]),
+        "sampler_entropy": -b.mean(),
         "probability_gap_mean": gap.mean(), "probability_gap_max": gap.max(), "probability_gap_std": gap.std(),
         "probability_correlation": np.corrcoef(np.exp(a), np.exp(b))[0, 1],
     }  # fmt: skip

@@ -44,6 +44,7 @@ FLAGS = (
     "--preset", "smoke", "--steps", str(STEPS), "--eval-every", "20", "--checkpoint-every", "5", "--progress", "plain",
     "--sigma.rule", "composite", "--rollout.refills", "1", "--algorithm.mini-batches", "2",
     "--algorithm.kl-coefficient", "0.01", "--algorithm.learning-rate", "0.01", "--noise.antithetic",
+    "--rollout.prompts", "4", "--rollout.samples", "4",
 )  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def test_a_run_leaves_a_judged_exported_policy_and_a_report(whole, place):
     logged = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
     assert len(logged) == 16 * STEPS and [row["step"] for row in logged] == sorted(row["step"] for row in logged)
     (base,) = (place[0] / "cache" / "jaxpsn" / "bases").iterdir()
-    assert base.name.startswith("chain_sum-")
+    assert base.name.startswith("modular-")
 
 
 def test_the_exported_model_has_the_last_weights(whole):
