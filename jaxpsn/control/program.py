@@ -1,5 +1,6 @@
 """The off-policy loop as one pure step: act, step the environments, store, learn, adapt the noise."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,11 @@ class Program:
     def steps_per_call(self) -> int:
         """Environment steps of one :meth:`step`."""
         return self.config.steps_per_call
+
+    @property
+    def silences(self) -> dict[str, Callable[[Mapping[str, Any]], bool]]:
+        """Under which condition on a row nothing can be learnt, by what is said of it."""
+        return {"no reward but 0 was seen": lambda row: row.get("reward") == 0.0}
 
     def init(self, key: PRNGKeyArray, hyper: Hyper) -> ProgramState:
         """The state of one seed before its first step."""

@@ -102,6 +102,8 @@ def read_params(folder: str | Path, config: BertConfig) -> Params:
     for name, shape in wanted.items():
         if found[name].shape != shape:
             raise errors.UserError(f"{path}: {name} has shape {found[name].shape}, config.json asks for {shape}")
+        if not np.all(np.isfinite(found[name])):
+            raise errors.UserError(f"{path}: {name} holds values that are not finite (NaN or infinity)")
     wide = {name: tensor.astype(np.float32) for name, tensor in found.items()}
     layers = [
         {ours: _module(wide, f"encoder.layer.{layer}.{theirs}") for ours, theirs in _LAYER.items()}

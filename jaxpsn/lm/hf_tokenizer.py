@@ -21,13 +21,15 @@ class HubTokenizer:
 
     ``system`` is the system message of every prompt. ``template``: ``"auto"`` puts a prompt as the user's turn into
     the folder's chat template if it has one (else the bare text with what the tokenizer itself adds, such as a first
-    token), ``"none"`` never; ``variables`` are switches of the template by name (``enable_thinking``), and ``clock``
-    is the time that it is told (ISO 8601; None: now, once). Tokens that stand in the folder's other files alone are
-    added as transformers does. ``vocab_size`` is the size of the decoder's head, by default that of ``config.json``:
-    ids beyond it are never drawn, and a prompt that needs one is refused. ``ends`` are all end tokens that
-    ``generation_config.json``, ``config.json`` and ``tokenizer_config.json`` name, the one with which the chat
-    template ends an answer, and those of the argument, by name; ``pad`` is the folder's padding token, else its first
-    end token.
+    token), ``"none"`` never. ``variables`` are switches of the template by name (``enable_thinking``); ``clock`` is
+    the time that it is told (ISO 8601), and None stands for ``now``, by default the time of reading. The attribute
+    ``clock`` is what it was told, None if it asks for no time.
+
+    Tokens that stand in the folder's other files alone are added as transformers does. ``vocab_size`` is the size of
+    the decoder's head, by default that of ``config.json``: ids beyond it are never drawn, and a prompt that needs one
+    is refused. The attribute ``ends`` holds all end tokens that ``generation_config.json``, ``config.json`` and
+    ``tokenizer_config.json`` name, the one with which the chat template ends an answer, and those of the argument, by
+    name; ``pad`` is the folder's padding token, else its first end token.
 
     Refuses, in one line that names the file: missing or malformed files, an end token that the head cannot give, a
     folder without any, a variable that the template does not read, and a template that is broken, runs away or
@@ -43,6 +45,7 @@ class HubTokenizer:
         ends: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
         clock: str | None = None,
+        now: str | None = None,
     ) -> None:
         checks.choice("template", template, ("auto", "none"))
         folder = Path(folder)
@@ -55,17 +58,25 @@ class HubTokenizer:
         self.vocab_size = self._size if head is None else min(self._size, head)
         self._folder, self.system = folder, system
         source = files.chat_template(folder, own) if template == "auto" else None
-        self._chat = self._template(source, named, variables or {}, clock)
+        self._chat = self._template(source, named, variables or {}, clock, now or clocks.now())
         self.ends = self._ends(config, named, ends)
         pads = (self._id(named.get("pad_token")), config.get("pad_token_id"))
         self.pad = next((one for one in pads if _is_id(one, self.vocab_size)), self.ends[0])
+        texts = [self._tokens.id_to_token(one) for one in self.ends]
+        self.told = {"system": system, "variables": dict(variables or {}), "clock": self.clock, "ends": texts}
+        """What makes its prompts and ends its answers, as a record of an evaluation holds it."""
         if self._chat is not None:
             self.prompt("0")  # what every prompt would be refused for is told at once
 
     def _template(
-        self, source: tuple[str, str] | None, named: Mapping[str, str], variables: Mapping[str, str], clock: str | None
+        self,
+        source: tuple[str, str] | None,
+        named: Mapping[str, str],
+        variables: Mapping[str, str],
+        clock: str | None,
+        now: str,
     ) -> Template | None:
-        time = clocks.parse("template.clock", clocks.now() if clock is None else clock)
+        time = clocks.parse("template.clock", now if clock is None else clock)
         if source is not None:
             found = Template(source[0], source[1], named, clocks.Clock(time), variables)
             if clock is not None and not found.reads_clock:
@@ -124,6 +135,8 @@ class HubTokenizer:
         except TypeError:
             # Half a character, as JSON's \u escapes can spell it.
             refuse("text", text[:80], "valid Unicode")
+        except Exception as error:  # the library raises bare Exception, for characters that it has no token for
+            refuse("text", text[:80], f"text that the tokenizer can write ({files.one_line(error)})")
         if self.vocab_size < self._size:
             beyond = [place for place, one in enumerate(found.ids) if one >= self.vocab_size]
             if beyond:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from jaxpsn.errors import refuse
+from jaxpsn.lm.characters import CharTokenizer as CharTokenizer
 from jaxpsn.lm.hf_tokenizer import HubTokenizer as HubTokenizer
 from jaxpsn.lm.prompts import pack as pack
 
@@ -26,36 +26,3 @@ class Tokenizer(Protocol):
 
     def prompt(self, text: str) -> list[int]:
         """Ids of ``text`` as a prompt, in the chat template if there is one."""
-
-
-class CharTokenizer:
-    """One token a character: 0 is padding, 1 the end, then the ``alphabet`` in its order.
-
-    Refuses an empty alphabet, one with repeated characters, and text with any character outside it.
-    """
-
-    pad = 0
-    ends = (1,)
-
-    def __init__(self, alphabet: str) -> None:
-        repeated = sorted({one for one in alphabet if alphabet.count(one) > 1})
-        if not alphabet or repeated:
-            refuse("alphabet", alphabet, f"distinct characters; repeated: {repeated}" if repeated else "not empty")
-        self.alphabet = alphabet
-        self.vocab_size = len(alphabet) + 2
-        self._ids = {one: place + 2 for place, one in enumerate(alphabet)}
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of ``text``, nothing added."""
-        for one in text:
-            if one not in self._ids:
-                refuse("text", one, f"a character of the alphabet {self.alphabet!r}")
-        return [self._ids[one] for one in text]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of ``ids``; padding, end and unknown ids are skipped."""
-        return "".join(self.alphabet[one - 2] for one in ids if 2 <= one < self.vocab_size)
-
-    def prompt(self, text: str) -> list[int]:
-        """Ids of ``text``, nothing added."""
-        return self.encode(text)

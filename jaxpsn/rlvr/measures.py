@@ -1,6 +1,6 @@
 """The columns of a reasoning run: what a step and an evaluation report, and under which names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -98,6 +98,19 @@ def names(config: RlvrConfig) -> list[str]:
         found |= {f"reward_member_{index:02}" for index in range(config.members)}
         found |= {f"noise_kl_member_{index:02}" for index in range(config.members)}
     return sorted(found | (set(OF_PROBES) if config.sigma.rule == "composite" else set()))
+
+
+def silences(config: RlvrConfig) -> dict[str, Callable[[Mapping[str, Any]], bool]]:
+    """Conditions on a row of a run in which nothing can be learnt from rewards, by what is said of them."""
+    found: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+        "no answer was right": lambda row: row.get("score") == 0.0,
+        "every answer was right": lambda row: row.get("score") == 1.0,
+        "every advantage was 0": lambda row: row.get("advantage_min") == row.get("advantage_max") == 0.0,
+        "every answer was cut off at its limit": lambda row: row.get("clipped_length") == 1.0,
+    }
+    if config.rollout.refills:
+        found["no refill found answers that differ"] = lambda row: row.get("groups_zero_advantage") == 1.0
+    return found
 
 
 def target(config: RlvrConfig) -> dict[str, float]:

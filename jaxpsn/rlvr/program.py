@@ -99,6 +99,7 @@ class Reasoner:
         self._rule = rule if self.noise is not None else sigma.fixed()
         self._signals = scale.signals(config, self._learner) if config.sigma.rule == "composite" else None
         self._memory = None if self._weights is None else self._placed_memory(self._weights)
+        self.silences = measures.silences(config)
         self._compile_lazily()
         self._compiled = False
         self._journal: journal.Journal | None = None

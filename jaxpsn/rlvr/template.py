@@ -27,11 +27,6 @@ class TemplateConfig:
         if len(self.variables) > _MOST or len(self.ends) > _MOST:
             errors.refuse("template", f"{len(self.variables)} variables, {len(self.ends)} ends", f"at most {_MOST}")
 
-    @property
-    def plain(self) -> bool:
-        """Whether nothing is asked for."""
-        return self == TemplateConfig()
-
     def over(self, other: "TemplateConfig") -> "TemplateConfig":
         """What is asked for here, where nothing is as in ``other``."""
         return TemplateConfig(other.variables | self.variables, self.clock or other.clock, self.ends or other.ends)
@@ -43,3 +38,10 @@ class TemplateConfig:
     def options(self) -> Mapping[str, Any]:
         """The arguments of ``lm.hf_tokenizer.HubTokenizer``."""
         return {"variables": self.variables, "clock": self.clock, "ends": self.ends}
+
+    def refuse(self, system: str | None, allowed: str) -> None:
+        """Refuse, by name, what is asked of a chat template, its ``system`` message included, where there is none."""
+        asked = {"system": system} | {f"template.{name}": value or None for name, value in self.options().items()}
+        for name, value in asked.items():
+            if value is not None:
+                errors.refuse(name, value, allowed)

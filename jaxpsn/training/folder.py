@@ -103,12 +103,21 @@ def _others(path: Path) -> str:
 
 
 def write_record(folder: RunFolder, run: RunConfig, **more: Any) -> dict[str, Any]:
-    """Write config.json: format, config, run, versions, command line, and ``more``; returns it."""
+    """Write config.json: format, config, run, versions, command line, and ``more``; returns it.
+
+    What it holds besides stays.
+    """
+    old = read(folder.path) if folder.config.is_file() else {}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    record = {"format": FORMAT, "name": folder.path.name, "config": folder.content, "run": plain(run)}
+    record = old | {"format": FORMAT, "name": folder.path.name, "config": folder.content, "run": plain(run)}
     record |= {"versions": versions(), "command": sys.argv, "written": now} | more
     files.write_atomically(folder.config, json.dumps(record, indent=2) + "\n")
     return record
+
+
+def note(folder: RunFolder, **more: Any) -> None:
+    """Add ``more`` to config.json."""
+    files.write_atomically(folder.config, json.dumps(read(folder.path) | more, indent=2) + "\n")
 
 
 def _flat(tree: Any, path: str = "") -> dict[str, Any]:

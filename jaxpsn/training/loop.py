@@ -6,13 +6,14 @@ import datetime
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from jaxpsn import errors
-from jaxpsn.training import cadence, checkpoints, progress, report, sinks, startup, status
+from jaxpsn.training import cadence, checkpoints, progress, quiet, report, sinks, startup, status
 from jaxpsn.training import engine as engines
 from jaxpsn.training import folder as folders
 from jaxpsn.training.config import RunConfig
@@ -64,6 +65,7 @@ class _Desk:
     interrupts: Interrupts
     store: checkpoints.Store
     team: Team
+    watch: quiet.Watch
     signum: int | None = None
     """The signal that came, once it was asked for."""
     seconds: float = 0.0
@@ -134,7 +136,8 @@ def train(
 
         store = checkpoints.Store(folder.checkpoints, run.keep, committed, team)
         stack.callback(store.close)
-        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team)
+        watch = quiet.Watch(_silences(program))
+        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team, watch)
         team.advice = lambda: f"{_last_good(desk)}; go on with --resume {folder.shared or folder.path}"
         try:
             return _run(desk)
@@ -214,6 +217,16 @@ def _record(desk: _Desk, template: State) -> dict[str, Any]:
     return folders.write_record(desk.folder, desk.run, sessions=[*sessions, session])
 
 
+def _silences(program: Program | HostProgram) -> Mapping[str, quiet.Condition]:
+    return getattr(program, "silences", {})
+
+
+def _tell(desk: _Desk, step: int, text: str) -> None:
+    """Say that nothing can be learnt, if that is so."""
+    if text:
+        desk.note(step, quiet.EVENT, text)
+
+
 def _restore(desk: _Desk, template: Any, record: dict[str, Any]) -> checkpoints.Restored | None:
     if not desk.folder.resumed:
         return None
@@ -227,6 +240,7 @@ def _restore(desk: _Desk, template: Any, record: dict[str, Any]) -> checkpoints.
     if found.info["format"] != folders.FORMAT or found.info["config"] != folders.digest(folders.fixed(record)):
         errors.refuse("resume", str(desk.folder.path), "its checkpoint was made with another config")
     desk.seconds = found.info["seconds"]
+    desk.watch = quiet.Watch(_silences(desk.program), found.info.get("quiet"))
     return found
 
 
@@ -255,6 +269,7 @@ def _loop(
         written.write(rows)
         if bad:
             return _not_finite(desk, state, step, bad)
+        _tell(desk, step, desk.watch.see(step, rows))
         desk.shown |= report.averages(rows, progress.SHOWN)
         desk.update(plan, step, rate)
         desk.store.poll()
@@ -265,6 +280,7 @@ def _loop(
             return _interrupted(desk, state, step)
         span = _Span(step, {})
     desk.store.wait()
+    _tell(desk, step, desk.watch.end())
     desk.note(step, "stop", f"finished at step {step:,} after {desk.seconds:.0f} s")
     return _outcome(desk, state, step, "finished", status.DONE)
 
@@ -339,6 +355,7 @@ def _info(desk: _Desk, record: dict[str, Any], span: _Span | None = None) -> dic
         "config": config,
         "seconds": desk.seconds,
         "span": span and span._asdict(),
+        "quiet": desk.watch.state(),
         **kept,
     }
 

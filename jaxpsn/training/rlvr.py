@@ -11,17 +11,20 @@ from typing import Annotated, Any
 import tyro
 
 from jaxpsn import errors
+from jaxpsn.lm import clock, hf_config, places
+from jaxpsn.lm import config as decoders
+from jaxpsn.rlvr import lengths, words
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.tasks import file_task, files, registry
-from jaxpsn.training import command, distributed, folder, progress, startup, status
+from jaxpsn.training import command, distributed, folder, inputs, progress, startup, status
 from jaxpsn.training.config import ClusterConfig, RunConfig
 from jaxpsn.training.team import Team
 
 MODEL = "model"
 """Folder of a run that holds the trained policy as Hugging Face files."""
-HASHES = "hashes"
-"""Entry of a run's record: SHA-256 of the files of problems. A run goes on with the same ones only."""
+BASE = "base"
+"""Folder of a run that holds the pre-trained policy it started from, and the entry of its record with its digest."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +52,22 @@ PRESETS: dict[str, RlvrJob] = {
 def restore(record: Mapping[str, Any]) -> RlvrJob:
     """The job of a run folder's config.json."""
     run = replace(command.from_record(RunConfig, record["run"]), name=None, resume=None, overwrite=False)
-    config = {name: value for name, value in record["config"].items() if name != HASHES}
+    config = {name: value for name, value in record["config"].items() if name != inputs.HASHES}
     return RlvrJob(command.from_record(RlvrConfig, config), run)
 
 
 def run(job: RlvrJob) -> int:
     """Train, judge base and trained policy, export, write the report; returns the exit status."""
+    job = replace(job, rlvr=inputs.located(job.rlvr))
     _refuse(job)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.rlvr.mesh))
-        content = _content(job.rlvr)
+        job = replace(job, rlvr=_timed(job.rlvr, team))
+        content = _content(job)
         team.alike(distributed.common(job.run, content, mesh=job.rlvr.mesh))
         claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
         own = replace(job, run=distributed.quiet(team, job.run))
-        program = stack.enter_context(_prepared(own, claimed.path, team))
+        program = stack.enter_context(_prepared(own, claimed, team))
         from jaxpsn.training import loop
 
         outcome = loop.train(program, own.run, claimed, team=team)
@@ -74,7 +79,7 @@ def run(job: RlvrJob) -> int:
 
 
 @contextlib.contextmanager
-def _prepared(job: RlvrJob, path: Path, team: Team) -> Iterator[Any]:
+def _prepared(job: RlvrJob, claimed: folder.RunFolder, team: Team) -> Iterator[Any]:
     """The program, its base judged; the display is up while JAX loads and the small decoder learns."""
     with contextlib.ExitStack() as stack:
         show = progress.make(job.run.progress)
@@ -87,7 +92,7 @@ def _prepared(job: RlvrJob, path: Path, team: Team) -> Iterator[Any]:
                 cache.enable()
                 distributed.meet(team, Placement(job.rlvr.mesh).mesh)
             home, told = cache.home() / "bases", progress.teller(show)
-            shared = (partial(_agreed, team), team.alike)
+            path, shared = claimed.path, (partial(_agreed, team), partial(_same_base, team, claimed), _own(claimed))
             made = setup.reasoner(job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared)
             program = stack.enter_context(made)
             show.say("judging the base")
@@ -108,14 +113,56 @@ def _agreed(team: Team, grade: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _name(config: RlvrConfig) -> str:
-    return config.task if config.model is None else Path(config.model).name
+    return config.task if config.model is None else places.name(Path(config.model))
 
 
-def _content(config: RlvrConfig) -> dict[str, Any]:
-    """What is trained, as a run records it; on which devices is not part of it."""
-    given = {name: getattr(config, name) for name in ("data", "test_data")}
-    hashes = {name: files.file_hash(path) for name, path in given.items() if path is not None}
-    return folder.plain(replace(config, mesh=None)) | ({HASHES: hashes} if hashes else {})
+def _own(claimed: folder.RunFolder) -> Path:
+    return (claimed.shared or claimed.path) / BASE
+
+
+def _same_base(team: Team, claimed: folder.RunFolder, facts: Mapping[str, str]) -> None:
+    """Refuse a pre-trained policy that is another than in the other processes, or than what the run started from."""
+    team.alike(facts)
+    (now,) = facts.values()
+    was = folder.read(_own(claimed).parent).get(BASE)
+    if was is None and team.first:
+        folder.note(claimed, **{BASE: now})
+    if was is not None and was != now:
+        errors.refuse(
+            "resume",
+            str(claimed.path),
+            "a run with the pre-trained policy that it started from; the one here is another",
+        )
+
+
+def _content(job: RlvrJob) -> dict[str, Any]:
+    """What is trained, as a run records it; on which devices is not part of it. Refuses inputs that have changed."""
+    config, recorded = job.rlvr, {}
+    with contextlib.closing(progress.make(job.run.progress)) as show:
+        if job.run.resume is None:
+            recorded = inputs.hashes(config, show.phase)
+        else:
+            record = folder.read(job.run.resume)
+            recorded = record["config"].get(inputs.HASHES, {})
+            # What is named anew is another config, which is told when the folder is claimed.
+            before = inputs.named(restore(record).rlvr)
+            same = [name for name, path in inputs.named(config).items() if before.get(name) == path]
+            inputs.refuse_changed(job.run.resume, config, recorded, show.phase, fields=same)
+    return folder.plain(replace(config, mesh=None)) | ({inputs.HASHES: recorded} if recorded else {})
+
+
+def _timed(config: RlvrConfig, team: Team) -> RlvrConfig:
+    """``config`` with the time that its chat template is told, which is part of what a run records.
+
+    It is that of the start of process 0, where the template asks for one. Refuses tokens and templates that cannot be
+    used, before there is a run folder.
+    """
+    if config.model is None:
+        return config
+    path = Path(config.model)
+    tokens = words.read(path, hf_config.read_config(path).vocab_size, config.system, config.template, clock.now())
+    told = team.tell(getattr(tokens, "clock", None) or "")
+    return replace(config, template=config.template.at(told or None))
 
 
 def _refuse(job: RlvrJob) -> None:
@@ -127,10 +174,9 @@ def _refuse(job: RlvrJob) -> None:
         registry.make(config.task, **config.task_options)
     for path in (config.data, config.test_data):
         if path is not None:
-            file_task.FileTask(files.read(path), config.verifier)
-    for name, path in (("model", config.model), ("sigma.bert", config.sigma.bert)):
-        if path is not None and not (Path(path) / "config.json").is_file():
-            errors.refuse(name, path, "a Hugging Face folder; there is no config.json in it")
+            file_task.FileTask(files.read(path, config.data_kind), config.verifier)
+    form = decoders.tiny(3) if config.model is None else hf_config.read_config(config.model)
+    lengths.check_asked(config.rollout, form.max_positions)
     if job.run.resume is None or config.sigma.rule != "staged":
         return
     recorded = folder.read(job.run.resume)["run"]["steps"]
