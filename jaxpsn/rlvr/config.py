@@ -8,6 +8,7 @@ from jaxpsn import checks, errors
 from jaxpsn.rlvr import names
 from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
 from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
+from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.tasks import file_task, files
 
 STRUCTURES = ("none", "dense", "dense-bf16", "flipout", "flipout-sign", "flipout-normal", "lowrank", "factorised")
@@ -174,10 +175,10 @@ class AlgorithmConfig:
     cap: float | None = None
     """Upper bound of a weight: larger ones are lowered to it, or dropped by a _mask. None: 10 (paper), or for a _mask
     what noise at sigma.kl_target seldom exceeds."""
-    normalise_weights: bool = False
-    """Divide correction weights by their mean, so that noise does not change the size of a step."""
     floor: float | None = None
     """Lower bound of a weight: smaller ones are raised to it, or dropped by a _mask. None: 0, or for a _mask as cap."""
+    normalise_weights: bool = False
+    """Divide correction weights by their mean, so that noise does not change the size of a step."""
     kl_coefficient: float = 0.0
     """Weight of the KL to the starting policy; 0 skips its computation (paper's code: 0.001)."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
@@ -278,6 +279,7 @@ class RlvrConfig:
     """Options of the task, such as numbers 4."""
     system: str | None = None
     """System message for a model's chat template."""
+    template: TemplateConfig = field(default_factory=TemplateConfig)
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of a loaded model's weights in sampling and training."""
     remat: bool = False
@@ -302,6 +304,8 @@ class RlvrConfig:
             errors.refuse("data_kind", self.data_kind, "only together with data")
         if self.data is not None and self.model is None:
             errors.refuse("data", self.data, "only together with model, as the small decoder knows one procedural task")
+        if self.model is None:
+            self.template.refuse(self.system, "only together with model, whose chat template it is for")
         self._check_groups()
 
     def _check_groups(self) -> None:

@@ -101,10 +101,10 @@ class Learner(NamedTuple):
         def objective(params: Any) -> tuple[Array, Any]:
             scores = self.scores(params, batch.prompts, answers.tokens, answers.lengths, algorithm.micro_batches)
             old = lax.stop_gradient(scores.log_probs) if batch.old is None else batch.old
-            normalise = algorithm.normalise_weights
             weights = correction.weights(
-                algorithm.correction, old, answers.log_probs, mask, normalise=normalise, **self._bounds
-            )
+                algorithm.correction, old, answers.log_probs, mask, normalise=algorithm.normalise_weights,
+                **self._bounds,
+            )  # fmt: skip
             loss, metrics = losses.policy_loss(
                 scores.log_probs, old, batch.advantages, learnt, weights, self.settings, batch.reference, scores.entropy
             )

@@ -65,7 +65,9 @@ def reasoner(
 
 def outline(config: RlvrConfig, task: Any) -> Base:
     """Decoder and tokens of the policy that training starts from, without its weights."""
-    return bases.blank(config, task) if config.model is None else bases.outline(Path(config.model), config.system)
+    if config.model is None:
+        return bases.blank(config, task)
+    return bases.outline(Path(config.model), config.system, config.template)
 
 
 def policy(

@@ -20,6 +20,7 @@ from jaxpsn.rlvr.config import EvaluationConfig, NoiseConfig, RlvrConfig, Rollou
 from jaxpsn.rlvr.evaluation import Judge
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import evaluation_key
+from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.tasks import file_task, files, registry
 from jaxpsn.training import cache, checkpoints, inputs, progress
 from jaxpsn.training.evaluate import EvaluateJob
@@ -88,14 +89,27 @@ def questions(wanted: EvaluateJob, run: Origin | None, say: Callable[[str], None
     return Questions(task, problems or task.distinct("test", wanted.seed, wanted.problems))
 
 
-def candidate(name: str, origin: Origin, config: RlvrConfig, system: str | None) -> Candidate:
-    """The policy without its weights; ``config`` is its own, or stands in for it."""
+def candidate(
+    name: str,
+    origin: Origin,
+    config: RlvrConfig,
+    system: str | None = None,
+    template: TemplateConfig | None = None,
+    now: str | None = None,
+) -> Candidate:
+    """The policy without its weights; ``config`` is its own, or stands in for it.
+
+    ``system`` and what ``template`` asks for go before those of a run. ``now``: the time that a chat template is told
+    where neither says.
+    """
+    template = template or TemplateConfig()
     if origin.kind == "folder":
-        form = bases.outline(origin.path, system)
+        form = bases.outline(origin.path, system, template, now)
     elif config.model is not None:
         _refuse_changed(origin, progress.Progress(), inputs.TEXT)
-        form = bases.outline(Path(config.model), system or config.system)
+        form = bases.outline(Path(config.model), system or config.system, template.over(config.template), now)
     else:
+        template.refuse(system, f"a model with a chat template; {name} has none")
         form = bases.blank(config, registry.make(config.task, **config.task_options))
     return Candidate(name, origin, form, config)
 
@@ -221,6 +235,7 @@ def judge(
     path = evaluations.record(
         out, name, step=found.step, n=wanted.samples, temperature=wanted.temperature, noisy=noise is not None,
         task=asked.task.name, problems=[setup.row(asked.task, problem) for problem in judged],
+        prompt=getattr(one.form.words, "told", None),
     )  # fmt: skip
     return evaluations.read(path)
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import tyro
 
 from jaxpsn import errors
+from jaxpsn.lm import clock, hf_config, places
 from jaxpsn.lm import config as decoders
-from jaxpsn.lm import hf_config, places
-from jaxpsn.rlvr import lengths
+from jaxpsn.rlvr import lengths, words
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.tasks import file_task, files, registry
@@ -62,6 +62,7 @@ def run(job: RlvrJob) -> int:
     job = _checked(job)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.rlvr.mesh))
+        job = replace(job, rlvr=_clocked(job.rlvr, team))
         content = _content(job)
         team.alike(distributed.common(job.run, content, mesh=job.rlvr.mesh))
         claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
@@ -165,6 +166,20 @@ def _content(job: RlvrJob) -> dict[str, Any]:
             same = [name for name, path in inputs.named(config).items() if before.get(name) == path]
             inputs.refuse_changed(job.run.resume, config, recorded, show.phase, fields=same)
     return folder.plain(replace(config, mesh=None)) | ({inputs.HASHES: recorded} if recorded else {})
+
+
+def _clocked(config: RlvrConfig, team: Team) -> RlvrConfig:
+    """``config`` with the time that its chat template is told, which is part of what a run records.
+
+    It is that of the start of process 0, where the template asks for one. Refuses tokens and templates that cannot be
+    used, before there is a run folder.
+    """
+    if config.model is None:
+        return config
+    path = Path(config.model)
+    tokens = words.read(path, hf_config.read_config(path).vocab_size, config.system, config.template, clock.now())
+    told = team.tell(getattr(tokens, "clock", None) or "")
+    return replace(config, template=config.template.at(told or None))
 
 
 def _checked(job: RlvrJob) -> RlvrJob:
