@@ -16,6 +16,7 @@ from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
 from jaxpsn.control.state import LearnerState, ProgramState, Tally, Transition
 from jaxpsn.control.types import Hyper
+from jaxpsn.noise import scales
 
 # Purposes folded into the key of a seed, and into the key of a step.
 _ENVS, _LEARNER, _EXPLORER, _STEPS = range(4)
@@ -126,6 +127,14 @@ class Program:
             "observation statistics": state.statistics,
         }
         return trees | ({"sigma": metrics["sigma"]} if "sigma" in metrics else {})
+
+    def alarms(self) -> list[Any]:
+        """What is told once if the rows of metrics show it (:mod:`jaxpsn.training.alarms`)."""
+        exploration = self.config.exploration
+        if exploration.controller in ("constant", "linear"):
+            return []
+        fields = ("exploration.sigma_min", "exploration.sigma_max")
+        return [scales.Unsettled((exploration.sigma_min, exploration.sigma_max), fields=fields)]
 
     def axes(self, state: ProgramState) -> ProgramState:
         """Axes of ``jax.vmap`` over seeds: the clock is shared, all else has a leading axis."""

@@ -9,6 +9,7 @@ KL_ESTIMATORS = ("k1", "k2", "k3")
 CORRECTIONS = ("none", "token", "token_mask", "sequence", "sequence_mask", "geometric", "geometric_mask")
 CERTAINTIES = ("uniform_to_policy", "policy_to_uniform")
 NORMALISATIONS = ("running", "fixed", "batch")
+SIMILARITIES = ("ngram", "hidden", "bert", "equal")
 
 
 def check_advantage(name: str, group: int, k: int = 1) -> None:

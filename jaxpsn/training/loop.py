@@ -6,14 +6,14 @@ import datetime
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from jaxpsn import errors
-from jaxpsn.training import cadence, checkpoints, progress, quiet, report, sinks, startup, status
+from jaxpsn.training import alarms, cadence, checkpoints, progress, quiet, report, sinks, startup, status
 from jaxpsn.training import engine as engines
 from jaxpsn.training import folder as folders
 from jaxpsn.training.config import RunConfig
@@ -66,6 +66,7 @@ class _Desk:
     store: checkpoints.Store
     team: Team
     watch: quiet.Watch
+    alarms: alarms.Alarms
     signum: int | None = None
     """The signal that came, once it was asked for."""
     seconds: float = 0.0
@@ -87,6 +88,11 @@ class _Desk:
         self.events.write(step, event, detail if seconds is None else f"{detail} {seconds:.1f} s", seconds)
         if say:
             self.show.say(f"{event}: {detail}" if detail else event)
+
+    def warn(self, step: int, rows: Sequence[report.Row]) -> None:
+        """Tell what these rows give rise to."""
+        for text in self.alarms(rows):
+            self.note(step, "warning", text)
 
     def update(self, plan: cadence.Cadence, step: int, rate: float) -> None:
         """Renew the status."""
@@ -136,8 +142,8 @@ def train(
 
         store = checkpoints.Store(folder.checkpoints, run.keep, committed, team)
         stack.callback(store.close)
-        watch = quiet.Watch(_silences(program))
-        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team, watch)
+        watch, told = quiet.Watch(_silences(program)), alarms.of(program)
+        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team, watch, told)
         team.advice = lambda: f"{_last_good(desk)}; go on with --resume {folder.shared or folder.path}"
         try:
             return _run(desk)
@@ -248,6 +254,7 @@ def _loop(
     desk: _Desk, plan: cadence.Cadence, written: sinks.Sinks, state: State, record: dict[str, Any], span: _Span
 ) -> Outcome:
     step, begun = plan.start, time.monotonic() - desk.seconds
+    desk.warn(step, [{}])
     if step == 0 and plan.eval_every:
         written.write(report.rows(0, desk.seeds, None, desk.engine.judge(state), 0.0, None))
     desk.interrupts.idle = False
@@ -270,6 +277,7 @@ def _loop(
         if bad:
             return _not_finite(desk, state, step, bad)
         _tell(desk, step, desk.watch.see(step, rows))
+        desk.warn(step, rows)
         desk.shown |= report.averages(rows, progress.SHOWN)
         desk.update(plan, step, rate)
         desk.store.poll()

@@ -27,7 +27,17 @@ CASES = {
         algorithm={"correction": "none"},
     ),
     "composite": dict(
-        sigma={"rule": "composite", "initial": 0.2, "rate": 1.25, "normalisation": "fixed"},
+        sigma={
+            "rule": "composite",
+            "initial": 0.2,
+            "rate": 1.25,
+            "gain": None,
+            "indicator_target": 0.5,
+            "probe_policy": "clean",
+            "normalisation": "fixed",
+            "certainty": "policy_to_uniform",
+            "similarity": "hidden",
+        },
         rollout={"prompts": 4, "samples": 4, "refills": 1},
         algorithm={"correction": "geometric_mask", "floor": 0.5, "cap": 2.0},
     ),
@@ -248,6 +258,7 @@ def test_composite_rule_moves_before_the_rollouts(cases, small):
 def test_an_alike_and_sure_policy_raises_sigma_and_an_undecided_one_lowers_it(small, similarity, policy):
     """Read off real probes: weights so large that every answer is the same, and so small that none is likely."""
     sigma = {"rule": "composite", "initial": 0.01, "rate": 2.0, "normalisation": "fixed", "probes": 3}
+    sigma |= {"certainty": "policy_to_uniform", "indicator_target": 0.5, "gain": None}
     settings = small.config(sigma=sigma | {"similarity": similarity, "probe_policy": policy})
     made = small.reasoner(settings)
     found = {}
