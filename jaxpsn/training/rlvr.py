@@ -154,4 +154,4 @@ def _finish(program: Any, outcome: Any, path: Path, job: RlvrJob, team: Team) ->
 def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
     about = "Reinforcement learning with verifiable rewards and parameter-space noise, on language models."
-    return run(command.parse(RlvrJob, PRESETS, argv, restore, about))
+    return run(command.parse(RlvrJob, PRESETS, argv, restore, about, resumes="run of reasoning"))
