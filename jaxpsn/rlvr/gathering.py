@@ -184,6 +184,13 @@ class Gatherer:
         shapes = [one.replace(certainty=None, confidence=None, pooled=None) for one in shapes]
         return of(problems), jax.eval_shape(lambda *ones: jax.tree.map(lambda *x: jnp.concatenate(x), *ones), *shapes)
 
+    @property
+    def compiled(self) -> dict[str, Any]:
+        """What :meth:`prepare` compiled, by name."""
+        if self._config.rollout.segment:
+            return {}
+        return {f"sampling {part.count} answers a problem": draw for part, draw in self._draw.items()}
+
     def gather(
         self, state: Any, decide: Callable[[Any, Answers, list[list[str]]], Any] | None, clock: Clock
     ) -> Gathered:

@@ -57,6 +57,8 @@ def run(job: ControlJob) -> int:
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.mesh))
         team.alike(distributed.common(job.run, job.control, mesh=job.mesh))
+        if team.first:  # the others have no folder
+            folder.check(job.run, job.control)
         own = distributed.quiet(team, job.run)
         show = progress.make(own.progress)
         with contextlib.closing(show), interrupts.stage(leave=show.close), show.phase("loading JAX and the physics"):
@@ -87,7 +89,6 @@ def _refuse(job: ControlJob) -> None:
     registry.check(config.env.name, config.env.backend)
     config.refuse_idle(cadence.plan(job.run, config.steps_per_call).end)
     _refuse_other_schedule(job)
-    folder.check(job.run, config)
     limit = config.env.episode_length or registry.default_episode_length(config.env.name)
     if config.agent.algorithm == "es" and job.run.steps < limit * config.env.num_envs:
         startup.speak(f"warning: steps = {job.run.steps}: no generation ends if episodes last {limit} steps")

@@ -207,6 +207,8 @@ class HostEngine:
         start = time.monotonic()
         with show.phase("preparing the phases of a step"):
             self._program.prepare(template, show.say)
+        for name, compiled in getattr(self._program, "compiled", {}).items():
+            memory.check_compiled(self._program, compiled, name)
         note("compile", f"phases of a step {time.monotonic() - start:.1f} s")
         evaluation = self._evaluation if plan.eval_every else ()
         self.columns = report.columns(self._names, evaluation, hasattr(template, "updates"))

@@ -169,4 +169,4 @@ def told(fields: str, saved: Callable[[], str] = lambda: "") -> Iterator[None]:
         asked = re.search(r"allocat\w* (\d+)(?: bytes|B)?", str(error))
         much = f", {_size(int(asked.group(1)))} more were asked for" if asked else ""
         rest = f"; {text}" if (text := saved()) else ""
-        raise errors.UserError(f"out of memory{much}; lower {fields}{rest}") from error
+        raise errors.UserError(f"out of memory{much}; lower {_listed([fields])}{rest}") from error

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,15 +13,17 @@ from typing import Annotated, Any
 import tyro
 
 from jaxpsn import errors
+from jaxpsn.rlvr import names
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.tasks import file_task, files, registry
-from jaxpsn.training import command, distributed, folder, progress, startup, status
+from jaxpsn.training import command, distributed, folder, interrupts, progress, startup, status
 from jaxpsn.training.config import ClusterConfig, RunConfig
 from jaxpsn.training.team import Team
 
 MODEL = "model"
 """Folder of a run that holds the trained policy as Hugging Face files."""
+_UNTRAINED = "ended before there was a run; a small decoder that was not trained to its end is trained anew"
 HASHES = "hashes"
 """Entry of a run's record: SHA-256 of the files of problems. A run goes on with the same ones only."""
 
@@ -60,12 +64,16 @@ def run(job: RlvrJob) -> int:
         team = stack.enter_context(distributed.joined(job.cluster, job.rlvr.mesh))
         content = _content(job.rlvr)
         team.alike(distributed.common(job.run, content, mesh=job.rlvr.mesh))
-        claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
+        if team.first:  # the others have no folder
+            folder.check(job.run, content)
         own = replace(job, run=distributed.quiet(team, job.run))
-        program = stack.enter_context(_prepared(own, claimed.path, team))
+        program = stack.enter_context(_prepared(own, team))
         from jaxpsn.training import loop
 
-        outcome = loop.train(program, own.run, claimed, team=team)
+        engine = loop.ready(program, own.run)
+        claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
+        _judge_base(program, claimed, own, team)
+        outcome = loop.train(program, own.run, claimed, team=team, engine=engine)
         if outcome.status == status.DONE:
             _finish(program, outcome, claimed.path, own, team)
         if team.first:
@@ -74,27 +82,45 @@ def run(job: RlvrJob) -> int:
 
 
 @contextlib.contextmanager
-def _prepared(job: RlvrJob, path: Path, team: Team) -> Iterator[Any]:
-    """The program, its base judged; the display is up while JAX loads and the small decoder learns."""
+def _prepared(job: RlvrJob, team: Team) -> Iterator[Any]:
+    """The program; the display is up while JAX loads and the small decoder learns. There is no folder yet."""
     with contextlib.ExitStack() as stack:
         show = progress.make(job.run.progress)
-        with contextlib.closing(show):
+        with contextlib.closing(show), interrupts.stage(leave=show.close):
             with show.phase("loading JAX"):
-                from jaxpsn.rlvr import setup
+                from jaxpsn.rlvr import setup, sizes
                 from jaxpsn.rlvr.placement import Placement
-                from jaxpsn.training import cache, sinks
+                from jaxpsn.training import cache, memory, sinks
 
                 cache.enable()
-                distributed.meet(team, Placement(job.rlvr.mesh).mesh)
+                place = Placement(job.rlvr.mesh)
+                distributed.meet(team, place.mesh)
+            parts = sizes.parts(job.rlvr, place)
+            memory.require({name: (memory.held(tree), fields) for name, (tree, fields) in parts.items()}, place.mesh)
             home, told = cache.home() / "bases", progress.teller(show)
             shared = (partial(_agreed, team), team.alike)
-            made = setup.reasoner(job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared)
-            program = stack.enter_context(made)
-            show.say("judging the base")
-            # What process 0 has all have: whether there is something to do must not be each one's own view.
-            if team.tell("" if setup.base_is_judged(path) else "to do"):
-                setup.judge_base(program, path, progress.teller(show, "answers"))
+            with interrupts.stage(_UNTRAINED), memory.told(", ".join(fields for _, fields in parts.values())):
+                made = setup.reasoner(
+                    job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared
+                )
+                program = stack.enter_context(made)
         yield program
+
+
+def _judge_base(program: Any, claimed: folder.RunFolder, job: RlvrJob, team: Team) -> None:
+    """Judge the policy that the training starts from, unless that was done before an interruption."""
+    from jaxpsn.rlvr import setup
+    from jaxpsn.training import memory
+
+    path = claimed.path
+    lost = "ended while the base was judged, before the first step"
+    lost += f"; go on with --resume {claimed.shared or path}" if claimed.resumed else ""
+    with contextlib.closing(progress.make(job.run.progress)) as show, interrupts.stage(lost, show.close):
+        # What process 0 has all have: whether there is something to do must not be each one's own view.
+        if team.tell("" if setup.base_is_judged(path) else "to do"):
+            show.say("judging the base")
+            with memory.told(names.LOWERS_EVALUATION):
+                setup.judge_base(program, path, progress.teller(show, "answers"))
 
 
 def _agreed(team: Team, grade: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,8 +167,17 @@ def _refuse(job: RlvrJob) -> None:
 def _finish(program: Any, outcome: Any, path: Path, job: RlvrJob, team: Team) -> None:
     from jaxpsn.analysis import report
     from jaxpsn.rlvr import setup
+    from jaxpsn.training import memory
 
-    with contextlib.closing(progress.make(job.run.progress)) as show:
+    left = f"all steps are made and saved; the trained policy is not judged: --resume {path} does it"
+    show = progress.make(job.run.progress)
+
+    def leave() -> None:
+        show.close()
+        for part in path.glob(f".{MODEL}.{os.getpid()}.*"):
+            shutil.rmtree(part, ignore_errors=True)
+
+    with contextlib.closing(show), interrupts.stage(left, leave), memory.told(names.LOWERS_EVALUATION, lambda: left):
         show.say("judging the trained policy")
         setup.judge_trained(program, outcome.state, path, progress.teller(show, "answers"))
         with show.phase("writing the model and the report"):
