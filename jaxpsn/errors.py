@@ -1,6 +1,5 @@
 """Mistakes a user can make: one line, the field, its value, and what is allowed."""
 
-import difflib
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -16,6 +15,8 @@ def refuse(field: str, value: Any, allowed: str) -> NoReturn:
 
 def nearest(name: str, names: Iterable[str], count: int = 3) -> str:
     """The known names closest to ``name``, as the end of an error message."""
+    import difflib  # here, as a script's first lines import this module, and most need no advice
+
     known = sorted(names)
     close = difflib.get_close_matches(name, known, n=count, cutoff=0.4)
     if close:

@@ -21,6 +21,7 @@ from jaxpsn.rlvr import (
     journal,
     learner,
     measures,
+    names,
     perturbation,
     response,
     scale,
@@ -118,6 +119,17 @@ class Reasoner:
         self._compile_lazily()
         self._compiled = False
         self._journal: journal.Journal | None = None
+
+    @property
+    def lower(self) -> dict[str | None, str]:
+        """Fields of the config that make parts of the state smaller, by the names of the parts; None for a step."""
+        size = names.lowers_weights(self.config.model is not None)
+        return {"params": size, "memory": size, None: names.LOWERS_ROLLOUT}
+
+    @property
+    def compiled(self) -> dict[str, Any]:
+        """What :meth:`prepare` compiled, by name."""
+        return {"the update": self._update, **self._gatherer.compiled} if self._compiled else {}
 
     def on(self, problems: Problems, seed: int) -> "Reasoner":
         """The same experiment with another seed and other problems of the same task; what is compiled is shared."""

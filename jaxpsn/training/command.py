@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import tyro
 
 from jaxpsn import errors
-from jaxpsn.training import folder
+from jaxpsn.training import folder, vacancy
 
 Job = TypeVar("Job")
 
@@ -39,11 +39,13 @@ def parse(
     restore: Callable[[Mapping[str, Any]], Job],
     description: str,
     read: Callable[[str], Mapping[str, Any]] = folder.read,
+    resumes: str = "run of control",
 ) -> Job:
     """The job that ``argv`` asks for.
 
     ``--preset NAME`` or ``--resume FOLDER`` (through ``restore(read(folder)) -> job``) gives the values that the flags
-    then override. Raises UserError for anything that cannot be understood; ``--help`` prints and exits.
+    then override; ``resumes``: what the script goes on with, of ``vacancy.SCRIPTS``. Raises UserError for anything that
+    cannot be understood; ``--help`` prints and exits.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default=None)
@@ -58,6 +60,7 @@ def parse(
         errors.refuse("preset", known.preset, "not together with --resume, which has its own config")
     default = presets[known.preset or "default"]
     if known.resume is not None:
+        vacancy.refuse_other(known.resume, resumes)
         default = restore(read(known.resume))
         rest += ["--resume", known.resume]
     listed = f"{description}\n\n--preset gives the defaults below: {', '.join(presets)}."

@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxpsn import errors
-from jaxpsn.training import alarms, cadence, checkpoints, progress, quiet, report, sinks, startup, status
+from jaxpsn.training import alarms, cadence, checkpoints, memory, progress, quiet, report, sinks, startup, status
 from jaxpsn.training import engine as engines
 from jaxpsn.training import folder as folders
 from jaxpsn.training.config import RunConfig
 from jaxpsn.training.interrupts import Interrupts
 from jaxpsn.training.program import HostProgram, Program, State
 from jaxpsn.training.team import ALONE, Team
+
+MOST = (1 << 31) - 1
+"""Calls of a program's step in one run."""
 
 
 class Outcome(NamedTuple):
@@ -116,26 +119,47 @@ class _Span(NamedTuple):
         return cls(told["since"], {name: tuple(pair) for name, pair in told["totals"].items()})
 
 
+def ready(program: Program | HostProgram, run: RunConfig) -> engines.Engine:
+    """What drives ``program``, to be asked for before there is a folder.
+
+    Raises UserError for what would be refused later: extras that are missing, a run that cannot be, too little memory.
+    """
+    sinks.require_extras(run)
+    _refuse_counts(program, run)
+    engine = engines.make(program, run)
+    memory.check(program, engine.template(), run.seeds)
+    return engine
+
+
+def _refuse_counts(program: Program | HostProgram, run: RunConfig) -> None:
+    """Clocks are int32: a run must not count further."""
+    if -(-run.steps // program.steps_per_call) > MOST:
+        allowed = f"at most {MOST * program.steps_per_call:,}, as calls of {program.steps_per_call:,} steps are counted"
+        errors.refuse("steps", run.steps, f"{allowed} in 32 bits")
+
+
 def train(
-    program: Program | HostProgram, run: RunConfig, folder: folders.RunFolder, title: str = "", team: Team = ALONE
-) -> Outcome:
+    program: Program | HostProgram, run: RunConfig, folder: folders.RunFolder, title: str = "", team: Team = ALONE,
+    engine: engines.Engine | None = None,
+) -> Outcome:  # fmt: skip
     """Run ``program`` for ``run.steps`` steps into a claimed ``folder`` (``folder.claim``), or go on where it stopped.
 
     SIGTERM and Ctrl-C end the chunk (the step, if the host makes it), save and return; a value that is not finite
     returns without saving. On CPU the state after a kill and a resume equals the uninterrupted one bit for bit. An
     error in a step of a HostProgram comes through after the state before it was saved. ``title`` begins every line of
     the display. Each process of a ``team`` calls this alike; a signal to one of them stops all. Raises UserError if a
-    checkpoint cannot be written, or a resumed one not be used.
+    checkpoint cannot be written, a resumed one not be used, or memory runs out. ``engine``: that of :func:`ready`, if
+    it was asked before.
     """
-    sinks.require_extras(run)
-    engine = engines.make(program, run)
+    engine = engine or ready(program, run)
     with contextlib.ExitStack() as stack:
         stack.callback(engine.close)
         show = progress.make(run.progress, title=title)
         stack.callback(show.close)
         events = sinks.EventLog(folder.events)
         stack.callback(events.close)
-        interrupts = stack.enter_context(Interrupts(show.say, show.close, "step" if engine.stepwise else "chunk"))
+        unit = "step" if engine.stepwise else "chunk"
+        interrupts = stack.enter_context(Interrupts(show.say, show.close, unit, lambda: _lost(desk)))
 
         def committed(step: int) -> None:
             events.write(step, "checkpoint", str(store.path(step)))
@@ -146,7 +170,8 @@ def train(
         desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team, watch, told)
         team.advice = lambda: f"{_last_good(desk)}; go on with --resume {folder.shared or folder.path}"
         try:
-            return _run(desk)
+            with memory.told(memory.fields(program), lambda: _last_good(desk)):
+                return _run(desk)
         except checkpoints.CheckpointError as error:
             with contextlib.suppress(OSError):
                 events.write(error.step, "checkpoint failed", error.reason)
@@ -156,6 +181,15 @@ def train(
 def _last_good(desk: _Desk) -> str:
     last = desk.store.last()
     return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+
+
+def _lost(desk: _Desk) -> str:
+    """What a signal says that ends the run at once."""
+    path = desk.folder.shared or desk.folder.path
+    again = f"go on with --resume {path}"
+    if desk.interrupts.idle:
+        return f"ended before the first step; {again}" if desk.folder.resumed else "ended before the first step"
+    return f"stopped at once; {_last_good(desk)}" + (f"; {again}" if desk.store.last() else "")
 
 
 def _run(desk: _Desk) -> Outcome:
