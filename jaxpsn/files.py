@@ -1,6 +1,6 @@
 """Files of our own: whole or not there, never written through a link, and swept when a kill left half of one.
 
-A file that is being written is called ``.NAME.HOST.PID``. :func:`sweep` removes what such a writer left: at once if it
+A file that is being written is called ``.NAME.PID@HOST``. :func:`sweep` removes what such a writer left: at once if it
 was a process of this host that is gone, else once nobody has touched it for a day, as processes of other hosts cannot
 be looked after from here.
 """
@@ -19,14 +19,18 @@ from typing import Any, BinaryIO
 from jaxpsn import errors
 
 _DAY = 86_400.0  # seconds after which nobody is still writing
-_LEFT = re.compile(r"\..+?\.(?:(?P<host>[A-Za-z0-9-]+)\.)?(?P<pid>[0-9]+)(?:\.(?:new|old))?")
+_WRITER = r"\.(?P<pid>[0-9]+)(?:@(?P<host>[A-Za-z0-9-]+))?"
+_LEFT = (
+    re.compile(rf"\..+\.(?:json|jsonl|html|csv|png){_WRITER}"),
+    re.compile(rf"\..+{_WRITER}\.(?:new|old)(?:\.partial)?"),
+)  # what write_atomically leaves, and folders that are prepared beside their place
 _HOST = re.sub("[^A-Za-z0-9]", "-", socket.gethostname()) or "host"
 _DEEPEST = "nested too deeply"
 
 
 def partial(path: Path, word: str = "") -> Path:
     """Where ``path`` is prepared before it is moved into place."""
-    return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}{word}")
+    return path.with_name(f".{path.name}.{os.getpid()}@{_HOST}{word}")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -73,6 +77,15 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def refuse_links(root: Path, path: Path) -> None:
+    """Raise UserError if ``path``, or a folder above it and below ``root``, is a link."""
+    for part in (path, *path.parents):
+        if part == root:
+            return
+        if part.is_symlink():
+            errors.refuse("folder", str(part), "a folder of its own; links are not followed for writing")
+
+
 def remove(path: Path) -> None:
     """Delete whatever is called so, a folder with all it holds; a link itself, not what it leads to."""
     if path.is_dir() and not path.is_symlink():
@@ -100,7 +113,7 @@ def sweep(folder: Path, *, held: bool) -> None:
     except OSError:
         return
     for entry in entries:
-        found = _LEFT.fullmatch(entry.name)
+        found = _LEFT[0].fullmatch(entry.name) or _LEFT[1].fullmatch(entry.name)
         if found and (_gone(found["host"], int(found["pid"]), held) or _untouched(entry)):
             try:
                 remove(entry)

@@ -96,7 +96,7 @@ def record(
     content |= {"problems": [dict(problem) for problem in problems]}
     content = json.loads(json.dumps(content, default=_plain))
     parse(content, str(target), label)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(target.parent)
     files.write_atomically(target, json.dumps(content) + "\n")
     return target
 

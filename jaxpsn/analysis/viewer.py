@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpsn import errors
+from jaxpsn import errors, files
 
 _SIZES = {"sphere": 1, "capsule": 2, "cylinder": 2, "box": 3, "plane": 0, "polyline": 0}
 _CAMERA = {"target_body": None, "distance": 4.0, "azimuth": 90.0, "elevation": -15.0, "lookat": [0.0, 0.0, 0.5]}
@@ -32,7 +32,7 @@ def render_html(rollout: Mapping[str, Any]) -> str:
 
 def write(rollout_json_path: str | Path, html_path: str | Path) -> None:
     """Write the page that plays the rollout of a JSON file. Raises UserError, naming the file, if it is malformed."""
-    Path(html_path).write_text(render_html(load(rollout_json_path)), encoding="utf-8")
+    files.write_atomically(Path(html_path), render_html(load(rollout_json_path)))
 
 
 def load(path: str | Path) -> Mapping[str, Any]:

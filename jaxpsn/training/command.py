@@ -73,7 +73,25 @@ def flags(kind: type[Job], args: Sequence[str], default: Job, description: str) 
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise errors.UserError(_one_line(said.getvalue())) from None
+        text = _one_line(said.getvalue())
+        unknown = re.match("Unrecognized options: ", text)
+        raise errors.UserError(_unknown(kind, args, default) if unknown else text) from None
+
+
+def _unknown(kind: type[Job], args: Sequence[str], default: Job) -> str:
+    """What is said of flags that do not exist: the first one, with the nearest ones that do."""
+    told = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(told):
+        tyro.cli(kind, args=["--help"], default=default)
+    known = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", re.sub(r"\x1b\[[0-9;]*m", "", told.getvalue())))
+    given = [word.partition("=")[0] for word in args if word.startswith("--") and not word[2:3].isdigit()]
+    unknown = [flag for flag in given if flag.replace("_", "-") not in known]
+    if not unknown:
+        return f"{' '.join(args)}: not understood; flags begin with --, and --help lists them"
+    more = f" (and {len(unknown) - 1} more that are unknown)" if len(unknown) > 1 else ""
+    close = errors.nearest(unknown[0].replace("_", "-"), known)
+    said = close if "nearest" in close else "unknown; --help lists the flags"
+    return f"{errors.short(unknown[0], 80)}: {said}{more}"
 
 
 def _one_line(box: str) -> str:

@@ -4,51 +4,21 @@ import contextlib
 import dataclasses
 import signal
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from jaxpsn import errors
-from jaxpsn.training import cadence, checkpoints, progress, report, sessions, sinks, startup, status
+from jaxpsn import errors, files
+from jaxpsn.training import cadence, checkpoints, logs, progress, report, sessions, sinks, startup, status
 from jaxpsn.training import engine as engines
 from jaxpsn.training import folder as folders
 from jaxpsn.training.config import RunConfig
 from jaxpsn.training.interrupts import Interrupts
 from jaxpsn.training.lines import Ledger, happened
+from jaxpsn.training.outcome import Outcome
 from jaxpsn.training.presence import Presence
 from jaxpsn.training.program import HostProgram, Program, State
 from jaxpsn.training.team import ALONE, Team
-
-
-class Outcome(NamedTuple):
-    """How a run ended."""
-
-    state: State
-    folder: Path
-    finished: bool
-    """Whether all steps were made."""
-    reason: str
-    """``finished``, the name of a signal, or what was not finite."""
-    status: int
-    """Exit status for the script (``jaxpsn.training.status``)."""
-    step: int
-    """Environment steps made by each seed."""
-    axes: Any = None
-    """``program.axes`` of the state if it holds several seeds."""
-    signum: int | None = None
-    """The signal that came, if one did; in the last chunk it leaves the run finished."""
-
-    def first_seed(self) -> State:
-        """The state of the first seed alone."""
-        if self.axes is None:
-            return self.state
-        return jax.tree.map(
-            lambda axis, leaf: leaf if axis is None else leaf[0],
-            self.axes,
-            self.state,
-            is_leaf=lambda axis: axis is None,
-        )
 
 
 @dataclasses.dataclass
@@ -137,7 +107,7 @@ def train(
 
         store = checkpoints.Store(folder.checkpoints, run.keep, committed, team, presence)
         stack.callback(store.close)
-        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team, _ledger(folder))
+        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team, logs.ledger(folder))
         team.advice = lambda: f"{_last_good(desk)}; go on with --resume {folder.shared or folder.path}"
         try:
             return _run(desk)
@@ -170,7 +140,7 @@ def _run(desk: _Desk) -> Outcome:
         desk.events.release()
         desk.note(start, "stop", f"already finished at step {start:,}")
         return _outcome(desk, restored.state, start, "finished", status.DONE)
-    metrics = _logs(desk, restored, span)
+    metrics = logs.look(desk.folder, desk.ledger, desk.engine, restored, span.since)
     desk.engine.prepare(plan, template, show, lambda *told: desk.note(start, *told, say=False))
     desk.team.gather("compiled")  # none waits within a collective for one that still compiles
     with show.phase("drawing the first state" if restored is None else "placing the state"):
@@ -181,6 +151,9 @@ def _run(desk: _Desk) -> Outcome:
     # Up to here nothing in the folder has changed: whatever refuses a resume leaves it as it was.
     record = sessions.begin(desk.folder, desk.run, template, lambda text: desk.note(0, "warning", text))
     desk.store.settle()
+    if desk.team.first:
+        for place in (desk.folder.path, desk.folder.path / "evaluations"):
+            files.sweep(place, held=True)
     desk.events.release()
     written = sinks.Sinks(
         desk.folder, desk.run, record, metrics, span.since if restored else -1,
@@ -190,23 +163,6 @@ def _run(desk: _Desk) -> Outcome:
         return _loop(desk, plan, written, state, record, span)
     finally:
         written.close()
-
-
-def _ledger(folder: folders.RunFolder) -> Ledger:
-    """Of the logs that a program writes beside the metrics, which count their own rows."""
-    return Ledger(folder.path, (folder.events.name, folder.metrics.with_suffix(".jsonl").name))
-
-
-def _logs(desk: _Desk, restored: checkpoints.Restored | None, span: _Span) -> sinks.MetricsFiles:
-    """Look at what was logged up to the checkpoint. Raises UserError if rows that it counts on are gone."""
-    # Begun again, not even the rows of step 0 remain; a process that only helps has rows of its own.
-    if restored is None or desk.folder.shared is not None:
-        desk.engine.attach(desk.folder.path, restored.step if restored else -1)
-        return sinks.MetricsFiles(desk.folder.metrics, -1)
-    desk.ledger.refuse_lost(restored.info.get("logs"), restored.step)
-    metrics = sinks.MetricsFiles(desk.folder.metrics, span.since, restored.info.get("rows", 0))
-    desk.engine.attach(desk.folder.path, restored.step)
-    return metrics
 
 
 def _restore(desk: _Desk, template: Any) -> checkpoints.Restored | None:

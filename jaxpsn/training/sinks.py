@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from jaxpsn import errors
+from jaxpsn import errors, files
 from jaxpsn.training.config import RunConfig
 from jaxpsn.training.folder import RunFolder
 from jaxpsn.training.lines import EventLog, RowLog
@@ -45,7 +45,7 @@ class TensorBoardSink:
 
     def __init__(self, path: Path, seeds: int, step: int):
         module = importlib.import_module("tensorboardX")
-        self._writer = module.SummaryWriter(str(path), purge_step=step + 1)
+        self._writer = module.SummaryWriter(str(files.make_folder(path)), purge_step=step + 1)
         self._seeds = seeds
 
     def write(self, rows: Sequence[Row]) -> None:
@@ -70,6 +70,7 @@ class WandbSink:
     def __init__(self, folder: RunFolder, seeds: int, record: dict[str, Any]):
         self._module = importlib.import_module("wandb")
         name = folder.path.name
+        files.make_folder(folder.path / "wandb")
         self._run = self._module.init(
             project="jaxpsn", name=name, id=name, resume="allow", dir=str(folder.path), config=record
         )
