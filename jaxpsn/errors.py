@@ -1,6 +1,7 @@
 """Mistakes a user can make: one line, the field, its value, and what is allowed."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 LONGEST = 300
@@ -22,6 +23,15 @@ class UserError(Exception):
 
     def __init__(self, text: object = ""):
         super().__init__(short(text))
+
+
+@contextlib.contextmanager
+def within(where: object) -> Iterator[None]:
+    """Let a UserError of the block begin with ``where``, such as the file that was read."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{short(where, LONGEST // 2)}: {error}") from None
 
 
 def refuse(field: str, value: Any, allowed: str) -> NoReturn:

@@ -25,7 +25,7 @@ _LEFT = (
     re.compile(rf"\..+{_WRITER}\.(?:new|old)(?:\.partial)?"),
 )  # what write_atomically leaves, and folders that are prepared beside their place
 _HOST = re.sub("[^A-Za-z0-9]", "-", socket.gethostname()) or "host"
-_DEEPEST = "nested too deeply"
+_DEEPEST = 60  # lists and objects within one another
 
 
 def partial(path: Path, word: str = "") -> Path:
@@ -97,10 +97,26 @@ def remove(path: Path) -> None:
 def read_json(path: Path) -> Any:
     """The JSON value in a file. Raises UserError, naming the file, if it holds none; OSError if it cannot be read."""
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        value = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_no_number)
+        if not _shallow(value):
+            raise RecursionError
     except (ValueError, RecursionError) as error:
-        why = _DEEPEST if isinstance(error, RecursionError) else str(error)
-        raise errors.UserError(f"{path}: not valid JSON ({why})") from None
+        why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise errors.UserError(f"{errors.short(path, 150)}: not valid JSON ({why})") from None
+    return value
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _shallow(value: Any) -> bool:
+    """Whether no list or object in it lies deeper than what we write ever does."""
+    layer, depth = [value], 0
+    while layer and depth <= _DEEPEST:
+        lists = [one.values() if isinstance(one, dict) else one for one in layer if isinstance(one, dict | list)]
+        layer, depth = [entry for one in lists for entry in one], depth + 1
+    return not layer
 
 
 def sweep(folder: Path, *, held: bool) -> None:

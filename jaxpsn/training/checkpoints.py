@@ -249,9 +249,19 @@ class Store:
             written = self._writer.submit(_write_together, self.path(step), self.team, own, described, self._stop)
         self._pending = step, written
 
-    def _check(self) -> None:
-        if self.run is not None:
-            self.run.check()
+    def _check(self, written: int | None = None) -> None:
+        """Raise UserError if the run folder is gone; what was ``written`` meanwhile in a new one of its name goes."""
+        try:
+            if self.run is not None:
+                self.run.check()
+        except errors.UserError:
+            if written is not None and self.team.first:
+                for entry in (*self.folder.glob(f"{PARTIAL}{written}*"), self.path(written)):
+                    shutil.rmtree(entry, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    self.folder.rmdir()
+                    self.folder.parent.rmdir()
+            raise
 
     def poll(self) -> None:
         """Report a background save that has ended: ``on_commit``, or CheckpointError."""
@@ -266,9 +276,9 @@ class Store:
         try:
             future.result()
         except Exception as error:
-            self._check()
+            self._check(step)
             raise CheckpointError(step, error) from error
-        self._check()
+        self._check(step)
         if step not in self.steps():
             raise CheckpointError(step, OSError("it is gone"))
         self._own = step
@@ -280,6 +290,9 @@ class Store:
         """End the writer; a save in flight is finished first, if it needs no other process."""
         self._stop.set()
         self._writer.shutdown(wait=True)
+        if self._pending is not None:
+            with contextlib.suppress(errors.UserError):
+                self._check(self._pending[0])
 
     def _delete(self, path: Path) -> None:
         # Renamed first: a deletion that is cut off must not leave half a checkpoint under a step's name.

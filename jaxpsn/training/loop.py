@@ -172,10 +172,8 @@ def _restore(desk: _Desk, template: Any) -> checkpoints.Restored | None:
         found = desk.store.restore(template)
     if found is None:
         if happened(desk.folder.events, "checkpoint"):
-            allowed = (
-                "a run folder with its checkpoints: there were some, and they are gone. Put them back, or begin anew"
-            )
-            errors.refuse("resume", str(desk.folder.path), allowed)
+            gone = "its checkpoints, of which there were some, are gone; put them back, or begin a new run"
+            errors.refuse("resume", str(desk.folder.path), gone)
         desk.note(0, "resume", "no checkpoint was written yet; beginning again")
         return None
     for text in found.broken:

@@ -29,10 +29,12 @@ class Presence:
             return
         there = self._found()
         if there is None:
-            left = "it was deleted while the run went on, and with it every state that was saved"
+            left = "is no longer there: it was deleted while the run went on, and with it every state that was saved"
         else:
-            left = f"it was moved to {there} while the run went on; {_whole(there)}"
-        errors.refuse("run folder", str(self.path), f"a folder that stays where it is; {left}")
+            saved = stored.steps(there / "checkpoints")
+            last = f"go on there with --resume, from checkpoints/{saved[-1]}" if saved else "nothing was saved yet"
+            left = f"was moved to {there} while the run went on; {last}"
+        raise errors.UserError(f"run folder {self.path} {left}")
 
     def _found(self) -> Path | None:
         """Where the folder is now; None if it was deleted, or if the system does not tell."""
@@ -45,10 +47,3 @@ class Presence:
     def close(self) -> None:
         """Let go of the folder."""
         os.close(self._folder)
-
-
-def _whole(path: Path) -> str:
-    found = stored.steps(path / "checkpoints")
-    if not found:
-        return "nothing was saved yet"
-    return f"its last whole state is {path / 'checkpoints' / str(found[-1])}: go on with --resume {path}"

@@ -67,15 +67,18 @@ def clear(path: Path) -> None:
     """Take what is called so out of the way: a folder, which is left of a save, is deleted, anything else renamed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-    else:
+    elif path.is_symlink() or path.exists():
         with contextlib.suppress(FileNotFoundError):
             path.rename(free(path.with_name(f"{ASIDE}{path.name}")))
 
 
 def free(path: Path) -> Path:
     """``path``, or the first of path-1, path-2, ... that is not taken."""
-    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(1, 10_000)))
-    return next((one for one in names if not one.exists() and not one.is_symlink()), path)
+    found, number = path, 0
+    while found.exists() or found.is_symlink():
+        number += 1
+        found = path.with_name(f"{path.name}-{number}")
+    return found
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], keys: dict[str, str], info: dict[str, Any]) -> None:
