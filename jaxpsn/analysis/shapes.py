@@ -56,10 +56,22 @@ STUDY: dict[str, Shape] = {
     },
 }  # fmt: skip
 """``study.json`` by the kind of the study."""
+WHOLE_STUDY: dict[str, Shape] = {
+    "control": STUDY["control"] | {
+        "control": _OBJECT, "study": _OBJECT,
+        "arms": {str: {"spec": str, "exploration": _OBJECT, "agent": _OBJECT, "scale": (_OBJECT, None)}},
+    },
+    "reasoning": STUDY["reasoning"] | {
+        "shared": _OBJECT, "study": _OBJECT, "sessions": [_SESSION],
+        "arms": {str: {"spec": str, "changes": _OBJECT, "scale": (_OBJECT, None)}},
+        "tasks": {str: {"spec": str, "task": str, "task_options": _VERSIONS, "pretrain": _OBJECT}},
+    },
+}  # fmt: skip
+"""The same, of a study that is to go on."""
 
 
 def read(path: Path, shape: Shape) -> Any:
-    """The JSON value in a file, which has ``shape``. Raises UserError that names the file, OSError if it is not there."""
+    """The JSON value in a file, if it has ``shape``. Raises UserError that names the file, OSError if there is none."""
     return check(path, files.read_json(path), shape)
 
 

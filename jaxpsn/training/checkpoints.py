@@ -256,7 +256,8 @@ class Store:
                 self.run.check()
         except errors.UserError:
             if written is not None and self.team.first:
-                for entry in (*self.folder.glob(f"{PARTIAL}{written}*"), self.path(written)):
+                ghost = not (self.folder.parent / "config.json").exists()  # else somebody's run folder, left alone
+                for entry in (*self.folder.glob(f"{PARTIAL}{written}*"), *([self.path(written)] if ghost else ())):
                     shutil.rmtree(entry, ignore_errors=True)
                 with contextlib.suppress(OSError):
                     self.folder.rmdir()

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import io
 import re
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -17,19 +18,52 @@ from jaxpsn.training import folder
 Job = TypeVar("Job")
 
 
-def from_record(kind: type[Job], record: Mapping[str, Any]) -> Job:
-    """A nested frozen dataclass back from the dict that JSON made of it. Raises UserError on a field it lacks."""
+def from_record(kind: type[Job], record: Mapping[str, Any], where: str = "") -> Job:
+    """A nested frozen dataclass back from the dict that JSON made of it; ``where`` it lies in a whole record.
+
+    Raises UserError on a field that it lacks, and on a value of another type.
+    """
     hints = typing.get_type_hints(kind)
     values = {}
     for name, value in record.items():
+        place = f"{where}.{name}" if where else name
         if name not in hints:
-            errors.refuse(name, value, errors.nearest(name, hints))
-        if dataclasses.is_dataclass(hints[name]) and isinstance(value, Mapping):
-            value = from_record(hints[name], value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        values[name] = value
-    return kind(**values)
+            errors.refuse(place, value, errors.nearest(name, hints))
+        values[name] = _restored(place, value, hints[name])
+    with errors.within(where) if where else contextlib.nullcontext():
+        return kind(**values)
+
+
+def _restored(place: str, value: Any, hint: Any) -> Any:
+    """``value`` as a field of the type ``hint`` holds it."""
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            errors.refuse(place, value, "an object")
+        return from_record(hint, value, place)
+    if not _fits(value, hint):
+        errors.refuse(place, value, _NAMES.get(hint) or str(hint).replace("typing.", ""))
+    return tuple(value) if isinstance(value, list) else value
+
+
+_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value can stand in a field of the type ``hint``: what we use of Python's types."""
+    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    if kind in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in parts)
+    if kind is typing.Literal:
+        return isinstance(value, str) and value in parts
+    if kind is tuple:
+        return isinstance(value, list | tuple) and all(_fits(entry, parts[0]) for entry in value)
+    if kind in (dict, Mapping):
+        return isinstance(value, Mapping) and all(_fits(entry, parts[1]) for entry in value.values())
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint in (int, str):
+        return isinstance(value, hint) and not isinstance(value, bool)
+    return hint is Any or (isinstance(hint, type) and isinstance(value, hint))
 
 
 def parse(
@@ -58,7 +92,9 @@ def parse(
         errors.refuse("preset", known.preset, "not together with --resume, which has its own config")
     default = presets[known.preset or "default"]
     if known.resume is not None:
-        default = restore(read(known.resume))
+        record = read(known.resume)
+        with errors.within(known.resume):
+            default = restore(record)
         rest += ["--resume", known.resume]
     listed = f"{description}\n\n--preset gives the defaults below: {', '.join(presets)}."
     return flags(kind, rest, default, listed)

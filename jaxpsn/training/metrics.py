@@ -19,7 +19,8 @@ Key = tuple[int, int]
 """Step and seed."""
 JUDGED = "eval_"
 """How the columns of an evaluation begin: they may come and go when a run is resumed."""
-_WHOLE = ("step", "seed", "updates")
+_KEY = ("step", "seed")
+_WHOLE = (*_KEY, "updates")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -88,7 +89,7 @@ def _csv_row(line: str, columns: Sequence[str]) -> Row | None:
         return None
     row: Row = {}
     for name, cell in zip(columns, cells, strict=True):
-        if name in _WHOLE:
+        if name in _WHOLE and (cell or name in _KEY):
             if not _NUMBER.fullmatch(cell):
                 return None
             row[name] = int(cell)
@@ -117,7 +118,7 @@ def _json_row(line: str) -> Row | None:
         return None
     if not isinstance(row, dict):
         return None
-    for name in ("step", "seed"):
+    for name in _KEY:
         if isinstance(row.get(name), bool) or not isinstance(row.get(name), int) or row[name] < 0:
             return None
     numbers = (v for v in row.values() if v not in ("inf", "-inf"))

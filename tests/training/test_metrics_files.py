@@ -13,7 +13,8 @@ KEPT = 60
 
 
 def row(step, seed):
-    values = {"step": step, "seed": seed, "updates": step // 2, "loss": 1 / (step + seed + 3), "reward": None}
+    updates = None if step == 20 else step // 2  # as of the row before the first chunk
+    values = {"step": step, "seed": seed, "updates": updates, "loss": 1 / (step + seed + 3), "reward": None}
     judged = float(step) if step % 40 == 0 else None
     return values | {"eval_return": judged, "seconds": round(step / 7, 3), "steps_per_second": step * 1e7 / 3}
 
