@@ -1,5 +1,6 @@
 """What all plots share: the look, curves over seeds, axes, and how figures are written."""
 
+import io
 import textwrap
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -14,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from jaxpsn import files
 from jaxpsn.analysis import statistics, text
 from jaxpsn.analysis.runs import Series
 
@@ -71,8 +73,7 @@ Written = dict[str, tuple[Path, Plot]]
 
 def write(plots: Iterable[Plot | None], folder: str | Path) -> Written:
     """Write plots to ``folder`` as PNG, leaving out what is None; returns name -> (path, plot)."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = files.make_folder(Path(folder))
     written = {}
     for plot in plots:
         if plot is not None:
@@ -88,9 +89,11 @@ def _save(figure: Figure, path: Path) -> None:
     canvas.draw()
     picture = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
     for colors in (256, 64):
-        picture.quantize(colors, dither=Image.Dither.NONE).save(path, optimize=True)
-        if path.stat().st_size < _LARGE:
-            return
+        made = io.BytesIO()
+        picture.quantize(colors, dither=Image.Dither.NONE).save(made, "PNG", optimize=True)
+        if made.tell() < _LARGE:
+            break
+    files.write_atomically(path, made.getvalue())
 
 
 def style() -> AbstractContextManager[None]:

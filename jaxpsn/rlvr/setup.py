@@ -44,7 +44,7 @@ def reasoner(
 ) -> Iterator[Reasoner]:
     """The program of a config, its verifiers running until the block ends.
 
-    ``cache``: folder of pre-trained bases; ``own``: where a resumed run keeps the one it started from. Lengths are checked
+    ``cache``: folder of pre-trained bases; ``own``: where a resumed run keeps its own. Lengths are checked
     before any weights are read or trained. For processes that share a run ``agreed`` makes them see the same scores,
     and ``alike`` refuses facts in which they differ. Raises UserError for whatever of model, data and config does not
     fit.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxpsn import errors, files
+from jaxpsn.analysis import shapes
 from jaxpsn.training import vacancy
 from jaxpsn.training.config import MAY_CHANGE, RunConfig
 from jaxpsn.training.lock import LOCK, locked
@@ -86,13 +87,15 @@ def read(path: str | Path, field: str = "resume") -> dict[str, Any]:
     """The config.json of a run folder. Raises UserError, naming ``field``, if there is none or of another format."""
     path = Path(path)
     try:
-        record = json.loads((path / "config.json").read_text())
-        version = record["format"]
-    except (OSError, ValueError, TypeError, KeyError):
+        record = files.read_json(path / "config.json")
+    except OSError:
         errors.refuse(field, str(path), f"a run folder; {_others(path)}")
+    version = record.get("format") if isinstance(record, dict) else None
+    if version is None:
+        errors.refuse(field, str(path), "a run folder; its config.json is none of a run")
     if version != FORMAT:
         errors.refuse(field, str(path), f"a run folder of format {FORMAT}; this one has format {version}")
-    return record
+    return shapes.check(path / "config.json", record, shapes.WHOLE_RUN)
 
 
 def _others(path: Path) -> str:

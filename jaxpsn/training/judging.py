@@ -223,6 +223,7 @@ def judge(
         found.params, asked.problems, wanted.samples, evaluation_key(wanted.seed),
         noise, None if noise is None else jnp.float32(sigma), lambda done, total: told(done, total, {}),
     )  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
     path = evaluations.record(
         out, name, step=found.step, n=wanted.samples, temperature=wanted.temperature, noisy=noise is not None,
         task=asked.task.name, problems=[setup.row(asked.task, problem) for problem in judged],

@@ -101,10 +101,9 @@ def keep_base(program: Any, claimed: folder.RunFolder, team: Team) -> None:
     """Keep the small decoder that a run starts from in its folder, and its digest in its record."""
     from jaxpsn.rlvr import base as bases
 
-    if program.config.model is None and team.first:
+    if program.config.model is None and team.first and not claimed.resumed:
         bases.keep(claimed.path / BASE, program.base)
-        if folder.read(claimed.path).get(BASE) is None:
-            folder.note(claimed, **{BASE: bases.fingerprint(program.base.params)})
+        folder.note(claimed, **{BASE: bases.fingerprint(program.base.params)})
 
 
 def judge_base(program: Any, claimed: folder.RunFolder, job: Any, team: Team, phases: Phases) -> None:
@@ -121,7 +120,8 @@ def judge_base(program: Any, claimed: folder.RunFolder, job: Any, team: Team, ph
             show.say("judging the base")
             with memory.told(names.LOWERS_EVALUATION), phases("judging the base"):
                 setup.judge_base(program, path, progress.teller(show, "answers"))
-    phases.write(team, claimed)
+    if not claimed.resumed:  # a folder that a run may not be able to go on from stays as it is
+        phases.write(team, claimed)
 
 
 def finish(program: Any, outcome: Any, claimed: folder.RunFolder, job: Any, team: Team, phases: Phases) -> None:
