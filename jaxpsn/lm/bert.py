@@ -20,7 +20,9 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from jaxpsn import checks, errors
-from jaxpsn.lm.hf_config import read_json
+from jaxpsn.foreign import read_json, shown
+from jaxpsn.lm.config import MOST
+from jaxpsn.lm.hf_text import read_tokenizer
 
 Params = dict[str, Any]
 
@@ -75,10 +77,11 @@ def read_config(folder: str | Path) -> BertConfig:
     for key, (wanted, default) in fixed.items():
         found = raw.get(key, default)
         if found != wanted:
-            errors.refuse(f"{path}: {key}", found, "absent" if wanted is None else f"{wanted!r}, nothing else is known")
-    for key in _SIZES.values():
-        checks.whole(f"{path}: {key}", raw.get(key), 1, 1 << 31)
-    activation, eps = raw.get("hidden_act", "gelu"), raw.get("layer_norm_eps", 1e-12)
+            allowed = "absent" if wanted is None else f"{wanted!r}, nothing else is known"
+            raise errors.UserError(f"{path}: {key} = {shown(found)}: {allowed}")
+    for ours, key in _SIZES.items():
+        checks.whole(f"{path}: {key}", raw.get(key), 1, MOST.get(ours, 1 << 16))
+    activation, eps = str(raw.get("hidden_act", "gelu"))[:80], raw.get("layer_norm_eps", 1e-12)
     checks.choice(f"{path}: hidden_act", activation, ACTIVATIONS)
     checks.real(f"{path}: layer_norm_eps", eps, 0.0, 1.0, open_low=True)
     if raw["hidden_size"] % raw["num_attention_heads"]:
@@ -119,6 +122,8 @@ def read_params(folder: str | Path, config: BertConfig) -> Params:
     for name, shape in wanted.items():
         if found[name].shape != shape:
             raise errors.UserError(f"{path}: {name} has shape {found[name].shape}, config.json asks for {shape}")
+        if not np.all(np.isfinite(found[name])):
+            raise errors.UserError(f"{path}: {name} holds values that are not finite (NaN or infinity)")
     wide = {name: tensor.astype(np.float32) for name, tensor in found.items()}
     layers = [
         {ours: _module(wide, f"encoder.layer.{layer}.{theirs}") for ours, theirs in _LAYER.items()}
@@ -233,12 +238,7 @@ def _longest(config: BertConfig) -> int:
 
 
 def _tokenizer(path: Path, config: BertConfig) -> Tokenizer:
-    if not path.is_file():
-        raise errors.UserError(f"{path}: not there")
-    try:
-        words = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise errors.UserError(f"{path}: not a tokenizer ({error})") from None
+    words = read_tokenizer(path)
     largest = max(words.get_vocab(with_added_tokens=True).values(), default=0)
     if largest >= config.vocab_size:
         raise errors.UserError(f"{path}: ids up to {largest}, but the embedding has {config.vocab_size} rows")

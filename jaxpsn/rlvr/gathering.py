@@ -203,6 +203,13 @@ class Gatherer:
         ids = [self._words.prompt(problem.prompt) for problem in problems]
         return tokenizer.pack(ids, length=self._max_prompt, pad=self._words.pad)
 
+    @property
+    def compiled(self) -> dict[str, Any]:
+        """What :meth:`prepare` compiled, by name."""
+        if self._config.rollout.segment:
+            return {}
+        return {f"sampling {part.count} answers a problem": draw for part, draw in self._draw.items()}
+
     def gather(self, state: Any, decide: Callable[[Probes], Any] | None, clock: Clock) -> Gathered:
         """The experience of the step that ``state`` (``program.RlvrState``) stands at.
 

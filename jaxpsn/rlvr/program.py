@@ -21,6 +21,7 @@ from jaxpsn.rlvr import (
     journal,
     learner,
     measures,
+    names,
     perturbation,
     response,
     scale,
@@ -114,9 +115,21 @@ class Reasoner:
         self._say: Callable[[str], None] = lambda text: None
         self._far: str | None = None
         self._memory = None if self._weights is None else self._placed_memory(self._weights)
+        self.silences = measures.silences(config)
         self._compile_lazily()
         self._compiled = False
         self._journal: journal.Journal | None = None
+
+    @property
+    def lower(self) -> dict[str | None, str]:
+        """Fields of the config that make parts of the state smaller, by the names of the parts; None for a step."""
+        size = names.lowers_weights(self.config.model is not None)
+        return {"params": size, "memory": size, None: names.LOWERS_ROLLOUT}
+
+    @property
+    def compiled(self) -> dict[str, Any]:
+        """What :meth:`prepare` compiled, by name."""
+        return {"the update": self._update, **self._gatherer.compiled} if self._compiled else {}
 
     def on(self, problems: Problems, seed: int) -> "Reasoner":
         """The same experiment with another seed and other problems of the same task; what is compiled is shared."""
@@ -134,6 +147,7 @@ class Reasoner:
         ins, outs = (self._weights, self._memory, self._batch_places), (self._weights, self._memory, whole)
         self._update = place.jit(self.learner.update, ins, outs, donate_argnums=(0, 1))
         self._score = place.jit(self.learner.log_probs, self.learner.places(), whole)
+        self._mismatch = place.jit(self.learner.mismatch, (wide, answers), whole)
         self._move = place.jit(self._rule.update, whole, whole)
         self._count = place.jit(_counted, whole, whole)
         self._advantages = jax.jit(lambda rewards: advantages.advantages(algorithm.advantage, rewards, algorithm.k))
@@ -225,10 +239,12 @@ class Reasoner:
     def _learn(self, state: RlvrState, found: gathering.Gathered, gained: np.ndarray) -> tuple[RlvrState, dict]:
         algorithm, experience = self.config.algorithm, found.experience
         params, memory = state.params, state.memory
-        updates = algorithm.epochs * algorithm.mini_batches
+        updates, apart = algorithm.epochs * algorithm.mini_batches, {}
         whole = learner.Batch(experience.prompts, experience.answers, gained)
         if updates > 1:
             whole = whole.replace(old=self.log_probs(params, experience.prompts, experience.answers))
+            seen, places = (whole.old, whole.answers), (self._batch_places.old, self._batch_places.answers)
+            apart = self._mismatch(*self.place.put(seen, places))
         if algorithm.kl_coefficient:
             reference = self.log_probs(self.base.params, experience.prompts, experience.answers)
             whole = whole.replace(reference=reference)
@@ -237,7 +253,7 @@ class Reasoner:
             for part in learner.pieces(whole, algorithm.mini_batches):
                 params, memory, metrics = self._update(params, memory, self.place.put(part, self._batch_places))
                 told.append(metrics)
-        told = measures.over_updates(jax.device_get(told))
+        told = measures.over_updates(jax.device_get(told)) | jax.device_get(apart)
         moved = state.sigma if self._signals is not None else self._move(state.sigma, told)
         made = np.int32(1), np.int32(updates), np.int32(found.drawn)
         clock, updates, position = self._count((state.clock, state.updates, state.position), made)
@@ -284,6 +300,10 @@ class Reasoner:
         if self.noise is not None:
             entries = sum(math.prod(leaf.shape) for leaf in self.noise.spec.leaves)
             say(f"{self.noise.members} perturbations a step of {entries:,} weights ({self.config.noise.target})")
+            small, matrices = self.noise.dense()
+            if small:
+                structure = self.config.noise.structure
+                say(f"{small} of {matrices} matrices are too small for {structure} noise to save anything: dense there")
         if self._compiled:
             return
         prompts, answers = self._gatherer.prepare(state_template)

@@ -227,6 +227,10 @@ def _spoil_tensors(change):
         (_spoil_config(vocab_size=30), "shape"),
         (_spoil_tensors(lambda t: t.pop("encoder.layer.2.output.dense.bias")), "missing: encoder.layer.2.output"),
         (_spoil_tensors(lambda t: t.update(extra=np.zeros(2, np.float32))), "not known: extra"),
+        (
+            _spoil_tensors(lambda t: t["encoder.layer.2.output.dense.bias"].__setitem__(1, np.nan)),
+            r"encoder\.layer\.2\.output\.dense\.bias holds values that are not finite",
+        ),
         (lambda f: (f / "config.json").unlink(), "config.json"),
         (lambda f: (f / "config.json").write_text("{"), "not JSON"),
         (lambda f: (f / "model.safetensors").unlink(), "model.safetensors"),

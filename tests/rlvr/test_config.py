@@ -49,7 +49,17 @@ REFUSED = [
     (dict(algorithm={"advantage": "grpo"}), "algorithm.advantage = 'grpo'"),
     (dict(algorithm={"loss": "pp0"}), "algorithm.loss = 'pp0': unknown; nearest: ppo"),
     (dict(algorithm={"correction": "tokens"}), "algorithm.correction = 'tokens'"),
+    (
+        dict(algorithm={"normalise_weights": True, "correction": "none"}),
+        "algorithm.normalise_weights = True: a correction",
+    ),
+    (dict(data_kind="math"), "data_kind = 'math': only together with data"),
     (dict(algorithm={"floor": 11.0}), "algorithm.floor = 11.0"),
+    (dict(algorithm={"cap": 2.0, "floor": 2.5}), "algorithm.floor = 2.5"),
+    (dict(algorithm={"correction": "sequence_mask", "cap": 0.9}), "algorithm.cap = 0.9"),
+    (dict(algorithm={"correction": "token_mask", "floor": 1.5}), "algorithm.floor = 1.5"),
+    (dict(algorithm={"correction": "none", "cap": 2.0}), "algorithm.cap = 2.0: nothing with"),
+    (dict(algorithm={"correction": "none", "floor": 0.0}), "algorithm.floor = 0.0: nothing with"),
     (dict(algorithm={"dual_clip": 1.0}), "algorithm.dual_clip = 1.0"),
     (dict(algorithm={"learning_rate": float("nan")}), "algorithm.learning_rate = nan"),
     (dict(noise={"structure": "low_rank"}), "noise.structure = 'low_rank': unknown; nearest: lowrank"),
@@ -138,7 +148,7 @@ def test_presets_say_what_they_are(name):
     assert dataclasses.replace(config) == config
     if name.startswith("paper"):
         assert (config.noise.structure, config.noise.per, config.noise.target) == ("dense", "step", "mlp")
-        assert (config.algorithm.correction, config.algorithm.cap) == ("token", 10.0)
+        assert (config.algorithm.correction, config.algorithm.cap, correction.CAP) == ("token", None, 10.0)
         assert not config.noise.relative and config.algorithm.kl_estimator == "k3"
 
 
