@@ -164,7 +164,7 @@ def composite(
     KL(U || p)); ``batch``, smallest and largest of these answers (the paper's min-max: it sees the skew of a batch,
     not whether the policy grows surer over time); ``running`` (default), which starts as the first batch's and moves
     by ``1 - momentum`` of the way to each later one, so that a policy growing surer than it was does raise the
-    indicator. With ``relative`` the range is that of the clean answers. Source: arXiv 2602.02555, equations 8-10.
+    indicator. With ``relative`` it is that of the clean answers. Source: arXiv 2602.02555, equations 8-10.
     """
     _check_composite(target, rate, weight, dead_band, momentum, gain)
     _check_bounds(bounds)
@@ -177,12 +177,10 @@ def composite(
     def update(state: CompositeState, signals: Signals) -> CompositeState:
         owner = "clean_" if relative else ""
         low, high = _range(state, jnp.asarray(_signal(signals, owner + column), jnp.float32), normalisation, momentum)
-        alike, sure = (_finite_mean(part) for part in _parts(signals, "", column, low, high))
-        indicator = weight * alike + (1.0 - weight) * sure
+        alike, sure, indicator = _indicator(signals, "", column, low, high, weight)
         wanted = jnp.asarray(target, jnp.float32)
         if relative:
-            clean = [_finite_mean(part) for part in _parts(signals, owner, column, low, high)]
-            wanted = weight * clean[0] + (1.0 - weight) * clean[1] - wanted
+            wanted = _indicator(signals, owner, column, low, high, weight)[2] - wanted
         sigma = jnp.clip(state.sigma * _step(indicator, wanted, rate, dead_band, gain), *bounds)
         new = CompositeState(sigma, low, high, indicator, alike, sure, wanted)
         usable = jnp.isfinite(indicator) & jnp.isfinite(wanted)
@@ -206,10 +204,13 @@ def _check_composite(target: Any, rate: Any, weight: Any, dead_band: Any, moment
         _positive("gain", gain)
 
 
-def _parts(signals: Signals, owner: str, column: str, low: Array, high: Array) -> tuple[Any, Array]:
-    """Similarity, and certainty on its range, of the answers of ``owner``."""
-    sure = jnp.asarray(_signal(signals, owner + column), jnp.float32)
-    return _signal(signals, f"{owner}similarity"), _normalise(sure, low, high)
+def _indicator(
+    signals: Signals, owner: str, column: str, low: Array, high: Array, weight: Any
+) -> tuple[Array, Array, Array]:
+    """Mean similarity, mean certainty on its range, and both as one, of the answers of ``owner``."""
+    sure = _finite_mean(_normalise(jnp.asarray(_signal(signals, owner + column), jnp.float32), low, high))
+    alike = _finite_mean(_signal(signals, f"{owner}similarity"))
+    return alike, sure, weight * alike + (1.0 - weight) * sure
 
 
 def _step(indicator: Array, wanted: Array, rate: Any, dead_band: Any, gain: Any) -> Array:
