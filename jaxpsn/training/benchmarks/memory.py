@@ -20,7 +20,7 @@ from jaxpsn.training.benchmarks.tables import Row, Table
 def table(options: Memory) -> Table:
     """Rows of an acting step for every number of members, then of a training step; nothing is left to chance.
 
-    ``member_bytes`` is exact, from the arrays: ``noise_bytes`` of signs, factors or entries, a redraw counter and a number;
+    ``member_bytes`` is exact, from the arrays: ``noise_bytes`` of signs, factors or entries, a counter and a number;
     ``shared_bytes`` is held once for all members. ``weights`` is the share of one copy of the policy in it. XLA's own
     account of the compiled step follows (``argument``, ``output``, ``temp``; ``alias`` is counted in both of the
     first); ``planned_bytes`` is what it needs at once, and ``ratio`` that to the first row's. ``peak_bytes``: the most
