@@ -113,7 +113,7 @@ def _one_member(apply: Callable[..., Any], spec: Spec, kind: Structure, parts: P
     outs = [rules.form(out) if is_lazy(out) else out for out in evaluate(closed, [*lazy, *jax.tree.leaves(x)], rules)]
     missing = sorted(set(spec.by_path) - forward.consumed)
     if missing:
-        refuse("spec", missing, "planned, but not consumed by this call of apply")
+        refuse("spec", inputs.few(missing), "planned, but not consumed by this call of apply")
     return jax.tree.unflatten(jax.tree.structure(out_shape), outs)
 
 

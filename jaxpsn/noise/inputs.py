@@ -1,6 +1,7 @@
 """What users hand over: made into arrays where it can be, refused in one line where it cannot."""
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -33,6 +34,12 @@ class _Bare(str):
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def few(paths: Iterable[str]) -> list[str]:
+    """The first of many paths, as a message of one line can hold them."""
+    paths = list(paths)
+    return paths if len(paths) <= 4 else [*paths[:4], _Bare(f"and {len(paths) - 4} more")]
 
 
 def array(field: str, value: Any, allowed: str) -> Array:
@@ -76,14 +83,13 @@ def mask(field: str, value: Any, like: Array | None = None) -> Array:
 def numbers(members: Any, key: Any, pairs: bool) -> Array:
     """The global numbers u32[members] of new members: ``members`` itself, or 0 and up if it is a count."""
     allowed = "a whole number of at least 1, or the members' global numbers as integers [members]"
-    if is_array(members) and members.shape == () and isinstance(members, np.generic):
-        members = members.item()
+    members = members.item() if isinstance(members, np.generic) else members
     if isinstance(members, list | tuple) or (is_array(members) and members.shape != ()):
         made = array("members", members, allowed)
         if made.ndim != 1 or not made.size or not jnp.issubdtype(made.dtype, jnp.integer):
             refuse("members", said(made), allowed)
-        if not isinstance(made, jax.core.Tracer) and int(jnp.min(made)) < 0:
-            refuse("members", int(jnp.min(made)), "numbers of at least 0")
+        if not isinstance(made, jax.core.Tracer) and np.asarray(made).min() < 0:
+            refuse("members", int(np.asarray(made).min()), "numbers of at least 0")
         return made.astype(jnp.uint32)
     if isinstance(members, bool) or not isinstance(members, int) or members < 1:
         refuse("members", said(members), allowed)

@@ -9,6 +9,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from jaxpsn.errors import refuse
+from jaxpsn.noise import inputs
 from jaxpsn.noise.spec import Leaf, Parts, Spec
 from jaxpsn.noise.views import View
 
@@ -46,7 +47,7 @@ def planned(parts: Parts, spec: Spec) -> list[Leaf | None]:
     """Of each array of a parameter tree its row in the plan, if it has one; UserError if a planned leaf is missing."""
     missing = sorted(set(spec.by_path) - set(parts.paths))
     if missing:
-        refuse("params", missing, "planned, but not in these parameters")
+        refuse("params", inputs.few(missing), "planned, but not in these parameters")
     return [spec.by_path.get(path) for path in parts.paths]
 
 

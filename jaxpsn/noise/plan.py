@@ -1,7 +1,7 @@
 """One abstract pass over a model: which leaves it uses, and how."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -127,8 +127,13 @@ def _chosen(closed: Any, parts: Parts, rule: Selection) -> dict[str, tuple[int, 
 
     chosen = {path: tuple(leaf.shape) for path, leaf in found.items() if _floating(leaf) and selected(path)}
     if not chosen:
-        refuse("select", rule.name, f"matches no floating-point leaf of {[*parts.paths, *parts.others]}")
+        _nothing(parts, rule)
     return chosen
+
+
+def _nothing(parts: Parts, rule: Selection) -> NoReturn:
+    found = inputs.few([*parts.paths, *parts.others])
+    refuse("select", rule.name, f"matches no floating-point array of the parameters {found}")
 
 
 def plan(
@@ -150,12 +155,14 @@ def plan(
     inputs.flag("relative", relative)
     inputs.example(example)
     rule, parts = as_selection(select), taken_apart(params)
+    if not any(map(_floating, parts.arrays)):
+        _nothing(parts, rule)
     closed = jax.make_jaxpr(lambda arrays, example: apply(parts.whole(arrays), example))(parts.arrays, example)
     chosen = _chosen(closed, parts, rule)
     seen = _trace(closed, parts, example, set(chosen))
     missing = sorted(set(chosen) - set(seen))
     if missing:
-        refuse("select", missing, "selected, but not consumed by apply(params, example)")
+        refuse("select", inputs.few(missing), "selected, but not consumed by apply(params, example)")
     leaves = {path: _leaf(path, shape, seen[path]) for path, shape in chosen.items()}
     paired = tuple(_paired(leaf, leaves) for leaf in leaves.values())
     left_alone = tuple(path for path in (*parts.paths, *parts.others) if path not in chosen)

@@ -169,7 +169,7 @@ def leaf_sigmas(spec: Spec, sigma: Sigma, members: int) -> dict[str, Array]:
             refuse("sigma", path, nearest(path, spec.by_path))
     missing = sorted(set(spec.by_path) - set(sigma))
     if missing:
-        refuse("sigma", missing, "every perturbed leaf needs a sigma when they are given by path")
+        refuse("sigma", inputs.few(missing), "every perturbed leaf needs a sigma when they are given by path")
     return {path: _sigma(path, value, members) for path, value in sigma.items()}
 
 

@@ -219,7 +219,8 @@ class _Followed:
 
     def either(self, eqn: Any, values: list[_Known]) -> _Known:
         options = [value for value in values[eqn.primitive.name == "select_n" :] if not value.constant]
-        return _joined(options) if options else _CONSTANT
+        # A rectified normal value is an activation, while a variance kept from zero is still one.
+        return replace(_joined(options), normal=None) if options else _CONSTANT
 
 
 def _plain(values: list[_Known], statistic: bool) -> _Known:

@@ -126,6 +126,7 @@ def mistakes():
     yield "example", lambda: noise.plan(layer, PARAMS, "x")
     yield "select", lambda: noise.plan(layer, PARAMS, x[0], select="norms")
     yield "select", lambda: noise.plan(layer, {"w": [[1.0]]}, x[0])
+    yield "structure", lambda: noise.named(["dense"])
     yield "relative", lambda: noise.plan(layer, PARAMS, x[0], relative="yes")
     yield "pattern", lambda: noise.matching("(")
     yield "pattern", lambda: noise.matching(3)

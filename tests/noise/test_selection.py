@@ -105,6 +105,7 @@ def test_norms_are_known_by_what_they_do(form):
 PLAIN = {
     "gain": lambda p, h: jnp.tanh(h * p["s"] + p["t"]),
     "after an activation": lambda p, h: jnp.tanh(unit(h)) * p["s"] + p["t"],
+    "after a rectifier": lambda p, h: jax.nn.relu(unit(h)) * p["s"] + p["t"],
     "bias before a norm": lambda p, h: unit(h * p["s"] + p["t"]),
     "softmax": lambda p, h: jax.nn.softmax(h) * p["s"] + p["t"],
     "root of the input": lambda p, h: h * jax.lax.rsqrt(1.0 + h * h) * p["s"] + p["t"],
