@@ -142,7 +142,8 @@ def find(text: str) -> tuple[str, ...]:
         return found
     tail = tail.strip("# \n")
     if len(tail) <= runs.LONGEST and not _WORD.search(_COMMAND.sub(" ", tail)):
-        return (tail.removesuffix(".").strip(),) if tail else ()
+        tail = tail.removesuffix(".").strip()
+        return (tail,) if tail else ()
     whole = tail if len(tail) <= runs.LONGEST else None
     return tuple(reading for reading in (runs.last(tail), whole) if reading)
 

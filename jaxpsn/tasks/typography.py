@@ -6,7 +6,7 @@ separator are joined here and nowhere else, and only in groups of three.
 
 import re
 
-_MARKS = re.compile(r"(?<![\w)\]}\\])\*{2,}|\*{2,}(?![\w(\[{\\])|(?<![\w\\])_{2,}|(?<!\\)_{2,}(?!\w|\{)|`+")
+_MARKS = re.compile(r"(?<![\w)\]}\\])\*{2,}|\*{2,}(?![\w(\[{\\]|-[0-9])|(?<![\w\\])_{2,}|(?<!\\)_{2,}(?!\w|\{)|`+")
 _EMPHASIS = re.compile(r"(?:^|(?<=[\s(\"':>]))([*_])(?=[^\s*_])([^*_$\\\n]{1,200})(?<=\S)\1(?![\w*{])", re.MULTILINE)
 
 _CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
