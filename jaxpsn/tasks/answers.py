@@ -119,7 +119,7 @@ def _same_number(gold: Reading, answer: Reading) -> bool:
 def _algebra(gold: Reading, answer: Reading) -> bool:
     """Whether the two are expressions of one kind, such that a computer algebra system may compare them."""
     bodies = (gold.body, answer.body)
-    if gold.words or answer.words or any(not body or _NO_ALGEBRA.search(body) for body in bodies):
+    if gold.words or answer.words > 1 or any(not body or _NO_ALGEBRA.search(body) for body in bodies):
         return False
     if "=" in answer.body and "=" not in gold.whole:
         return False

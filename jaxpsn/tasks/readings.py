@@ -21,7 +21,8 @@ class Reading:
     r"""One way to read an answer. ``body``: its value as a canonical string; ``value``: as an exact number, or None.
 
     ``name``: what an equation assigns it to, "" for nothing. ``text``: the body before it became canonical; ``whole``:
-    all of the cleaned answer. ``around``: its units. ``words``: it has words.
+    all of the cleaned answer. ``around``: its units. ``words``: how many words it has,
+    0 for LaTeX.
     """
 
     text: str
@@ -30,7 +31,7 @@ class Reading:
     value: Fraction | None
     name: str
     around: units.Around
-    words: bool
+    words: int
 
     @property
     def amount(self) -> Fraction | None:
@@ -143,7 +144,8 @@ def _reading(side: str, name: str, whole: str) -> Reading:
     body = _unbracketed(latex.canonical(text)).removeprefix("+").replace("+\\infty", "\\infty")
     if body.isalpha() and len(body) > 1:
         body = body.lower()
-    words = r"\text" in text or any(len(word) > 3 for word in _WORD.findall(text)) or (body.isalpha() and len(body) > 2)
+    words = 2 * text.count(r"\text") + sum(len(word) > 3 for word in _WORD.findall(text))
+    words = words or int(body.isalpha() and len(body) > 2)
     return Reading(text, whole, body, values.exact(body), name, around, words)
 
 
