@@ -58,6 +58,10 @@ def read(answer: str) -> tuple[Reading, ...]:
     known = [side for side in (_reading(each, "", text) for each in sides[:-1]) if side.value is not None]
     if not all(_agree(side, last, approximate) for side in known):
         return ()
+    if known and _letters(sides[-1]) and last.value is None and not last.words:
+        if _LETTERS.fullmatch(last.body) is None:
+            return (_reading(text, "", text),)
+        sides = sides[::-1]  # 5 = x
     name = _name(sides[0])
     if name is None and not known:  # an equation of its own, such as a circle's
         return (_reading(text, "", text),)
@@ -108,7 +112,9 @@ def _assignments(text: str) -> list[str] | None:
     roots = {re.sub(r"_[0-9]$", "", name) for name in names}
     if len(roots) == 1:
         return [roots.pop(), ", ".join(value for _, value in found)]
-    if len(names) < len(found) or any(_LETTERS.fullmatch(name) is None for name in names):
+    if len(names) < len(found) or any(
+        re.fullmatch(r"\\[a-z]+|[A-Za-z]{1,3}(?:_[0-9])?", name) is None for name in names
+    ):
         return None
     return [",".join(names), f"({', '.join(value for _, value in sorted(found))})"]
 
