@@ -161,7 +161,8 @@ def _whole(path: Path, content: bytes, first: bytes) -> list[Row] | None:
             _refuse_array(path, content)
         return None
     if len(found) == 1 and isinstance(found[0], list):
-        return _listed(path, found[0])
+        # A list without any object is a line of another kind.
+        return _listed(path, found[0]) if not found[0] or any(isinstance(one, dict) for one in found[0]) else None
     if len(found) == 1 and isinstance(found[0], dict):
         wrapped = _wrapped(path, found[0])
         if wrapped is not None:
