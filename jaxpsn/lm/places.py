@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from jaxpsn import errors
-from jaxpsn.lm.hf_config import read_json
+from jaxpsn.foreign import read_json
 
 CONFIG = "config.json"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -8,6 +8,8 @@ from jaxpsn import checks, errors
 from jaxpsn.rlvr import names
 from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
 from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
+from jaxpsn.rlvr.sigma_config import SigmaConfig as SigmaConfig
+from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.tasks import file_task, files
 
 STRUCTURES = ("none", "dense", "dense-bf16", "flipout", "flipout-sign", "flipout-normal", "lowrank", "factorised")
@@ -84,74 +86,6 @@ class NoiseConfig:
 
 
 @dataclass(frozen=True)
-class SigmaConfig:
-    """The scale of the noise and the rule that moves it."""
-
-    rule: Literal["fixed", "staged", "kl", "composite"] = "kl"
-    """fixed; staged decay (QeRL); kl: Variant I; composite: Variant II (similarity and self-certainty of probes)."""
-    initial: float = 0.2
-    """Sigma of the first step."""
-    final: float = 0.001
-    """Sigma of the last stage (staged)."""
-    stages: int = 10
-    """Stages of equal length; the first has no noise (staged)."""
-    kl_target: float = 0.005
-    """KL(noisy || clean) in nats a token to which sigma is driven (kl; paper's code: 0.003)."""
-    indicator_target: float = 0.5
-    """Indicator above which there is more noise, up to which there is less (composite)."""
-    rate: float = 1.02
-    """Factor of one step (paper's code: 1.01)."""
-    dead_band: float = 1.1
-    """Between kl_target / dead_band and kl_target * dead_band sigma rests (kl)."""
-    slack: float = 0.0
-    """Distance from indicator_target within which sigma rests (composite)."""
-    low: float = 1e-6
-    """Lower bound of sigma."""
-    high: float = 0.5
-    """Upper bound of sigma."""
-    estimator: Literal["k1", "k3"] = "k1"
-    """Monte-Carlo estimate of the KL: k1 (paper's code; may be negative) or k3."""
-    probes: int = 2
-    """Probe answers to each problem, drawn before the rollouts (composite)."""
-    probe_policy: Literal["clean", "noisy"] = "clean"
-    """Who answers the probes: the clean policy, or the noisy one at the last sigma."""
-    reuse_probes: bool = True
-    """Count the probes among the group's answers instead of drawing them in addition."""
-    similarity: Literal["hidden", "ngram", "bert"] = "hidden"
-    """Likeness of answers: pooled hidden states of the clean policy, n-gram counts, or a BERT encoder."""
-    bert: str | None = None
-    """Folder of the BERT encoder (similarity = bert)."""
-    certainty: Literal["uniform_to_policy", "policy_to_uniform"] = "uniform_to_policy"
-    """Self-certainty as KL(U || p) (paper) or KL(p || U) = log V - H(p)."""
-    normalisation: Literal["running", "fixed", "batch"] = "running"
-    """Range that brings certainty to [0, 1]: a slow average of the batches' ranges, 0 to log V, or each batch's own."""
-    weight: float = 0.5
-    """Share of similarity in the indicator; the rest is certainty."""
-
-    def __post_init__(self) -> None:
-        checks.choice("sigma.rule", self.rule, ("fixed", "staged", "kl", "composite"))
-        checks.real("sigma.low", self.low, 0.0, 100.0)
-        checks.real("sigma.high", self.high, self.low, 100.0, open_low=True)
-        for name in ("initial", "final"):
-            checks.real(f"sigma.{name}", getattr(self, name), 0.0, 100.0)
-        checks.whole("sigma.stages", self.stages, 2, 10_000)
-        checks.real("sigma.kl_target", self.kl_target, 0.0, 100.0, open_low=True)
-        checks.real("sigma.indicator_target", self.indicator_target, -1.0, 1.0)
-        checks.real("sigma.slack", self.slack, 0.0, 1.0)
-        checks.real("sigma.rate", self.rate, 1.0, 10.0, open_low=True)
-        checks.real("sigma.dead_band", self.dead_band, 1.0, 10.0)
-        checks.choice("sigma.estimator", self.estimator, ("k1", "k3"))
-        checks.whole("sigma.probes", self.probes, 2, 1 << 10)
-        checks.choice("sigma.probe_policy", self.probe_policy, ("clean", "noisy"))
-        checks.choice("sigma.similarity", self.similarity, ("hidden", "ngram", "bert"))
-        checks.choice("sigma.certainty", self.certainty, names.CERTAINTIES)
-        checks.choice("sigma.normalisation", self.normalisation, names.NORMALISATIONS)
-        checks.real("sigma.weight", self.weight, 0.0, 1.0)
-        if (self.similarity == "bert") != (self.bert is not None):
-            errors.refuse("sigma.bert", self.bert, "the folder of an encoder with similarity = bert, else nothing")
-
-
-@dataclass(frozen=True)
 class AlgorithmConfig:
     """The GRPO family: advantage, loss, corrections and the optimiser."""
 
@@ -171,12 +105,13 @@ class AlgorithmConfig:
     """Mean over all tokens (DAPO), over sequences of their means (GRPO), or a sum over a constant (Dr.GRPO)."""
     correction: str = "token"
     """Weights against the noisy sampler: none, token (TIS), sequence, geometric, each also as _mask."""
-    cap: float = 10.0
-    """Upper bound of a correction weight (paper: 10)."""
+    cap: float | None = None
+    """Upper bound of a weight: larger ones are lowered to it, or dropped by a _mask. None: 10 (paper), or for a _mask
+    what noise at sigma.kl_target seldom exceeds."""
+    floor: float | None = None
+    """Lower bound of a weight: smaller ones are raised to it, or dropped by a _mask. None: 0, or for a _mask as cap."""
     normalise_weights: bool = False
     """Divide correction weights by their mean, so that noise does not change the size of a step."""
-    floor: float = 0.0
-    """Lower bound of a masked correction: ratios below it are dropped."""
     kl_coefficient: float = 0.0
     """Weight of the KL to the starting policy; 0 skips its computation (paper's code: 0.001)."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
@@ -205,7 +140,6 @@ class AlgorithmConfig:
     def __post_init__(self) -> None:
         checks.choice("algorithm.advantage", self.advantage, names.ADVANTAGES)
         checks.choice("algorithm.loss", self.loss, names.LOSSES)
-        checks.choice("algorithm.correction", self.correction, names.CORRECTIONS)
         checks.choice("algorithm.aggregation", self.aggregation, names.AGGREGATIONS)
         checks.choice("algorithm.kl_estimator", self.kl_estimator, names.KL_ESTIMATORS)
         checks.choice("algorithm.overlong", self.overlong, ("keep", "mask", "penalty"))
@@ -213,10 +147,9 @@ class AlgorithmConfig:
         checks.real("algorithm.clip_high", self.clip_high, 0.0, 100.0)
         if self.dual_clip is not None:
             checks.real("algorithm.dual_clip", self.dual_clip, 1.0, 1000.0, open_low=True)
-        checks.real("algorithm.cap", self.cap, 0.0, 1e6, open_low=True)
+        names.check_bounds("algorithm.", self.correction, self.cap, self.floor)
         if self.normalise_weights and self.correction == "none":
             errors.refuse("algorithm.normalise_weights", True, "a correction, as correction = none has no weights")
-        checks.real("algorithm.floor", self.floor, 0.0, self.cap)
         for name in ("kl_coefficient", "entropy_coefficient", "weight_decay"):
             checks.real(f"algorithm.{name}", getattr(self, name), 0.0, 100.0)
         checks.real("algorithm.learning_rate", self.learning_rate, 0.0, 1.0)
@@ -279,6 +212,7 @@ class RlvrConfig:
     """Options of the task, such as numbers 4."""
     system: str | None = None
     """System message for a model's chat template."""
+    template: TemplateConfig = field(default_factory=TemplateConfig)
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of a loaded model's weights in sampling and training."""
     remat: bool = False
@@ -303,6 +237,8 @@ class RlvrConfig:
             errors.refuse("data_kind", self.data_kind, "only together with data")
         if self.data is not None and self.model is None:
             errors.refuse("data", self.data, "only together with model, as the small decoder knows one procedural task")
+        if self.model is None:
+            self.template.refuse(self.system, "only together with model, whose chat template it is for")
         self._check_groups()
 
     def _check_groups(self) -> None:

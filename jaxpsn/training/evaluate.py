@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from jaxpsn import checks, errors, files
+from jaxpsn.lm import clock
 from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig
+from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.tasks import file_task
 from jaxpsn.tasks import files as problem_files
 from jaxpsn.training import command, origins, progress, startup, status
@@ -71,6 +73,7 @@ class EvaluateJob:
     """Tokens between compactions, in which ended answers leave; left out, as the run has it, else 0 (never)."""
     system: str | None = None
     """System message for the chat template of a Hugging Face folder."""
+    template: TemplateConfig = field(default_factory=TemplateConfig)
     dtype: Literal["float32", "bfloat16"] | None = None
     """Dtype of the weights in use; left out, the run's, else float32."""
     mesh: str | None = None
@@ -105,6 +108,8 @@ class EvaluateJob:
     def _check_together(self) -> None:
         if self.replay is not None and (self.policy, self.against) != (None, None):
             errors.refuse("replay", self.replay, "not together with policy or against")
+        if self.replay is not None:
+            self.template.refuse(self.system, "not together with replay, which is told what the run was")
         if self.against is not None and self.policy is None:
             errors.refuse("against", self.against, "only together with policy")
         if self.against is not None and self.against == self.policy and self.step is None:
@@ -190,10 +195,11 @@ def _live(
         cache.enable()
     run = next((one for one in live.values() if one.config is not None), None)
     config = RlvrConfig() if run is None else run.config
+    now = config.template.clock or clock.now()
     with show.phase("making the problems"):
         asked = judging.questions(job, run, show.say)
         ready = {
-            name: judging.candidate(getattr(job, name), one, one.config or config, job.system)
+            name: judging.candidate(getattr(job, name), one, one.config or config, job.system, job.template, now)
             for name, one in live.items()
         }
         asked = judging.fitting(asked, list(ready.values()), job, show.say)

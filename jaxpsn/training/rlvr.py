@@ -1,30 +1,24 @@
 """The reasoning job: from the command line to a trained, judged, exported policy and its report."""
 
 import contextlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from jaxpsn import errors
+from jaxpsn.lm import clock, hf_config, places
 from jaxpsn.lm import config as decoders
-from jaxpsn.lm import hf_config, places
-from jaxpsn.rlvr import lengths
+from jaxpsn.rlvr import lengths, words
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.tasks import file_task, files, registry
 from jaxpsn.training import command, distributed, folder, inputs, progress, startup, status
+from jaxpsn.training import reasoning_stages as stages
 from jaxpsn.training.config import ClusterConfig, RunConfig
 from jaxpsn.training.team import Team
-
-MODEL = "model"
-"""Folder of a run that holds the trained policy as Hugging Face files."""
-BASE = "base"
-"""Folder of a run that holds the pre-trained policy it started from, and the entry of its record with its digest."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ class RlvrJob:
 
 
 _LENGTHS = {
-    "smoke": RunConfig(steps=4, chunk=1, eval_every=2, checkpoint_every=2),
+    "smoke": RunConfig(steps=40, chunk=1, eval_every=10, checkpoint_every=20),
     "default": RunConfig(steps=200, chunk=1, eval_every=20, checkpoint_every=40),
 }
 _PAPER_LENGTH = RunConfig(steps=250, chunk=1, eval_every=50, checkpoint_every=50)
@@ -61,76 +55,30 @@ def run(job: RlvrJob) -> int:
     job = _checked(job)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.rlvr.mesh))
+        job = replace(job, rlvr=_clocked(job.rlvr, team))
         content = _content(job)
         team.alike(distributed.common(job.run, content, mesh=job.rlvr.mesh))
-        claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
+        if team.first:  # the others have no folder
+            folder.check(job.run, content)
         own = replace(job, run=distributed.quiet(team, job.run))
-        program = stack.enter_context(_prepared(own, claimed, team))
+        phases = stages.Phases()
+        program = stack.enter_context(stages.prepared(own, team, phases))
         from jaxpsn.training import loop
 
-        outcome = loop.train(program, own.run, claimed, team=team)
+        engine = loop.ready(program, own.run)
+        claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
+        stages.keep_base(program, claimed, team)
+        stages.judge_base(program, claimed, own, team, phases)
+        outcome = loop.train(program, own.run, claimed, team=team, engine=engine)
         if outcome.status == status.DONE:
-            _finish(program, outcome, claimed.path, own, team)
+            stages.finish(program, outcome, claimed, own, team, phases)
         if team.first:
             startup.result(claimed.path)
         return outcome.status
 
 
-@contextlib.contextmanager
-def _prepared(job: RlvrJob, claimed: folder.RunFolder, team: Team) -> Iterator[Any]:
-    """The program, its base judged; the display is up while JAX loads and the small decoder learns."""
-    with contextlib.ExitStack() as stack:
-        show = progress.make(job.run.progress)
-        with contextlib.closing(show):
-            with show.phase("loading JAX"):
-                from jaxpsn.rlvr import setup
-                from jaxpsn.rlvr.placement import Placement
-                from jaxpsn.training import cache, sinks
-
-                cache.enable()
-                distributed.meet(team, Placement(job.rlvr.mesh).mesh)
-            home, told = cache.home() / "bases", progress.teller(show)
-            path, shared = claimed.path, (partial(_agreed, team), partial(_same_base, team, claimed), _own(claimed))
-            made = setup.reasoner(job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared)
-            program = stack.enter_context(made)
-            show.say("judging the base")
-            # What process 0 has all have: whether there is something to do must not be each one's own view.
-            if team.tell("" if setup.base_is_judged(path) else "to do"):
-                setup.judge_base(program, path, progress.teller(show, "answers"))
-        yield program
-
-
-def _agreed(team: Team, grade: Callable[..., Any]) -> Callable[..., Any]:
-    """Scores as process 0 finds them: a verifier that is cut off in time may end differently elsewhere."""
-
-    def agreed(problems: Sequence[Any], texts: Sequence[str]) -> list[float]:
-        scores = [float(score) for score in grade(problems, texts)] if team.first else []
-        return json.loads(team.tell(json.dumps(scores)))
-
-    return grade if team.count == 1 else agreed
-
-
 def _name(config: RlvrConfig) -> str:
     return config.task if config.model is None else places.name(Path(config.model))
-
-
-def _own(claimed: folder.RunFolder) -> Path:
-    return (claimed.shared or claimed.path) / BASE
-
-
-def _same_base(team: Team, claimed: folder.RunFolder, facts: Mapping[str, str]) -> None:
-    """Refuse a pre-trained policy that is another than in the other processes, or than what the run started from."""
-    team.alike(facts)
-    (now,) = facts.values()
-    was = folder.read(_own(claimed).parent).get(BASE)
-    if was is None and team.first:
-        folder.note(claimed, **{BASE: now})
-    if was is not None and was != now:
-        errors.refuse(
-            "resume",
-            str(claimed.path),
-            "a run with the pre-trained policy that it started from; the one here is another",
-        )
 
 
 def _content(job: RlvrJob) -> dict[str, Any]:
@@ -147,6 +95,20 @@ def _content(job: RlvrJob) -> dict[str, Any]:
             same = [name for name, path in inputs.named(config).items() if before.get(name) == path]
             inputs.refuse_changed(job.run.resume, config, recorded, show.phase, fields=same)
     return folder.plain(replace(config, mesh=None)) | ({inputs.HASHES: recorded} if recorded else {})
+
+
+def _clocked(config: RlvrConfig, team: Team) -> RlvrConfig:
+    """``config`` with the time that its chat template is told, which is part of what a run records.
+
+    It is that of the start of process 0, where the template asks for one. Refuses tokens and templates that cannot be
+    used, before there is a run folder.
+    """
+    if config.model is None:
+        return config
+    path = Path(config.model)
+    tokens = words.read(path, hf_config.read_config(path).vocab_size, config.system, config.template, clock.now())
+    told = team.tell(getattr(tokens, "clock", None) or "")
+    return replace(config, template=config.template.at(told or None))
 
 
 def _checked(job: RlvrJob) -> RlvrJob:
@@ -169,20 +131,7 @@ def _checked(job: RlvrJob) -> RlvrJob:
     return replace(job, rlvr=config)
 
 
-def _finish(program: Any, outcome: Any, path: Path, job: RlvrJob, team: Team) -> None:
-    from jaxpsn.analysis import report
-    from jaxpsn.rlvr import setup
-
-    with contextlib.closing(progress.make(job.run.progress)) as show:
-        show.say("judging the trained policy")
-        setup.judge_trained(program, outcome.state, path, progress.teller(show, "answers"))
-        with show.phase("writing the model and the report"):
-            setup.export(program, outcome.state, path / MODEL)
-            if team.first:
-                startup.speak(f"report: {report.build(path)}")
-
-
 def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
     about = "Reinforcement learning with verifiable rewards and parameter-space noise, on language models."
-    return run(command.parse(RlvrJob, PRESETS, argv, restore, about))
+    return run(command.parse(RlvrJob, PRESETS, argv, restore, about, resumes="run of reasoning"))

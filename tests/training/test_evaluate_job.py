@@ -25,7 +25,9 @@ from jaxpsn.rlvr.config import (
     SigmaConfig,
 )
 from jaxpsn.rlvr.placement import Placement
-from jaxpsn.training import evaluate, folder, inputs, judging, lock, loop, origins, progress, rlvr, sinks, startup
+from jaxpsn.training import (
+    evaluate, folder, inputs, judging, lock, loop, origins, progress, reasoning_stages, rlvr, sinks, startup,
+)  # fmt: skip
 from jaxpsn.training.config import RunConfig
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "evaluate.py"
@@ -63,7 +65,7 @@ def made(tmp_path_factory):
                 setup.judge_base(program, claimed.path, quiet)
                 outcome = loop.train(program, job.run, claimed)
                 setup.judge_trained(program, outcome.state, claimed.path, quiet)
-                setup.export(program, outcome.state, claimed.path / rlvr.MODEL)
+                setup.export(program, outcome.state, claimed.path / reasoning_stages.MODEL)
         yield claimed.path
 
 
