@@ -26,7 +26,18 @@ from jaxpsn.rlvr.config import (
 )
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.training import (
-    evaluate, folder, inputs, judging, lock, loop, origins, progress, reasoning_stages, rlvr, sinks, startup,
+    evaluate,
+    folder,
+    inputs,
+    judging,
+    lock,
+    loop,
+    origins,
+    progress,
+    reasoning_stages,
+    rlvr,
+    sinks,
+    startup,
 )  # fmt: skip
 from jaxpsn.training.config import RunConfig
 
