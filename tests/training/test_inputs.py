@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -81,6 +82,14 @@ def test_a_part_of_a_folder_can_be_compared_alone(made, tmp_path):
     inputs.refuse_changed("runs/x", made, recorded, quiet, (inputs.TEXT,))
     with pytest.raises(UserError, match=r"model-1\.safetensors"):
         inputs.refuse_changed("runs/x", made, recorded, quiet, (inputs.TENSORS,))
+
+
+def test_a_shard_that_is_not_there_is_named(made, tmp_path):
+    (tmp_path / "model" / "model-2.safetensors").unlink()
+    for make in (lambda path: None, os.mkfifo):
+        make(tmp_path / "model" / "model-2.safetensors")
+        with pytest.raises(UserError, match=r"model-2\.safetensors: no plain file; it is named as part of .*model$"):
+            inputs.hashes(made, quiet)
 
 
 def test_what_takes_long_is_shown(made, tmp_path):
