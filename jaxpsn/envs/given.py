@@ -60,7 +60,7 @@ def _refuse_wrapped(env: Any) -> None:
                 errors.refuse(
                     "env", type(env).__name__, f"not within {kind.__name__}, {_ENDED[kind.__name__]}: {_ADVICE}"
                 )
-        inner, seen = inspect.getattr_static(inner, "__dict__", {}).get("env"), seen + 1
+        inner, seen = getattr(inner, "__dict__", {}).get("env"), seen + 1
 
 
 def _action_size(env: Any, name: str) -> int:
