@@ -9,9 +9,12 @@ from jaxpsn.envs import brax_names
 
 _OWN = {
     "sparse_mountain_car": "mountain_car.SparseMountainCar",
+    "sparse_mountain_car_light": "mountain_car_light.SparseMountainCarLight",
     "sparse_cartpole_swingup": "cartpole.SparseCartpoleSwingup",
-    "cartpole_swingup": "cartpole.CartpoleSwingup",
+    "sparse_cartpole_swingup_light": "cartpole_light.SparseCartpoleSwingupLight",
+    "cartpole_swingup": "cartpole_light.CartpoleSwingup",
     "sparse_double_pendulum": "double_pendulum.SparseDoublePendulum",
+    "sparse_double_pendulum_light": "double_pendulum_light.SparseDoublePendulumLight",
     "sparse_halfcheetah": "half_cheetah.SparseHalfCheetah",
     "swimmer_gather": "swimmer_gather.SwimmerGather",
     "probe/constant_reward": "probes.ConstantReward",
@@ -54,7 +57,8 @@ def make(name: str, backend: str | None = None, **options: Any) -> Any:
     """One raw environment: a `brax.envs.Env`, actions in [-1, 1], whose ``done`` is true termination only.
 
     ``name``: a Brax environment (``halfcheetah``), a dm_control task of MuJoCo Playground (``playground/BallInCup``),
-    one of the paper's sparse tasks (``sparse_mountain_car``), ``cartpole_swingup`` or a probe (``probe/action``).
+    one of the paper's sparse tasks (``sparse_mountain_car``), an easier relative (``sparse_mountain_car_light``),
+    ``cartpole_swingup`` or a probe (``probe/action``).
     ``backend``: Brax's physics, for Brax environments and ``sparse_halfcheetah``. ``options`` go to the environment.
     Raises UserError for anything it cannot make.
     """

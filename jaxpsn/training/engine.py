@@ -18,7 +18,7 @@ from jaxpsn.training.config import RunConfig
 from jaxpsn.training.program import HostProgram, Metrics, Program, State
 from jaxpsn.training.progress import Progress
 
-Note = Callable[[str, str], None]
+Note = Callable[..., None]
 Totals = dict[str, tuple[Any, Any]]
 """Sum and count of every metric."""
 
@@ -57,7 +57,7 @@ class Engine(Protocol):
         ...
 
     def prepare(self, plan: Cadence, template: State, show: Progress, note: Note) -> None:
-        """Compile; ``note(event, detail)`` is written to the events."""
+        """Compile; ``note(event, detail, seconds)`` is written to the events."""
         ...
 
     def init(self) -> State:
@@ -133,7 +133,7 @@ class CompiledEngine:
             self._chunk = lowered.compile()
         memory.check_compiled(self._program, self._chunk, "the training step")
         metrics, evaluation = lowered.out_info[1].totals, {}
-        note("compile", f"training step {time.monotonic() - start:.1f} s")
+        note("compile", "training step", time.monotonic() - start)
         if plan.eval_every:
             start = time.monotonic()
             with show.phase("compiling the evaluation"):
@@ -141,7 +141,7 @@ class CompiledEngine:
                 lowered = self._jit(made, (self._whole, self._layout), self._whole).lower(self._keys, template)
                 self._evaluate, evaluation = lowered.compile(), lowered.out_info
             memory.check_compiled(self._program, self._evaluate, "the evaluation")
-            note("compile", f"evaluation {time.monotonic() - start:.1f} s")
+            note("compile", "evaluation", time.monotonic() - start)
         self.columns = report.columns(metrics, evaluation, hasattr(template, "updates"))
 
     def init(self) -> State:
@@ -209,7 +209,7 @@ class HostEngine:
             self._program.prepare(template, show.say)
         for name, compiled in getattr(self._program, "compiled", {}).items():
             memory.check_compiled(self._program, compiled, name)
-        note("compile", f"phases of a step {time.monotonic() - start:.1f} s")
+        note("compile", "phases of a step", time.monotonic() - start)
         evaluation = self._evaluation if plan.eval_every else ()
         self.columns = report.columns(self._names, evaluation, hasattr(template, "updates"))
 

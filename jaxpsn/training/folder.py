@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxpsn import errors, files
+from jaxpsn.analysis import shapes
 from jaxpsn.training import vacancy
 from jaxpsn.training.config import MAY_CHANGE, RunConfig
 from jaxpsn.training.lock import LOCK, locked
@@ -86,13 +87,15 @@ def read(path: str | Path, field: str = "resume") -> dict[str, Any]:
     """The config.json of a run folder. Raises UserError, naming ``field``, if there is none or of another format."""
     path = Path(path)
     try:
-        record = json.loads((path / "config.json").read_text())
-        version = record["format"]
-    except (OSError, ValueError, TypeError, KeyError):
+        record = files.read_json(path / "config.json")
+    except OSError:
         errors.refuse(field, str(path), f"a run folder; {_others(path)}")
+    version = record.get("format") if isinstance(record, dict) else None
+    if version is None:
+        errors.refuse(field, str(path), "a run folder; its config.json is none of a run")
     if version != FORMAT:
         errors.refuse(field, str(path), f"a run folder of format {FORMAT}; this one has format {version}")
-    return record
+    return shapes.check(path / "config.json", record, shapes.WHOLE_RUN)
 
 
 def _others(path: Path) -> str:
@@ -104,12 +107,21 @@ def _others(path: Path) -> str:
 
 
 def write_record(folder: RunFolder, run: RunConfig, **more: Any) -> dict[str, Any]:
-    """Write config.json: format, config, run, versions, command line, and ``more``; returns it."""
+    """Write config.json: format, config, run, versions, command line, and ``more``; returns it.
+
+    What it holds besides stays.
+    """
+    old = read(folder.path) if folder.config.is_file() else {}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    record = {"format": FORMAT, "name": folder.path.name, "config": folder.content, "run": plain(run)}
+    record = old | {"format": FORMAT, "name": folder.path.name, "config": folder.content, "run": plain(run)}
     record |= {"versions": versions(), "command": sys.argv, "written": now} | more
     files.write_atomically(folder.config, json.dumps(record, indent=2) + "\n")
     return record
+
+
+def note(folder: RunFolder, **more: Any) -> None:
+    """Add ``more`` to config.json."""
+    files.write_atomically(folder.config, json.dumps(read(folder.path) | more, indent=2) + "\n")
 
 
 def _flat(tree: Any, path: str = "") -> dict[str, Any]:

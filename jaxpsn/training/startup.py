@@ -39,7 +39,7 @@ def result(text: object) -> None:
 def complain(error: BaseException | str) -> None:
     """``error: ...`` as one line on stderr."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"error: {errors.short(error)}", file=sys.stderr, flush=True)
 
 
 def last_words(error: BaseException) -> int:
