@@ -44,7 +44,7 @@ def check(env: Any, episode_length: int | None) -> None:
         errors.refuse("env.episode_length", None, f"a time limit in steps, as {name} is an environment of your own")
     start = _traced(name, "reset", env.reset, jax.eval_shape(jax.random.PRNGKey, 0))
     _check_state(name, "reset", start)
-    found = sorted(set(_MARKS) & set(start.info))
+    found = sorted(set(_MARKS) & set(start.info or ()))
     if found:
         errors.refuse("env", name, f"one that no wrapper ends by time or resets; its info has {found[0]}: {_ADVICE}")
     after = _traced(name, "step", env.step, start, jax.ShapeDtypeStruct((size,), "float32"))

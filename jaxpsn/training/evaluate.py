@@ -215,6 +215,7 @@ def _live(
             for name, one in live.items()
         }
         asked = judging.fitting(asked, list(ready.values()), job, show.say)
+        judging.refuse_large(list(ready.values()), asked, job)
     for one in before:
         _refuse_others(one, [problem.id for problem in asked.problems])
     with grading.Grader(asked.task) as grader, memory.told("rows, max_tokens, max_prompt"):

@@ -18,8 +18,9 @@ from jaxpsn.training.study.stages import Ended
 
 def check(arms: list[Arm], config: StudyConfig, env: Any) -> None:
     """Refuse, before anything is written, what one of the arms could not run with, its memory included."""
-    run = RunConfig(steps=config.steps, seed=config.seed, seeds=config.seeds)
     for arm in arms:
+        trials = len(arm.scale.grid) * config.tune_seeds if config.tune and arm.scale is not None else 0
+        run = RunConfig(steps=config.steps, seed=config.seed, seeds=max(config.seeds, trials))
         try:
             loop.ready(experiment.program(arm.control, config.steps, env), run)
         except errors.UserError as error:
