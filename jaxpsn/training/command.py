@@ -59,10 +59,9 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, list | tuple) and all(_fits(entry, parts[0]) for entry in value)
     if kind in (dict, Mapping):
         return isinstance(value, Mapping) and all(_fits(entry, parts[1]) for entry in value.values())
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint in (int, str):
-        return isinstance(value, hint) and not isinstance(value, bool)
+    if hint in (int, float):
+        number = isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+        return number and abs(value) < 1 << 63
     return hint is Any or (isinstance(hint, type) and isinstance(value, hint))
 
 
