@@ -76,6 +76,7 @@ def save(folder: Path, base: Base, params: model.Params, seal: bool = False, alo
     processes all of them call this, and the first writes; ``alone``: this one does, whatever the others do. Raises
     UserError or OSError where it cannot be written.
     """
+    folder.parent.stat()  # made by the caller: one that went away is not made again
     beside, old = (files.partial(folder, word) for word in (".new", ".old"))
     try:
         hub.save(beside, base.decoder, params, like=base.folder, alone=alone)
@@ -132,6 +133,7 @@ def pretrained(config: RlvrConfig, task: Any, bases: Path, told: Callable[[int, 
     neither is an error. ``told(step, loss)`` is the progress.
     """
     folder = bases / f"{task.name}-{digest(config, task)}"
+    files.sweep(bases, held=False)
     with contextlib.suppress(OSError, ValueError, errors.UserError):
         if json.loads((folder / SEAL).read_text(encoding="utf-8")) == _digests(folder):
             return read(folder)._replace(folder=None)
@@ -139,6 +141,5 @@ def pretrained(config: RlvrConfig, task: Any, bases: Path, told: Callable[[int, 
     base = base._replace(params=pretrain.run(config.pretrain, base.decoder, task, base.words, told))
     with contextlib.suppress(OSError, errors.UserError):
         bases.mkdir(parents=True, exist_ok=True)
-        files.sweep(bases, held=False)
         save(folder, base, base.params, seal=True, alone=True)
     return base
