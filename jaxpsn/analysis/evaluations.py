@@ -3,7 +3,8 @@
 A file is an object with ``label``, ``step`` (null if unknown), ``n`` (answers asked for), ``temperature``, ``noisy``
 (whether the policy was perturbed), ``task`` and ``problems``, each ``{"id", "prompt", "n", "correct", "distinct",
 "solutions"}``: right answers among n, how many of those are different solutions, and how many solutions there are
-(both null if unknown).
+(both null if unknown). Of a policy with a chat template there may be ``prompt``: what the template was told and what
+ends an answer.
 """
 
 import json
@@ -86,13 +87,16 @@ def record(
     noisy: bool,
     task: str,
     problems: Iterable[Mapping[str, Any]],
+    prompt: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``evaluations/<label>.json`` of a run folder, whole or not at all; returns its path.
 
-    The fields are those of the module's docstring. Raises UserError where :func:`read` would.
+    The fields are those of the module's docstring; ``prompt``: what a chat template was told, if there is one. Raises
+    UserError where :func:`read` would.
     """
     target = path(folder, label)
     content = {"label": label, "step": step, "n": n, "temperature": temperature, "noisy": noisy, "task": task}
+    content |= {} if prompt is None else {"prompt": dict(prompt)}
     content |= {"problems": [dict(problem) for problem in problems]}
     content = json.loads(json.dumps(content, default=_plain))
     parse(content, str(target), label)

@@ -27,6 +27,8 @@ DPI = 200
 _LARGE = 140_000  # bytes of a picture
 _THIN_LINES = 32  # more seeds than this are told by their interval alone
 _LINE = 80  # characters of a finding on a line
+_LEAST_SHARE = 0.04  # an axis of shares spans at least this
+_LEAST_RATIO = 1.05  # a log axis reaches at least this far to either side
 _SMOOTH = 20  # a running mean spans one part in this many of the run
 
 _STYLE = {
@@ -159,7 +161,11 @@ def steps(axes: Axes, series: Iterable[Series | None], label: str = "environment
 
 
 def percent(axes: Axes) -> None:
-    """A linear y axis of shares, in percent."""
+    """A linear y axis of shares, in percent; at least a few points of them, or rounding would look like a course."""
+    low, high = axes.get_ylim()
+    if high - low < _LEAST_SHARE:
+        low = min(max((low + high - _LEAST_SHARE) / 2, 0.0), 1.0 + _LEAST_SHARE / 20 - _LEAST_SHARE)
+        axes.set_ylim(low, low + _LEAST_SHARE)
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: f"{text.tick(round(100 * y, 9))} %"))
 
 
@@ -177,7 +183,9 @@ def log(axes: Axes) -> None:
     """A log axis whose ticks are plain numbers, also where less than a decade is shown."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    axes.set_ylim(low / 1.1, high * 1.1)
+    widen = max(1.1, _LEAST_RATIO / np.sqrt(high / low))
+    low, high = low / widen, high * widen
+    axes.set_ylim(low, high)
     decades = np.log10(high / low)
     marks = (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 0.6 else tuple(np.arange(1.0, 10.0))
     locator = ticker.LogLocator(subs=marks, numticks=12)

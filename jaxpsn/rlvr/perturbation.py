@@ -1,5 +1,6 @@
 """Which weights of the sampler are perturbed, by what, and for which answers of a group."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -33,6 +34,14 @@ class Perturbation(NamedTuple):
         """The perturbations of ``step``; ``key`` is that of the run."""
         key = jax.random.fold_in(jax.random.fold_in(key, self.purpose), step)
         return self.kind.init(key, self.spec, self.members)
+
+    def dense(self) -> tuple[int, int]:
+        """Matrices that a structure other than dense perturbs densely all the same, and matrices in all."""
+        matrices = [leaf for leaf in self.spec.leaves if not leaf.is_vector]
+        if isinstance(self.kind, noise.Dense):
+            return 0, len(matrices)
+        whole = [leaf for leaf in matrices if self.kind.state_numbers(leaf) >= math.prod(leaf.shape)]
+        return len(whole), len(matrices)
 
     def some(self, key: PRNGKeyArray, members: Int[Array, " some"]) -> tuple["Perturbation", noise.Draw]:
         """The members of these numbers out of endlessly many, one answer each: the same in whatever company."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import tyro
 
 from jaxpsn import errors
-from jaxpsn.training import folder
+from jaxpsn.training import folder, vacancy
 
 Job = TypeVar("Job")
 
@@ -75,11 +75,13 @@ def parse(
     restore: Callable[[Mapping[str, Any]], Job],
     description: str,
     read: Callable[[str], Mapping[str, Any]] = folder.read,
+    resumes: str = "run of control",
 ) -> Job:
     """The job that ``argv`` asks for.
 
     ``--preset NAME`` or ``--resume FOLDER`` (through ``restore(read(folder)) -> job``) gives the values that the flags
-    then override. Raises UserError for anything that cannot be understood; ``--help`` prints and exits.
+    then override; ``resumes``: what the script goes on with, of ``vacancy.SCRIPTS``. Raises UserError for anything that
+    cannot be understood; ``--help`` prints and exits.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default=None)
@@ -94,6 +96,7 @@ def parse(
         errors.refuse("preset", known.preset, "not together with --resume, which has its own config")
     default = presets[known.preset or "default"]
     if known.resume is not None:
+        vacancy.refuse_other(known.resume, resumes)
         record = read(known.resume)
         with errors.within(known.resume):
             default = restore(record)

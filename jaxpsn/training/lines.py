@@ -162,10 +162,11 @@ class EventLog:
         self._lines = Lines(path, *_history(path))
         self._held: list[str] | None = [] if held else None
 
-    def write(self, step: int, event: str, detail: str = "") -> None:
-        """Append one event."""
+    def write(self, step: int, event: str, detail: str = "", seconds: float | None = None) -> None:
+        """Append one event; ``seconds`` is what it took."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        text = json.dumps({"time": now, "step": step, "event": event, "detail": detail})
+        row = {"time": now, "step": step, "event": event, "detail": detail}
+        text = json.dumps(row if seconds is None else row | {"seconds": round(seconds, 3)})
         if self._held is None:
             self._lines.append([text])
         else:

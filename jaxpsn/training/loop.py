@@ -4,12 +4,25 @@ import contextlib
 import dataclasses
 import signal
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 
 from jaxpsn import errors, files
-from jaxpsn.training import cadence, checkpoints, logs, progress, report, sessions, sinks, startup, status
+from jaxpsn.training import (
+    alarms,
+    cadence,
+    checkpoints,
+    logs,
+    memory,
+    progress,
+    report,
+    sessions,
+    sinks,
+    startup,
+    status,
+)
 from jaxpsn.training import engine as engines
 from jaxpsn.training import folder as folders
 from jaxpsn.training.config import RunConfig
@@ -19,6 +32,9 @@ from jaxpsn.training.outcome import Outcome
 from jaxpsn.training.presence import Presence
 from jaxpsn.training.program import HostProgram, Program, State
 from jaxpsn.training.team import ALONE, Team
+
+MOST = (1 << 31) - 1
+"""Calls of a program's step in one run."""
 
 
 @dataclasses.dataclass
@@ -34,6 +50,7 @@ class _Desk:
     interrupts: Interrupts
     store: checkpoints.Store
     team: Team
+    lookout: alarms.Lookout
     ledger: Ledger
     signum: int | None = None
     """The signal that came, once it was asked for."""
@@ -52,10 +69,15 @@ class _Desk:
             self.signum = self.team.agree(self.interrupts.signum)
         return self.signum
 
-    def note(self, step: int, event: str, detail: str = "", *, say: bool = True) -> None:
-        self.events.write(step, event, detail)
+    def note(self, step: int, event: str, detail: str = "", seconds: float | None = None, *, say: bool = True) -> None:
+        self.events.write(step, event, detail if seconds is None else f"{detail} {seconds:.1f} s", seconds)
         if say:
             self.show.say(f"{event}: {detail}" if detail else event)
+
+    def tell(self, step: int, found: Sequence[tuple[str, str]]) -> None:
+        """Note what the lookout found."""
+        for event, text in found:
+            self.note(step, event, text)
 
     def update(self, plan: cadence.Cadence, step: int, rate: float) -> None:
         """Renew the status."""
@@ -79,19 +101,39 @@ class _Span(NamedTuple):
         return cls(told["since"], {name: tuple(pair) for name, pair in told["totals"].items()})
 
 
+def ready(program: Program | HostProgram, run: RunConfig) -> engines.Engine:
+    """What drives ``program``, to be asked for before there is a folder.
+
+    Raises UserError for what would be refused later: extras that are missing, a run that cannot be, too little memory.
+    """
+    sinks.require_extras(run)
+    _refuse_counts(program, run)
+    engine = engines.make(program, run)
+    memory.check(program, engine.template(), run.seeds)
+    return engine
+
+
+def _refuse_counts(program: Program | HostProgram, run: RunConfig) -> None:
+    """Clocks are int32: a run must not count further."""
+    if -(-run.steps // program.steps_per_call) > MOST:
+        allowed = f"at most {MOST * program.steps_per_call:,}, as calls of {program.steps_per_call:,} steps are counted"
+        errors.refuse("steps", run.steps, f"{allowed} in 32 bits")
+
+
 def train(
-    program: Program | HostProgram, run: RunConfig, folder: folders.RunFolder, title: str = "", team: Team = ALONE
-) -> Outcome:
+    program: Program | HostProgram, run: RunConfig, folder: folders.RunFolder, title: str = "", team: Team = ALONE,
+    engine: engines.Engine | None = None,
+) -> Outcome:  # fmt: skip
     """Run ``program`` for ``run.steps`` steps into a claimed ``folder`` (``folder.claim``), or go on where it stopped.
 
     SIGTERM and Ctrl-C end the chunk (the step, if the host makes it), save and return; a value that is not finite
     returns without saving. On CPU the state after a kill and a resume equals the uninterrupted one bit for bit. An
     error in a step of a HostProgram comes through after the state before it was saved. ``title`` begins every line of
     the display. Each process of a ``team`` calls this alike; a signal to one of them stops all. Raises UserError if a
-    checkpoint cannot be written, or a resumed one not be used.
+    checkpoint cannot be written, a resumed one not be used, or memory runs out. ``engine``: that of :func:`ready`, if
+    it was asked before.
     """
-    sinks.require_extras(run)
-    engine = engines.make(program, run)
+    engine = engine or ready(program, run)
     with contextlib.ExitStack() as stack:
         stack.callback(engine.close)
         show = progress.make(run.progress, title=title)
@@ -100,17 +142,20 @@ def train(
         stack.callback(events.close)
         presence = Presence(folder.shared or folder.path)
         stack.callback(presence.close)
-        interrupts = stack.enter_context(Interrupts(show.say, show.close, "step" if engine.stepwise else "chunk"))
+        unit = "step" if engine.stepwise else "chunk"
+        interrupts = stack.enter_context(Interrupts(show.say, show.close, unit, lambda: _lost(desk)))
 
         def committed(step: int) -> None:
             events.write(step, "checkpoint", str(store.path(step)))
 
         store = checkpoints.Store(folder.checkpoints, run.keep, committed, team, presence)
         stack.callback(store.close)
-        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team, logs.ledger(folder))
+        lookout, ledger = alarms.Lookout(program), logs.ledger(folder)
+        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team, lookout, ledger)
         team.advice = lambda: f"{_last_good(desk)}; go on with --resume {folder.shared or folder.path}"
         try:
-            return _run(desk)
+            with memory.told(memory.fields(program), lambda: _last_good(desk)):
+                return _run(desk)
         except checkpoints.CheckpointError as error:
             with contextlib.suppress(OSError):
                 events.write(error.step, "checkpoint failed", error.reason)
@@ -120,6 +165,15 @@ def train(
 def _last_good(desk: _Desk) -> str:
     last = desk.store.last()
     return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+
+
+def _lost(desk: _Desk) -> str:
+    """What a signal says that ends the run at once."""
+    path = desk.folder.shared or desk.folder.path
+    again = f"go on with --resume {path}"
+    if desk.interrupts.idle:
+        return f"ended before the first step; {again}" if desk.folder.resumed else "ended before the first step"
+    return f"stopped at once; {_last_good(desk)}" + (f"; {again}" if desk.store.last() else "")
 
 
 def _run(desk: _Desk) -> Outcome:
@@ -184,6 +238,7 @@ def _restore(desk: _Desk, template: Any) -> checkpoints.Restored | None:
     if desk.run.steps < found.step and desk.run.steps != steps:
         errors.refuse("steps", desk.run.steps, f"at least {found.step}, the step that this run has reached")
     desk.seconds = found.info["seconds"]
+    desk.lookout = alarms.Lookout(desk.program, found.info.get("quiet"))
     return found
 
 
@@ -191,6 +246,7 @@ def _loop(
     desk: _Desk, plan: cadence.Cadence, written: sinks.Sinks, state: State, record: dict[str, Any], span: _Span
 ) -> Outcome:
     step, begun = plan.start, time.monotonic() - desk.seconds
+    desk.tell(step, desk.lookout.begin())
     if step == 0 and plan.eval_every:
         written.write(report.rows(0, desk.seeds, None, desk.engine.judge(state), 0.0, None))
     desk.interrupts.idle = False
@@ -212,6 +268,7 @@ def _loop(
         written.write(rows)
         if bad:
             return _not_finite(desk, state, step, bad)
+        desk.tell(step, desk.lookout.see(step, rows))
         desk.shown |= report.averages(rows, progress.SHOWN)
         desk.update(plan, step, rate)
         desk.store.poll()
@@ -222,6 +279,7 @@ def _loop(
             return _interrupted(desk, state, step)
         span = _Span(step, {})
     desk.store.wait()
+    desk.tell(step, desk.lookout.end())
     desk.note(step, "stop", f"finished at step {step:,} after {desk.seconds:.0f} s")
     return _outcome(desk, state, step, "finished", status.DONE)
 
@@ -301,6 +359,7 @@ def _info(desk: _Desk, record: dict[str, Any], span: _Span | None = None) -> dic
         "config": _config_digest(desk),
         "seconds": desk.seconds,
         "span": span and span._asdict(),
+        "quiet": desk.lookout.state(),
         **kept,
     }
 

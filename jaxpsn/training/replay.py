@@ -91,7 +91,7 @@ def replay(origin: Origin, job: EvaluateJob, show: progress.Progress) -> Told:
     else:
         known = _Known(None, train, 0)
     notes, steps, answers, gaps = _Notes(), [], 0, []
-    one = judging.candidate(str(origin.path), origin, config, None)
+    one = judging.candidate(str(origin.path), origin, config)
     rescorer = Rescorer(one, seed, job.rows, job.tolerance)
     told = progress.teller(show)
     # What a checkpoint counts on was made durable before it; only beyond the last one a step may be half written.
