@@ -26,7 +26,9 @@ RUN: Shape = {
     "written?": str, "sessions?": [_SESSION], "device?": str, "backend?": str,
 }  # fmt: skip
 """``config.json`` of a run."""
-WHOLE_RUN: Shape = RUN | {"format": int, "config": _OBJECT, "run": {"steps": int}}
+WHOLE_RUN: Shape = RUN | {
+    "format": int, "config": {"hashes?": {str: (str, {str: str})}}, "run": {"steps": int}, "base?": str,
+}  # fmt: skip
 """The same, of a run that is to go on."""
 _SCALE = ({"field": str, "value?": float}, None)
 FINISHED: Shape = {"step?": int, "seconds?": float, "versions?": _VERSIONS, "backend?": str, "scale?": _SCALE}

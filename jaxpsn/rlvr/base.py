@@ -121,10 +121,11 @@ def keep(folder: Path, base: Base) -> None:
 def kept(folder: Path) -> Base:
     """What :func:`keep` kept. Raises UserError if a byte of it differs."""
     try:
-        was = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        was = files.read_json(folder / SEAL)
         now = _digests(folder)
-    except (OSError, ValueError):
+    except (OSError, errors.UserError):
         was, now = None, {}
+    was = was if isinstance(was, dict) else None
     if was != now:
         changed = [name for name in sorted({*now, *was}) if was.get(name) != now.get(name)] if was else [SEAL]
         names = ", ".join(changed)[:100]
@@ -155,7 +156,7 @@ def pretrained(config: RlvrConfig, task: Any, bases: Path, told: Callable[[int, 
     folder = bases / f"{task.name}-{digest(config, task)}"
     files.sweep(bases, held=False)
     with contextlib.suppress(OSError, ValueError, errors.UserError):
-        if json.loads((folder / SEAL).read_text(encoding="utf-8")) == _digests(folder):
+        if files.read_json(folder / SEAL) == _digests(folder):
             return read(folder)._replace(folder=None)
     base = blank(config, task)
     base = base._replace(params=pretrain.run(config.pretrain, base.decoder, task, base.words, told))
