@@ -161,6 +161,7 @@ def create(run: Any, default_name: str) -> Path:
     out = Path(run.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        files.sweep(out, held=False)
         if run.name is not None:
             path = out / run.name
             path.mkdir(exist_ok=run.overwrite)

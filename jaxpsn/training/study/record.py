@@ -118,7 +118,8 @@ def plan(control: ControlConfig, study: StudyConfig) -> list[Arm]:
     if study.resume is not None:
         record = read(place(study))
         _refuse_other_settings(record, control, study)
-        kept = {label: Arm.restore(label, about, control) for label, about in record["arms"].items()}
+        with errors.within(place(study) / STUDY):
+            kept = {label: Arm.restore(label, about, control) for label, about in record["arms"].items()}
     arms = arm_specs.resolve(study.arms, control, study.grid, kept)
     for arm in arms if study.tune else ():
         _check_tuning(study, arm)
