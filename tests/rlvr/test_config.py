@@ -146,6 +146,10 @@ def test_names_are_those_of_the_registries():
 def test_presets_say_what_they_are(name):
     config = PRESETS[name]
     assert dataclasses.replace(config) == config
+    if config.sigma.rule == "composite":
+        assert config.sigma.relative and config.sigma.probe_policy == "noisy", (
+            "sigma moves what its target is compared with"
+        )
     if name.startswith("paper"):
         assert (config.noise.structure, config.noise.per, config.noise.target) == ("dense", "step", "mlp")
         assert (config.algorithm.correction, config.algorithm.cap, correction.CAP) == ("token", None, 10.0)
