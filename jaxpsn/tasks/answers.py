@@ -21,7 +21,8 @@ __all__ = [
     "question",
 ]  # fmt: skip
 
-_NO_ALGEBRA = re.compile(r"(?:^|[^_0-9.])[0-9.]+ [0-9.]|%|[0-9]_")  # two numbers side by side, a share, another base
+_NO_ALGEBRA = re.compile(r"(?:^|[^_0-9.])[0-9.]+ [0-9.]|%|[0-9]_|:[0-9]{2}(?![0-9])")
+"""Two numbers side by side, a share, another base, a time of day: no expression that algebra could compare."""
 _BITS = 512  # of the largest number that `normalise` writes out
 
 

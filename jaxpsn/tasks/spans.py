@@ -31,8 +31,8 @@ _PHRASE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _SKIPPED = re.compile(
-    r"(?:[\s:>]|[-=](?=\s)|(?:is|are|be|but|rather|simply|just|exactly|approximately|about|roughly|around|equal to"
-    r"|given by|therefore|thus|that|the|number|value|option|choice|letter|indeed|found to be|as follows|answer|final"
+    r"(?:\n\s{0,9}[-*](?=\s)|[\s:>]|=(?=\s)|(?:is|are|be|but|rather|simply|just|exactly|approximately|about|roughly|around"
+    r"|equal to|given by|therefore|thus|that|the|number|value|option|choice|letter|indeed|found to be|as follows|answer|final"
     r"|correct)\b,?|\\approx(?![A-Za-z])|\u2248|~)+",
     re.IGNORECASE,
 )
@@ -42,10 +42,12 @@ _EMPTY = re.compile(
     re.IGNORECASE,
 )
 _DENIED = re.compile(
-    r"(?:\bnot|n't|\bnever|\binstead of|\brather than|\bneither|\bnor)\s+(?:be |equal to |the |is |option |choice )*"
+    r"(?:\b(?:can)?not|n't|\bnever|\binstead of|\brather than|\bneither|\bnor)\s+"
+    r"(?:be |equal to |the |is |option |choice )*"
     r"(?:" + runs.MATH + r"|\([A-J]\)|[A-J]\b|\\boxed ?\{[^{}]{0,80}\}|[-+]?\$?\\?[0-9](?:[0-9.,/]*[0-9])?)"
 )
 _EMPTY_BOX = re.compile(r"\\(?:boxed|fbox) *\{[^{}]{0,40}\}")
+_EMPTY_BRACKETS = re.compile(r"(?<![A-Za-z\\])\(\s*\)")
 _WORD = re.compile(r"[A-Za-z]{3,}|(?<!\S)[A-Za-z]{2,}(?!\S)")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SENTENCE = re.compile(r"[^\n]*?(?=[.!?](?:\s|$)|\n|$)")
@@ -122,7 +124,8 @@ def split(text: str) -> tuple[str | None, str]:
     if marked is None:
         tags = [found.strip() for found in _TAG.findall(tail) if found.strip()]
         marked = typography.unmark(tags[-1]).strip() if tags else None
-    return marked, _DENIED.sub(" ", _EMPTY_BOX.sub(" ", typography.unmark(tail))).strip()
+    tail = _EMPTY_BRACKETS.sub(" ", _DENIED.sub(" ", _EMPTY_BOX.sub(" ", typography.unmark(tail))))
+    return marked, tail.strip()
 
 
 def announcements(text: str) -> list[int]:
@@ -160,13 +163,15 @@ def find(text: str) -> tuple[str, ...]:
 
 def said(text: str, place: int) -> tuple[str, ...]:
     """What is said at a place: the value that begins there; else the first of its sentence, and the sentence."""
-    place = skip(text, place)
+    announced, place = place, skip(text, place)
     if _EMPTY.match(text, place):
         return ()
     value, _ = runs.run(text, place)
     if value and not _ARTICLE.match(text, place):
         return (value,)
     sentence = _SENTENCE.match(text, place, place + LINE)[0].strip()
+    if "\n" in text[announced:place] and text[place + len(sentence) :].strip(" .!*\n"):  # the solution, not its answer
+        return ()
     short = _REASON.split(sentence, maxsplit=1)[0].strip()
     inner = _stated(text, place, place + len(sentence)) or next(runs.values(text, place, place + len(sentence)), None)
     return tuple(dict.fromkeys(reading for reading in (inner, sentence, short) if reading))
