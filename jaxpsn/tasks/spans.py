@@ -25,15 +25,15 @@ _GAP = r"(?:[\s$~]|\\[()\[\], ;]|\\q?quad)*"
 _JOINT = re.compile(_GAP + r"(?:,|,?\s*(?:and|or)\b|\\text *\{ *(?:and|or) *\})" + _GAP)
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _PHRASE = re.compile(
-    r"\b(?:answer|option|choice|result)s?\b(?: (?:to|for|of) (?:the|this|our) [a-z ]{1,40}?)?"
+    r"\banswers?\b(?: (?:to|for|of) (?:the|this|our) [a-z ]{1,40}?)?"
     r"\s{0,3}(?:\bis\b|\bare\b|\bwas\b|\bequals\b|\b(?:must|should|would|will) be\b|[:=]|\u2192|->)"
-    r"|^[#\s]{0,9}(?:the )?(?:final )?answer[ \t]*\n",
+    r"|^[#\s]{0,9}(?:the )?(?:final )?answer[ \t]*\n|^(?-i:A):",
     re.IGNORECASE | re.MULTILINE,
 )
 _SKIPPED = re.compile(
-    r"(?:\n\s{0,9}[-*](?=\s)|[\s:>]|=(?=\s)|(?:is|are|be|but|rather|simply|just|exactly|approximately|about|roughly|around"
-    r"|equal to|given by|therefore|thus|that|the|number|value|option|choice|letter|indeed|found to be|as follows|answer|final"
-    r"|correct)\b,?|\\approx(?![A-Za-z])|\u2248|~)+",
+    r"(?:\n\s{0,9}[-*](?=\s)|[\s:>]|=(?=\s)|\\approx(?![A-Za-z])|\u2248|~|(?:is|are|be|but|rather|simply|just|exactly"
+    r"|approximately|about|roughly|around|equal to|given by|therefore|thus|that|the|number|value|option|choice|letter"
+    r"|indeed|found to be|as follows|answer|final|correct)\b,?)+",
     re.IGNORECASE,
 )
 _EMPTY = re.compile(
