@@ -52,6 +52,7 @@ _WORD = re.compile(r"[A-Za-z]{3,}|(?<!\S)[A-Za-z]{2,}(?!\S)")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SENTENCE = re.compile(r"[^\n]*?(?=[.!?](?:\s|$)|\n|$)")
 _ARTICLE = re.compile(r"(?:[aA]|I)\s+[a-z]{2,}")
+_BLANK = re.compile(r"[\s:]*")
 _VERB = re.compile(r"(?:\b(?:is|are|was|be|equals|equal to)\b(?: (?:therefore|thus|equal to|exactly|about))?|=)\s+")
 _REASON = re.compile(r"[,;(]|\s(?:because|since|as|for|which|where|so|if)\b")
 
@@ -142,7 +143,7 @@ def skip(text: str, place: int) -> int:
 
 @lru_cache(maxsize=4096)
 def find(text: str) -> tuple[str, ...]:
-    """The final answer of a completion: the value, then the sentence it stands in, if any, for answers in words.
+    """The final answer of a completion: its value, then the words it stands in, for gold answers in words.
 
     Empty where there is nothing.
     """
@@ -162,19 +163,22 @@ def find(text: str) -> tuple[str, ...]:
 
 
 def said(text: str, place: int) -> tuple[str, ...]:
-    """What is said at a place: the value that begins there; else the first of its sentence, and the sentence."""
+    """What is said at a place: the value that begins there or stands in its sentence; then the sentence itself."""
     announced, place = place, skip(text, place)
     if _EMPTY.match(text, place):
         return ()
     value, _ = runs.run(text, place)
-    if value and not _ARTICLE.match(text, place):
-        return (value,)
     sentence = _SENTENCE.match(text, place, place + LINE)[0].strip()
-    if "\n" in text[announced:place] and text[place + len(sentence) :].strip(" .!*\n"):  # the solution, not its answer
-        return ()
+    if not value or _ARTICLE.match(text, place):
+        solution = "\n" in text[announced:place] and text[place + len(sentence) :].strip(" .!*\n")
+        if solution:  # not its answer
+            return ()
+        end = place + len(sentence)
+        value = _stated(text, place, end) or next(runs.values(text, place, end), None)
+    start = _BLANK.match(text, announced).end()
+    literal = _SENTENCE.match(text, start, start + LINE)[0].strip()
     short = _REASON.split(sentence, maxsplit=1)[0].strip()
-    inner = _stated(text, place, place + len(sentence)) or next(runs.values(text, place, place + len(sentence)), None)
-    return tuple(dict.fromkeys(reading for reading in (inner, sentence, short) if reading))
+    return tuple(dict.fromkeys(reading for reading in (value, sentence, short, literal) if reading))
 
 
 def _stated(text: str, place: int, end: int) -> str | None:
@@ -191,7 +195,7 @@ def _announced(text: str) -> tuple[str, ...]:
     words: tuple[str, ...] = ()
     for place in sorted(announcements(text), reverse=True)[:_PHRASES]:
         found = said(text, place)
-        if found and re.search(r"[0-9$\\]", found[0]):
+        if found and (re.search(r"[0-9$\\]", found[0]) or not _WORD.search(found[0])):
             return found
         words = words or found
     return words

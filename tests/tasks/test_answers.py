@@ -115,7 +115,7 @@ def test_unequal_as_strings(gold, answer):
     ("I weigh (A) and (B); it must be (B), I think.", "B"), ("K", None), ("", None), ("Answer: F.", "F"), ("b", None),
     ("C. 19", "C"), ("(C) 19", "C"), (r"\boxed{C. 19}", "C"), (r"\boxed{\text{C) } 19}", "C"),
     ("<answer>(C)</answer>", "C"), ("The right option is C.", "C"), ("Option C is right", "C"), ("**C**", "C"),
-    ("#### C", "C"), 
+    ("#### C", "C"),
     ("The correct choice would be: C", "C"),
     ("I choose C.", "C"), ("(D) fails, so the answer is (C), because (D) is too large", "C"),
     ("The answer is (C), not (D).", "C"), ("The answer is not D but C.", "C"),
