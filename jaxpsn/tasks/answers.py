@@ -38,8 +38,8 @@ def judge(gold: str, completion: str) -> bool | None:
     A gold answer in words may also be the whole sentence in which the answer is given, literally.
     """
     found = spans.find(completion)
-    literal = [reading.body for reading in readings.read(gold) if reading.words or not re.search("[0-9]", reading.body)]
-    if any(reading.body in literal for sentence in found[1:] for reading in readings.read(sentence)):
+    in_words = any(reading.words or not re.search("[0-9]", reading.body) for reading in readings.read(gold))
+    if in_words and any(equal(gold, sentence) for sentence in found[1:]):
         return True
     return compare(gold, found[0]) if found else False
 

@@ -41,7 +41,8 @@ GOLDS = {
         8100 ;; 5.0 ;; 11 ;; 28812 ;; 127""",
     "words": r"""
         about 5 hours ;; no real solutions ;; Tuesday ;; June 20 ;; Room 12 ;; 12 feet 6 inches ;; increasing ;;
-        7 P.M. ;; $12$ dimes and $7$ quarters ;; 1.2 \mathrm{~m} / \mathrm{s} ;; undefined ;; 3:2 ;; $-\frac{1}{2}<x \leq 3$ ;;
+        7 P.M. ;; $12$ dimes and $7$ quarters ;; 1.2 \mathrm{~m} / \mathrm{s} ;; undefined ;; 3:2 ;;
+        $-\frac{1}{2}<x \leq 3$ ;;
         $\langle 1,-2,3\rangle$ ;; All real numbers ;; $|x|<3$ ;; 6 \times 10^{5} \mathrm{~N} ;; $\pm 2 i$""",
     "choice": r"""
         A ;; B ;; C ;; D ;; E""",

@@ -76,6 +76,7 @@ RIGHT = [
     ("31", "It costs 25 + 6 = <<25+6=31>>31 dollars"), ("31", "not $\\boxed{30}$ but $\\boxed{31}$"),
 ]  # fmt: skip
 WRONG = [
+    ("about 5 hours", "The answer is about 5 minutes."), ("No", "The answer is Yes, or No."),
     ("2567", r"\boxed{2 or 567}"), ("2567", r"\boxed{2, 567}"), ("2567", r"\boxed{25,67}"),
     ("2567", r"\boxed{(2,567)}"), ("85", r"\boxed{8%5}"), ("85", r"\boxed{8\;5}"), ("85", r"\boxed{8\quad 5}"),
     ("85", "\\boxed{8\\$5}"), ("85", r"\boxed{8$ $5}"), ("85", r"\boxed{8{5}}"), ("85", r"\boxed{8\text{ and }5}"),
