@@ -139,7 +139,8 @@ def test_numbers_have_their_value(above, below):
 @pytest.mark.parametrize(("text", "value"), [
     ("2+3*4", 14), ("-2^2", -4), ("2^3^2", 512), ("2^(-2)", Fraction(1, 4)), ("(1+1/2)*4", 6), ("4^(1/2)", 2),
     ("5!/3!", 20),
-    ("sqrt(9/4)", Fraction(3, 2)), ("sqrt[3](27)", 3), ("2(3)", 6), ("1 1/2", Fraction(3, 2)), ("-1 1/2", Fraction(-3, 2)),
+    ("sqrt(9/4)", Fraction(3, 2)), ("sqrt[3](27)", 3), ("2(3)", 6), ("1 1/2", Fraction(3, 2)),
+    ("-1 1/2", Fraction(-3, 2)),
     ("1/0", None), ("sqrt(2)", None), ("sqrt(-4)", None), ("2 3", None), ("9^9^9", None), ("9999!", None),
     ("2^(1/3)", None),
     ("(" * 500 + "1" + ")" * 500, None), ("x", None), ("", None), ("2+", None), ("9" * 5000, None), ("0^(-1)", None),
