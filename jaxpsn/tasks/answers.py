@@ -11,7 +11,7 @@ import re
 from fractions import Fraction
 
 from jaxpsn.tasks import latex, readings, spans, typography, values
-from jaxpsn.tasks.choices import choice
+from jaxpsn.tasks.letters import choice
 from jaxpsn.tasks.readings import Reading
 from jaxpsn.tasks.runs import LONGEST
 from jaxpsn.tasks.spans import TAIL, after_hashes, boxed
