@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(p for room in ("jaxpsn", "experiments") for p in (ROOT / room).rglob("*.py"))
 LIBRARY = [p for p in SOURCES if p.is_relative_to(ROOT / "jaxpsn")]
 FLOORS = {
-    "errors": -2, "checks": -1, "compat": -1, "files": -1,
+    "errors": -2, "checks": -1, "compat": -1, "files": -1, "foreign": -1,
     "noise": 0, "analysis": 0, "networks": 1, "envs": 2, "lm": 2, "tasks": 2, "control": 3, "rlvr": 3,
     "training": 4, "adapters": 4,
 }  # fmt: skip

@@ -3,7 +3,8 @@
 A file is an object with ``label``, ``step`` (null if unknown), ``n`` (answers asked for), ``temperature``, ``noisy``
 (whether the policy was perturbed), ``task`` and ``problems``, each ``{"id", "prompt", "n", "correct", "distinct",
 "solutions"}``: right answers among n, how many of those are different solutions, and how many solutions there are
-(both null if unknown).
+(both null if unknown). Of a policy with a chat template there may be ``prompt``: what the template was told and what
+ends an answer.
 """
 
 import json
@@ -86,17 +87,20 @@ def record(
     noisy: bool,
     task: str,
     problems: Iterable[Mapping[str, Any]],
+    prompt: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``evaluations/<label>.json`` of a run folder, whole or not at all; returns its path.
 
-    The fields are those of the module's docstring. Raises UserError where :func:`read` would.
+    The fields are those of the module's docstring; ``prompt``: what a chat template was told, if there is one. Raises
+    UserError where :func:`read` would.
     """
     target = path(folder, label)
     content = {"label": label, "step": step, "n": n, "temperature": temperature, "noisy": noisy, "task": task}
+    content |= {} if prompt is None else {"prompt": dict(prompt)}
     content |= {"problems": [dict(problem) for problem in problems]}
     content = json.loads(json.dumps(content, default=_plain))
     parse(content, str(target), label)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(target.parent)
     files.write_atomically(target, json.dumps(content) + "\n")
     return target
 
@@ -111,11 +115,9 @@ def read(file: str | Path) -> Evaluation:
     """Read one evaluation; its label is the file's name. Raises UserError, naming file and field, if it is none."""
     file = Path(file)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        content = files.read_json(file)
+    except OSError as error:
         raise errors.UserError(f"{file}: cannot be read ({error})") from None
-    except (ValueError, RecursionError) as error:
-        raise errors.UserError(f"{file}: not valid JSON ({error})") from None
     return parse(content, str(file), file.stem)
 
 

@@ -1,7 +1,8 @@
 """Sentence embeddings from a BERT encoder of the user's own (MiniLM and its like): a folder in, vectors out.
 
-Reads ``config.json``, ``model.safetensors`` and ``tokenizer.json``; computes in float32. Anything that is not a plain
-BERT encoder with absolute positions is refused by name.
+Reads ``config.json``, ``model.safetensors``, ``tokenizer.json`` and ``sentence_bert_config.json``, if it is there, for
+the longest text; computes in float32. Anything that is not a plain BERT encoder with absolute positions is refused by
+name.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +20,9 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from jaxpsn import checks, errors
-from jaxpsn.lm.hf_config import read_json
+from jaxpsn.foreign import read_json, shown
+from jaxpsn.lm.config import MOST
+from jaxpsn.lm.hf_text import read_tokenizer
 
 Params = dict[str, Any]
 
@@ -57,6 +60,10 @@ class BertConfig:
     types: int
     eps: float = 1e-12
     activation: str = "gelu"
+    longest: int | None = None
+    """Tokens of a text that are read, special ones included; None: all positions."""
+    lower: bool = False
+    """Whether texts are put into lower case first."""
 
 
 def read_config(folder: str | Path) -> BertConfig:
@@ -70,15 +77,31 @@ def read_config(folder: str | Path) -> BertConfig:
     for key, (wanted, default) in fixed.items():
         found = raw.get(key, default)
         if found != wanted:
-            errors.refuse(f"{path}: {key}", found, "absent" if wanted is None else f"{wanted!r}, nothing else is known")
-    for key in _SIZES.values():
-        checks.whole(f"{path}: {key}", raw.get(key), 1, 1 << 31)
-    activation, eps = raw.get("hidden_act", "gelu"), raw.get("layer_norm_eps", 1e-12)
+            allowed = "absent" if wanted is None else f"{wanted!r}, nothing else is known"
+            raise errors.UserError(f"{path}: {key} = {shown(found)}: {allowed}")
+    for ours, key in _SIZES.items():
+        checks.whole(f"{path}: {key}", raw.get(key), 1, MOST.get(ours, 1 << 16))
+    activation, eps = str(raw.get("hidden_act", "gelu"))[:80], raw.get("layer_norm_eps", 1e-12)
     checks.choice(f"{path}: hidden_act", activation, ACTIVATIONS)
     checks.real(f"{path}: layer_norm_eps", eps, 0.0, 1.0, open_low=True)
     if raw["hidden_size"] % raw["num_attention_heads"]:
         errors.refuse(f"{path}: num_attention_heads", raw["num_attention_heads"], "a divisor of hidden_size")
-    return BertConfig(**{ours: raw[theirs] for ours, theirs in _SIZES.items()}, eps=eps, activation=activation)
+    sizes = {ours: raw[theirs] for ours, theirs in _SIZES.items()}
+    return BertConfig(**sizes, eps=eps, activation=activation, **_sentences(Path(folder), sizes["max_positions"]))
+
+
+def _sentences(folder: Path, positions: int) -> dict[str, Any]:
+    """What ``sentence_bert_config.json`` adds, where there is one: the length that the encoder was trained on."""
+    path = folder / "sentence_bert_config.json"
+    if not path.is_file():
+        return {}
+    raw = read_json(path)
+    longest, lower = raw.get("max_seq_length"), raw.get("do_lower_case", False)
+    if longest is not None:
+        checks.whole(f"{path}: max_seq_length", longest, 1, positions)
+    if not isinstance(lower, bool):
+        errors.refuse(f"{path}: do_lower_case", lower, "true or false")
+    return {"longest": longest, "lower": lower}
 
 
 def read_params(folder: str | Path, config: BertConfig) -> Params:
@@ -99,6 +122,8 @@ def read_params(folder: str | Path, config: BertConfig) -> Params:
     for name, shape in wanted.items():
         if found[name].shape != shape:
             raise errors.UserError(f"{path}: {name} has shape {found[name].shape}, config.json asks for {shape}")
+        if not np.all(np.isfinite(found[name])):
+            raise errors.UserError(f"{path}: {name} holds values that are not finite (NaN or infinity)")
     wide = {name: tensor.astype(np.float32) for name, tensor in found.items()}
     layers = [
         {ours: _module(wide, f"encoder.layer.{layer}.{theirs}") for ours, theirs in _LAYER.items()}
@@ -174,39 +199,51 @@ def embed(
     return jnp.sum(jnp.where(inside[..., None], hidden, 0.0), axis=1) / lengths[:, None].astype(hidden.dtype)
 
 
-def load(folder: str | Path) -> Callable[[Sequence[str]], Float[np.ndarray, "texts d"]]:
-    """Function ``texts -> vectors`` of a folder's encoder; texts are cut at its longest position.
+class Encoder:
+    """Function ``texts -> vectors`` of a folder's encoder, which counts the texts that are longer than it reads."""
 
-    Shapes are padded to a few sizes, so that it compiles only a few times. ``UserError`` for a folder without an
-    encoder, or with a tokenizer whose ids reach beyond the embedding.
-    """
-    config = read_config(folder)
-    params, words = read_params(folder, config), _tokenizer(Path(folder) / "tokenizer.json", config)
-    run = jax.jit(partial(embed, config))
+    def __init__(self, config: BertConfig, params: Params, words: Tokenizer):
+        self.config, self._params, self._words = config, params, words
+        self._run = jax.jit(partial(embed, config))
+        self.read = 0
+        """Texts so far."""
+        self.cut = 0
+        """Those of them of which only the beginning was seen."""
 
-    def vectors(texts: Sequence[str]) -> np.ndarray:
+    def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "texts d"]:
+        """Float32 vectors, a row for each text; shapes are padded to a few sizes, so that few are compiled."""
         # Lone surrogates are no text; an answer may hold them all the same.
-        encoded = words.encode_batch([text.encode("utf-8", "replace").decode() for text in texts])
+        plain = [text.encode("utf-8", "replace").decode() for text in texts]
+        encoded = self._words.encode_batch([text.lower() for text in plain] if self.config.lower else plain)
+        self.read += len(encoded)
+        self.cut += sum(bool(one.overflowing) for one in encoded)
         ids = [one.ids for one in encoded]
         pieces = [ids[at : at + ROWS] for at in range(0, len(ids), ROWS)]
-        done = [np.asarray(run(params, *_pad(piece, config.max_positions)))[: len(piece)] for piece in pieces]
-        return np.concatenate([np.zeros((0, config.hidden_size), np.float32), *done])
+        most = _longest(self.config)
+        done = [np.asarray(self._run(self._params, *_pad(piece, most)))[: len(piece)] for piece in pieces]
+        return np.concatenate([np.zeros((0, self.config.hidden_size), np.float32), *done])
 
-    return vectors
+
+def load(folder: str | Path) -> Encoder:
+    """The encoder of a folder; texts are cut at its ``max_seq_length``, or its positions where it names none.
+
+    ``UserError`` for a folder without an encoder, or with a tokenizer whose ids reach beyond the embedding.
+    """
+    config = read_config(folder)
+    return Encoder(config, read_params(folder, config), _tokenizer(Path(folder) / "tokenizer.json", config))
+
+
+def _longest(config: BertConfig) -> int:
+    return config.max_positions if config.longest is None else config.longest
 
 
 def _tokenizer(path: Path, config: BertConfig) -> Tokenizer:
-    if not path.is_file():
-        raise errors.UserError(f"{path}: not there")
-    try:
-        words = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise errors.UserError(f"{path}: not a tokenizer ({error})") from None
+    words = read_tokenizer(path)
     largest = max(words.get_vocab(with_added_tokens=True).values(), default=0)
     if largest >= config.vocab_size:
         raise errors.UserError(f"{path}: ids up to {largest}, but the embedding has {config.vocab_size} rows")
     words.no_padding()
-    words.enable_truncation(config.max_positions)
+    words.enable_truncation(_longest(config))
     return words
 
 

@@ -1,94 +1,63 @@
-"""Chat templates of Hugging Face folders, rendered in a sandbox with bounded work."""
+"""Chat templates of Hugging Face folders: what they read, what they are told, and what they make of a question."""
 
 import json
-from collections.abc import Iterable, Iterator
-from datetime import datetime
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from jinja2 import nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import meta, nodes
 
-from jaxpsn.errors import UserError
+from jaxpsn.errors import UserError, nearest
+from jaxpsn.foreign import shown
+from jaxpsn.lm.clock import Clock
 from jaxpsn.lm.hf_text import one_line
+from jaxpsn.lm.meter import Meter, Refused
+from jaxpsn.lm.sandbox import SOURCE, Sandbox, check
 
-_TURNS = 100_000
-"""Most passes through loops, all loops of a rendering together."""
-_LENGTH = 1_000_000
-"""Longest string or number a template may multiply up to, and longest text it may give."""
-
-
-class _Refused(Exception):
-    """The template itself objects, or is stopped."""
-
-
-def _raise_exception(message: Any) -> NoReturn:
-    raise _Refused(str(message))
-
-
-def _tojson(
-    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
-) -> str:
-    """JSON as templates written for ``transformers`` expect it: nothing escaped for HTML."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-class _Generation(Extension):
-    """``{% generation %}`` marks the assistant's words for training masks; here they are only words."""
-
-    tags = {"generation"}  # noqa: RUF012
-
-    def parse(self, parser: Any) -> Any:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox of Jinja2 (no attribute that leads out of the data), and no loop or product without bound."""
-
-    intercepted_binops = frozenset({"*", "**", "%"})
-
-    def __init__(self) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
-        self.turns = 0
-        self.filters |= {"tojson": _tojson, "metered": self._metered}
-        self.globals |= {
-            "raise_exception": _raise_exception,
-            "strftime_now": lambda form: datetime.now().strftime(form),
-        }
-
-    def _metered(self, items: Iterable[Any]) -> Iterator[Any]:
-        for item in items:
-            self.turns += 1
-            if self.turns > _TURNS:
-                raise _Refused(f"more than {_TURNS} turns of its loops")
-            yield item
-
-    def _generate(self, source: nodes.Template, *args: Any, **options: Any) -> str:
-        for loop in list(source.find_all(nodes.For)):
-            loop.iter = nodes.Filter(loop.iter, "metered", [], [], None, None)
-        return super()._generate(source, *args, **options)
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**" or (operator == "%" and isinstance(left, str)):
-            raise _Refused(f"the operator {operator}")
-        sized = [len(one) if hasattr(one, "__len__") else abs(one) for one in (left, right)]
-        if operator == "*" and sized[0] * sized[1] > _LENGTH:
-            raise _Refused("a product that is too large")
-        return super().call_binop(context, operator, left, right)
+LENGTH = 1_000_000
+"""Longest text of a rendering, in characters."""
+_CLOCK = "strftime_now"
+_GIVEN = ("messages", "add_generation_prompt", "tools", "documents")
+_SAID = ("One question 8207", "One answer 5318", "Another question 4629")
+_ENDS = (
+    "<|im_end|>", "<|eot_id|>", "<|eot|>", "<|eom|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|endofturn|>",
+    "<|end_of_turn|>", "<|END_OF_TURN_TOKEN|>", "<eos>", "</s>",
+)  # fmt: skip
+"""What ends a turn in published templates, whoever speaks."""
 
 
 class Template:
     """A chat template of ``place`` (named in errors), with the tokenizer's special tokens by name.
 
     Knows what templates written for ``transformers`` use: ``messages``, ``add_generation_prompt``, ``tools`` and
-    ``documents`` (none), the special tokens, ``raise_exception``, ``strftime_now`` (local time), ``tojson`` and
-    ``break``/``continue``.
+    ``documents`` (none), the special tokens, ``raise_exception``, ``strftime_now`` (``clock``), ``tojson`` and
+    ``break``/``continue``. ``variables`` are its switches by name, such as ``enable_thinking``; values are read as
+    JSON, else as text. Refuses a variable that the template does not read, and a template that is broken or does
+    what :class:`jaxpsn.lm.sandbox.Sandbox` does not let it do.
     """
 
-    def __init__(self, source: str, place: str, tokens: dict[str, str]) -> None:
-        self._place, self._tokens, self._environment = place, tokens, _Environment()
-        self._template = self._guarded(self._environment.from_string, source)
+    def __init__(
+        self, source: str, place: str, tokens: Mapping[str, str], clock: Clock, variables: Mapping[str, str]
+    ) -> None:
+        self._place, self._environment = place, Sandbox(clock)
+        tree = self._guarded(self._parsed, source)
+        switches = self._guarded(meta.find_undeclared_variables, tree) - {*_GIVEN, *tokens}
+        self.switches = tuple(sorted(switches))
+        """Names of the variables that it reads beside those that it is always given."""
+        self.reads_clock = any(node.name == _CLOCK for node in tree.find_all(nodes.Name))
+        """Whether it asks for the time."""
+        for name in variables:
+            if name not in switches:
+                allowed = nearest(name, self.switches) if self.switches else "nothing, as it reads none"
+                raise UserError(f"{place}: variable {shown(name)} of the chat template: {allowed}")
+        self._known = dict(tokens) | {name: _value(text) for name, text in variables.items()}
+        self._template = self._guarded(self._environment.from_string, tree)
+
+    def _parsed(self, source: str) -> nodes.Template:
+        if len(source) > SOURCE:
+            raise Refused(f"{len(source):,} characters; at most {SOURCE:,}")
+        tree = self._environment.parse(source)
+        check(tree)
+        return tree
 
     def _guarded(self, run: Any, *args: Any, **options: Any) -> Any:
         # A template may fail in any way that Python can: what it does is its author's, the message is for the user.
@@ -98,17 +67,46 @@ class Template:
             name = type(error).__name__.strip("_")
             raise UserError(f"{self._place}: the chat template does not render ({name}: {one_line(error)})") from None
 
-    def render(self, messages: list[dict[str, str]]) -> str:
-        """``messages`` as text that ends where the answer begins."""
-        self._environment.turns = 0
-        return self._guarded(self._rendered, messages)
+    def render(self, messages: list[dict[str, str]], ask: bool = True) -> str:
+        """``messages`` as text; with ``ask`` it ends where the answer begins."""
+        return self._guarded(self._rendered, messages, ask)
 
-    def _rendered(self, messages: list[dict[str, str]]) -> str:
+    def _rendered(self, messages: list[dict[str, str]], ask: bool) -> str:
+        self._environment.meter = Meter()
         text, length = [], 0
-        context = {"messages": messages, "add_generation_prompt": True, "tools": None, "documents": None}
-        for piece in self._template.generate(**self._tokens, **context):
+        given = {"messages": messages, "add_generation_prompt": ask, "tools": None, "documents": None}
+        for piece in self._template.generate(**self._known, **given):
             length += len(piece)
-            if length > _LENGTH:
-                raise _Refused(f"more than {_LENGTH} characters")
+            if length > LENGTH:
+                raise Refused(f"more than {LENGTH:,} characters")
             text.append(piece)
         return "".join(text)
+
+    def end_of_turn(self, marks: Iterable[str]) -> str | None:
+        """Which of ``marks`` the template puts right behind an answer; None if none.
+
+        Of a template that writes no answers it is what stands behind the question, if published ones end turns so.
+        """
+        question, answer, other = _SAID
+        talk = [("user", question), ("assistant", answer), ("user", other)]
+        asked = self.render([{"role": "user", "content": question}])
+        try:
+            text = self.render([{"role": role, "content": said} for role, said in talk])
+        except UserError:
+            text = ""  # a template for single turns
+        if answer in text:
+            return _first(text.partition(answer)[2].partition(other)[0], marks)
+        return _first(asked.partition(question)[2], [mark for mark in marks if mark in _ENDS])
+
+
+def _first(text: str, marks: Iterable[str]) -> str | None:
+    """The longest mark that ``text`` begins with, space aside."""
+    fitting = [mark for mark in marks if mark and text.lstrip().startswith(mark)]
+    return max(fitting, key=len, default=None)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

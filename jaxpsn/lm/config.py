@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 from jaxpsn import checks, errors
 
 FAMILIES = ("llama", "qwen2", "qwen3")
+MOST = {
+    "vocab_size": 1 << 24, "hidden_size": 1 << 17, "intermediate_size": 1 << 20, "num_layers": 1 << 12,
+    "num_heads": 1 << 12, "num_kv_heads": 1 << 12, "head_dim": 1 << 12, "max_positions": 1 << 31,
+}  # fmt: skip
+"""Largest sizes, far above any decoder that there is: what lies beyond is a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Llama3Scaling:
         checks.real("factor", self.factor, 1.0)
         checks.real("low_freq_factor", self.low_freq_factor, 0.0, open_low=True)
         checks.real("high_freq_factor", self.high_freq_factor, self.low_freq_factor, open_low=True)
-        checks.whole("original_max_positions", self.original_max_positions, 1)
+        checks.whole("original_max_positions", self.original_max_positions, 1, MOST["max_positions"])
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,8 @@ class DecoderConfig:
     """``model_type`` of the Hugging Face folder it is read from or written to."""
 
     def __post_init__(self) -> None:
-        sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads")
-        for name in (*sizes, "max_positions"):
-            checks.whole(name, getattr(self, name), 1, 1 << 31)
-        checks.whole("head_dim", self.head_dim, 2, 1 << 16)
+        for name, most in MOST.items():
+            checks.whole(name, getattr(self, name), 2 if name == "head_dim" else 1, most)
         checks.real("rms_norm_eps", self.rms_norm_eps, 0.0, 1.0)
         checks.choice("family", self.family, FAMILIES)
         if self.num_heads % self.num_kv_heads:

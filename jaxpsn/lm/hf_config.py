@@ -4,19 +4,24 @@ Everything that would change the computation and is not known here is refused by
 a little wrong costs its user weeks.
 """
 
-import json
-import math
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxpsn.errors import UserError, nearest
-from jaxpsn.lm.config import FAMILIES, DecoderConfig, LinearScaling, Llama3Scaling, Rope
+from jaxpsn.foreign import read_json, shown
+from jaxpsn.lm.config import FAMILIES, MOST, DecoderConfig, LinearScaling, Llama3Scaling, Rope
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 _ROPE_TYPES = ("default", "linear", "llama3")
 _ROPE_KEYS = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 _LLAMA3_KEYS = {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
 _SPECIALS = ("bos_token_id", "eos_token_id", "pad_token_id")
+_OURS = {
+    "num_hidden_layers": "num_layers", "num_attention_heads": "num_heads", "num_key_value_heads": "num_kv_heads",
+    "max_position_embeddings": "max_positions", "original_max_position_embeddings": "max_positions",
+    "max_window_layers": "num_layers",
+}  # fmt: skip
 
 
 class _Source:
@@ -26,16 +31,16 @@ class _Source:
         self.path, self.raw = path, raw
 
     def refuse(self, key: str, value: Any, allowed: str) -> NoReturn:
-        raise UserError(f"{self.path}: {key} = {value!r}: {allowed}")
+        raise UserError(f"{self.path}: {key} = {shown(value)}: {allowed}")
 
-    def whole(self, key: str, default: int | None = None) -> int:
-        value = self.raw.get(key)
+    def whole(self, key: str, default: int | None = None, raw: dict[str, Any] | None = None) -> int:
+        value, most = (self.raw if raw is None else raw).get(key), MOST[_OURS.get(key, key)]
         if value is None and default is not None:
             return default
         if value is None:
             raise UserError(f"{self.path}: {key} is missing")
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            self.refuse(key, value, "a whole number of at least 1")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            self.refuse(key, value, f"a whole number from 1 to {most}")
         return value
 
     def flag(self, key: str, default: bool = False) -> bool:
@@ -46,22 +51,10 @@ class _Source:
 
     def real(self, key: str, raw: dict[str, Any] | None = None, default: float | None = None) -> float:
         value = (self.raw if raw is None else raw).get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 < value <= sys.float_info.max:  # a whole number may have more digits than a float
             self.refuse(key, value, "a number above 0")
         return float(value)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; ``UserError`` naming the file if there is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: not a JSON object")
-    return found
 
 
 def read_config(folder: str | Path) -> DecoderConfig:
@@ -104,7 +97,7 @@ def read_config(folder: str | Path) -> DecoderConfig:
 def _family(source: _Source) -> str:
     family = source.raw.get("model_type")
     if not isinstance(family, str) or family not in FAMILIES:
-        source.refuse("model_type", family, nearest(str(family), FAMILIES))
+        source.refuse("model_type", family, nearest(str(family)[:80], FAMILIES))
     named = source.raw.get("architectures")
     if named is not None and named != [ARCHITECTURES[family]]:
         source.refuse("architectures", named, f"[{ARCHITECTURES[family]!r}]")
@@ -176,9 +169,10 @@ def _scaling(source: _Source, key: str, given: dict[str, Any]) -> LinearScaling 
     if kind == "linear":
         return LinearScaling(source.real("factor", given))
     if kind == "llama3":
-        length = source.raw.get("original_max_position_embeddings") or given.get("original_max_position_embeddings")
-        factors = (source.real(name, given) for name in ("factor", "low_freq_factor", "high_freq_factor"))
-        return Llama3Scaling(*factors, length or source.whole("max_position_embeddings"))
+        name, raw = "original_max_position_embeddings", source.raw
+        length = source.whole(name, source.whole("max_position_embeddings"), given if raw.get(name) is None else raw)
+        factors = (source.real(factor, given) for factor in ("factor", "low_freq_factor", "high_freq_factor"))
+        return Llama3Scaling(*factors, length)
     return None
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxpsn.errors import UserError
-from jaxpsn.lm.hf_config import read_json
+from jaxpsn.lm.places import INDEX as INDEX
+from jaxpsn.lm.places import SINGLE as SINGLE
+from jaxpsn.lm.places import weight_files, weight_index
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = ("F32", "BF16", "F16")
 _OF_LAYER = {
     "attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm",
@@ -73,14 +74,13 @@ class Checkpoint:
     """The safetensors files of a folder, opened and mapped; tensors are read slice by slice.
 
     Raises ``UserError`` for a folder without safetensors, an index that names a missing file or tensor, tensors that
-    it does not name, a damaged file, and dtypes other than float32, bfloat16 and float16.
+    it does not name, a damaged file, dtypes other than float32, bfloat16 and float16, and values that are not finite.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.index = self._index()
-        files = sorted(set(self.index.values())) if self.index else [SINGLE]
-        self._files = {name: self._open(name) for name in files}
+        self.index = weight_index(self.folder)
+        self._files = {name: self._open(name) for name in weight_files(self.folder)}
         self._home: dict[str, str] = {}
         for name, opened in self._files.items():
             for tensor in opened.keys():
@@ -89,21 +89,6 @@ class Checkpoint:
         if self.index:
             self._check_index()
 
-    def _index(self) -> dict[str, str]:
-        """Tensor name -> file, empty where one file holds all."""
-        if (self.folder / SINGLE).is_file():
-            return {}
-        path = self.folder / INDEX
-        if not path.is_file():
-            other = sorted(found.name for found in self.folder.glob("*.bin")) if self.folder.is_dir() else []
-            hint = f" ({listing(other)} cannot be read: convert it with transformers)" if other else ""
-            raise UserError(f"{self.folder}: neither {SINGLE} nor {INDEX}{hint}")
-        weights = read_json(path).get("weight_map")
-        plain = isinstance(weights, dict) and all(isinstance(file, str) for file in weights.values())
-        if not weights or not plain or any(Path(file).name != file for file in weights.values()):
-            raise UserError(f"{path}: weight_map does not map tensors to files of this folder")
-        return weights
-
     def _open(self, name: str) -> Any:
         path = self.folder / name
         if not path.is_file():
@@ -111,6 +96,9 @@ class Checkpoint:
         try:
             return safe_open(path, framework="numpy")
         except (SafetensorError, OSError) as error:
+            with path.open("rb") as file:
+                if file.read(32).startswith(b"version https://git-lfs"):
+                    raise UserError(f"{path}: a Git LFS pointer, not the weights: git lfs pull fetches them") from None
             raise UserError(f"{path}: damaged or truncated ({error})") from None
 
     def _check_index(self) -> None:
@@ -165,15 +153,30 @@ class Checkpoint:
         out = np.empty([len(span) for span in spans], dtype)
         stored = tuple(slice(span.start, span.stop) for span in (inner[::-1] if item.kernel else inner))
         for place, layer in enumerate(layers):
-            piece = self.slices(item.name if layer is None else item.name.format(layer))[stored].astype(
-                dtype, copy=False
-            )
+            name = item.name if layer is None else item.name.format(layer)
+            piece = self.slices(name)[stored].astype(dtype, copy=False)
+            if not finite(piece):
+                as_what = f" as {np.dtype(dtype).name}" if finite(self.slices(name)[stored]) else ""
+                raise UserError(f"{self.folder}: {name} holds values that are not finite{as_what} (NaN or infinity)")
             into = out if layer is None else out[place]
             if item.kernel:
                 transpose(into, piece)
             else:
                 into[...] = piece
         return out
+
+
+def finite(array: np.ndarray) -> bool:
+    """Whether float32, bfloat16 or float16 values are all finite, by their bits: three times as fast as asking NumPy.
+
+    A value is not finite if all bits of its exponent are set; such patterns are the largest of either sign.
+    """
+    if not array.size:
+        return True
+    bits, exponent = 8 * array.itemsize, {"float16": 5}.get(array.dtype.name, 8)
+    least = ((1 << exponent) - 1) << (bits - 1 - exponent)
+    positive, negative = array.view(f"i{array.itemsize}").max(), array.view(f"u{array.itemsize}").max()
+    return bool(positive < least and negative < least + (1 << (bits - 1)))
 
 
 def transpose(into: np.ndarray, source: np.ndarray, rows: int = 128) -> None:

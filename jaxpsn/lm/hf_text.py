@@ -1,32 +1,67 @@
-"""The small files of a Hugging Face folder that tell how text becomes tokens."""
+"""The small files of a Hugging Face folder that tell how text becomes tokens; imports no JAX."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import tokenizers
+
+from jaxpsn import foreign
 from jaxpsn.errors import UserError
-from jaxpsn.lm.hf_config import read_json
+
+_TOKENS = 20_000
+"""Most tokens beside the vocabulary: adding one costs a look at all others."""
+_GROWTH = 1000.0
+"""Most characters that a tokenizer's own replacements may make of one."""
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What went wrong, on one line of bounded length."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:
-    """The object in ``folder/name``; empty if there is no such file. Refuses anything but a JSON object."""
+    """The object in ``folder/name``; empty if there is nothing of that name. Refuses anything but a JSON object."""
     path = folder / name
-    return read_json(path) if path.is_file() else {}
+    return foreign.read_json(path) if foreign.exists(path) else {}
 
 
-def special_tokens(folder: Path, own: dict[str, Any]) -> dict[str, str]:
-    """Special tokens by name (``eos_token``, ...), from ``tokenizer_config.json`` and ``special_tokens_map.json``."""
-    found = {}
-    for table in (read(folder, "special_tokens_map.json"), own):
-        for name, token in table.items():
-            text = token.get("content") if isinstance(token, dict) else token
-            if name.endswith("_token") and isinstance(text, str):
-                found[name] = text
+def read_tokenizer(path: Path) -> tokenizers.Tokenizer:
+    """The tokenizer of a ``tokenizer.json``; never cuts nor fills. Refuses what is none, and what is out of bounds."""
+    if not foreign.exists(path):
+        raise UserError(f"{path}: not found; the tokenizer is read from it")
+    text = foreign.read_text(path)
+    if text.count('"single_word"') > _TOKENS:
+        raise UserError(f"{path}: more than {_TOKENS:,} added tokens")
+    try:
+        found = tokenizers.Tokenizer.from_str(text)
+    # The library raises plain Exception for whatever it cannot read, and passes panics of its own on.
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise UserError(f"{path}: not a tokenizer ({one_line(error)})") from None
+    for part in (found.normalizer, found.decoder):
+        if part is not None and _growth(json.loads(part.__getstate__())) > _GROWTH:
+            raise UserError(f"{path}: its replacements make more than {_GROWTH:.0f} characters of one")
+    found.no_truncation()
+    found.no_padding()
     return found
+
+
+def _growth(part: Any) -> float:
+    """How many characters a normalizer or decoder makes of one, at most, by its replacements of text."""
+    if isinstance(part, list):
+        product = 1.0
+        for one in part:
+            product = min(product * _growth(one), 2 * _GROWTH)
+        return product
+    if not isinstance(part, dict):
+        return 1.0
+    if part.get("type") == "Replace":
+        pattern = part.get("pattern")
+        least = len(pattern["String"]) if isinstance(pattern, dict) and "String" in pattern else 1
+        return max(1.0, len(part.get("content", "")) / max(least, 1))
+    return _growth([one for one in part.values() if isinstance(one, list | dict)])
 
 
 def chat_template(folder: Path, own: dict[str, Any]) -> tuple[str, str] | None:
@@ -35,17 +70,14 @@ def chat_template(folder: Path, own: dict[str, Any]) -> tuple[str, str] | None:
     Of several named templates it is the one called ``default``.
     """
     path = folder / "chat_template.jinja"
-    if path.is_file():
-        try:
-            return path.read_text("utf-8"), str(path)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not a text file ({one_line(error)})") from None
+    if foreign.exists(path):
+        return foreign.read_text(path), str(path)
     found, place = own.get("chat_template"), folder / "tokenizer_config.json"
     if isinstance(found, list):
-        named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
+        named = {str(one.get("name")): one.get("template") for one in found if isinstance(one, dict)}
         found = named.get("default")
         if found is None:
-            raise UserError(f"{place}: no chat template named default among {sorted(map(str, named))}")
+            raise UserError(f"{place}: no chat template named default among {foreign.shown(sorted(named))}")
     if found is not None and not isinstance(found, str):
         raise UserError(f"{place}: chat_template is not text")
     return None if found is None else (found, str(place))

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -153,15 +153,18 @@ def save(
     like: str | Path | None = None,
     shard_bytes: float | int = 5e9,
     alone: bool = False,
+    own: Mapping[str, str] | None = None,
+    specials: Mapping[str, Any] | None = None,
 ) -> None:
     """A new folder that transformers (and :func:`load`) reads: config, weights in their dtype, an index if sharded.
 
     ``like``: the folder the model came from, whose tokenizer files, generation config and special token ids are
-    taken over. ``shard_bytes``: largest size of a file. Everything is written and flushed beside ``folder`` under a
-    hidden name and then moved there in one step, so that a crash leaves either no folder or a whole one. With several
-    processes all of them call this, and the first writes; ``alone``: this one does, whatever the others do. Raises
-    ``UserError`` if ``folder`` holds anything already (nothing is overwritten), ``like`` is no folder, the config is
-    none its family computes, or the disk is full.
+    taken over; ``own``: texts of further files by name, before those of ``like``; ``specials``: special token ids for
+    ``config.json`` instead. ``shard_bytes``: largest size of a file. Everything is written and flushed beside
+    ``folder`` under a hidden name and then moved there in one step, so that a crash leaves either no folder or a whole
+    one. With several processes all of them call this, and the first writes; ``alone``: this one does, whatever the
+    others do. Raises ``UserError`` if ``folder`` holds anything already (nothing is overwritten), ``like`` is no
+    folder, the config is none its family computes, or the disk is full.
     """
     folder, like = Path(folder), None if like is None else Path(like)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -169,8 +172,9 @@ def save(
     if like is not None and not like.is_dir():
         raise UserError(f"{like}: not a folder to take the tokenizer from")
     tensors = _checked(config, params)
-    specials = special_tokens(like) if like is not None and (like / "config.json").is_file() else {}
-    described = to_json(config, params["embed"]["embedding"].dtype.name, specials)
+    if specials is None:
+        specials = special_tokens(like) if like is not None and (like / "config.json").is_file() else {}
+    described = to_json(config, params["embed"]["embedding"].dtype.name, dict(specials))
     writes = alone or jax.process_index() == 0
     partial = folder.absolute().with_name(f".{folder.absolute().name}.partial")
     try:
@@ -182,6 +186,8 @@ def save(
             for name in _COPIED if like is not None else ():
                 if (like / name).is_file():
                     shutil.copyfile(like / name, partial / name)
+            for name, text in (own or {}).items():
+                (partial / name).write_text(text, encoding="utf-8")
             (partial / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
             for path in partial.glob("*.safetensors"):
                 # safetensors lets nobody but its writer read.

@@ -4,8 +4,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,15 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpsn import errors
+from jaxpsn import errors, files
 from jaxpsn.lm import config as decoders
-from jaxpsn.lm import hub, model, tokenizer
+from jaxpsn.lm import hub, model, places, tokenizer
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.rlvr import pretrain
+from jaxpsn.rlvr import pretrain, words
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.template import TemplateConfig
 
-ALPHABET = "alphabet.json"
-"""File of a folder whose tokens are characters; it stands in for tokenizer.json."""
 SEAL = "seal.json"
 """SHA-256 of every other file of a kept base: a damaged one is trained again."""
 
@@ -39,36 +36,35 @@ class Base(NamedTuple):
     """Where it was read from."""
 
 
-def read(folder: Path, dtype: str = "float32", system: str | None = None, shardings: Any = None) -> Base:
+def read(
+    folder: Path,
+    dtype: str = "float32",
+    system: str | None = None,
+    shardings: Any = None,
+    template: TemplateConfig | None = None,
+) -> Base:
     """The policy of a Hugging Face folder, or of one that :func:`save` wrote.
 
-    ``shardings``: ``decoder -> tree`` of shardings, so that every device reads its own part. Raises UserError for
-    whatever is missing or unknown.
+    ``system``, ``template``: as :class:`jaxpsn.lm.hf_tokenizer.HubTokenizer` takes them. ``shardings``:
+    ``decoder -> tree`` of shardings, so that every device reads its own part. Raises UserError for whatever is
+    missing or unknown.
     """
-    found = outline(folder, system)
-    places = None if shardings is None else shardings(found.decoder)
-    return found._replace(params=hub.load(folder, found.decoder, jnp.dtype(dtype), places))
+    return loaded(outline(folder, system, template), dtype, shardings)
 
 
-def outline(folder: Path, system: str | None = None) -> Base:
-    """Decoder and tokens of a folder that :func:`read` reads, without the weights."""
+def loaded(form: Base, dtype: str = "float32", shardings: Any = None) -> Base:
+    """What :func:`outline` gave, with its weights."""
+    placed = None if shardings is None else shardings(form.decoder)
+    return form._replace(params=hub.load(form.folder, form.decoder, jnp.dtype(dtype), placed))
+
+
+def outline(
+    folder: Path, system: str | None = None, template: TemplateConfig | None = None, now: str | None = None
+) -> Base:
+    """Decoder and tokens of a folder that :func:`read` reads, without weights; ``~`` and the like are worked out."""
+    folder = places.known("model", folder) or folder
     decoder = hub.read_config(folder)
-    alphabet = folder / ALPHABET
-    if alphabet.is_file():
-        words: Any = tokenizer.CharTokenizer(_alphabet(alphabet))
-    else:
-        words = tokenizer.HubTokenizer(folder, system=system, vocab_size=decoder.vocab_size)
-    if words.vocab_size > decoder.vocab_size:
-        errors.refuse("model", f"{words.vocab_size} tokens", f"at most the head's {decoder.vocab_size}")
-    return Base(decoder, None, words, folder)
-
-
-def _alphabet(path: Path) -> str:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["alphabet"]
-    except (OSError, ValueError, TypeError, KeyError):
-        found = None
-    return found if isinstance(found, str) else errors.refuse("model", str(path), "a JSON object with an alphabet")
+    return Base(decoder, None, words.read(folder, decoder.vocab_size, system, template, now), folder)
 
 
 def save(folder: Path, base: Base, params: model.Params, seal: bool = False, alone: bool = False) -> None:
@@ -78,21 +74,25 @@ def save(folder: Path, base: Base, params: model.Params, seal: bool = False, alo
     processes all of them call this, and the first writes; ``alone``: this one does, whatever the others do. Raises
     UserError or OSError where it cannot be written.
     """
-    beside, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{word}") for word in ("new", "old"))
+    folder.parent.stat()  # made by the caller: one that went away is not made again
+    beside, old = (files.partial(folder, word) for word in (".new", ".old"))
     try:
-        hub.save(beside, base.decoder, params, like=base.folder, alone=alone)
+        own, specials = {}, None
+        if isinstance(base.words, tokenizer.CharTokenizer):
+            own = base.words.files() | {words.ALPHABET: json.dumps({"alphabet": base.words.alphabet})}
+            specials = base.words.specials()
+        hub.save(beside, base.decoder, params, base.folder, alone=alone, own=own, specials=specials)
         if jax.process_index() > 0 and not alone:
             return
-        if isinstance(base.words, tokenizer.CharTokenizer):
-            (beside / ALPHABET).write_text(json.dumps({"alphabet": base.words.alphabet}), encoding="utf-8")
         if seal:
             (beside / SEAL).write_text(json.dumps(_digests(beside)), encoding="utf-8")
-        if folder.exists():
+        if folder.exists() or folder.is_symlink():
             folder.rename(old)
         beside.rename(folder)
     finally:
         for left in (beside, old):
-            shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                files.remove(left)
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -110,6 +110,27 @@ def fingerprint(params: model.Params) -> str:
     for leaf in jax.tree.leaves(params):
         sha.update(np.ascontiguousarray(leaf).tobytes())
     return sha.hexdigest()[:16]
+
+
+def keep(folder: Path, base: Base) -> None:
+    """Keep the base that a run starts from in the run itself, unless it is there; the first process does."""
+    if jax.process_index() == 0 and not folder.exists():
+        save(folder, base, base.params, seal=True, alone=True)
+
+
+def kept(folder: Path) -> Base:
+    """What :func:`keep` kept. Raises UserError if a byte of it differs."""
+    try:
+        was = files.read_json(folder / SEAL)
+        now = _digests(folder)
+    except (OSError, errors.UserError):
+        was, now = None, {}
+    was = was if isinstance(was, dict) else None
+    if was != now:
+        changed = [name for name in sorted({*now, *was}) if was.get(name) != now.get(name)] if was else [SEAL]
+        names = ", ".join(changed)[:100]
+        raise errors.UserError(f"{folder}: not as the run kept it, and it starts from it: {names}")
+    return read(folder)._replace(folder=None)
 
 
 def blank(config: RlvrConfig, task: Any) -> Base:
@@ -133,8 +154,9 @@ def pretrained(config: RlvrConfig, task: Any, bases: Path, told: Callable[[int, 
     neither is an error. ``told(step, loss)`` is the progress.
     """
     folder = bases / f"{task.name}-{digest(config, task)}"
+    files.sweep(bases, held=False)
     with contextlib.suppress(OSError, ValueError, errors.UserError):
-        if json.loads((folder / SEAL).read_text(encoding="utf-8")) == _digests(folder):
+        if files.read_json(folder / SEAL) == _digests(folder):
             return read(folder)._replace(folder=None)
     base = blank(config, task)
     base = base._replace(params=pretrain.run(config.pretrain, base.decoder, task, base.words, told))

@@ -6,47 +6,14 @@ from typing import Literal
 
 from jaxpsn import checks, errors
 from jaxpsn.rlvr import names
+from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
+from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
+from jaxpsn.rlvr.sigma_config import SigmaConfig as SigmaConfig
+from jaxpsn.rlvr.template import TemplateConfig
+from jaxpsn.tasks import file_task, files
 
 STRUCTURES = ("none", "dense", "dense-bf16", "flipout", "flipout-sign", "flipout-normal", "lowrank", "factorised")
 TARGETS = {"mlp": r"/mlp/", "attention": r"/attention/[qkvo]/", "linear": r"/(mlp|attention)/.*(kernel|bias)$"}
-
-
-@dataclass(frozen=True)
-class DecoderSize:
-    """The small decoder that is pre-trained when no folder is given."""
-
-    hidden_size: int = 96
-    """Width; the MLP is three times as wide."""
-    num_layers: int = 3
-    """Layers."""
-    num_heads: int = 4
-    """Attention heads."""
-
-    def __post_init__(self) -> None:
-        for name in ("hidden_size", "num_layers", "num_heads"):
-            checks.whole(f"decoder.{name}", getattr(self, name), 1, 1 << 16)
-        if self.hidden_size % self.num_heads:
-            errors.refuse("decoder.num_heads", self.num_heads, f"a divisor of hidden_size = {self.hidden_size}")
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """Supervised training of the small decoder on narrow solutions, done once and kept."""
-
-    steps: int = 700
-    """Gradient steps."""
-    batch_size: int = 128
-    """Solved problems in one step."""
-    learning_rate: float = 3e-3
-    """Peak of the rate: a short warm-up, then a cosine to a tenth."""
-    seed: int = 0
-    """Seed of weights and data; separate from the run's, so that every run starts from the same base."""
-
-    def __post_init__(self) -> None:
-        checks.whole("pretrain.steps", self.steps, 0, 1 << 30)
-        checks.whole("pretrain.batch_size", self.batch_size, 1, 1 << 20)
-        checks.real("pretrain.learning_rate", self.learning_rate, 0.0, 1.0, open_low=True)
-        checks.whole("pretrain.seed", self.seed, 0, (1 << 31) - 1)
 
 
 @dataclass(frozen=True)
@@ -119,74 +86,6 @@ class NoiseConfig:
 
 
 @dataclass(frozen=True)
-class SigmaConfig:
-    """The scale of the noise and the rule that moves it."""
-
-    rule: Literal["fixed", "staged", "kl", "composite"] = "kl"
-    """fixed; staged decay (QeRL); kl: Variant I; composite: Variant II (similarity and self-certainty of probes)."""
-    initial: float = 0.2
-    """Sigma of the first step."""
-    final: float = 0.001
-    """Sigma of the last stage (staged)."""
-    stages: int = 10
-    """Stages of equal length; the first has no noise (staged)."""
-    kl_target: float = 0.005
-    """KL(noisy || clean) in nats a token to which sigma is driven (kl; paper's code: 0.003)."""
-    indicator_target: float = 0.5
-    """Indicator above which there is more noise, up to which there is less (composite)."""
-    rate: float = 1.02
-    """Factor of one step (paper's code: 1.01)."""
-    dead_band: float = 1.1
-    """Between kl_target / dead_band and kl_target * dead_band sigma rests (kl)."""
-    slack: float = 0.0
-    """Distance from indicator_target within which sigma rests (composite)."""
-    low: float = 1e-6
-    """Lower bound of sigma."""
-    high: float = 0.5
-    """Upper bound of sigma."""
-    estimator: Literal["k1", "k3"] = "k1"
-    """Monte-Carlo estimate of the KL: k1 (paper's code; may be negative) or k3."""
-    probes: int = 2
-    """Probe answers to each problem, drawn before the rollouts (composite)."""
-    probe_policy: Literal["clean", "noisy"] = "clean"
-    """Who answers the probes: the clean policy, or the noisy one at the last sigma."""
-    reuse_probes: bool = True
-    """Count the probes among the group's answers instead of drawing them in addition."""
-    similarity: Literal["hidden", "ngram", "bert"] = "hidden"
-    """Likeness of answers: pooled hidden states of the clean policy, n-gram counts, or a BERT encoder."""
-    bert: str | None = None
-    """Folder of the BERT encoder (similarity = bert)."""
-    certainty: Literal["uniform_to_policy", "policy_to_uniform"] = "uniform_to_policy"
-    """Self-certainty as KL(U || p) (paper) or KL(p || U) = log V - H(p)."""
-    normalisation: Literal["running", "fixed", "batch"] = "running"
-    """Range that brings certainty to [0, 1]: a slow average of the batches' ranges, 0 to log V, or each batch's own."""
-    weight: float = 0.5
-    """Share of similarity in the indicator; the rest is certainty."""
-
-    def __post_init__(self) -> None:
-        checks.choice("sigma.rule", self.rule, ("fixed", "staged", "kl", "composite"))
-        checks.real("sigma.low", self.low, 0.0, 100.0)
-        checks.real("sigma.high", self.high, self.low, 100.0, open_low=True)
-        for name in ("initial", "final"):
-            checks.real(f"sigma.{name}", getattr(self, name), 0.0, 100.0)
-        checks.whole("sigma.stages", self.stages, 2, 10_000)
-        checks.real("sigma.kl_target", self.kl_target, 0.0, 100.0, open_low=True)
-        checks.real("sigma.indicator_target", self.indicator_target, -1.0, 1.0)
-        checks.real("sigma.slack", self.slack, 0.0, 1.0)
-        checks.real("sigma.rate", self.rate, 1.0, 10.0, open_low=True)
-        checks.real("sigma.dead_band", self.dead_band, 1.0, 10.0)
-        checks.choice("sigma.estimator", self.estimator, ("k1", "k3"))
-        checks.whole("sigma.probes", self.probes, 2, 1 << 10)
-        checks.choice("sigma.probe_policy", self.probe_policy, ("clean", "noisy"))
-        checks.choice("sigma.similarity", self.similarity, ("hidden", "ngram", "bert"))
-        checks.choice("sigma.certainty", self.certainty, names.CERTAINTIES)
-        checks.choice("sigma.normalisation", self.normalisation, names.NORMALISATIONS)
-        checks.real("sigma.weight", self.weight, 0.0, 1.0)
-        if (self.similarity == "bert") != (self.bert is not None):
-            errors.refuse("sigma.bert", self.bert, "the folder of an encoder with similarity = bert, else nothing")
-
-
-@dataclass(frozen=True)
 class AlgorithmConfig:
     """The GRPO family: advantage, loss, corrections and the optimiser."""
 
@@ -206,10 +105,13 @@ class AlgorithmConfig:
     """Mean over all tokens (DAPO), over sequences of their means (GRPO), or a sum over a constant (Dr.GRPO)."""
     correction: str = "token"
     """Weights against the noisy sampler: none, token (TIS), sequence, geometric, each also as _mask."""
-    cap: float = 10.0
-    """Upper bound of a correction weight (paper: 10)."""
-    floor: float = 0.0
-    """Lower bound of a masked correction: ratios below it are dropped."""
+    cap: float | None = None
+    """Upper bound of a weight: larger ones are lowered to it, or dropped by a _mask. None: 10 (paper), or for a _mask
+    what noise at sigma.kl_target seldom exceeds."""
+    floor: float | None = None
+    """Lower bound of a weight: smaller ones are raised to it, or dropped by a _mask. None: 0, or for a _mask as cap."""
+    normalise_weights: bool = False
+    """Divide correction weights by their mean, so that noise does not change the size of a step."""
     kl_coefficient: float = 0.0
     """Weight of the KL to the starting policy; 0 skips its computation (paper's code: 0.001)."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
@@ -238,7 +140,6 @@ class AlgorithmConfig:
     def __post_init__(self) -> None:
         checks.choice("algorithm.advantage", self.advantage, names.ADVANTAGES)
         checks.choice("algorithm.loss", self.loss, names.LOSSES)
-        checks.choice("algorithm.correction", self.correction, names.CORRECTIONS)
         checks.choice("algorithm.aggregation", self.aggregation, names.AGGREGATIONS)
         checks.choice("algorithm.kl_estimator", self.kl_estimator, names.KL_ESTIMATORS)
         checks.choice("algorithm.overlong", self.overlong, ("keep", "mask", "penalty"))
@@ -246,8 +147,9 @@ class AlgorithmConfig:
         checks.real("algorithm.clip_high", self.clip_high, 0.0, 100.0)
         if self.dual_clip is not None:
             checks.real("algorithm.dual_clip", self.dual_clip, 1.0, 1000.0, open_low=True)
-        checks.real("algorithm.cap", self.cap, 0.0, 1e6, open_low=True)
-        checks.real("algorithm.floor", self.floor, 0.0, self.cap)
+        names.check_bounds("algorithm.", self.correction, self.cap, self.floor)
+        if self.normalise_weights and self.correction == "none":
+            errors.refuse("algorithm.normalise_weights", True, "a correction, as correction = none has no weights")
         for name in ("kl_coefficient", "entropy_coefficient", "weight_decay"):
             checks.real(f"algorithm.{name}", getattr(self, name), 0.0, 100.0)
         checks.real("algorithm.learning_rate", self.learning_rate, 0.0, 1.0)
@@ -297,10 +199,12 @@ class RlvrConfig:
     model: str | None = None
     """Hugging Face folder; left out, a small decoder is pre-trained on the task."""
     data: str | None = None
-    """JSONL file of training problems; left out, the procedural task makes them."""
+    """File of training problems (JSON lines or array, Parquet); left out, the procedural task makes them."""
     test_data: str | None = None
-    """JSONL file of evaluation problems; left out, a tenth of `data` is held out."""
-    verifier: Literal["auto", "math", "integer", "exact"] = "auto"
+    """File of evaluation problems; left out, a tenth of `data` is held out."""
+    data_kind: Literal["auto", "gsm8k", "math", "aime", "choice", "general"] = "auto"
+    """How the rows of these files are read; auto looks at each row."""
+    verifier: Literal["auto", "math", "integer", "exact", "choice"] = "auto"
     """How answers to a file's problems are checked."""
     task: str = "countdown"
     """Procedural task: countdown, chain_sum, modular, target, swaps or grid."""
@@ -308,6 +212,7 @@ class RlvrConfig:
     """Options of the task, such as numbers 4."""
     system: str | None = None
     """System message for a model's chat template."""
+    template: TemplateConfig = field(default_factory=TemplateConfig)
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of a loaded model's weights in sampling and training."""
     remat: bool = False
@@ -323,12 +228,17 @@ class RlvrConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        checks.choice("verifier", self.verifier, ("auto", "math", "integer", "exact"))
+        checks.choice("verifier", self.verifier, file_task.VERIFIERS)
+        checks.choice("data_kind", self.data_kind, files.KINDS)
         checks.choice("dtype", self.dtype, ("float32", "bfloat16"))
         if self.test_data is not None and self.data is None:
             errors.refuse("test_data", self.test_data, "only together with data")
+        if self.data_kind != "auto" and self.data is None:
+            errors.refuse("data_kind", self.data_kind, "only together with data")
         if self.data is not None and self.model is None:
             errors.refuse("data", self.data, "only together with model, as the small decoder knows one procedural task")
+        if self.model is None:
+            self.template.refuse(self.system, "only together with model, whose chat template it is for")
         self._check_groups()
 
     def _check_groups(self) -> None:

@@ -25,27 +25,21 @@ LOG_RATIO_BOUND = 20.0
 CAP = 10.0
 """The paper's truncation (arXiv 2602.02555, appendix B); verl and TRL start from 2 and 3."""
 
+KL_TARGET = 0.005
+"""Nats a token: the default of ``sigma.kl_target``, in which the bounds of masks are measured."""
+
 Tokens = Float[Array, "*rows T"]
 Mask = Bool[Array, "*rows T"]
 Scalar = Float[Array, ""]
 
 
-def token_ratio(log_clean_old: Tokens, log_noisy: Tokens, mask: Mask) -> Tokens:
-    """``clean old / noisy`` of each token; 1 beyond the answers."""
-    return _exp(_difference(log_clean_old, log_noisy, mask))
+def log_ratio(level: str, log_clean_old: Tokens, log_noisy: Tokens, mask: Mask) -> Tokens:
+    """Log of ``clean old / noisy`` on each position, *not* clamped; 0 beyond the answers.
 
-
-def sequence_ratio(log_clean_old: Tokens, log_noisy: Tokens, mask: Mask) -> Tokens:
-    """``clean old / noisy`` of the whole answer, on each of its positions."""
-    difference = _difference(log_clean_old, log_noisy, mask)
-    return jnp.broadcast_to(_exp(jnp.sum(difference, axis=-1, keepdims=True)), mask.shape)
-
-
-def geometric_ratio(log_clean_old: Tokens, log_noisy: Tokens, mask: Mask) -> Tokens:
-    """Geometric mean of the answer's token ratios (length-normalised, as in GSPO), on each of its positions."""
-    difference = _difference(log_clean_old, log_noisy, mask)
-    count = jnp.sum(mask.astype(difference.dtype), axis=-1, keepdims=True)
-    return jnp.broadcast_to(_exp(divide(jnp.sum(difference, axis=-1, keepdims=True), count)), mask.shape)
+    ``level``: ``token``; ``sequence``, the sum over the answer; ``geometric``, that sum over the number of tokens
+    (length-normalised, as in GSPO); ``none``, 0.
+    """
+    return _LOG_RATIOS[level](_difference(log_clean_old, log_noisy, mask), mask)
 
 
 def truncate(ratio: Tokens, low: Any, cap: Any) -> Tokens:
@@ -58,12 +52,15 @@ def drop(ratio: Tokens, low: Any, cap: Any) -> Tokens:
     return jnp.where((ratio >= low) & (ratio <= cap), ratio, 0.0)
 
 
-_RATIOS: dict[str, Callable[..., Array]] = {
-    "none": lambda log_clean_old, log_noisy, mask: jnp.ones_like(log_noisy),
-    "token": token_ratio,
-    "sequence": sequence_ratio,
-    "geometric": geometric_ratio,
+_LOG_RATIOS: dict[str, Callable[..., Array]] = {
+    "none": lambda difference, mask: jnp.zeros_like(difference),
+    "token": lambda difference, mask: difference,
+    "sequence": lambda difference, mask: _of_answers(jnp.sum(difference, axis=-1, keepdims=True), mask),
+    "geometric": lambda difference, mask: _of_answers(
+        divide(jnp.sum(difference, axis=-1, keepdims=True), _count(mask)), mask
+    ),
 }
+"""Logs of the ratios, not clamped."""
 
 CORRECTIONS: dict[str, tuple[str, Callable[..., Array]]] = {
     "none": ("none", lambda ratio, low, cap: ratio),
@@ -77,25 +74,47 @@ CORRECTIONS: dict[str, tuple[str, Callable[..., Array]]] = {
 """Every correction by its name: the level of its ratio, and what happens to ratios outside the caps."""
 
 
+def bounds(name: str, mask: Mask, cap: Any = None, low: Any = None, kl_target: Any = KL_TARGET) -> tuple[Any, Any]:
+    """Lowest and highest ratio that a correction leaves as it is; scalars, or one for each answer ``[..., 1]``.
+
+    What is given counts. Left out (None), truncated weights have 0 and :data:`CAP`. Masks measure in units of the
+    divergence that the noise is meant to have, ``kl_target`` in nats a token: the log of a ratio summed over m tokens
+    then has a mean of about ``m kl_target`` and a variance of about ``2 m kl_target`` (of a Gaussian), and ratios
+    further than ``m kl_target + 2 sqrt(2 m kl_target)`` from 1, in logs, are dropped. A token has m = 1, a sequence
+    its length, and the geometric mean the sequence's bound over its length.
+    """
+    level, bound = CORRECTIONS[name]
+    if bound is not drop:
+        return (0.0 if low is None else low), (CAP if cap is None else cap)
+    count = jnp.maximum(_count(mask), 1.0)
+    tokens = count if level in ("sequence", "geometric") else jnp.float32(1.0)
+    reach = tokens * kl_target + 2.0 * jnp.sqrt(2.0 * tokens * kl_target)
+    reach = reach / count if level == "geometric" else reach
+    return (jnp.exp(-reach) if low is None else low), (jnp.exp(reach) if cap is None else cap)
+
+
 def weights(
     name: str,
     log_clean_old: Tokens,
     log_noisy: Tokens,
     mask: Mask,
-    cap: Any = CAP,
-    low: Any = 0.0,
+    cap: Any = None,
+    low: Any = None,
     normalise: bool = False,
+    kl_target: Any = KL_TARGET,
 ) -> Tokens:
     """Weight of each token's loss, float32 and gradient-stopped; 0 beyond the answers.
 
     ``log_clean_old`` is the clean policy's before the first update, ``log_noisy`` the sampler's own. Equal log-probs
-    (sigma = 0) give exactly 1. ``normalise`` divides by the mean, over tokens for token weights and over answers for
-    the others, so that noise does not change the size of the step. Source: arXiv 2602.02555, section 4 (token, C = 10).
+    (sigma = 0) give exactly 1. ``cap``, ``low`` and ``kl_target``: see :func:`bounds`. ``normalise`` divides by the
+    mean, over tokens for token weights and over answers for the others, so that noise does not change the size of the
+    step. Source: arXiv 2602.02555, section 4 (token, C = 10).
     """
     checks.choice("correction", name, names.CORRECTIONS)
     require_float32(log_clean_old=log_clean_old, log_noisy=log_noisy)
     level, bound = CORRECTIONS[name]
-    values = jnp.where(mask, bound(_RATIOS[level](log_clean_old, log_noisy, mask), low, cap), 0.0)
+    low, cap = bounds(name, mask, cap, low, kl_target)
+    values = jnp.where(mask, bound(_exp(log_ratio(level, log_clean_old, log_noisy, mask)), low, cap), 0.0)
     if normalise:
         # Weights of an answer stand on each of its tokens: the first speaks for it.
         units = mask if level == "token" else _answers(mask)
@@ -109,29 +128,38 @@ def diagnostics(
     log_clean_old: Tokens,
     log_noisy: Tokens,
     mask: Mask,
-    cap: Any = CAP,
-    low: Any = 0.0,
+    cap: Any = None,
+    low: Any = None,
     noisy: Bool[Array, "*rows"] | None = None,
+    kl_target: Any = KL_TARGET,
 ) -> dict[str, Scalar]:
     """How far apart sampler and clean policy are, and what the correction made of it; flat columns, float32.
 
     Ratios are *raw*, before any truncation: a log of truncated ratios hides the problem it should show.
-    ``ratio_min/mean/max`` and ``ratio_ess`` over tokens, ``sequence_ratio_*`` over answers (products); ``_ess`` is the
-    effective sample size as a share, ``(sum w)^2 / (n sum w^2)``, 1 for equal weights. ``weight_mean`` and
-    ``weight_ess`` over tokens, of the weights used (not normalised). ``truncated_share``: tokens whose raw ratio (at
-    the correction's level) lies outside ``[low, cap]``; ``masked_share``: tokens of weight 0. ``noise_kl_k1`` and
-    ``noise_kl_k3``: see :func:`noise_kl`, over the rows marked ``noisy`` if given, as clean rows would dilute it.
-    What was not measured (no tokens, no noisy rows) is NaN.
+    ``ratio_min/mean/max``, ``ratio_ess`` and ``ratio_clamped`` over tokens, ``sequence_ratio_*`` over answers
+    (products). ``_ess`` is the effective sample size as a share, ``(sum w)^2 / (n sum w^2)``, 1 for equal weights; it
+    is worked out from logs that are *not* clamped. ``_clamped`` is the share whose log lies beyond +-20, where
+    minimum, mean, maximum and the weights themselves stand still; where all do, no weight tells anything, and the
+    effective sample size is NaN. ``weight_mean``, ``weight_ess`` and ``weight_clamped`` over tokens, of the weights
+    used (not normalised). ``truncated_share``: tokens whose raw ratio (at the correction's level) lies outside its
+    :func:`bounds`; ``masked_share``: tokens of weight 0. ``noise_kl_k1`` and ``noise_kl_k3``: see :func:`noise_kl`,
+    over the rows marked ``noisy`` if given, as clean rows would dilute it. What was not measured (no tokens, no noisy
+    rows) is NaN.
     """
-    level, _ = CORRECTIONS[name]
-    raw = _RATIOS[level](log_clean_old, log_noisy, mask)
-    used = weights(name, log_clean_old, log_noisy, mask, cap, low)
-    columns = _spread("ratio", token_ratio(log_clean_old, log_noisy, mask), mask)
-    columns |= _spread("sequence_ratio", sequence_ratio(log_clean_old, log_noisy, mask), _answers(mask))
-    outside = ((raw < low) | (raw > cap)) if level != "none" else jnp.zeros_like(mask)
+    level, bound = CORRECTIONS[name]
+    low, cap = bounds(name, mask, cap, low, kl_target)
+    raw = log_ratio(level, log_clean_old, log_noisy, mask)
+    outside = (_exp(raw) < low) | (_exp(raw) > cap)
+    used = jnp.where(mask, bound(_exp(raw), low, cap), 0.0)
+    if level == "none":
+        outside, used = jnp.zeros_like(mask), mask.astype(raw.dtype)
+    log_used = jnp.where(outside, jnp.log(used), raw)
+    columns = _spread("ratio", log_ratio("token", log_clean_old, log_noisy, mask), mask)
+    columns |= _spread("sequence_ratio", log_ratio("sequence", log_clean_old, log_noisy, mask), _answers(mask))
     columns |= {
         "weight_mean": masked_mean(used, mask),
-        "weight_ess": effective_share(used, mask),
+        "weight_ess": _effective(log_used, mask),
+        "weight_clamped": _clamped(log_used, mask),
         "truncated_share": masked_mean(outside.astype(used.dtype), mask),
         "masked_share": masked_mean((used == 0.0).astype(used.dtype), mask),
     }
@@ -154,24 +182,48 @@ def noise_kl(
     return masked_mean(-difference, mask, axis), masked_mean(jnp.expm1(bounded) - bounded, mask, axis)
 
 
-def effective_share(values: Float[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Scalar:
-    """Effective sample size of weights as a share of their number, in (0, 1] (Kong 1992); 0 if all are 0."""
-    values = jnp.where(mask, values, 0.0)
-    # By the largest first: squares of raw ratios up to e^20 must not overflow.
-    values = divide(values, jnp.broadcast_to(jnp.max(values), values.shape))
-    count = jnp.sum(mask.astype(values.dtype))
+def effective_share(log_weights: Float[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Scalar:
+    """Effective sample size of weights as a share of their number, in (0, 1] (Kong 1992); 0 if all are 0.
+
+    Weights come as logs (``-inf`` for 0), so that none is too large or too small to count.
+    """
+    log_weights = jnp.where(mask, log_weights, -jnp.inf)
+    most = jnp.max(log_weights)
+    values = jnp.exp(log_weights - jnp.where(jnp.isfinite(most), most, 0.0))
     share = divide(jnp.square(jnp.sum(values)), jnp.sum(jnp.square(values)))
-    return share / count
+    return jnp.minimum(share / jnp.sum(mask.astype(values.dtype)), 1.0)  # above it only by rounding
 
 
-def _spread(name: str, ratio: Tokens, units: Mask) -> dict[str, Scalar]:
-    some = jnp.any(units)
+def _beyond(log_weights: Array) -> Array:
+    """Weights that only the clamp keeps finite; those of a gate, which are 0, are none of them."""
+    return jnp.isfinite(log_weights) & (jnp.abs(log_weights) > LOG_RATIO_BOUND)
+
+
+def _clamped(log_weights: Array, units: Array) -> Scalar:
+    return masked_mean(_beyond(log_weights).astype(log_weights.dtype), units)
+
+
+def _effective(log_weights: Array, units: Array) -> Scalar:
+    return jnp.where(jnp.all(_beyond(log_weights) | ~units), jnp.nan, effective_share(log_weights, units))
+
+
+def _spread(name: str, log_ratio: Tokens, units: Mask) -> dict[str, Scalar]:
+    some, ratio = jnp.any(units), _exp(log_ratio)
     return {
         f"{name}_min": jnp.where(some, jnp.min(jnp.where(units, ratio, jnp.inf)), jnp.nan),
         f"{name}_mean": masked_mean(ratio, units),
         f"{name}_max": jnp.where(some, jnp.max(jnp.where(units, ratio, -jnp.inf)), jnp.nan),
-        f"{name}_ess": effective_share(ratio, units),
+        f"{name}_ess": _effective(log_ratio, units),
+        f"{name}_clamped": _clamped(log_ratio, units),
     }
+
+
+def _count(mask: Mask) -> Float[Array, "*rows 1"]:
+    return jnp.sum(mask.astype(jnp.float32), axis=-1, keepdims=True)
+
+
+def _of_answers(values: Float[Array, "*rows 1"], mask: Mask) -> Tokens:
+    return jnp.broadcast_to(values, mask.shape)
 
 
 def _answers(mask: Mask) -> Mask:

@@ -1,7 +1,8 @@
 """What a step's answers say about exploration: jittable metrics as flat columns of float32 scalars.
 
 Layout ``[P, G]``: G answers to each of P prompts; column g of every prompt comes from one policy, of scale
-``sigma[g]`` (0: the clean one). NaN stands for what was not measured. verl's names of the same things:
+``sigma[g]`` (0: the clean one). NaN stands for what was not measured. verl's names of the same things (its
+``rollout_corr_helper`` and ``metric_utils`` of 2025), and where it measures another thing:
 
 | column | verl |
 | --- | --- |
@@ -12,8 +13,9 @@ Layout ``[P, G]``: G answers to each of P prompts; column g of every prompt come
 | entropy | actor/entropy |
 | policy_loss, ppo_kl, clip_low + clip_high, clip_dual | actor/pg_loss, ppo_kl, pg_clipfrac, pg_clipfrac_lower |
 | reference_kl | actor/kl_loss |
-| ratio_min, ratio_mean, ratio_max | rollout_corr/rollout_is_min, _mean, _max (there after truncation) |
-| truncated_share, weight_ess | rollout_corr/rollout_is_ratio_fraction_high, rollout_is_eff_sample_size |
+| ratio_min, ratio_mean, ratio_max | rollout_corr/rollout_is_min, _mean, _max at token level; of raw ratios too |
+| truncated_share | rollout_corr/rollout_is_ratio_fraction_high, where there is no lower bound |
+| weight_ess | none: rollout_is_eff_sample_size is that of ratios moved into [1 / cap, cap] |
 | noise_kl_k1, noise_kl_k3 | rollout_corr/kl, k3_kl (noise/noisy_kl in the paper's release) |
 | clean_perplexity, noisy_perplexity | rollout_corr/training_ppl, rollout_ppl |
 | probability_gap_mean, _max, _std | training/rollout_probs_diff_mean, _max, _std |
@@ -141,17 +143,24 @@ def mismatch_columns(
 ) -> Columns:
     """How the two policies price the sampled tokens: gaps of probability, their correlation, perplexities.
 
-    ``clean_perplexity`` and ``noisy_perplexity`` are ``exp`` of minus the mean log-prob over tokens. A gap is
+    ``clean_perplexity`` and ``noisy_perplexity`` are means over answers of ``exp`` of minus the mean log-prob of the
+    answer's tokens. ``sampler_entropy`` is minus the mean log-prob that the sampler gave its own tokens: an estimate of
+    its entropy in nats a token, to be held against ``entropy``, which is the clean policy's. A gap is
     ``|p_noisy - p_clean|``. The correlation is Pearson's, NaN if either side is constant.
     """
+    given, answered = (log_clean_old, log_noisy), jnp.any(mask, axis=-1)
     log_clean_old, log_noisy = (jnp.where(mask, side, 0.0) for side in (log_clean_old, log_noisy))
     clean, noisy = jnp.exp(log_clean_old), jnp.exp(log_noisy)
     gap = jnp.abs(noisy - clean)
     mean = masked_mean(gap, mask)
     a, b = (side - masked_mean(side, mask) for side in (clean, noisy))
+    clean_perplexity, noisy_perplexity = (
+        masked_mean(jnp.exp(-masked_mean(side, mask, axis=-1)), answered) for side in given
+    )
     return {
-        "clean_perplexity": jnp.exp(-masked_mean(log_clean_old, mask)),
-        "noisy_perplexity": jnp.exp(-masked_mean(log_noisy, mask)),
+        "clean_perplexity": clean_perplexity,
+        "noisy_perplexity": noisy_perplexity,
+        "sampler_entropy": -masked_mean(log_noisy, mask),
         "probability_gap_mean": mean,
         "probability_gap_max": jnp.where(jnp.any(mask), jnp.max(jnp.where(mask, gap, 0.0)), jnp.nan),
         "probability_gap_std": jnp.sqrt(masked_mean(jnp.square(gap - mean), mask)),

@@ -89,7 +89,11 @@ class Learner(NamedTuple):
         return 0 if self.decoder.vocab_size <= 4096 else 128
 
     def update(self, params: Any, memory: Any, batch: Batch) -> tuple[Any, Any, dict[str, Array]]:
-        """One gradient step; metrics are those of the loss, of the correction, and ``grad_norm``."""
+        """One gradient step; metrics are those of the loss and ``grad_norm``.
+
+        With them come the columns of :meth:`mismatch` where this is the step's only update; of several updates each
+        sees a share of the answers, and a mean of their means would not be the mean over all tokens.
+        """
         answers, algorithm = batch.answers, self.config.algorithm
         mask = token_mask(answers.lengths, answers.tokens.shape[-1])
         learnt = overlong.drop_truncated(mask, answers.ended) if algorithm.overlong == "mask" else mask
@@ -98,8 +102,9 @@ class Learner(NamedTuple):
             scores = self.scores(params, batch.prompts, answers.tokens, answers.lengths, algorithm.micro_batches)
             old = lax.stop_gradient(scores.log_probs) if batch.old is None else batch.old
             weights = correction.weights(
-                algorithm.correction, old, answers.log_probs, mask, algorithm.cap, algorithm.floor
-            )
+                algorithm.correction, old, answers.log_probs, mask, normalise=algorithm.normalise_weights,
+                **self._bounds,
+            )  # fmt: skip
             loss, metrics = losses.policy_loss(
                 scores.log_probs, old, batch.advantages, learnt, weights, self.settings, batch.reference, scores.entropy
             )
@@ -107,19 +112,26 @@ class Learner(NamedTuple):
 
         gradient, (metrics, old) = jax.grad(objective, has_aux=True)(params)
         metrics["ppo_ratio"] = metrics.pop("ratio_mean")  # the correction has ratios of its own
-        metrics |= self._apart(old, answers, mask)
+        metrics |= self.mismatch(old, answers) if batch.old is None else {}
         with compat.foreign():
             metrics["grad_norm"] = optax.tree.norm(gradient)
             change, memory = self.optimiser.update(gradient, memory, params)
             return optax.apply_updates(params, change), memory, metrics
 
-    def _apart(self, old: Array, answers: Answers, mask: Array) -> dict[str, Array]:
-        """How far the sampler was from the clean policy, over all answers and for each perturbation."""
-        algorithm, members = self.config.algorithm, self.config.members
+    @property
+    def _bounds(self) -> dict[str, Any]:
+        algorithm = self.config.algorithm
+        return {"cap": algorithm.cap, "low": algorithm.floor, "kl_target": self.config.sigma.kl_target}
+
+    def mismatch(self, old: Array, answers: Answers) -> dict[str, Array]:
+        """How far the sampler was from the clean policy, over all tokens and for each perturbation.
+
+        ``old`` are the clean policy's log-probs [G, P, T] before the first update.
+        """
+        members, mask = self.config.members, token_mask(answers.lengths, answers.tokens.shape[-1])
         noisy = jnp.broadcast_to((answers.member != CLEAN)[:, None], answers.lengths.shape)
-        columns = correction.diagnostics(
-            algorithm.correction, old, answers.log_probs, mask, algorithm.cap, algorithm.floor, noisy
-        )
+        correct = self.config.algorithm.correction
+        columns = correction.diagnostics(correct, old, answers.log_probs, mask, noisy=noisy, **self._bounds)
         columns |= diagnostics.mismatch_columns(old, answers.log_probs, mask)
         if 1 < members <= EACH:
             for index in range(members):

@@ -1,6 +1,6 @@
 """The columns of a reasoning run: what a step and an evaluation report, and under which names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from jaxpsn.rlvr.gathering import Gathered
 
 PHASES = ("probe", "sample", "verify", "update")
 """Phases of a step; ``seconds_PHASE`` is the time of each."""
-OF_PROBES = ("indicator", "similarity", "certainty")
+OF_PROBES = ("indicator", "similarity", "certainty", "target")
 
 
 def step_columns(
@@ -70,7 +70,7 @@ def sigma_columns(state: Any) -> dict[str, Any]:
 
 
 def over_updates(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Metrics of a step from those of its updates: the extremes of extremes, the means of all others."""
+    """Metrics of a step from those of its updates: the extremes of extremes, the means of all others (of the loss)."""
     folds = {"_min": np.min, "_max": np.max}
     return {name: folds.get(name[-4:], np.mean)([one[name] for one in told], axis=0) for name in told[0]}
 
@@ -97,13 +97,27 @@ def names(config: RlvrConfig) -> list[str]:
     if _lists_members(config):
         found |= {f"reward_member_{index:02}" for index in range(config.members)}
         found |= {f"noise_kl_member_{index:02}" for index in range(config.members)}
-    return sorted(found | (set(OF_PROBES) if config.sigma.rule == "composite" else set()))
+    if config.sigma.rule == "composite":
+        found |= {*OF_PROBES, *(["probes_cut"] if config.sigma.bert else [])}
+    return sorted(found)
+
+
+def silences(config: RlvrConfig) -> dict[str, Callable[[Mapping[str, Any]], bool]]:
+    """Conditions on a row of a run in which nothing can be learnt from rewards, by what is said of them."""
+    found: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+        "no answer was right": lambda row: row.get("score") == 0.0,
+        "every answer was right": lambda row: row.get("score") == 1.0,
+        "every advantage was 0": lambda row: row.get("advantage_min") == row.get("advantage_max") == 0.0,
+        "every answer was cut off at its limit": lambda row: row.get("clipped_length") == 1.0,
+    }
+    if config.rollout.refills:
+        found["no refill found answers that differ"] = lambda row: row.get("groups_zero_advantage") == 1.0
+    return found
 
 
 def target(config: RlvrConfig) -> dict[str, float]:
-    """The value to which the scale's signal is driven, if there is one."""
-    wanted = {"kl": config.sigma.kl_target, "composite": config.sigma.indicator_target}.get(config.sigma.rule)
-    return {} if wanted is None else {"target": wanted}
+    """The value to which the KL is driven, if it is; Variant II's is of each step (:func:`sigma_columns`)."""
+    return {"target": config.sigma.kl_target} if config.sigma.rule == "kl" else {}
 
 
 def evaluation_names(samples: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Which weights of the sampler are perturbed, by what, and for which answers of a group."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxpsn import noise
 from jaxpsn.lm import model, policies
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.noise import draws
 from jaxpsn.rlvr.config import TARGETS, NoiseConfig
 
 PURPOSE = 0x4E4F4953
@@ -34,15 +34,17 @@ class Perturbation(NamedTuple):
         key = jax.random.fold_in(jax.random.fold_in(key, self.purpose), step)
         return self.kind.init(key, self.spec, self.members)
 
+    def dense(self) -> tuple[int, int]:
+        """Matrices that a structure other than dense perturbs densely all the same, and matrices in all."""
+        matrices = [leaf for leaf in self.spec.leaves if not leaf.is_vector]
+        if isinstance(self.kind, noise.Dense):
+            return 0, len(matrices)
+        whole = [leaf for leaf in matrices if self.kind.state_numbers(leaf) >= math.prod(leaf.shape)]
+        return len(whole), len(matrices)
+
     def some(self, key: PRNGKeyArray, members: Int[Array, " some"]) -> tuple["Perturbation", noise.Draw]:
         """The members of these numbers out of endlessly many, one answer each: the same in whatever company."""
-        count = members.shape[0]
-        first = self.kind.init(key, self.spec, count + count % 2)  # what all members share; the rest is not computed
-        counter = jnp.zeros((count,), jnp.uint32)
-        drawn = jax.vmap(lambda member: draws.draw_member(self.kind, self.spec, key, member, jnp.uint32(0)))(
-            members.astype(jnp.uint32)
-        )
-        return self._replace(members=count, answers=1), first.replace(counter=counter, noise=drawn)
+        return self._replace(members=members.shape[0], answers=1), self.kind.init(key, self.spec, members)
 
     def policy(self, params: Any, draw: noise.Draw, sigma: Any) -> Any:
         """All members as one policy of the sampler; ``sigma`` is a scalar or ``[members]``.

@@ -17,10 +17,12 @@ _DEFAULT = RlvrConfig()
 
 # arXiv 2602.02555 and its release (a verl fork): one dense draw a step on the MLP weights, absolute sigma, token TIS
 # with C = 10, k3 KL and entropy at 1e-3, 256 prompts x 8 samples, mini-batches of 12 prompts (here 16: they divide).
+# It wants prompts of 2048 tokens and answers of 3072; the paper's Qwen2.5-Math-7B has 4096 positions. Its positions are
+# not stretched: the answers keep their length, and prompts have what is left.
 _PAPER = RlvrConfig(
     dtype="bfloat16",
     remat=True,
-    rollout=RolloutConfig(prompts=256, samples=8, max_prompt=2048, max_tokens=3072, segment=256),
+    rollout=RolloutConfig(prompts=256, samples=8, max_prompt=4096 - 3072, max_tokens=3072, segment=256),
     noise=NoiseConfig(structure="dense", per="step", relative=False),
     sigma=SigmaConfig(rule="fixed", initial=0.004),
     algorithm=AlgorithmConfig(
@@ -30,6 +32,9 @@ _PAPER = RlvrConfig(
 )
 _PAPER_KL = replace(_PAPER, sigma=SigmaConfig(rule="kl", initial=0.001, kl_target=0.003, rate=1.01, low=1e-6, high=0.5))
 _PAPER_COMPOSITE = replace(_PAPER, sigma=SigmaConfig(rule="composite", initial=0.004, rate=1.01))
+# Measured on the default's base (results/response.csv): the indicator lies 0.05 lower at a sigma of about 0.55 and goes
+# on falling to 2. A step of 1.2 crosses the range of sigma in some twenty updates.
+_COMPOSITE = SigmaConfig(rule="composite", indicator_drop=0.05, rate=1.2, high=2.0)
 # QeRL (arXiv 2510.11696): staged noise on the RMSNorm weights of the sampler, and no correction for it.
 _QERL = replace(
     _DEFAULT,
@@ -37,18 +42,23 @@ _QERL = replace(
     sigma=SigmaConfig(rule="staged", initial=1e-2, final=1e-4, stages=10),
     algorithm=replace(_DEFAULT.algorithm, correction="none"),
 )
+# Residues below 4 are solved now and then after 20 steps of pre-training, so there is something to learn; the MLP is
+# wide enough for its noise to be of low rank.
 _SMOKE = RlvrConfig(
-    task="chain_sum",
-    decoder=DecoderSize(hidden_size=16, num_layers=1, num_heads=2),
-    pretrain=PretrainConfig(steps=20, batch_size=16),
-    rollout=RolloutConfig(prompts=4, samples=4),
-    evaluation=EvaluationConfig(problems=4, samples=8, monitor_problems=4, monitor_samples=2),
+    task="modular",
+    task_options={"terms": "2", "high": "4", "max_modulus": "4"},
+    decoder=DecoderSize(hidden_size=48, num_layers=1, num_heads=2),
+    pretrain=PretrainConfig(steps=20, batch_size=32, learning_rate=1e-2),
+    rollout=RolloutConfig(prompts=8, samples=8),
+    sigma=SigmaConfig(initial=1.0, rate=1.1, high=8.0),
+    algorithm=AlgorithmConfig(learning_rate=3e-3, warmup=0),
+    evaluation=EvaluationConfig(problems=16, samples=16, monitor_problems=16, monitor_samples=4),
 )
 
 PRESETS: dict[str, RlvrConfig] = {
     "default": _DEFAULT,
     "grpo": replace(_DEFAULT, noise=NoiseConfig(structure="none"), sigma=SigmaConfig(rule="fixed", initial=0.0)),
-    "composite": replace(_DEFAULT, sigma=SigmaConfig(rule="composite")),
+    "composite": replace(_DEFAULT, sigma=_COMPOSITE),
     "qerl": _QERL,
     "pass-at-k": replace(_DEFAULT, algorithm=replace(_DEFAULT.algorithm, advantage="pass_at_k")),
     "paper-fixed": _PAPER,

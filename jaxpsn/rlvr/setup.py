@@ -10,19 +10,17 @@ import jax.numpy as jnp
 
 from jaxpsn import errors
 from jaxpsn.analysis import evaluations
-from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr import data, evaluation
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.lengths import limits as limits
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import Problems, Reasoner, RlvrState, evaluation_key
 from jaxpsn.tasks import file_task, files, grading, registry
 
 TEST_SEED = 0
 """Seed of the evaluation problems: the same for every run of a task."""
-LONGEST_PROMPT, LONGEST_ANSWER = 512, 1024
-"""Tokens, for files of problems where the config leaves the limits open."""
 
 Told = Callable[[int, int, dict[str, float]], None]
 """``told(done, total, shown)``: how far something long has come."""
@@ -42,27 +40,44 @@ def reasoner(
     open_log: Any = None,
     agreed: Callable[[Grade], Grade] = lambda grade: grade,
     alike: Callable[[dict[str, str]], None] = lambda facts: None,
+    own: Path | None = None,
 ) -> Iterator[Reasoner]:
     """The program of a config, its verifiers running until the block ends.
 
-    ``cache``: folder of pre-trained bases. For processes that share a run ``agreed`` makes them see the same scores,
+    ``cache``: folder of pre-trained bases; ``own``: where a resumed run keeps its own. Lengths are checked
+    before any weights are read or trained. For processes that share a run ``agreed`` makes them see the same scores,
     and ``alike`` refuses facts in which they differ. Raises UserError for whatever of model, data and config does not
     fit.
     """
     task, train, test = _task(config, say)
-    base = policy(config, task, cache, say, told)
+    form = outline(config, task)
+    asked = _asked(config, form, task, train, test, seed, say)
+    base = policy(config, task, cache, say, told, form, own)
     if config.model is None:  # each process makes it or has it kept; on other hardware it is another one
         alike({"pre-trained weights": bases.fingerprint(base.params)})
     with grading.Grader(task) as grader:
-        problems = _problems(config, base, task, train, test, seed, agreed(grader.grade), say)
-        yield Reasoner(config, base, problems, seed, total_steps, open_log)
+        yield Reasoner(
+            config, base, Problems(task, *asked[:2], agreed(grader.grade), *asked[2:]), seed, total_steps, open_log
+        )
 
 
-def policy(config: RlvrConfig, task: Any, cache: Path, say: Say, told: Told) -> Base:
-    """The policy that training starts from."""
+def outline(config: RlvrConfig, task: Any) -> Base:
+    """Decoder and tokens of the policy that training starts from, without its weights."""
+    if config.model is None:
+        return bases.blank(config, task)
+    return bases.outline(Path(config.model), config.system, config.template)
+
+
+def policy(
+    config: RlvrConfig, task: Any, cache: Path, say: Say, told: Told, form: Base | None = None, own: Path | None = None
+) -> Base:
+    """The policy that training starts from. ``form``: its :func:`outline`; ``own``: where a run keeps its own."""
     if config.model is not None:
-        say(f"reading {config.model}")
-        return bases.read(Path(config.model), system=config.system, shardings=Placement(config.mesh).weights)
+        form = outline(config, task) if form is None else form
+        say(f"reading {form.folder}")
+        return bases.loaded(form, shardings=Placement(config.mesh).weights)
+    if own is not None and own.exists():
+        return bases.kept(own)
     steps = config.pretrain.steps
 
     def progress(step: int, loss: float) -> None:
@@ -75,11 +90,11 @@ def _task(config: RlvrConfig, say: Say) -> tuple[Any, Sequence[Any] | None, Sequ
     """The task; with files, also the problems to train on and to be judged by."""
     if config.data is None:
         return registry.make(config.task, **config.task_options), None, None
-    train = files.read(Path(config.data))
+    train = files.read(Path(config.data), config.data_kind, say)
     if config.test_data is None:
         train, test = data.hold_out(train)
     else:
-        test = files.read(Path(config.test_data))
+        test = files.read(Path(config.test_data), config.data_kind, say)
     shared = files.overlap(train, test)
     if shared:  # never of a file that was cut in two
         some = ", ".join(shared[:3])
@@ -88,17 +103,15 @@ def _task(config: RlvrConfig, say: Say) -> tuple[Any, Sequence[Any] | None, Sequ
     return file_task.FileTask([*train, *test], config.verifier, Path(config.data).stem), train, test
 
 
-def _problems(config, base, task, train, test, seed, grade, say) -> Problems:
-    longest, answer = limits(config, base, task, train is None)
+def _asked(config, form, task, train, test, seed, say) -> tuple[data.Source, Sequence[Any], int, int]:
+    """The stream to train on, the problems to be judged by, and the limits in tokens."""
+    longest, answer = limits(config, form, task, train is None)
     wanted = config.evaluation
     count = max(wanted.problems, wanted.monitor_problems)
     if train is None:
-        source: data.Source = data.Generated(task, "train", seed)
-        test = task.distinct("test", TEST_SEED, count)
-    else:
-        source = data.Shuffled(_fitting(train, base.words, longest, "data", say), seed)
-        test = _fitting(test, base.words, longest, "test_data", say)[:count]
-    return Problems(task, source, test, grade, longest, answer)
+        return data.Generated(task, "train", seed), task.distinct("test", TEST_SEED, count), longest, answer
+    source = data.Shuffled(_fitting(train, form.words, longest, "data", say), seed)
+    return source, _fitting(test, form.words, longest, "test_data", say)[:count], longest, answer
 
 
 def reseeded(program: Reasoner, seed: int) -> Reasoner:
@@ -113,30 +126,6 @@ def on_other_problems(program: Reasoner, reported: int, seed: int) -> Reasoner:
     count = max(wanted.problems, wanted.monitor_problems)
     test = problems.task.distinct("test", TEST_SEED, reported + count)[reported:]
     return program.on(problems._replace(test=test), seed)
-
-
-def limits(config: RlvrConfig, base: Base, task: Any, generated: bool) -> tuple[int, int]:
-    """The longest prompt and the longest answer in tokens; refuses what task and model cannot do with."""
-    rollout, positions, words = config.rollout, base.decoder.max_positions, base.words
-    by_character = generated and isinstance(words, CharTokenizer)
-    longest = LONGEST_PROMPT
-    if by_character:
-        lacking = sorted(set(task.alphabet) - set(words.alphabet))
-        if lacking:
-            errors.refuse("task", task.name, f"a task that the model can read; it knows no {' '.join(lacking)!r}")
-        longest = task.max_prompt
-        if rollout.max_prompt is not None and rollout.max_prompt < longest:
-            errors.refuse("rollout.max_prompt", rollout.max_prompt, f"at least {longest}, as {task.name} needs")
-    elif generated:
-        longest = len(words.prompt("0")) + task.max_prompt  # no character of a prompt is more than a token
-    longest = rollout.max_prompt or longest
-    answer = rollout.max_tokens or (task.max_answer + 1 if by_character else min(LONGEST_ANSWER, positions - longest))
-    if longest >= positions:
-        errors.refuse("rollout.max_prompt", longest, f"fewer than the model's {positions} positions")
-    if longest + answer > positions:
-        allowed = f"at most {positions - longest}, with a prompt of {longest} and the model's {positions} positions"
-        errors.refuse("rollout.max_tokens", answer, allowed)
-    return longest, answer
 
 
 def _fitting(problems: Sequence[Any], words: Any, longest: int, field: str, say: Say) -> list[Any]:

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from jaxpsn import checks, errors, files
+from jaxpsn.lm import clock
 from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig
-from jaxpsn.training import command, origins, progress, startup, status
+from jaxpsn.rlvr.template import TemplateConfig
+from jaxpsn.tasks import file_task
+from jaxpsn.tasks import files as problem_files
+from jaxpsn.training import command, interrupts, origins, progress, startup, status
 from jaxpsn.training.config import PROGRESS
 from jaxpsn.training.origins import Origin
 
@@ -38,8 +42,10 @@ class EvaluateJob:
     task_options: dict[str, str] = field(default_factory=dict)
     """Options of the task, such as numbers 4."""
     data: str | None = None
-    """JSONL file of problems, instead of a task."""
-    verifier: Literal["auto", "math", "integer", "exact"] = "auto"
+    """File of problems (JSON lines or array, Parquet), instead of a task."""
+    data_kind: Literal["auto", "gsm8k", "math", "aime", "choice", "general"] = "auto"
+    """How its rows are read; auto looks at each row."""
+    verifier: Literal["auto", "math", "integer", "exact", "choice"] = "auto"
     """How answers to the file's problems are checked."""
     problems: int = EvaluationConfig.problems
     """Problems: the first of the task's test split, or of the file."""
@@ -67,6 +73,7 @@ class EvaluateJob:
     """Tokens between compactions, in which ended answers leave; left out, as the run has it, else 0 (never)."""
     system: str | None = None
     """System message for the chat template of a Hugging Face folder."""
+    template: TemplateConfig = field(default_factory=TemplateConfig)
     dtype: Literal["float32", "bfloat16"] | None = None
     """Dtype of the weights in use; left out, the run's, else float32."""
     mesh: str | None = None
@@ -91,7 +98,8 @@ class EvaluateJob:
         for name in ("sigma", "tolerance"):
             if getattr(self, name) is not None:
                 checks.real(name, getattr(self, name), 0.0, 100.0)
-        checks.choice("verifier", self.verifier, ("auto", "math", "integer", "exact"))
+        checks.choice("verifier", self.verifier, file_task.VERIFIERS)
+        checks.choice("data_kind", self.data_kind, problem_files.KINDS)
         if self.dtype is not None:
             checks.choice("dtype", self.dtype, ("float32", "bfloat16"))
         checks.choice("progress", self.progress, PROGRESS)
@@ -100,12 +108,16 @@ class EvaluateJob:
     def _check_together(self) -> None:
         if self.replay is not None and (self.policy, self.against) != (None, None):
             errors.refuse("replay", self.replay, "not together with policy or against")
+        if self.replay is not None:
+            self.template.refuse(self.system, "not together with replay, which is told what the run was")
         if self.against is not None and self.policy is None:
             errors.refuse("against", self.against, "only together with policy")
         if self.against is not None and self.against == self.policy and self.step is None:
             errors.refuse("against", self.against, "another policy than policy")
         if self.data is not None and (self.task is not None or self.task_options):
             errors.refuse("data", self.data, "not together with a task")
+        if self.data_kind != "auto" and self.data is None:
+            errors.refuse("data_kind", self.data_kind, "only together with data")
         if self.sigma is not None and not self.noisy:
             errors.refuse("sigma", self.sigma, "only together with noisy")
         if self.segment and self.mesh is not None:
@@ -124,12 +136,24 @@ def run(job: EvaluateJob) -> int:
     if job.against is not None:
         found["against"] = origins.find("against", job.against)
     out = _out(job, list(found.values()))
-    with contextlib.closing(progress.make(job.progress)) as show:
+    before = _evaluations(out)
+
+    def lost() -> str:
+        new = sorted(_evaluations(out) - before)
+        kept = f"; judged and kept: {', '.join(map(str, new))} (to be named in place of its policy)" if new else ""
+        return f"ended before the evaluation was complete; no table was written{kept}"
+
+    show = progress.make(job.progress)
+    with contextlib.closing(show), interrupts.stage(lost, show.close):
         judged = _judged(job, found, out, show)
         text = _written(judged, out, show)
     startup.result(text.rstrip())
     startup.speak(f"written: {out}/pass_at_k.csv, .json and .png, and {out}/evaluations")
     return status.DONE
+
+
+def _evaluations(out: Path) -> set[Path]:
+    return set((out / "evaluations").glob("*.json"))
 
 
 def _out(job: EvaluateJob, found: list[Origin]) -> Path:
@@ -178,21 +202,23 @@ def _live(
     """Sample and judge."""
     with show.phase("loading JAX"):
         from jaxpsn.tasks import grading
-        from jaxpsn.training import cache, judging
+        from jaxpsn.training import cache, judging, memory
 
         cache.enable()
     run = next((one for one in live.values() if one.config is not None), None)
     config = RlvrConfig() if run is None else run.config
+    now = config.template.clock or clock.now()
     with show.phase("making the problems"):
-        asked = judging.questions(job, run)
+        asked = judging.questions(job, run, show.say)
         ready = {
-            name: judging.candidate(getattr(job, name), one, one.config or config, job.system)
+            name: judging.candidate(getattr(job, name), one, one.config or config, job.system, job.template, now)
             for name, one in live.items()
         }
         asked = judging.fitting(asked, list(ready.values()), job, show.say)
+        judging.refuse_large(list(ready.values()), asked, job)
     for one in before:
         _refuse_others(one, [problem.id for problem in asked.problems])
-    with grading.Grader(asked.task) as grader:
+    with grading.Grader(asked.task) as grader, memory.told("rows, max_tokens, max_prompt"):
         return {
             name: judging.judge(one, asked, job, grader.grade, out, labels[name], show) for name, one in ready.items()
         }
@@ -231,12 +257,15 @@ def _replay(job: EvaluateJob) -> int:
     found = origins.find("replay", job.replay or "")
     if found.kind != "run" or found.step is not None:
         errors.refuse("replay", job.replay, "a run folder; --step chooses a step")
-    with contextlib.closing(progress.make(job.progress)) as show:
+    show = progress.make(job.progress)
+    lost = "ended before the replay was complete; nothing was written, nothing changed"
+    with contextlib.closing(show), interrupts.stage(lost, show.close):
         with show.phase("loading JAX"):
-            from jaxpsn.training import cache, replay
+            from jaxpsn.training import cache, memory, replay
 
             cache.enable()
-        told = replay.replay(found, job, show)
+        with memory.told("rows"):
+            told = replay.replay(found, job, show)
     startup.result("\n".join(told.lines))
     return status.DIFFERENT if told.differences else status.DONE
 

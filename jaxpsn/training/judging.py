@@ -10,20 +10,21 @@ import jax.numpy as jnp
 
 from jaxpsn import errors
 from jaxpsn.analysis import evaluations
-from jaxpsn.lm import hub, model
+from jaxpsn.lm import hub
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import base as bases
-from jaxpsn.rlvr import data, perturbation, setup
+from jaxpsn.rlvr import data, perturbation, setup, sizes
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import EvaluationConfig, NoiseConfig, RlvrConfig, RolloutConfig
 from jaxpsn.rlvr.evaluation import Judge
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import evaluation_key
+from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.tasks import file_task, files, registry
-from jaxpsn.training import cache, checkpoints, progress
+from jaxpsn.training import cache, checkpoints, inputs, memory, progress
 from jaxpsn.training.evaluate import EvaluateJob
-from jaxpsn.training.origins import Origin
+from jaxpsn.training.origins import BASE, Origin
 
 
 class Questions(NamedTuple):
@@ -61,24 +62,23 @@ def task_of(origin: Origin) -> tuple[Any, list[Any], list[Any]]:
     config = origin.config
     if config.data is None:
         return registry.make(config.task, **config.task_options), [], []
-    for name, was in origin.hashes.items():
-        if files.file_hash(getattr(config, name)) != was:
-            errors.refuse(name, getattr(config, name), f"the file that {origin.path} was made with; it has changed")
-    train = files.read(Path(config.data))
+    show = progress.Progress()
+    inputs.refuse_changed(str(origin.path), config, origin.hashes, show.phase, fields=("data", "test_data"))
+    train = files.read(Path(config.data), config.data_kind)
     if config.test_data is None:
         train, test = data.hold_out(train)
     else:
-        test = files.read(Path(config.test_data))
+        test = files.read(Path(config.test_data), config.data_kind)
     return file_task.FileTask([*train, *test], config.verifier, Path(config.data).stem), train, test
 
 
-def questions(wanted: EvaluateJob, run: Origin | None) -> Questions:
+def questions(wanted: EvaluateJob, run: Origin | None, say: Callable[[str], None] = lambda text: None) -> Questions:
     """The problems that ``wanted`` asks for, else those of ``run``; as many as there may be."""
     own = wanted.data is None and wanted.task is None
     if own and run is None:
         errors.refuse("task", None, "a task or data, as no run says what to judge by")
     if wanted.data is not None:
-        problems = files.read(Path(wanted.data))
+        problems = files.read(Path(wanted.data), wanted.data_kind, say)
         return Questions(file_task.FileTask(problems, wanted.verifier, Path(wanted.data).stem), problems)
     if own and not wanted.task_options:
         task, _, problems = task_of(run)
@@ -89,13 +89,27 @@ def questions(wanted: EvaluateJob, run: Origin | None) -> Questions:
     return Questions(task, problems or task.distinct("test", wanted.seed, wanted.problems))
 
 
-def candidate(name: str, origin: Origin, config: RlvrConfig, system: str | None) -> Candidate:
-    """The policy without its weights; ``config`` is its own, or stands in for it."""
+def candidate(
+    name: str,
+    origin: Origin,
+    config: RlvrConfig,
+    system: str | None = None,
+    template: TemplateConfig | None = None,
+    now: str | None = None,
+) -> Candidate:
+    """The policy without its weights; ``config`` is its own, or stands in for it.
+
+    ``system`` and what ``template`` asks for go before those of a run. ``now``: the time that a chat template is told
+    where neither says.
+    """
+    template = template or TemplateConfig()
     if origin.kind == "folder":
-        form = bases.outline(origin.path, system)
+        form = bases.outline(origin.path, system, template, now)
     elif config.model is not None:
-        form = bases.outline(Path(config.model), system or config.system)
+        _refuse_changed(origin, progress.Progress(), inputs.TEXT)
+        form = bases.outline(Path(config.model), system or config.system, template.over(config.template), now)
     else:
+        template.refuse(system, f"a model with a chat template; {name} has none")
         form = bases.blank(config, registry.make(config.task, **config.task_options))
     return Candidate(name, origin, form, config)
 
@@ -140,6 +154,23 @@ def limits(one: Candidate, task: Any, wanted: EvaluateJob) -> tuple[int, int]:
         raise errors.UserError(f"{one.name}: {str(error).replace('rollout.', '')}") from None
 
 
+def refuse_large(judged: Sequence[Candidate], asked: Questions, wanted: EvaluateJob) -> None:
+    """Refuse what cannot be decoded side by side in the memory that there is, before a weight is read."""
+    place = Placement(wanted.mesh)
+    for one in judged:
+        width, tokens = limits(one, asked.task, wanted)
+        config = dataclasses.replace(one.config, dtype=wanted.dtype or one.config.dtype)
+        rows = -(-min(wanted.rows, len(asked.problems) * wanted.samples) // place.parts)
+        caches = sizes.decoded(config, one.form, rows, 1, width, tokens)
+        # At least: those of a checkpoint are float32 until they are used.
+        weights = memory.held(sizes.weights(one.form.decoder, place)) * jnp.dtype(config.dtype).itemsize // 4
+        parts = {
+            f"weights of {one.name}": (weights, "the size of the model"),
+            "caches": (memory.held(caches), "rows, max_tokens, max_prompt"),
+        }
+        memory.require(parts, place.mesh)
+
+
 def weights(one: Candidate, place: Placement, dtype: str, show: progress.Progress) -> Weights:
     """Read the policy's weights; of a checkpoint these and the scale alone."""
     origin, decoder = one.origin, one.form.decoder
@@ -147,19 +178,29 @@ def weights(one: Candidate, place: Placement, dtype: str, show: progress.Progres
         return _checkpointed(origin, decoder, place, show)
     step, sigma = (None, None) if origin.kind == "folder" else (0, one.config.sigma.initial)
     if one.form.folder is not None:
+        if origin.kind != "folder":
+            _refuse_changed(origin, show, inputs.TENSORS)
         with show.phase(f"reading {one.form.folder}"):
             params = hub.load(one.form.folder, decoder, jnp.dtype(dtype), place.weights(decoder))
         return Weights(params, step, sigma)
-    if origin.versions.get("jax") != jax.__version__:
+    own = origin.path / BASE
+    if not own.exists() and origin.versions.get("jax") != jax.__version__:
         show.say(f"{one.name}: made with jax {origin.versions.get('jax')}, remade with {jax.__version__}; may differ")
     config = dataclasses.replace(one.config, mesh=None)
     task = registry.make(config.task, **config.task_options)
-    found = setup.policy(config, task, cache.home() / "bases", show.say, progress.teller(show))
+    found = setup.policy(config, task, cache.home() / "bases", show.say, progress.teller(show), own=own)
+    if origin.base is not None and bases.fingerprint(found.params) != origin.base:
+        errors.refuse(BASE, one.name, "the pre-trained policy that the run started from; the one here is another")
     return Weights(place.put(found.params, place.weights(decoder)), step, sigma)
 
 
+def _refuse_changed(origin: Origin, show: progress.Progress, part: str) -> None:
+    """Refuse a model folder that is no longer what the run read; the checkpoint of a run needs none of its weights."""
+    inputs.refuse_changed(str(origin.path), origin.config, origin.hashes, show.phase, (part,), ("model",))
+
+
 def _checkpointed(origin: Origin, decoder: DecoderConfig, place: Placement, show: progress.Progress) -> Weights:
-    params, sigma = shapes(decoder), jax.ShapeDtypeStruct((), jnp.float32)
+    params, sigma = sizes.weights(decoder), jax.ShapeDtypeStruct((), jnp.float32)
     if place.mesh is not None:
         sigma = jax.ShapeDtypeStruct((), jnp.float32, sharding=place.whole())
         params = jax.tree.map(
@@ -172,15 +213,6 @@ def _checkpointed(origin: Origin, decoder: DecoderConfig, place: Placement, show
         show.say(text)
     show.say(f"{origin.path}: step {found.step:,}")
     return Weights(found.state["params"], found.step, found.state["sigma"]["sigma"])
-
-
-def shapes(decoder: DecoderConfig) -> Any:
-    """The parameters of a decoder as shapes, float32."""
-    return jax.tree.map(
-        lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),
-        model.parameter_shapes(decoder),
-        is_leaf=lambda leaf: isinstance(leaf, tuple),
-    )
 
 
 def judge(
@@ -208,9 +240,11 @@ def judge(
         found.params, asked.problems, wanted.samples, evaluation_key(wanted.seed),
         noise, None if noise is None else jnp.float32(sigma), lambda done, total: told(done, total, {}),
     )  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
     path = evaluations.record(
         out, name, step=found.step, n=wanted.samples, temperature=wanted.temperature, noisy=noise is not None,
         task=asked.task.name, problems=[setup.row(asked.task, problem) for problem in judged],
+        prompt=getattr(one.form.words, "told", None),
     )  # fmt: skip
     return evaluations.read(path)
 
@@ -224,4 +258,4 @@ def _noise(one: Candidate, wanted: EvaluateJob) -> perturbation.Perturbation | N
         errors.refuse("sigma", None, f"a number, as {one.name} is no run that says")
     # Pairs of opposite sign serve training; here every answer stands for itself.
     config = dataclasses.replace(config, antithetic=False)
-    return perturbation.plan(config, one.form.decoder, shapes(one.form.decoder), 1, 1)
+    return perturbation.plan(config, one.form.decoder, sizes.weights(one.form.decoder), 1, 1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxpsn import errors
+from jaxpsn.lm import places
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.training import folder, rlvr
+from jaxpsn.training import folder, inputs, reasoning_stages, rlvr
 
-BASE = "base"
+BASE = reasoning_stages.BASE
 """``RUN:base`` is the policy that the training of a run started from."""
 _ALLOWED = "a run folder, RUN:base, RUN:STEP, a Hugging Face folder, or an evaluation (.json)"
 
@@ -22,8 +24,8 @@ class Origin:
     """A policy as the command line names it.
 
     ``kind``: a checkpoint of a run (``step`` None: the last whole one), the base of a run, a Hugging Face folder, or
-    the file of an evaluation made before. ``job``, ``versions`` and ``hashes`` (of files of problems) are what the
-    run recorded.
+    the file of an evaluation made before. ``job``, ``versions``, ``hashes`` (of all that it reads, ``training.inputs``)
+    and ``base`` (the digest of the policy it pre-trained) are what the run recorded.
     """
 
     kind: Literal["run", "base", "folder", "file"]
@@ -31,7 +33,8 @@ class Origin:
     step: int | None = None
     job: rlvr.RlvrJob | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
-    hashes: Mapping[str, str] = field(default_factory=dict)
+    hashes: Mapping[str, Any] = field(default_factory=dict)
+    base: str | None = None
 
     @property
     def config(self) -> RlvrConfig | None:
@@ -42,8 +45,8 @@ class Origin:
         """A name for files and tables; ``step`` is that of the checkpoint that was read."""
         path = self.path.resolve()
         run = path.parent.parent if self.kind == "file" else path.parent
-        inside = self.kind == "file" or path.name == rlvr.MODEL
-        name = path.stem if self.kind == "file" else path.name
+        inside = self.kind == "file" or path.name == reasoning_stages.MODEL
+        name = path.stem if self.kind == "file" else places.name(path)
         name = f"{run.name}-{name}" if inside and (run / "config.json").is_file() else name
         name += {"base": f"-{BASE}", "run": f"-step-{step or 0:06}"}.get(self.kind, "")
         return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-")[-80:] or "policy"
@@ -54,11 +57,12 @@ def find(name: str, text: str, step: int | None = None) -> Origin:
 
     Raises UserError for what is not there, and for what holds no language model.
     """
-    path, part = _split(name, text)
+    path, part = _split(name, os.path.expanduser(text))
     if path.is_file():
         if part is not None or step is not None or path.suffix != ".json":
             errors.refuse(name, text, _ALLOWED)
         return Origin("file", path)
+    path = places.known(name, path) or path
     if _described(name, path):
         if part is not None or step is not None:
             errors.refuse(name, text, "a run folder, if a step is asked for; this is a Hugging Face folder")
@@ -66,8 +70,10 @@ def find(name: str, text: str, step: int | None = None) -> Origin:
     record = folder.read(path, name)
     if not isinstance(record.get("config"), Mapping) or "rollout" not in record["config"]:
         errors.refuse(name, text, "a run of experiments/rlvr.py; this one trains no language model")
-    hashes = record["config"].get(rlvr.HASHES, {})
-    run = Origin("run", path, step, rlvr.restore(record), record.get("versions", {}), hashes)
+    hashes = record["config"].get(inputs.HASHES, {})
+    run = Origin(
+        "run", path, step, rlvr.restore(record), record.get("versions", {}), hashes, record.get(reasoning_stages.BASE)
+    )
     if part is None:
         return run
     if step is not None:
@@ -86,6 +92,9 @@ def _split(name: str, text: str) -> tuple[Path, str | None]:
     head, _, part = text.rpartition(":")
     if head and Path(head).exists():
         return Path(head), part
+    cached = places.known(name, text)
+    if cached is not None:
+        return cached, None
     path, near = Path(head or text), ""
     with contextlib.suppress(OSError):
         names = [one.name for one in path.absolute().parent.iterdir() if (one / "config.json").is_file()]

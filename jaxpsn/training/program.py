@@ -17,7 +17,8 @@ class Program(Protocol):
     ``state`` is any pytree with a field ``clock`` (int32 scalar, calls of ``step`` made so far, shared by all seeds).
     It may have a field ``updates`` (int32, gradient updates so far), which then is a column of the metrics. A program
     for several devices has an attribute ``place``: its ``mesh``, and ``shardings(state, axes)`` of the state of one
-    seed, ``axes`` being those of seeds as of :meth:`axes`.
+    seed, ``axes`` being those of seeds as of :meth:`axes`. It may have an attribute ``silences``: conditions on a row
+    of metrics under which nothing can be learnt, by the words that tell them (:mod:`jaxpsn.training.quiet`).
     """
 
     steps_per_call: int
@@ -56,7 +57,8 @@ class HostProgram(Protocol):
     One seed a run. ``state`` is a pytree of JAX arrays with a field ``clock`` (int32 scalar, calls of ``step`` made so
     far) and maybe ``updates`` as in :class:`Program`. Whatever decides what a step does is in the state or a constant
     of the program: a run that goes on from a checkpoint must be the uninterrupted one. An error of the user's making
-    is a UserError; the state before the failed step is saved unless its arrays were donated by then.
+    is a UserError; the state before the failed step is saved unless its arrays were donated by then. ``silences`` as
+    of :class:`Program`.
     """
 
     steps_per_call: int

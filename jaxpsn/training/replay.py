@@ -91,7 +91,7 @@ def replay(origin: Origin, job: EvaluateJob, show: progress.Progress) -> Told:
     else:
         known = _Known(None, train, 0)
     notes, steps, answers, gaps = _Notes(), [], 0, []
-    one = judging.candidate(str(origin.path), origin, config, None)
+    one = judging.candidate(str(origin.path), origin, config)
     rescorer = Rescorer(one, seed, job.rows, job.tolerance)
     told = progress.teller(show)
     # What a checkpoint counts on was made durable before it; only beyond the last one a step may be half written.
@@ -125,7 +125,7 @@ def _last(path: Path) -> int:
         return int(json.loads(ends[0])["step"])
     except OSError as error:
         raise errors.UserError(f"{path}: {error.strerror}; nothing to replay") from None
-    except (IndexError, ValueError, TypeError, KeyError):
+    except (IndexError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         raise errors.UserError(f"{path}: its last line has no step; nothing to replay") from None
 
 

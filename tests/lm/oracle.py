@@ -5,6 +5,8 @@ As a program it writes the ones that the tests compare with where torch is not i
     python -m tests.lm.oracle
 """
 
+import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -37,6 +39,19 @@ CHECKPOINTS = {
 def tokens(rows: int = 1, length: int = 1024) -> np.ndarray:
     """Token ids ``[rows, length]``."""
     return np.random.default_rng(7).integers(0, _SIZES["vocab_size"], (rows, length), dtype=np.int32)
+
+
+def needed():
+    """transformers, for a test that is skipped where it or torch is missing (and fails if they are required)."""
+    import pytest
+
+    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    reason = f"not installed: {', '.join(missing)}"
+    if missing and os.environ.get("JAXPSN_REQUIRE_TORCH") == "1":
+        pytest.fail(reason)
+    if missing:
+        pytest.skip(reason)
+    return _transformers()
 
 
 def _transformers():

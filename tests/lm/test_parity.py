@@ -4,9 +4,6 @@ Without torch these are skipped (and fail where JAXPSN_REQUIRE_TORCH is 1); test
 torch computed once.
 """
 
-import importlib.util
-import os
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,12 +17,7 @@ GAP = 2e-4
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
-    if missing:
-        reason = f"not installed: {', '.join(missing)}"
-        if os.environ.get("JAXPSN_REQUIRE_TORCH") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    oracle.needed()
     folder = tmp_path_factory.mktemp("checkpoints")
     for name in oracle.CHECKPOINTS:
         # One of them in many files, with an index.

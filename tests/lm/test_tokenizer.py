@@ -1,11 +1,12 @@
-"""Tokenizers: round trips, ends from every file, chat templates as published, hostile and broken folders."""
+"""Tokenizers: round trips, ends from every file, chat templates as published, folders that cannot be used."""
 
 import json
+import os
 import time
 
 import numpy as np
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from jaxpsn.errors import UserError
 from jaxpsn.lm.tokenizer import CharTokenizer, HubTokenizer, pack
@@ -22,6 +23,10 @@ QWEN = (
     "        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}\n"
     "    {%- endif %}\n{%- endfor %}\n"
     "{%- if add_generation_prompt %}\n    {{- '<|im_start|>assistant\\n' }}\n{%- endif %}\n"
+)
+TURNS = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 # In the manner of Llama 3: first token, date, trimmed content, JSON, a marked answer, `break`.
 LLAMA = (
@@ -139,34 +144,6 @@ def test_a_template_in_a_file_of_its_own_or_by_name(tmp_path):
     assert hub.decode(hub.prompt("x")) == "Fx"
 
 
-HOSTILE = {
-    "classes": "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-    "globals": "{{ raise_exception.__globals__['json'] }}{{ cycler.__init__.__globals__.os.system('true') }}",
-    "format": "{{ '{0.__class__.__init__.__globals__}'.format(messages.append).x.y }}",
-    "mutation": "{{ messages.append(1) }}",
-    "loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-    "lists": "{% set l = ('a' * 9999) | list %}{% for a in l %}{% for b in l %}{% endfor %}{% endfor %}",
-    "length": "{% for a in range(9999) %}{{ 'a' * 9999 }}{% endfor %}",
-    "product": "{{ 'a' * 10 ** 10 }}",
-    "repeat": "{{ 'a' * 9999999999 }}",
-    "power": "{{ 9 ** 9 ** 9 }}",
-    "percent": "{{ '%9999999999d' % 1 }}",
-    "recursion": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-    "own error": "{{ raise_exception('only\nalternating roles') }}",
-    "syntax": "{% for %}",
-    "type": "{{ 1 + 'a' }}",
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_or_broken_template_is_one_line_in_bounded_time(tmp_path, name):
-    began = time.monotonic()
-    with pytest.raises(UserError) as caught:
-        HubTokenizer(folder(tmp_path, template=HOSTILE[name], config=ENDS)).prompt("x")
-    assert "tokenizer_config.json" in str(caught.value) and "\n" not in str(caught.value)
-    assert time.monotonic() - began < 5
-
-
 def test_folders_that_cannot_be_used_are_refused_by_file(tmp_path):
     def refused(message, **options):
         with pytest.raises(UserError, match=message) as caught:
@@ -180,11 +157,13 @@ def test_folders_that_cannot_be_used_are_refused_by_file(tmp_path):
     refused(r"config\.json: eos_token_id = 260")
     folder(tmp_path, config={"eos_token_id": "</s>"})
     refused(r"config\.json: eos_token_id")
-    folder(tmp_path, config=ENDS | {"vocab_size": 259})
-    refused("ids up to 259, the decoder's head only 259")
-    assert HubTokenizer(tmp_path, vocab_size=260).vocab_size == 260
-    refused("head only 100", vocab_size=100)
+    for size in (0, -3, 2.5, True, "many", 10**400):
+        folder(tmp_path, config=ENDS | {"vocab_size": size})
+        refused(r"config\.json: vocab_size")
+    folder(tmp_path, config={"eos_token_id": list(range(100))})
+    refused("100 end tokens; at most 64")
     folder(tmp_path, config=ENDS)
+    refused(r"config\.json: eos_token_id = 258: an id below 100", vocab_size=100)
     refused("template = 'never'", template="never")
     refused("system = 'be kind'", system="be kind")
     folder(tmp_path, config=ENDS, template=7)
@@ -194,8 +173,61 @@ def test_folders_that_cannot_be_used_are_refused_by_file(tmp_path):
     folder(tmp_path, config=ENDS, own={})
     (tmp_path / "generation_config.json").write_text("{")
     refused(r"generation_config\.json: not JSON")
-    (tmp_path / "tokenizer.json").write_text('{"model": 3}')
-    refused(r"tokenizer\.json: not a tokenizer")
+    (tmp_path / "generation_config.json").unlink()
+    for text in ('{"model": 3}', "[" * 200_000, ""):
+        (tmp_path / "tokenizer.json").write_text(text)
+        refused(r"tokenizer\.json: not a tokenizer")
+    for name in ("tokenizer.json", "config.json", "tokenizer_config.json", "generation_config.json"):
+        folder(tmp_path, config=ENDS)
+        (tmp_path / name).unlink(missing_ok=True)
+        os.mkfifo(tmp_path / name)
+        refused(rf"{name}: a pipe")
+        (tmp_path / name).unlink()
+        (tmp_path / name).mkdir()
+        refused(rf"{name}: a folder")
+        (tmp_path / name).rmdir()
+
+
+def test_a_tokenizer_that_grows_text_without_bound_is_refused(tmp_path):
+    folder(tmp_path, config=ENDS)
+    grown = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    grown.normalizer = normalizers.Sequence([normalizers.Replace("a", "aa")] * 40)
+    grown.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(UserError, match=r"tokenizer\.json: its replacements make more than 1000 characters of one"):
+        HubTokenizer(tmp_path)
+
+
+def test_a_tokenizer_larger_than_the_head_is_used_as_far_as_it_goes(tmp_path):
+    """Published folders have a padding token, or marks, that the head never learnt."""
+    hub = HubTokenizer(folder(tmp_path, config=ENDS | {"vocab_size": 259}, own={"pad_token": "<|im_end|>"}))
+    assert hub.vocab_size == 259 and hub.ends == (258,) and hub.pad == 258
+    assert hub.decode([*hub.encode("hi"), 259]) == "hi"
+    with pytest.raises(UserError, match=r"text = 'a<\|im_end\|>': no <\|im_end\|>: its id is 259, .* 259 entries"):
+        hub.prompt("a<|im_end|>")
+    with pytest.raises(UserError, match=r"eos_token = '<\|im_end\|>': a token below the 259 .* its id is 259"):
+        HubTokenizer(folder(tmp_path, config=ENDS | {"vocab_size": 259}, own={"eos_token": "<|im_end|>"}))
+    with pytest.raises(UserError, match=r"no <\|im_start\|>: its id is 257"):  # told when the folder is read
+        HubTokenizer(folder(tmp_path, template=QWEN, config={"eos_token_id": 256, "vocab_size": 257}))
+
+
+def test_further_ends_are_named_tokens(tmp_path):
+    folder(tmp_path, config=ENDS)
+    assert HubTokenizer(tmp_path).ends == (258,)
+    assert HubTokenizer(tmp_path, ends=("<|im_end|>", "<|begin|>", "<|end|>")).ends == (258, 259, 256)
+    with pytest.raises(UserError, match=r"template\.ends = '<\|im_stop\|>': unknown; nearest: <\|im_start\|>"):
+        HubTokenizer(tmp_path, ends=("<|im_stop|>",))
+    with pytest.raises(UserError, match=r"template\.ends = '<\|im_end\|>': a token below the 259"):
+        HubTokenizer(tmp_path, ends=("<|im_end|>",), vocab_size=259)
+
+
+def test_an_answer_does_not_run_on_into_the_next_turn(tmp_path):
+    """What a template writes behind an answer ends one, though the folder names another end."""
+    hub = HubTokenizer(folder(tmp_path, template=TURNS, config=ENDS))
+    assert hub.ends == (258, 259)
+    # Of a template that writes no answers it is what ends the question.
+    assert HubTokenizer(folder(tmp_path, template=QWEN, config=ENDS)).ends == (258, 259)
+    assert HubTokenizer(folder(tmp_path, template="{{ messages[0].content }}<|im_start|>", config=ENDS)).ends == (258,)
+    assert HubTokenizer(tmp_path, template="none").ends == (258,)
 
 
 def test_text_that_is_no_unicode_is_refused(tmp_path):

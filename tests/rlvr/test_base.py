@@ -14,7 +14,7 @@ from jaxpsn.lm import policies, scoring
 from jaxpsn.lm.prompts import Prompts
 from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import base as bases
-from jaxpsn.rlvr import pretrain
+from jaxpsn.rlvr import pretrain, setup, words
 from jaxpsn.rlvr.config import DecoderSize, PretrainConfig, RlvrConfig
 from jaxpsn.tasks import registry
 
@@ -72,7 +72,8 @@ def test_pre_training_learns_and_tells(trained):
     assert told[-1][1] < 0.8 * told[0][1]
     (folder,) = kept.iterdir()
     assert folder.name.startswith("chain_sum-")
-    assert {"config.json", "model.safetensors", bases.ALPHABET, bases.SEAL} == {file.name for file in folder.iterdir()}
+    own = {*trained[0].words.files(), "config.json", "model.safetensors", words.ALPHABET, bases.SEAL}
+    assert own == {file.name for file in folder.iterdir()}
 
 
 def test_a_kept_base_is_read_back_bit_for_bit_and_not_trained(small, trained, again):
@@ -98,7 +99,7 @@ def _flip(folder):
 SPOILT = {
     "a flipped bit": _flip,
     "a truncated file": lambda folder: (folder / "model.safetensors").write_bytes(b"\x00" * 20),
-    "no alphabet": lambda folder: (folder / bases.ALPHABET).unlink(),
+    "no alphabet": lambda folder: (folder / words.ALPHABET).unlink(),
     "no seal": lambda folder: (folder / bases.SEAL).unlink(),
     "half a seal": lambda folder: (folder / bases.SEAL).write_text("{"),
     "a list for a seal": lambda folder: (folder / bases.SEAL).write_text("[]"),
@@ -220,17 +221,23 @@ def test_a_failed_export_leaves_what_was_there(trained, tmp_path, monkeypatch):
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"alphabet": 3}', '{"letters": "abc"}'])
-def test_a_broken_alphabet_is_refused_by_name(trained, tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not JSON"), ("[]", "not a JSON object"), ("[" * 10**5, "nested more than 100 deep"),
+        ('{"alphabet": 3}', "a JSON object with an alphabet"), ('{"letters": "a"}', "a JSON object with an alphabet"),
+    ],
+)  # fmt: skip
+def test_a_broken_alphabet_is_refused_by_name(trained, tmp_path, content, message):
     bases.save(tmp_path / "model", trained[0], trained[0].params)
-    (tmp_path / "model" / bases.ALPHABET).write_text(content)
-    with pytest.raises(UserError, match=r"alphabet\.json.*a JSON object with an alphabet"):
+    (tmp_path / "model" / words.ALPHABET).write_text(content)
+    with pytest.raises(UserError, match=rf"alphabet\.json.*{message}"):
         bases.read(tmp_path / "model")
 
 
 def test_more_tokens_than_the_head_has_are_refused(trained, tmp_path):
     bases.save(tmp_path / "model", trained[0], trained[0].params)
-    (tmp_path / "model" / bases.ALPHABET).write_text(json.dumps({"alphabet": TASK.alphabet + "xyz"}))
+    (tmp_path / "model" / words.ALPHABET).write_text(json.dumps({"alphabet": TASK.alphabet + "xyz"}))
     with pytest.raises(UserError, match=r"model = '18 tokens': at most the head's 15"):
         bases.read(tmp_path / "model")
 
@@ -239,6 +246,23 @@ def test_no_folder_is_refused(tmp_path):
     with pytest.raises(UserError) as caught:
         bases.read(tmp_path / "nowhere")
     assert "nowhere" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_run_keeps_the_base_that_it_starts_from(small, trained, tmp_path, monkeypatch):
+    """And goes on from it whatever became of the cache; a byte that differs is refused."""
+    own, base = tmp_path / "base", trained[0]
+    bases.keep(own, base)
+    monkeypatch.setattr(pretrain, "run", lambda *_: pytest.fail("it is not trained again"))
+    found = setup.policy(CONFIG, TASK, tmp_path / "nowhere", silent, silent, own=own)
+    assert small.same(found.params, base.params) and found.folder is None
+    bases.keep(own, base._replace(params=jax.tree.map(lambda leaf: leaf * 2, base.params)))
+    assert small.same(bases.kept(own).params, base.params), "it is kept once"
+    _flip(own)
+    with pytest.raises(UserError, match=r"base: not as the run kept it, .*: model\.safetensors$"):
+        bases.kept(own)
+    (own / bases.SEAL).unlink()
+    with pytest.raises(UserError, match=r"base: not as the run kept it, .*: seal\.json$"):
+        bases.kept(own)
 
 
 def test_the_outline_of_a_kept_base_is_its_form(trained, tmp_path):

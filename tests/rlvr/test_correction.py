@@ -79,9 +79,10 @@ def test_no_noise_gives_weights_of_exactly_one(name, normalise):
     ours = np.asarray(correction.weights(name, wide, wide, mask, normalise=normalise))
     np.testing.assert_array_equal(ours, np.asarray(mask, np.float32))
     columns = correction.diagnostics(name, wide, wide, mask)
-    ones = {k: float(v) for k, v in columns.items() if "ratio" in k or k.startswith("weight_")}
-    assert set(ones.values()) == {1.0}, ones
-    assert all(float(columns[k]) == 0.0 for k in ("truncated_share", "masked_share", "noise_kl_k1", "noise_kl_k3"))
+    told = {name: float(value) for name, value in columns.items()}
+    shares = {k for k in told if k.endswith(("_clamped", "_share")) or k.startswith("noise_kl")}
+    assert {told[k] for k in shares} == {0.0} and len(shares) == 7
+    assert {told[k] for k in set(told) - shares} == {1.0}
 
 
 @pytest.mark.parametrize("name", names.CORRECTIONS)
@@ -127,6 +128,7 @@ def test_diagnostics(name):
     logs = np.array([noisy[at] - clean[at] for at in tokens if marked[at[0]]])
     expected = {
         "weight_mean": used.mean(), "weight_ess": used.sum() ** 2 / (used**2).sum() / len(used),
+        "weight_clamped": 0.0,
         "truncated_share": 0.0 if name == "none" else np.mean((level > CAP) | (level < LOW)),
         "masked_share": np.mean(used == 0),
         "noise_kl_k1": logs.mean(), "noise_kl_k3": np.mean(np.exp(-logs) - 1 + logs),
@@ -134,6 +136,7 @@ def test_diagnostics(name):
     for prefix, values in (("ratio", token), ("sequence_ratio", answers)):
         expected |= {f"{prefix}_{part}": getattr(values, part)() for part in ("min", "mean", "max")}
         expected[f"{prefix}_ess"] = values.sum() ** 2 / (values**2).sum() / len(values)
+        expected[f"{prefix}_clamped"] = 0.0
     assert set(columns) == set(expected)
     for key, value in expected.items():
         assert float(columns[key]) == pytest.approx(value, rel=2e-5), key
@@ -196,16 +199,85 @@ def test_weights_stay_finite_and_within_their_caps(differences, name):
     mask = token_mask(jnp.array([len(differences)], jnp.int32), 6)
     ours, columns = everything(name, difference, jnp.zeros((1, 6)), mask)
     assert np.isfinite(ours).all() and (ours >= 0).all() and (ours <= 10.0).all()
-    assert np.isfinite([float(v) for v in columns.values()]).all()
-    assert float(columns["ratio_ess"]) <= 1.0 + 1e-6
+    for key, value in columns.items():
+        beyond = key.endswith("_ess") and float(columns[key.replace("_ess", "_clamped")]) == 1.0
+        assert np.isfinite(float(value)) != beyond, key
+    assert not float(columns["ratio_ess"]) > 1.0 + 1e-6
 
 
 @given(st.floats(1.01, 20.0))
 @settings(max_examples=20, deadline=None)
 def test_effective_share_counts_the_weights_that_matter(scale):
-    values = jnp.array([scale, scale, 0.0, 0.0, 7.0])
-    share = correction.effective_share(values, jnp.array([True, True, True, True, False]))
+    logs = jnp.array([scale, scale, -jnp.inf, scale - 1e3, 7.0])
+    share = correction.effective_share(logs, jnp.array([True, True, True, True, False]))
     assert float(share) == pytest.approx(0.5, rel=1e-6)
+
+
+def drifted(nats, spread, rows, length, seed=0):
+    """Answers whose tokens the clean policy finds less likely by ``nats`` each, give or take; and their mask."""
+    rng = np.random.default_rng(seed)
+    noisy = np.full((rows, length), -1.3)
+    clean = noisy - nats + spread * rng.normal(size=noisy.shape)
+    return clean, (jnp.asarray(clean, jnp.float32), jnp.asarray(noisy, jnp.float32), jnp.ones(noisy.shape, bool))
+
+
+def test_products_beyond_the_clamp_do_not_look_well():
+    """0.15 nats a token over 300 tokens: every product is e^-45, all weights stand on the clamp and are equal."""
+    _, same = drifted(0.15, 0.0, 5, 300)
+    told = {name: float(value) for name, value in correction.diagnostics("sequence", *same).items()}
+    assert np.isnan(told["weight_ess"]) and np.isnan(told["sequence_ratio_ess"])
+    assert told["weight_clamped"] == told["sequence_ratio_clamped"] == 1.0
+    assert told["ratio_ess"] == pytest.approx(1.0, rel=1e-5) and told["ratio_clamped"] == 0.0
+
+
+def test_the_effective_sample_size_is_that_of_weights_without_a_clamp():
+    clean, given = drifted(0.06, 0.3, 40, 300)
+    total = (clean + 1.3).sum(axis=1)
+    assert 0 < np.mean(np.abs(total) > 20) < 1
+    top = np.exp(total - total.max())
+    truth = top.sum() ** 2 / (top**2).sum() / len(top)
+    told = {name: float(value) for name, value in correction.diagnostics("sequence", *given, cap=1e6).items()}
+    assert told["sequence_ratio_ess"] == pytest.approx(truth, rel=1e-2) and truth < 0.2
+    assert told["sequence_ratio_clamped"] == pytest.approx(np.mean(np.abs(total) > 20))
+
+
+@pytest.mark.parametrize("name", ["token_mask", "sequence_mask", "geometric_mask"])
+@pytest.mark.parametrize("nats", [0.01, 0.05, 0.3])
+@pytest.mark.parametrize("target", [None, 0.005])
+def test_gates_act_at_their_defaults(name, nats, target):
+    """Noise of that divergence a token, log-ratios as of a Gaussian: some are dropped and some are kept."""
+    _, given = drifted(nats, np.sqrt(2 * nats), 400, 12)
+    told = correction.diagnostics(name, *given, kl_target=nats if target is None else target)
+    assert 0.001 < float(told["masked_share"]) < 0.999
+    if target is None:
+        assert float(told["masked_share"]) < 0.25, "noise that is as strong as it should be mostly passes"
+    kept = correction.weights(name, *given, kl_target=nats if target is None else target)
+    np.testing.assert_allclose(np.mean(np.asarray(kept) == 0), told["masked_share"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["token", "sequence", "geometric"])
+def test_truncations_act_at_their_defaults(name):
+    _, given = drifted(-0.1, 2.0, 50, 40)
+    told = correction.diagnostics(name, *given)
+    assert (float(told["truncated_share"]) > 0) == (name != "geometric")
+    assert float(correction.diagnostics(name, *given, cap=1.1)["truncated_share"]) > 0
+
+
+def test_what_is_given_counts_and_the_rest_is_the_gates_own():
+    _, (clean, noisy, mask) = drifted(0.02, 0.2, 8, 5)
+    low, cap = correction.bounds("sequence_mask", mask, cap=3.0, kl_target=0.02)
+    assert cap == 3.0 and low.shape == (8, 1)
+    reach = 5 * 0.02 + 2 * np.sqrt(2 * 5 * 0.02)
+    np.testing.assert_allclose(low, np.exp(-reach), rtol=1e-6)
+    np.testing.assert_allclose(
+        correction.bounds("geometric_mask", mask, kl_target=0.02)[1], np.exp(reach / 5), rtol=1e-6
+    )
+    assert correction.bounds("token", mask) == (0.0, 10.0)
+    kept = correction.weights("sequence_mask", clean, noisy, mask, 3.0, 0.5)
+    ratio = np.exp(np.asarray(clean - noisy, np.float64).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(
+        kept, np.broadcast_to(np.where((ratio < 0.5) | (ratio > 3.0), 0, ratio), (8, 5)), rtol=1e-5
+    )
 
 
 def test_refuses_in_one_line():

@@ -83,6 +83,14 @@ def test_the_correction_multiplies_and_is_not_clipped(small, batch, step):
     assert told["clip_high"] == 0.0 and told["ppo_ratio"] == pytest.approx(1.0, abs=1e-6)
 
 
+def test_normalised_weights_do_not_see_a_common_factor(batch, step):
+    """All weights exp(0.3) times as large are, divided by their mean, what they were."""
+    one, _ = step(batch, cap=1e5, normalise_weights=True)
+    other, _ = step(moved(batch), cap=1e5, normalise_weights=True)
+    plain, _ = step(batch, cap=1e5)
+    assert apart(one, other) < 1e-5 < apart(one, plain)
+
+
 def test_the_loss_is_what_its_parts_say(small, batch, clean, step):
     _, told = step(batch, correction="token", cap=1.1)
     answers, mask = batch.answers, np.asarray(token_mask(jnp.asarray(batch.answers.lengths), small.LIMIT))
@@ -111,8 +119,11 @@ def test_an_anchor_elsewhere_is_the_ratios_and_the_corrections(batch, clean, ste
     _, told = step(batch.replace(old=clean + np.float32(0.1)), cap=1e5)
     assert told["ppo_ratio"] == pytest.approx(np.exp(-0.1), rel=1e-4)
     assert told["ppo_kl"] == pytest.approx(0.1, rel=1e-3)
-    _, here = step(batch, cap=1e5)
-    assert told["ratio_mean"] == pytest.approx(here["ratio_mean"] * np.exp(0.1), rel=1e-3)
+    weighed = [step(batch.replace(old=clean + np.float32(shift)), cap=1e5)[1]["loss"] for shift in (0.0, 0.1)]
+    advantage, mask = batch.advantages, np.asarray(token_mask(jnp.asarray(batch.answers.lengths), 4))
+    assert mask.any() and np.abs(advantage).max() > 0 and weighed[0] != 0
+    # Weights grow by exp(0.1), ratios shrink by as much.
+    assert weighed[1] == pytest.approx(weighed[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("pieces", [2, 4])
@@ -220,4 +231,4 @@ def test_rate_rises_over_the_warm_up(small):
 def test_a_constant_divides_by_the_limit(small):
     made = learner.make(small.config(algorithm={"aggregation": "constant"}), small.DECODER, 4, 15, Placement(None))
     assert (made.settings.aggregation, made.settings.length) == ("constant", 4)
-    assert correction.CAP == made.config.algorithm.cap
+    assert correction.KL_TARGET == made.config.sigma.kl_target

@@ -31,16 +31,14 @@ class PSNConfig:
     """Scale of the noise: rule fixed, or kl (Variant I)."""
     correction: str = "token"
     """Weights against the noisy sampler: none, token (TIS), sequence, geometric, each also as _mask."""
-    cap: float = 10.0
-    """Upper bound of a weight (paper: 10)."""
-    floor: float = 0.0
-    """Lower bound of a masked correction."""
+    cap: float | None = None
+    """Upper bound of a weight. None: 10 (paper), or for a _mask what noise at sigma.kl_target seldom exceeds."""
+    floor: float | None = None
+    """Lower bound of a weight; truncated weights are raised to it. None: 0, or for a _mask as cap."""
 
     def __post_init__(self) -> None:
         checks.whole("seed", self.seed, 0, (1 << 31) - 1)
-        checks.choice("correction", self.correction, names.CORRECTIONS)
-        checks.real("cap", self.cap, 0.0, 1e6, open_low=True)
-        checks.real("floor", self.floor, 0.0, self.cap)
+        names.check_bounds("", self.correction, self.cap, self.floor)
         if self.sigma.rule not in RULES:
             errors.refuse("sigma.rule", self.sigma.rule, f"one of {', '.join(RULES)} on tunix")
 

@@ -84,7 +84,7 @@ class PSNLearner(grpo_learner.GRPOLearner):
             rows = self._compute_logps_micro_batch_size * self.algo_config.num_generations
             clean = self.rl_cluster.get_old_per_token_logps(example.prompt_ids, example.completion_ids, rows)
         clean, noisy = (jnp.asarray(side, jnp.float32) for side in (clean, answers.log_probs))
-        weights, columns = _weigh(self.psn.correction, clean, noisy, mask, self.psn.cap, self.psn.floor, answers.noisy)
+        weights, columns = _weigh(self.psn, clean, noisy, mask, answers.noisy)
         self._seen.append((clean, noisy, mask & answers.noisy[:, None]))
         self._log(jax.device_get(columns), np.mean(mask.sum(axis=1) < answers.lengths))
         return example.replace(completion_mask=jnp.asarray(mask), sampler_is_weights=weights)
@@ -128,6 +128,7 @@ def _controller(psn: PSNConfig) -> sigma.Controller:
 
 
 @partial(jax.jit, static_argnums=0)
-def _weigh(name: str, clean: Any, noisy: Any, mask: Any, cap: Any, floor: Any, rows: Any) -> tuple[Any, dict[str, Any]]:
-    weights = correction.weights(name, clean, noisy, mask, cap, floor)
-    return weights, correction.diagnostics(name, clean, noisy, mask, cap, floor, rows)
+def _weigh(psn: PSNConfig, clean: Any, noisy: Any, mask: Any, rows: Any) -> tuple[Any, dict[str, Any]]:
+    given = dict(cap=psn.cap, low=psn.floor, kl_target=psn.sigma.kl_target)
+    weights = correction.weights(psn.correction, clean, noisy, mask, **given)
+    return weights, correction.diagnostics(psn.correction, clean, noisy, mask, noisy=rows, **given)

@@ -5,10 +5,10 @@ import inspect
 from collections.abc import Sequence
 
 from jaxpsn import errors
-from jaxpsn.training import command
+from jaxpsn.training import command, interrupts
 from jaxpsn.training.benchmarks import tables
 from jaxpsn.training.benchmarks.options import COMMANDS as ALONE
-from jaxpsn.training.benchmarks.options import All, Benchmark
+from jaxpsn.training.benchmarks.options import All, Benchmark, Response
 from jaxpsn.training.benchmarks.peers_options import Peers
 from jaxpsn.training.benchmarks.scale_options import COMMANDS as SCALE
 from jaxpsn.training.benchmarks.scale_options import Gpu
@@ -38,10 +38,10 @@ def parse(argv: Sequence[str]) -> Benchmark:
 
 def run(options: Benchmark) -> None:
     """Measure, print and write."""
-    tables.claim(options.out)
+    tables.check(options.out)
     for part in options.parts() if isinstance(options, All) else (options,):
         module = importlib.import_module(f"jaxpsn.training.benchmarks.{part.name}")
-        if isinstance(part, Gpu):
+        if isinstance(part, Gpu | Response):
             module.run(part)
             continue
         found = module.table(part)
@@ -51,4 +51,6 @@ def run(options: Benchmark) -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Run the benchmark that ``argv`` asks for."""
-    run(parse(argv))
+    options = parse(argv)
+    with interrupts.stage(f"ended; the measurement under way is lost, tables that were finished are in {options.out}"):
+        run(options)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxpsn import errors, files
+from jaxpsn.analysis import shapes
 from jaxpsn.control.config import ControlConfig, ExplorationConfig
-from jaxpsn.training import command, folder
+from jaxpsn.training import command, folder, vacancy
 from jaxpsn.training.lock import locked
 from jaxpsn.training.study import arms as arm_specs
 from jaxpsn.training.study.arms import Arm
@@ -51,7 +52,7 @@ class Study:
 
     def finished(self, label: str) -> dict[str, Any] | None:
         """``finished.json`` of an arm whose every step was made, None otherwise."""
-        return json_or_none(self.arm(label) / FINISHED)
+        return shapes.optional(self.arm(label) / FINISHED, shapes.FINISHED)
 
     def put(self, arm: Arm) -> None:
         """Take over an arm that was tuned, and write it down."""
@@ -75,31 +76,25 @@ class Study:
         files.write_atomically(self.path / STUDY, json.dumps(content, indent=2) + "\n")
 
 
-def json_or_none(path: Path) -> dict[str, Any] | None:
-    """The JSON object in ``path``, None if there is no whole one."""
-    with contextlib.suppress(OSError, ValueError):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            return content
-    return None
-
-
 def read(path: str | Path, kind: str = KIND) -> dict[str, Any]:
     """The study.json of a study folder. Raises UserError if there is none, or of another kind or format."""
     path = Path(path)
-    record = json_or_none(path / STUDY)
-    if record is None or not isinstance(record.get("arms"), dict):
+    try:
+        record = files.read_json(path / STUDY)
+    except OSError:
         near = f"no {STUDY} there"
         with contextlib.suppress(OSError):
             names = [one.name for one in path.absolute().parent.iterdir() if (one / STUDY).is_file() and one != path]
             near = errors.nearest(path.name, names) if names else near
         errors.refuse("resume", str(path), f"a study folder; {near}")
+    if not isinstance(record, dict):
+        errors.refuse("resume", str(path), f"a study folder; its {STUDY} is no object")
     if record.get("format") != FORMAT:
         errors.refuse("resume", str(path), f"a study of format {FORMAT}; this one has format {record.get('format')}")
     found = record.get("kind", KIND)
     if found != kind:
         errors.refuse("resume", str(path), f"a study of {kind}; this one is of {found}")
-    return record
+    return shapes.check(path / STUDY, record, shapes.WHOLE_STUDY[kind])
 
 
 def restore(record: Mapping[str, Any]) -> tuple[ControlConfig, StudyConfig]:
@@ -123,7 +118,8 @@ def plan(control: ControlConfig, study: StudyConfig) -> list[Arm]:
     if study.resume is not None:
         record = read(place(study))
         _refuse_other_settings(record, control, study)
-        kept = {label: Arm.restore(label, about, control) for label, about in record["arms"].items()}
+        with errors.within(place(study) / STUDY):
+            kept = {label: Arm.restore(label, about, control) for label, about in record["arms"].items()}
     arms = arm_specs.resolve(study.arms, control, study.grid, kept)
     for arm in arms if study.tune else ():
         _check_tuning(study, arm)
@@ -147,6 +143,19 @@ def _refuse_other_settings(record: Mapping[str, Any], control: ControlConfig, st
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         errors.refuse("resume", study.resume, f"made with other settings: {', '.join(found[:3])}{more}")
+
+
+def refuse_idle(study: StudyConfig, arms: list[Arm]) -> None:
+    """Refuse lengths in which an arm, or the tuning of its scale, trains nothing. Raises UserError."""
+    for arm in arms:
+        lengths = {"steps": study.steps}
+        if study.tune and arm.scale is not None:
+            lengths["study.tune_steps"] = study.tune_steps or study.steps
+        for name, steps in lengths.items():
+            try:
+                arm.control.refuse_idle(steps)
+            except errors.UserError as error:
+                raise errors.UserError(f"arm {arm.label}, {name} = {steps}: {error}") from None
 
 
 def _check_tuning(study: StudyConfig, arm: Arm) -> None:
@@ -187,9 +196,12 @@ def occupied(
     Raises UserError as ``claim`` does.
     """
     path = folder.create(study, default_name) if study.resume is None else place(study)
-    with locked(path) as stale:
+    with contextlib.ExitStack() as stack:
+        stale = stack.enter_context(locked(path))
         if study.resume is None and study.overwrite:
             folder.empty(path, STUDY, "study folder")
+        if study.resume is None:
+            stack.enter_context(vacancy.provisional(path, vacancy.studied))
         old = {} if study.resume is None else read(path, kind)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         session = {"started": now, "command": sys.argv, "versions": folder.versions()}

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxpsn import files
+from jaxpsn import errors, files
+from jaxpsn.analysis import shapes
 from jaxpsn.training import folder, loop, status
 from jaxpsn.training.config import RunConfig
 from jaxpsn.training.study import record
@@ -41,12 +42,16 @@ def stage(
     ``done(outcome)`` is called once all steps are made, while the folder is claimed. Where something was not finite,
     ``failed.json`` says so, and the stage is not run again.
     """
-    failed = record.json_or_none(path / FAILED)
+    failed = shapes.optional(path / FAILED, shapes.FAILED)
     if failed is not None:
         return Ended(status.NOT_FINITE, f"{failed['reason']} (delete {path} to try again)")
     if (path / "config.json").is_file():
         run = replace(run, resume=str(path))
     else:
+        for name in ("metrics.csv", "metrics.jsonl", "checkpoints"):
+            if (path / name).exists():
+                allowed = f"with its config.json, as there is {name}; put it back, or delete the folder to begin anew"
+                errors.refuse("run folder", str(path), allowed)
         shutil.rmtree(path, ignore_errors=True)  # claimed and cut off before anything was recorded
         run = replace(run, out=str(path.parent), name=path.name)
     with folder.claim(run, content) as claimed:

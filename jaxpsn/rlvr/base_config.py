@@ -1,0 +1,43 @@
+"""The small decoder that is pre-trained where no folder is given, as frozen dataclasses; imports no JAX."""
+
+from dataclasses import dataclass
+
+from jaxpsn import checks, errors
+
+
+@dataclass(frozen=True)
+class DecoderSize:
+    """The small decoder that is pre-trained when no folder is given."""
+
+    hidden_size: int = 96
+    """Width; the MLP is three times as wide."""
+    num_layers: int = 3
+    """Layers."""
+    num_heads: int = 4
+    """Attention heads."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "num_layers", "num_heads"):
+            checks.whole(f"decoder.{name}", getattr(self, name), 1, 1 << 16)
+        if self.hidden_size % self.num_heads:
+            errors.refuse("decoder.num_heads", self.num_heads, f"a divisor of hidden_size = {self.hidden_size}")
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Supervised training of the small decoder on narrow solutions, done once and kept."""
+
+    steps: int = 700
+    """Gradient steps."""
+    batch_size: int = 128
+    """Solved problems in one step."""
+    learning_rate: float = 3e-3
+    """Peak of the rate: a short warm-up, then a cosine to a tenth."""
+    seed: int = 0
+    """Seed of weights and data; separate from the run's, so that every run starts from the same base."""
+
+    def __post_init__(self) -> None:
+        checks.whole("pretrain.steps", self.steps, 0, 1 << 30)
+        checks.whole("pretrain.batch_size", self.batch_size, 1, 1 << 20)
+        checks.real("pretrain.learning_rate", self.learning_rate, 0.0, 1.0, open_low=True)
+        checks.whole("pretrain.seed", self.seed, 0, (1 << 31) - 1)
