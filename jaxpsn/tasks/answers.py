@@ -21,7 +21,8 @@ __all__ = [
     "question",
 ]  # fmt: skip
 
-_NO_ALGEBRA = re.compile(r"(?:^|[^_0-9.])[0-9.]+ [0-9.]|%|[0-9]_")  # two numbers side by side, a share, another base
+_NO_ALGEBRA = re.compile(r"(?:^|[^_0-9.])[0-9.]+ [0-9.]|%|[0-9]_|:[0-9]{2}(?![0-9])")
+"""Two numbers side by side, a share, another base, a time of day: no expression that algebra could compare."""
 _BITS = 512  # of the largest number that `normalise` writes out
 
 
@@ -34,10 +35,11 @@ def extract(text: str) -> str | None:
 def judge(gold: str, completion: str) -> bool | None:
     """Whether a completion's final answer equals the gold one; None where only algebra could tell (`question`).
 
-    A gold answer in words may also be the whole sentence in which the answer is given.
+    A gold answer in words may also be the whole sentence in which the answer is given, literally.
     """
     found = spans.find(completion)
-    if not re.search(r"[0-9]", gold) and any(equal(gold, sentence) for sentence in found[1:]):
+    in_words = any(reading.words or not re.search("[0-9]", reading.body) for reading in readings.read(gold))
+    if in_words and any(equal(gold, sentence) for sentence in found[1:]):
         return True
     return compare(gold, found[0]) if found else False
 
@@ -96,7 +98,7 @@ def _compare(gold: Reading, answer: Reading) -> bool | None:
     if all(len(name.lstrip("\\")) == 1 or name[:1] == "\\" for name in names) and names[0] != names[1]:
         return False
     one, other = gold.around, answer.around
-    if one.half_day not in ("", other.half_day):
+    if one.half_day not in ("", other.half_day) or (other.half_day and one.known):
         return False
     if one.known and other.known and sorted(one.known) != sorted(other.known):
         return False

@@ -4,7 +4,10 @@ import re
 
 from jaxpsn.tasks import spans
 
-_PHRASE = re.compile(r"\b(?i:options?|choices?|letter|choose|chose|pick|select|go with)\s+(?:is\s+)?(?=\(?[A-J]\b)")
+_PHRASE = re.compile(
+    r"\b(?i:options?|choices?|letter|choose|chose|pick|select|go with)\s*(?i:(?:is|are|would be|must be|should be)\b)?"
+    r"[\s:]*(?=\(?[A-J]\b)"
+)
 _LETTER = re.compile(
     r"(?:[\s\"'*\[{$]|\\[(\[])*(?:\\text\s*\{|\\(?:mathrm|mathbf|textbf)\s*\{)?\s*(?:(?:option|choice|answer)\s+)?"
     r"(?:\(([A-J])\)|([A-J])(?=\s*[).:,;}\]$\\]|\s*$|\s*\n|\s+(?:because|since|as|is|for|which)\b))"

@@ -25,15 +25,15 @@ _GAP = r"(?:[\s$~]|\\[()\[\], ;]|\\q?quad)*"
 _JOINT = re.compile(_GAP + r"(?:,|,?\s*(?:and|or)\b|\\text *\{ *(?:and|or) *\})" + _GAP)
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _PHRASE = re.compile(
-    r"\b(?:answer|option|choice|result)s?\b(?: (?:to|for|of) (?:the|this|our) [a-z ]{1,40}?)?"
+    r"\banswers?\b(?: (?:to|for|of) (?:the|this|our) [a-z ]{1,40}?)?"
     r"\s{0,3}(?:\bis\b|\bare\b|\bwas\b|\bequals\b|\b(?:must|should|would|will) be\b|[:=]|\u2192|->)"
-    r"|^[#\s]{0,9}(?:the )?(?:final )?answer[ \t]*\n",
+    r"|^[#\s]{0,9}(?:the )?(?:final )?answer[ \t]*\n|^(?-i:A):",
     re.IGNORECASE | re.MULTILINE,
 )
 _SKIPPED = re.compile(
-    r"(?:[\s:>]|[-=](?=\s)|(?:is|are|be|but|rather|simply|just|exactly|approximately|about|roughly|around|equal to"
-    r"|given by|therefore|thus|that|the|number|value|option|choice|letter|indeed|found to be|as follows|answer|final"
-    r"|correct)\b,?|\\approx(?![A-Za-z])|\u2248|~)+",
+    r"(?:\n\s{0,9}[-*](?=\s)|[\s:>]|=(?=\s)|\\approx(?![A-Za-z])|\u2248|~|(?:is|are|be|but|rather|simply|just|exactly"
+    r"|approximately|about|roughly|around|equal to|given by|therefore|thus|that|the|number|value|option|choice|letter"
+    r"|indeed|found to be|as follows|answer|final|correct)\b,?)+",
     re.IGNORECASE,
 )
 _EMPTY = re.compile(
@@ -42,14 +42,17 @@ _EMPTY = re.compile(
     re.IGNORECASE,
 )
 _DENIED = re.compile(
-    r"(?:\bnot|n't|\bnever|\binstead of|\brather than|\bneither|\bnor)\s+(?:be |equal to |the |is |option |choice )*"
+    r"(?:\b(?:can)?not|n't|\bnever|\binstead of|\brather than|\bneither|\bnor)\s+"
+    r"(?:be |equal to |the |is |option |choice )*"
     r"(?:" + runs.MATH + r"|\([A-J]\)|[A-J]\b|\\boxed ?\{[^{}]{0,80}\}|[-+]?\$?\\?[0-9](?:[0-9.,/]*[0-9])?)"
 )
 _EMPTY_BOX = re.compile(r"\\(?:boxed|fbox) *\{[^{}]{0,40}\}")
+_EMPTY_BRACKETS = re.compile(r"(?<![A-Za-z\\])\(\s*\)")
 _WORD = re.compile(r"[A-Za-z]{3,}|(?<!\S)[A-Za-z]{2,}(?!\S)")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SENTENCE = re.compile(r"[^\n]*?(?=[.!?](?:\s|$)|\n|$)")
 _ARTICLE = re.compile(r"(?:[aA]|I)\s+[a-z]{2,}")
+_BLANK = re.compile(r"[\s:]*")
 _VERB = re.compile(r"(?:\b(?:is|are|was|be|equals|equal to)\b(?: (?:therefore|thus|equal to|exactly|about))?|=)\s+")
 _REASON = re.compile(r"[,;(]|\s(?:because|since|as|for|which|where|so|if)\b")
 
@@ -122,7 +125,8 @@ def split(text: str) -> tuple[str | None, str]:
     if marked is None:
         tags = [found.strip() for found in _TAG.findall(tail) if found.strip()]
         marked = typography.unmark(tags[-1]).strip() if tags else None
-    return marked, _DENIED.sub(" ", _EMPTY_BOX.sub(" ", typography.unmark(tail))).strip()
+    tail = _EMPTY_BRACKETS.sub(" ", _DENIED.sub(" ", _EMPTY_BOX.sub(" ", typography.unmark(tail))))
+    return marked, tail.strip()
 
 
 def announcements(text: str) -> list[int]:
@@ -139,7 +143,7 @@ def skip(text: str, place: int) -> int:
 
 @lru_cache(maxsize=4096)
 def find(text: str) -> tuple[str, ...]:
-    """The final answer of a completion: the value, then the sentence it stands in, if any, for answers in words.
+    """The final answer of a completion: its value, then the words it stands in, for gold answers in words.
 
     Empty where there is nothing.
     """
@@ -159,17 +163,22 @@ def find(text: str) -> tuple[str, ...]:
 
 
 def said(text: str, place: int) -> tuple[str, ...]:
-    """What is said at a place: the value that begins there; else the first of its sentence, and the sentence."""
-    place = skip(text, place)
+    """What is said at a place: the value that begins there or stands in its sentence; then the sentence itself."""
+    announced, place = place, skip(text, place)
     if _EMPTY.match(text, place):
         return ()
     value, _ = runs.run(text, place)
-    if value and not _ARTICLE.match(text, place):
-        return (value,)
     sentence = _SENTENCE.match(text, place, place + LINE)[0].strip()
+    if not value or _ARTICLE.match(text, place):
+        solution = "\n" in text[announced:place] and text[place + len(sentence) :].strip(" .!*\n")
+        if solution:  # not its answer
+            return ()
+        end = place + len(sentence)
+        value = _stated(text, place, end) or next(runs.values(text, place, end), None)
+    start = _BLANK.match(text, announced).end()
+    literal = _SENTENCE.match(text, start, start + LINE)[0].strip()
     short = _REASON.split(sentence, maxsplit=1)[0].strip()
-    inner = _stated(text, place, place + len(sentence)) or next(runs.values(text, place, place + len(sentence)), None)
-    return tuple(dict.fromkeys(reading for reading in (inner, sentence, short) if reading))
+    return tuple(dict.fromkeys(reading for reading in (value, sentence, short, literal) if reading))
 
 
 def _stated(text: str, place: int, end: int) -> str | None:
@@ -186,7 +195,7 @@ def _announced(text: str) -> tuple[str, ...]:
     words: tuple[str, ...] = ()
     for place in sorted(announcements(text), reverse=True)[:_PHRASES]:
         found = said(text, place)
-        if found and re.search(r"[0-9$\\]", found[0]):
+        if found and (re.search(r"[0-9$\\]", found[0]) or not _WORD.search(found[0])):
             return found
         words = words or found
     return words

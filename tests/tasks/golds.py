@@ -39,6 +39,11 @@ GOLDS = {
     "amc": r"""
         142 ;; 27 ;; 36.0 ;; -1 ;; 1.5 ;; 3159 ;; 13 ;; 361 ;; 0.5 ;; 2021 ;; 100671 ;; 76 ;; 8178 ;; 18 ;; 116 ;;
         8100 ;; 5.0 ;; 11 ;; 28812 ;; 127""",
+    "words": r"""
+        about 5 hours ;; no real solutions ;; Tuesday ;; June 20 ;; Room 12 ;; 12 feet 6 inches ;; increasing ;;
+        7 P.M. ;; $12$ dimes and $7$ quarters ;; 1.2 \mathrm{~m} / \mathrm{s} ;; undefined ;; 3:2 ;;
+        $-\frac{1}{2}<x \leq 3$ ;;
+        $\langle 1,-2,3\rangle$ ;; All real numbers ;; $|x|<3$ ;; 6 \times 10^{5} \mathrm{~N} ;; $\pm 2 i$""",
     "choice": r"""
         A ;; B ;; C ;; D ;; E""",
     "asdiv": r"""
@@ -62,6 +67,7 @@ def _latex(gold: str) -> str:
     return "\\" + inside if inside[:1] == "$" else inside
 
 
+LITERAL = ("plain", "colon", "hashes", "bold value")  # the forms that take words as they are
 FORMS = {
     "box": lambda g: rf"So it is \boxed{{{_latex(g)}}}.",
     "box in math": lambda g: rf"We add 3 and 4 and get $x = 7$. Hence $\boxed{{{_latex(g)}}}$ is what we want.",

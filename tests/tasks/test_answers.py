@@ -28,6 +28,8 @@ EXTRACTED = [
     (r"\boxed{1}. Later \boxed{2}", "2"),
     ("Final Answer: The volume of $ABCD$ is 17. I hope it is correct.", "17"),
     ("that's not 16, it's 17", "17"),
+    ("The first result is 12, so 15 are left.", "15"),
+    ("12 * 3 = $<<12*3=36>>36, the answer is 36\nA: 48", "48"),
     (r"\boxed{1} #### 2", "1"),
     ("2 + 2 = 4\n#### 1,234\n", "1,234"),
     ("#### 1\n#### 2", "2"),
@@ -113,7 +115,9 @@ def test_unequal_as_strings(gold, answer):
     ("I weigh (A) and (B); it must be (B), I think.", "B"), ("K", None), ("", None), ("Answer: F.", "F"), ("b", None),
     ("C. 19", "C"), ("(C) 19", "C"), (r"\boxed{C. 19}", "C"), (r"\boxed{\text{C) } 19}", "C"),
     ("<answer>(C)</answer>", "C"), ("The right option is C.", "C"), ("Option C is right", "C"), ("**C**", "C"),
-    ("#### C", "C"), ("I choose C.", "C"), ("(D) fails, so the answer is (C), because (D) is too large", "C"),
+    ("#### C", "C"),
+    ("The correct choice would be: C", "C"),
+    ("I choose C.", "C"), ("(D) fails, so the answer is (C), because (D) is too large", "C"),
     ("The answer is (C), not (D).", "C"), ("The answer is not D but C.", "C"),
     ("Answer: C\n\nExplanation: D is too small.", "C"), ("$\\textbf{(C)}$", "C"), ("The answer is C or D", None),
     (r"\boxed{C, D}", None), ("C and D", None), ("A car has 4 wheels", None), (r"\boxed{CD}", None),
@@ -130,6 +134,19 @@ def test_numbers_have_their_value(above, below):
     assert answers.number(str(above)) == above
     assert answers.number(answers.normalise(f"\\frac{{{above}}}{{{below}}}")) == Fraction(above, below)
     assert answers.equal(f"{above:,}", str(above))
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("2+3*4", 14), ("-2^2", -4), ("2^3^2", 512), ("2^(-2)", Fraction(1, 4)), ("(1+1/2)*4", 6), ("4^(1/2)", 2),
+    ("5!/3!", 20),
+    ("sqrt(9/4)", Fraction(3, 2)), ("sqrt[3](27)", 3), ("2(3)", 6), ("1 1/2", Fraction(3, 2)),
+    ("-1 1/2", Fraction(-3, 2)),
+    ("1/0", None), ("sqrt(2)", None), ("sqrt(-4)", None), ("2 3", None), ("9^9^9", None), ("9999!", None),
+    ("2^(1/3)", None),
+    ("(" * 500 + "1" + ")" * 500, None), ("x", None), ("", None), ("2+", None), ("9" * 5000, None), ("0^(-1)", None),
+])  # fmt: skip
+def test_values_are_exact_and_bounded(text, value):
+    assert answers.number(text) == value
 
 
 PIECES = [
