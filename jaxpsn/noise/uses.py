@@ -36,6 +36,7 @@ class _Known:
 
 
 _CONSTANT = _Known()
+_CARRIED = _Known(given=True)  # what a loop hands on is activations, whatever it starts from
 _KEPT = frozenset((
     "reshape", "transpose", "squeeze", "broadcast_in_dim", "slice", "rev", "convert_element_type", "copy",
     "copy_p", "stop_gradient", "sharding_constraint", "pvary", "reduce_precision", "pad", "optimization_barrier", "neg",
@@ -44,7 +45,6 @@ _KEPT = frozenset((
 _REDUCED = ("reduce_sum", "reduce_max", "reduce_min", "reduce_window_sum")
 _EITHER = ("select_n", "concatenate", "max", "min", "clamp")
 _CONTRACTIONS = ("dot_general", "conv_general_dilated", "ragged_dot", "ragged_dot_general")
-_LOOPS = ("scan", "while")
 
 
 def module_of(path: str) -> str:
@@ -91,8 +91,10 @@ class _Followed:
     def step(self, eqn: Any, values: list[_Known]) -> list[_Known]:
         """What is known of the results of one equation."""
         name = eqn.primitive.name
-        if name in _LOOPS:
-            return self.loop(eqn, values)
+        if name == "scan":
+            return self.scan(eqn, values)
+        if name == "while":
+            return self.repeat(eqn, values)
         if name == "cond":
             results = [self.run(branch, values[1:]) for branch in eqn.params["branches"]]
             return [_joined(list(options)) for options in zip(*results, strict=True)]
@@ -104,31 +106,23 @@ class _Followed:
             return [rule(self, eqn, values)] * len(eqn.outvars)
         return [_plain(values, all(value.statistic or value.constant for value in values))] * len(eqn.outvars)
 
-    def loop(self, eqn: Any, values: list[_Known]) -> list[_Known]:
-        """Carried values are activations, whatever they start from; scanned parameters are followed slice by slice."""
-        carried = _Known(given=True)
-        if eqn.primitive.name == "while":
-            before, consts = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
-            carry = [carried] * (len(values) - before - consts)
-            self.run(eqn.params["cond_jaxpr"], values[:before] + carry)
-            self.run(eqn.params["body_jaxpr"], values[before : before + consts] + carry)
-            return carry
+    def repeat(self, eqn: Any, values: list[_Known]) -> list[_Known]:
+        """A ``while``."""
+        before, consts = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+        carry = [_CARRIED] * (len(values) - before - consts)
+        self.run(eqn.params["cond_jaxpr"], values[:before] + carry)
+        self.run(eqn.params["body_jaxpr"], values[before : before + consts] + carry)
+        return carry
+
+    def scan(self, eqn: Any, values: list[_Known]) -> list[_Known]:
+        """A ``scan``: scanned parameters are followed slice by slice."""
         body = eqn.params["jaxpr"]
-        outs = len(eqn.outvars)
-        invars = getattr(body, "jaxpr", body).invars
-        # What is sliced has one axis less inside.
-        lost = [len(atom.aval.shape) - len(var.aval.shape) for atom, var in zip(eqn.invars, invars, strict=True)]
         n_consts, n_carry = scan_parts(eqn.params)
-        inside = [
-            carried
-            if n_consts <= place < n_consts + n_carry
-            else _parameter(value.leaf, len(var.aval.shape))
-            if value.leaf and less
-            else value
-            for place, (value, var, less) in enumerate(zip(values, invars, lost, strict=True))
-        ]
-        results = self.run(body, inside)
-        return [carried if place < n_carry else results[place] for place in range(outs)]
+        first = n_consts + n_carry
+        inside = values[:n_consts] + [_CARRIED] * n_carry
+        for value, var in zip(values[first:], getattr(body, "jaxpr", body).invars[first:], strict=True):
+            inside.append(_parameter(value.leaf, len(var.aval.shape)) if value.leaf else value)
+        return [_CARRIED] * n_carry + self.run(body, inside)[n_carry:]
 
     def contract(self, eqn: Any, values: list[_Known]) -> _Known:
         dims = eqn.params["dimension_numbers"] if eqn.primitive.name == "dot_general" else None

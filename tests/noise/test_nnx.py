@@ -24,7 +24,7 @@ class Remembering(nnx.Module):
         self.calls = nnx.Variable(jnp.int32(0))
 
     def __call__(self, x):
-        self.calls.value = self.calls.value + 1
+        self.calls[...] = self.calls[...] + 1
         with foreign():
             return self.out(self.core(self.drop(nnx.tanh(self.norm(self.into(x))))[None])[0])
 
@@ -62,4 +62,4 @@ def test_the_module_may_go_on_without_the_policy():
     for _ in range(3):
         module(x)
     np.testing.assert_array_equal(apply(params, x), first)
-    assert int(module.calls.value) == 3
+    assert int(module.calls[...]) == 3
