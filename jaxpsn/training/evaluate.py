@@ -190,8 +190,9 @@ def _live(
     """Sample and judge."""
     with show.phase("loading JAX"):
         from jaxpsn.tasks import grading
-        from jaxpsn.training import cache, judging
+        from jaxpsn.training import cache, draws, judging
 
+        draws.fix()
         cache.enable()
     run = next((one for one in live.values() if one.config is not None), None)
     config = RlvrConfig() if run is None else run.config
@@ -246,8 +247,9 @@ def _replay(job: EvaluateJob) -> int:
         errors.refuse("replay", job.replay, "a run folder; --step chooses a step")
     with contextlib.closing(progress.make(job.progress)) as show:
         with show.phase("loading JAX"):
-            from jaxpsn.training import cache, replay
+            from jaxpsn.training import cache, draws, replay
 
+            draws.fix()
             cache.enable()
         told = replay.replay(found, job, show)
     startup.result("\n".join(told.lines))

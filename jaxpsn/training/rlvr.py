@@ -87,8 +87,9 @@ def _prepared(job: RlvrJob, claimed: folder.RunFolder, team: Team) -> Iterator[A
             with show.phase("loading JAX"):
                 from jaxpsn.rlvr import setup
                 from jaxpsn.rlvr.placement import Placement
-                from jaxpsn.training import cache, sinks
+                from jaxpsn.training import cache, draws, sinks
 
+                draws.fix()
                 cache.enable()
                 distributed.meet(team, Placement(job.rlvr.mesh).mesh)
             home, told = cache.home() / "bases", progress.teller(show)
