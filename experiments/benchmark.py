@@ -18,7 +18,6 @@ import sys
 from jaxpsn.training import startup
 
 
-@startup.main_guard
 def main() -> None:
     """Measure what the command line names."""
     from jaxpsn.training.benchmarks import command
@@ -27,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(startup.script(main, greeting=None))

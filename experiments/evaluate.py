@@ -5,14 +5,12 @@ import sys
 from jaxpsn.training import startup
 
 
-@startup.main_guard
 def main() -> int:
     """Do the evaluation that the command line asks for."""
-    startup.speak("starting")
     from jaxpsn.training import evaluate
 
     return evaluate.main(sys.argv[1:])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(startup.script(main))

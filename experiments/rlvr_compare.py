@@ -5,14 +5,12 @@ import sys
 from jaxpsn.training import startup
 
 
-@startup.main_guard
 def main() -> int:
     """Run the study that the command line asks for."""
-    startup.speak("starting")
     from jaxpsn.training.reasoning_study import job
 
     return job.main(sys.argv[1:])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(startup.script(main))

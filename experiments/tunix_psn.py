@@ -125,7 +125,6 @@ def show(buffer) -> None:
         print(f"step {buffer.global_steps:3}  " + "  ".join(columns), flush=True)
 
 
-@startup.main_guard
 def main() -> None:
     """Train and report."""
     import numpy as np
@@ -156,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(startup.script(main, greeting=None))

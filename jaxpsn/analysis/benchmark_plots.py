@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.axes import Axes
 
-from jaxpsn.analysis import figures, peers_plot, text
+from jaxpsn.analysis import figures, peers_plot, response_plot, text
 from jaxpsn.analysis.figures import BLUE, GREEN, INK, ORANGE, SKY, SOFT, VERMILION, Plot
 
 Row = dict[str, Any]
@@ -44,7 +44,13 @@ class _Panel(NamedTuple):
 def write(path: Path) -> Path:
     """Plot the table in ``path``, a JSON file of ``experiments/benchmark.py``; returns the PNG beside it."""
     told = json.loads(path.read_text(encoding="utf-8"))
-    makers = {"acting": acting, "startup": startup, "memory": memory, "physics": physics}
+    makers = {
+        "acting": acting,
+        "startup": startup,
+        "memory": memory,
+        "physics": physics,
+        "response": response_plot.response,
+    }
     plot = peers_plot.peers(told) if told["benchmark"] == "peers" else makers.get(told["benchmark"], bars)(told["rows"])
     ((written, _),) = figures.write([plot._replace(name=path.stem)], path.parent).values()
     return written

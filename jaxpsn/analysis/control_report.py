@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpsn import errors
+from jaxpsn import errors, files
 from jaxpsn.analysis import figures, page, plots, statistics, text, viewer
 from jaxpsn.analysis.runs import Run, setting
 
@@ -29,7 +29,7 @@ def content(run: Run) -> page.Content:
     written = plots.write(run, run.path / "plots")
     rollout, problem = _rollout(run.path / "rollout.json")
     if rollout is not None:
-        (run.path / "rollout.html").write_text(rollout, encoding="utf-8")
+        files.write_atomically(run.path / "rollout.html", rollout)
     shown = "".join(page.figure(*found) for found in written.values())
     sections = (
         page.section("numbers", "Key numbers", page.cards(_numbers(run)) + _seed_table(run)),

@@ -50,7 +50,8 @@ def _pass_curves(axes: Axes, curves: Sequence[tuple[Evaluation, Curve]], compare
     for evaluation, curve in curves:
         label = evaluation.label + (" (noisy)" if evaluation.noisy and "noisy" not in evaluation.label else "")
         if evaluation.label in chief:
-            _band(axes, curve, chief[evaluation.label], label, markers=True)
+            below = compared is not None and evaluation.label == compared.theirs.label
+            _band(axes, curve, chief[evaluation.label], label, markers=True, wide=below)
         else:
             grey = 0.35 + 0.6 * (between.index(evaluation.label) + 1) / len(between)
             style = (0, (4, 3)) if evaluation.noisy else "-"
@@ -63,10 +64,12 @@ def _pass_curves(axes: Axes, curves: Sequence[tuple[Evaluation, Curve]], compare
     axes.legend(handles[::-1], labels[::-1], loc="best")
 
 
-def _band(axes: Axes, curve: Curve, color: str, label: str, *, markers: bool = False) -> None:
+def _band(axes: Axes, curve: Curve, color: str, label: str, *, markers: bool = False, wide: bool = False) -> None:
+    """A curve in its interval; ``wide`` shows it at the edges of one that lies upon it."""
     if np.isfinite(curve.band.low).all():
         axes.fill_between(curve.ks, curve.band.low, curve.band.high, color=color, alpha=0.18, lw=0)
-    style = {"marker": "o", "ms": 4, "mec": "white", "mew": 0.6} if markers else {}
+    style = {"marker": "o", "ms": 5.5 if wide else 4, "mec": "white", "mew": 0.6} if markers else {}
+    style |= {"lw": 3.5, "alpha": 0.9} if wide else {}
     axes.plot(curve.ks, curve.band.value, color=color, label=label, **style)
 
 

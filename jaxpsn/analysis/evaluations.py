@@ -100,7 +100,7 @@ def record(
     content |= {"problems": [dict(problem) for problem in problems]}
     content = json.loads(json.dumps(content, default=_plain))
     parse(content, str(target), label)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(target.parent)
     files.write_atomically(target, json.dumps(content) + "\n")
     return target
 
@@ -115,11 +115,9 @@ def read(file: str | Path) -> Evaluation:
     """Read one evaluation; its label is the file's name. Raises UserError, naming file and field, if it is none."""
     file = Path(file)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        content = files.read_json(file)
+    except OSError as error:
         raise errors.UserError(f"{file}: cannot be read ({error})") from None
-    except (ValueError, RecursionError) as error:
-        raise errors.UserError(f"{file}: not valid JSON ({error})") from None
     return parse(content, str(file), file.stem)
 
 

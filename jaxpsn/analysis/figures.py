@@ -1,5 +1,6 @@
 """What all plots share: the look, curves over seeds, axes, and how figures are written."""
 
+import io
 import textwrap
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -14,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from jaxpsn import files
 from jaxpsn.analysis import statistics, text
 from jaxpsn.analysis.runs import Series
 
@@ -25,6 +27,8 @@ DPI = 200
 _LARGE = 140_000  # bytes of a picture
 _THIN_LINES = 32  # more seeds than this are told by their interval alone
 _LINE = 80  # characters of a finding on a line
+_LEAST_SHARE = 0.04  # an axis of shares spans at least this
+_LEAST_RATIO = 1.05  # a log axis reaches at least this far to either side
 _SMOOTH = 20  # a running mean spans one part in this many of the run
 
 _STYLE = {
@@ -69,8 +73,7 @@ Written = dict[str, tuple[Path, Plot]]
 
 def write(plots: Iterable[Plot | None], folder: str | Path) -> Written:
     """Write plots to ``folder`` as PNG, leaving out what is None; returns name -> (path, plot)."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = files.make_folder(Path(folder))
     written = {}
     for plot in plots:
         if plot is not None:
@@ -86,9 +89,11 @@ def _save(figure: Figure, path: Path) -> None:
     canvas.draw()
     picture = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
     for colors in (256, 64):
-        picture.quantize(colors, dither=Image.Dither.NONE).save(path, optimize=True)
-        if path.stat().st_size < _LARGE:
-            return
+        made = io.BytesIO()
+        picture.quantize(colors, dither=Image.Dither.NONE).save(made, "PNG", optimize=True)
+        if made.tell() < _LARGE:
+            break
+    files.write_atomically(path, made.getvalue())
 
 
 def style() -> AbstractContextManager[None]:
@@ -156,7 +161,11 @@ def steps(axes: Axes, series: Iterable[Series | None], label: str = "environment
 
 
 def percent(axes: Axes) -> None:
-    """A linear y axis of shares, in percent."""
+    """A linear y axis of shares, in percent; at least a few points of them, or rounding would look like a course."""
+    low, high = axes.get_ylim()
+    if high - low < _LEAST_SHARE:
+        low = min(max((low + high - _LEAST_SHARE) / 2, 0.0), 1.0 + _LEAST_SHARE / 20 - _LEAST_SHARE)
+        axes.set_ylim(low, low + _LEAST_SHARE)
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: f"{text.tick(round(100 * y, 9))} %"))
 
 
@@ -174,7 +183,9 @@ def log(axes: Axes) -> None:
     """A log axis whose ticks are plain numbers, also where less than a decade is shown."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    axes.set_ylim(low / 1.1, high * 1.1)
+    widen = max(1.1, _LEAST_RATIO / np.sqrt(high / low))
+    low, high = low / widen, high * widen
+    axes.set_ylim(low, high)
     decades = np.log10(high / low)
     marks = (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 0.6 else tuple(np.arange(1.0, 10.0))
     locator = ticker.LogLocator(subs=marks, numticks=12)

@@ -31,6 +31,8 @@ class Content(NamedTuple):
     warnings: Sequence[str] = ()
     """What a reader must know before the numbers; shown above them."""
     source: str = "the numbers are in metrics.csv"
+    unused: Sequence[str] = ()
+    """Packages whose versions say nothing of what is shown."""
 
 
 def write(run: Run, content: Content) -> Path:
@@ -45,7 +47,7 @@ def write(run: Run, content: Content) -> Path:
         title=escape(content.title),
         kicker=escape(f"{content.kind} {run.config.get('name') or run.path.resolve().name}"),
         lede=escape(content.lede),
-        tags=_tags(run),
+        tags=_tags(run, content.unused),
         kind=escape(content.kind.lower()),
         source=escape(content.source),
         warnings="".join(f'<p class="warning" role="alert">{escape(warning)}</p>' for warning in content.warnings),
@@ -134,7 +136,7 @@ def figure(path: Path, plot: figures.Plot) -> str:
     )
 
 
-def _tags(run: Run) -> str:
+def _tags(run: Run, unused: Sequence[str]) -> str:
     date = setting(run.config, "written")
     if date is None:
         metrics = run.path / "metrics.csv"
@@ -148,7 +150,8 @@ def _tags(run: Run) -> str:
     session = (setting(run.config, "sessions") or [run.config])[-1]  # a resumed run may have changed machines
     device, versions = session.get("device"), session.get("versions")
     tags |= {} if device is None else {"device": device}
-    tags |= versions if isinstance(versions, Mapping) else {}
+    known = versions if isinstance(versions, Mapping) else {}
+    tags |= {name: version for name, version in known.items() if name not in unused}
     return "".join(f"<li>{escape(name)} <b>{escape(value)}</b></li>" for name, value in tags.items())
 
 

@@ -26,9 +26,20 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "ratio min": ("ratio_min",),
     "ratio mean": ("ratio_mean",),
     "ratio max": ("ratio_max",),
+    "sequence ratio min": ("sequence_ratio_min",),
+    "sequence ratio mean": ("sequence_ratio_mean",),
+    "sequence ratio max": ("sequence_ratio_max",),
+    "clamped": ("weight_clamped",),
     "truncated": ("truncated_share", "truncated"),
     "effective": ("weight_ess", "effective_sample_size"),
     "entropy": ("entropy",),
+    "sampler entropy": ("sampler_entropy",),
+    "grad norm": ("grad_norm",),
+    "reference kl": ("reference_kl",),
+    "clip low": ("clip_low",),
+    "clip high": ("clip_high",),
+    "clip dual": ("clip_dual",),
+    "spread of members": ("reward_members_std",),
     "length": ("length",),
     "clipped length": ("clipped_length",),
     "all correct": ("groups_all_correct",),
@@ -51,6 +62,11 @@ EVALUATION = re.compile(r"eval_pass_at_(\d+)")
 def series(run: Run, meaning: str) -> Series | None:
     """The metric of that ``meaning`` (a key of COLUMNS), or None."""
     return next((found for name in COLUMNS[meaning] if (found := run.series(name)) is not None), None)
+
+
+def named(run: Run, *wanted: tuple[str, str, str]) -> list[tuple[Series, str, str]]:
+    """Those of (meaning, color, label) that the run has values of, as (series, color, label)."""
+    return [(found, *rest) for name, *rest in wanted if (found := series(run, name)) is not None]
 
 
 def pass_at(run: Run) -> dict[int, Series]:

@@ -1,4 +1,4 @@
-"""Plots of a reasoning run, as PNG: pass@k, learning, noise, what corrects for it, answers, groups, time.
+"""Plots of a reasoning run, as PNG: pass@k, learning, noise, what corrects for it, update, answers, groups, time.
 
 Only those that have data; columns are found by :data:`jaxpsn.analysis.reasoning.COLUMNS`.
 """
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from jaxpsn.analysis import evaluation_plot, figures, reasoning, statistics, text
 from jaxpsn.analysis.figures import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, Plot
 from jaxpsn.analysis.reasoning import Judged
+from jaxpsn.analysis.reasoning_update_plots import members, sequences, update
 from jaxpsn.analysis.runs import Run, Series
 
 _STEPS = "training steps"
@@ -23,7 +24,8 @@ _PHASES = (("sample", BLUE), ("update", ORANGE), ("probe", PURPLE), ("verify", G
 
 def write(run: Run, judged: Judged, folder: str | Path) -> figures.Written:
     """Write every plot that a reasoning run has data for to ``folder`` as PNG; returns name -> (path, plot)."""
-    over_steps = (make(run) for make in (learning, noise, correction, answers, groups, time))
+    makers = (learning, noise, correction, sequences, members, update, answers, groups, time)
+    over_steps = (make(run) for make in makers)
     return figures.write((evaluation_plot.pass_at_k(judged), *over_steps), folder)
 
 
@@ -32,7 +34,9 @@ def learning(run: Run) -> Plot | None:
     passed = reasoning.pass_at(run)
     wanted = (("clean reward", GREEN, "clean answers"), ("noisy reward", PURPLE, "noisy answers"),
               ("reward", ORANGE, "all answers"))  # fmt: skip
-    rewards = [(found, *rest) for name, *rest in wanted if (found := reasoning.series(run, name)) is not None]
+    rewards = reasoning.named(run, *wanted)
+    if len(rewards) == 2:  # all answers are clean, or all are noisy: one curve would hide the other
+        rewards = rewards[1:]
     if not passed and not rewards:
         return None
     with figures.style():
@@ -63,8 +67,8 @@ def learning(run: Run) -> Plot | None:
 def noise(run: Run) -> Plot | None:
     """Sigma, the KL it causes, and for Variant II the indicator with its parts, over steps."""
     sigma = figures.positive(reasoning.series(run, "sigma"))
-    kl = _named(run, ("kl", PURPLE, "k1"), ("kl k3", SKY, "k3"))
-    parts = _named(run, ("similarity", SKY, "similarity"), ("certainty", ORANGE, "certainty"))
+    kl = reasoning.named(run, ("kl", PURPLE, "k1"), ("kl k3", SKY, "k3"))
+    parts = reasoning.named(run, ("similarity", SKY, "similarity"), ("certainty", ORANGE, "certainty"))
     indicator = reasoning.series(run, "indicator")
     if sigma is None and not kl:
         return None
@@ -118,7 +122,9 @@ def _target(axes: Axes, target: Series | None) -> None:
 def correction(run: Run) -> Plot | None:
     """Importance ratios of clean to noisy policy before truncation, the truncated share, effective sample size."""
     low, mean, high = (figures.positive(reasoning.series(run, f"ratio {name}")) for name in ("min", "mean", "max"))
-    shares = _named(run, ("truncated", VERMILION, "truncated tokens"), ("effective", BLUE, "effective sample size"))
+    shares = reasoning.named(
+        run, ("truncated", VERMILION, "truncated tokens"), ("effective", BLUE, "effective sample size")
+    )
     ratios = [found for found in (low, mean, high) if found is not None]
     if not ratios and not shares:
         return None
@@ -130,11 +136,11 @@ def correction(run: Run) -> Plot | None:
             _ratios(next(rest), low, mean, high)
         for (series, color, label), axes in zip(shares, rest, strict=True):
             figures.jittery(axes, series, color, label)
-            counted = np.nanmax(series.values) > 1
+            counted = np.nanmax(series.values) > 1.001  # runs of old have shares that rounding made larger than 1
             axes.set_title(label)
             axes.set_ylabel("tokens" if counted else "share")
-            (figures.plain if counted else figures.percent)(axes)
             axes.set_ylim(bottom=0 if label.startswith("truncated") else None)
+            (figures.plain if counted else figures.percent)(axes)
         figures.steps(panels[-1], [*ratios, *(series for series, *_ in shares)], _STEPS)
     return Plot(
         "correction",
@@ -164,8 +170,9 @@ def _ratios(axes: Axes, low: Series | None, mean: Series | None, high: Series | 
 
 def answers(run: Run) -> Plot | None:
     """Length of the answers, the share that hit the limit, and entropy, one panel each."""
-    found = _named(run, ("length", BLUE, "length, tokens"), ("clipped length", VERMILION, _CUT),
+    found = reasoning.named(run, ("length", BLUE, "length, tokens"), ("clipped length", VERMILION, _CUT),
                    ("entropy", GREEN, "entropy, nats a token"))  # fmt: skip
+    sampler = reasoning.series(run, "sampler entropy")
     if not found:
         return None
     with figures.style():
@@ -177,14 +184,17 @@ def answers(run: Run) -> Plot | None:
             axes.set_title(label)
             axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
             (figures.percent if label == _CUT else figures.plain)(axes)
+            if label.startswith("entropy") and sampler is not None:
+                figures.curve(axes, figures.smooth(sampler), PURPLE, "of the sampler, estimated", thin=True)
+                axes.legend(loc="best")
             figures.steps(axes, [series], _STEPS)
     return Plot("answers", figure, finding, f"Where entropy falls to nothing, so does variety. {_SMOOTHED}")
 
 
 def groups(run: Run) -> Plot | None:
     """Groups whose answers all score the same and so teach nothing, stacked; and those that noise rescued or lost."""
-    found = _named(run, ("all wrong", VERMILION, "all wrong"), ("all correct", GREEN, "all correct"))
-    changed = _named(run, ("lost", INK, "lost"), ("rescued", BLUE, "rescued"))
+    found = reasoning.named(run, ("all wrong", VERMILION, "all wrong"), ("all correct", GREEN, "all correct"))
+    changed = reasoning.named(run, ("lost", INK, "lost"), ("rescued", BLUE, "rescued"))
     everything = [series for series, *_ in [*found, *changed]]
     if not everything:
         return None
@@ -214,7 +224,7 @@ def groups(run: Run) -> Plot | None:
 
 def time(run: Run) -> Plot | None:
     """Seconds of a step by phase, stacked, and tokens sampled in a second."""
-    found = _named(run, *((f"seconds {name}", color, name) for name, color in _PHASES))
+    found = reasoning.named(run, *((f"seconds {name}", color, name) for name, color in _PHASES))
     rate = reasoning.series(run, "tokens per second")
     if not found and rate is None:
         return None
@@ -234,11 +244,6 @@ def time(run: Run) -> Plot | None:
             panels[-1].yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: text.count(y)))
         figures.steps(panels[-1], [*(series for series, *_ in found), rate], _STEPS)
     return Plot("time", figure, finding, "Stacked: the height is a whole step. Probes are those of Variant II.")
-
-
-def _named(run: Run, *wanted: tuple[str, str, str]) -> list[tuple[Series, str, str]]:
-    """Those of (meaning, color, label) that the run has values of."""
-    return [(found, *rest) for name, *rest in wanted if (found := reasoning.series(run, name)) is not None]
 
 
 def _stack(axes: Axes, parts: Sequence[tuple[Series, str, str]]) -> None:

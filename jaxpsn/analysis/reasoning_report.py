@@ -31,6 +31,8 @@ _ADVANTAGES = {
     "pass_at_k": "Pass@k training",
 }  # fmt: skip
 _RULES = {"fixed": "fixed sigma", "staged": "staged decay", "kl": "sigma by KL", "composite": "sigma by indicator"}
+_PHYSICS = ("brax", "mujoco", "mujoco-mjx")  # installed, but no part of a language model's run
+_MIDDLE = 64  # the k between 1 and the largest that the tables show
 _LISTED = 50  # problems named in the lists of gained and lost
 
 Card = tuple[str, str, str, bool]
@@ -50,7 +52,7 @@ def content(run: Run) -> page.Content:
         page.section("plots", "Training", over_steps or page.missing("No metric can be plotted yet.")),
         page.section("samples", "Sample answers", _samples(run.path / reasoning.SAMPLES)),
     )
-    return page.Content(_title(run, judged), _lede(written), sections, _NOTES)
+    return page.Content(_title(run, judged), _lede(written), sections, _NOTES, unused=_PHYSICS)
 
 
 def _title(run: Run, judged: Judged) -> str:
@@ -125,7 +127,7 @@ def _run_numbers(run: Run) -> Iterable[Card]:
     detail = "of each seed" if updates is None else f"{text.count(np.nanmax(updates.values))} gradient updates"
     yield "Training steps", text.count(run.columns["step"].max()), detail, False
     if (series := run.series("seconds")) is not None:
-        yield "Wall time", text.duration(np.nanmax(series.values)), "training and evaluation", False
+        yield _wall_time(float(np.nanmax(series.values)), run.events)
     if (series := reasoning.series(run, "tokens per second")) is not None:
         yield "Tokens per second", text.count(np.nanmedian(series.values)), "sampled, median over steps", False
     for k, series in list(reasoning.pass_at(run).items())[:1]:
@@ -137,6 +139,19 @@ def _run_numbers(run: Run) -> Iterable[Card]:
     ):
         if (series := reasoning.series(run, meaning)) is not None:
             yield label, *page.estimate(series, -1), False
+
+
+def _wall_time(training: float, events: Iterable[Mapping[str, Any]]) -> Card:
+    """Seconds in all: training with its short evaluations, and the phases before and after it that were timed."""
+    seconds: dict[str, float] = {}
+    for event in events:
+        if isinstance(event.get("seconds"), int | float):
+            name = "compiling" if event.get("event") == "compile" else str(event.get("detail"))
+            seconds[name] = seconds.get(name, 0.0) + event["seconds"]
+    parts = [f"training {text.duration(training)}", *(f"{name} {text.duration(one)}" for name, one in seconds.items())]
+    if not seconds:
+        return "Wall time", text.duration(training), "training and its evaluations; nothing else was timed", False
+    return "Wall time", text.duration(training + sum(seconds.values())), ", ".join(parts), False
 
 
 def _evaluations(judged: Judged, written: figures.Written) -> str:
@@ -157,21 +172,25 @@ def _evaluations(judged: Judged, written: figures.Written) -> str:
 def _table(found: Sequence[Evaluation]) -> str:
     """A row for each policy; the largest k has a column of its own name where it is the same for all."""
     largest = {one.curve.ks[-1] for one in found}
-    name = f"pass@{largest.pop()}" if len(largest) == 1 else "largest k"
-    head = ("policy", "step", "problems x answers", "T", "pass@1", name, "distinct", "share of all")
-    return page.table(head, (_row(one, named=name == "largest k") for one in found))
+    middle = all(_MIDDLE in one.curve.ks[:-1] for one in found)
+    name = f"pass@{max(largest)}" if len(largest) == 1 else "largest k"
+    between = (f"pass@{_MIDDLE}",) if middle else ()
+    head = ("policy", "step", "problems x answers", "T", "pass@1", *between, name, "distinct", "share of all")
+    return page.table(head, (_row(one, middle, named=len(largest) > 1) for one in found))
 
 
-def _row(one: Evaluation, named: bool) -> tuple[Any, ...]:
+def _row(one: Evaluation, middle: bool, named: bool) -> tuple[Any, ...]:
     curve = one.curve
     distinct, share = one.mean_distinct(), one.share_of_solutions()
-    last = text.share(curve.band.value[-1])
+    last = text.interval(*comparison.point(curve.band, -1))
+    between = (text.interval(*comparison.point(curve.band, curve.ks.index(_MIDDLE))),) if middle else ()
     return (
         one.label + (" (noisy)" if one.noisy and "noisy" not in one.label else ""),
         "unknown" if one.step is None else f"{one.step:,}",
         f"{len(one.ids):,} x {one.n:,}",
         f"{one.temperature:g}",
         text.interval(*comparison.point(curve.band, 0)),
+        *between,
         f"pass@{curve.ks[-1]} {last}" if named else last,
         "unknown" if distinct is None else text.share(distinct.value[0], 2),
         "unknown" if share is None else text.share(share.value[0]),
@@ -181,8 +200,8 @@ def _row(one: Evaluation, named: bool) -> tuple[Any, ...]:
 def _compared(found: Comparison) -> Iterable[str]:
     """Every k in a table, and the problems that one of the two alone solved."""
     ours, theirs = found.ours.label, found.theirs.label
-    rows = (
-        (
+    rows = {
+        row["k"]: (
             f"pass@{row['k']}",
             *(
                 text.interval(row[side], row[f"{side}_low"], row[f"{side}_high"], signed=side == "difference")
@@ -190,9 +209,11 @@ def _compared(found: Comparison) -> Iterable[str]:
             ),
         )
         for row in found.rows()
-    )
+    }
+    head = ("", theirs, ours, "difference, paired")
     yield "".join(page.missing(note) for note in found.notes)
-    yield page.details("Every k, with intervals", page.table(("", theirs, ours, "difference, paired"), rows))
+    yield page.table(head, (row for k, row in rows.items() if k in (1, _MIDDLE, max(rows))))
+    yield page.details("Every k, with intervals", page.table(head, rows.values()))
     prompts: Mapping[str, str] = dict(zip(found.ours.ids, found.ours.prompts, strict=True))
     for who, ids in ((ours, found.gained), (theirs, found.lost)):
         if ids:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpsn import errors
-from jaxpsn.analysis import comparison, evaluations, study_files
+from jaxpsn.analysis import comparison, evaluations, shapes, study_files
 from jaxpsn.analysis.evaluations import Evaluation
 from jaxpsn.analysis.runs import Run
 from jaxpsn.analysis.study_files import FINISHED, RUNNING, Choice, Told
@@ -189,7 +189,7 @@ def _refuse_no_base(folder: Path, path: Path) -> NoReturn:
 
 
 def _tuning(path: Path, task: str, notes: list[str]) -> Tuning | None:
-    content = study_files.optional(path, notes)
+    content = study_files.optional(path, shapes.REASONING_CHOICE, notes)
     if not content:
         return None
     try:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpsn import errors
+from jaxpsn.analysis import shapes
 
 
 class Series(NamedTuple):
@@ -116,9 +117,10 @@ def _columns(path: Path, needed: bool, notes: list[str]) -> dict[str, Float[np.n
         raise errors.UserError(f"{path}: no metrics yet (a header and no rows)")
     table = np.array([_row(path, number, header, row) for number, row in enumerate(rows, start=2)])
     for name in ("step", "seed"):
-        bad = np.flatnonzero(~np.isfinite(table[:, header.index(name)]))
+        column = table[:, header.index(name)]
+        bad = np.flatnonzero(~((column >= 0) & (column < 1 << 53) & (column == np.floor(column))))
         if bad.size:
-            raise errors.UserError(f"{path}, line {bad[0] + 2}: no {name}")
+            raise errors.UserError(f"{path}, line {bad[0] + 2}: no {name} that is a whole number of at least 0")
     return {name: table[:, index] for index, name in enumerate(header)}
 
 
@@ -139,12 +141,9 @@ def _config(path: Path, notes: list[str]) -> Mapping[str, Any]:
         notes.append("config.json is missing: the settings of this run are not known.")
         return {}
     try:
-        config = json.loads(_text(path))
-    except ValueError as error:
-        raise errors.UserError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise errors.UserError(f"{path}: a JSON object is expected")
-    return config
+        return shapes.read(path, shapes.RUN)
+    except OSError as error:
+        raise errors.UserError(f"{path}: cannot be read ({error})") from None
 
 
 def _events(path: Path, notes: list[str]) -> tuple[Mapping[str, Any], ...]:
@@ -152,7 +151,7 @@ def _events(path: Path, notes: list[str]) -> tuple[Mapping[str, Any], ...]:
     for line in _text(path).splitlines() if path.is_file() else ():
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             event = None
         if isinstance(event, dict):
             events.append(event)

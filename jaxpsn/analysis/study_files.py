@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxpsn import errors
-from jaxpsn.analysis import runs, text
+from jaxpsn import errors, files
+from jaxpsn.analysis import runs, shapes, text
 from jaxpsn.analysis.runs import Run
 
 FORMAT = 1
@@ -33,14 +32,17 @@ def study(folder: str | Path, kind: str) -> dict[str, Any]:
     path, (writer, _) = Path(folder) / "study.json", _KINDS[kind]
     if not path.is_file():
         errors.refuse("study folder", str(folder), f"a folder with study.json, written by {writer}")
-    content = read_json(path)
+    content = files.read_json(path)
+    if not isinstance(content, dict):
+        raise errors.UserError(f"{path}: a JSON object is expected")
     if content.get("format") != FORMAT:
         errors.refuse("format", content.get("format"), f"a study of format {FORMAT}")
     other = content.get("kind", "control")
     if other != kind:
         reader = f"; python -m {_KINDS[other][1]} reads this one" if other in tuple(_KINDS) else ""
         errors.refuse("kind", other, f"a study of {kind}{reader}")
-    objects("arms", content.get("arms"))
+    shapes.check(path, content, shapes.STUDY[kind])
+    objects("arms", content["arms"])
     return content
 
 
@@ -54,24 +56,11 @@ def objects(field: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
     return value
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises UserError, naming the file, if it is none."""
+def optional(path: Path, shape: shapes.Shape, notes: list[str]) -> Mapping[str, Any]:
+    """A JSON object that may be missing; one that cannot be read, or has another ``shape``, is noted and left out."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise errors.UserError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(content, dict):
-        raise errors.UserError(f"{path}: a JSON object is expected")
-    return content
-
-
-def optional(path: Path, notes: list[str]) -> Mapping[str, Any]:
-    """A JSON object that may be missing; one that cannot be read is noted and counts as missing."""
-    if not path.is_file():
-        return {}
-    try:
-        return read_json(path)
-    except errors.UserError as error:
+        return shapes.optional(path, shape) or {}
+    except (errors.UserError, OSError) as error:
         notes.append(f"{error}; it is left out.")
         return {}
 
@@ -155,7 +144,8 @@ def told(folder: Path, notes: list[str]) -> Told:
             status, detail = _progress(run)
         except errors.UserError as error:
             detail = "no rows yet" if "no metrics yet" in str(error) else str(error)
-    done, failed = (optional(folder / name, notes) for name in ("finished.json", "failed.json"))
+    done = optional(folder / "finished.json", shapes.FINISHED, notes)
+    failed = optional(folder / "failed.json", shapes.FAILED, notes)
     if run is not None and done:
         status, detail = FINISHED, ""
     elif failed:

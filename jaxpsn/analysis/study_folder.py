@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpsn import errors
-from jaxpsn.analysis import runs, study_files
+from jaxpsn.analysis import runs, shapes, study_files
 from jaxpsn.analysis.runs import Run
 from jaxpsn.analysis.study_files import FINISHED, Choice
 
@@ -116,7 +116,7 @@ def _arm(path: Path, label: str, about: Mapping[str, Any], notes: list[str]) -> 
 
 
 def _tuning(path: Path, notes: list[str]) -> Tuning | None:
-    content = study_files.optional(path, notes)
+    content = study_files.optional(path, shapes.CONTROL_CHOICE, notes)
     if not content:
         return None
     try:

@@ -12,7 +12,7 @@ def number(value: float | int, digits: int = 3) -> str:
         return "none"
     if value == 0:
         return "0"
-    exponent = math.floor(math.log10(abs(value)))
+    exponent = int(f"{value:.{digits - 1}e}".split("e")[1])  # of what is shown: 0.9999 is 1.00
     if not -4 <= exponent < 7:
         return f"{value:.{digits - 1}e}"
     return f"{value:,.{max(0, digits - 1 - exponent)}f}"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpsn import errors
+from jaxpsn import errors, files
 
 _SIZES = {"sphere": 1, "capsule": 2, "cylinder": 2, "box": 3, "plane": 0, "polyline": 0}
 _CAMERA = {"target_body": None, "distance": 4.0, "azimuth": 90.0, "elevation": -15.0, "lookat": [0.0, 0.0, 0.5]}
@@ -32,17 +32,15 @@ def render_html(rollout: Mapping[str, Any]) -> str:
 
 def write(rollout_json_path: str | Path, html_path: str | Path) -> None:
     """Write the page that plays the rollout of a JSON file. Raises UserError, naming the file, if it is malformed."""
-    Path(html_path).write_text(render_html(load(rollout_json_path)), encoding="utf-8")
+    files.write_atomically(Path(html_path), render_html(load(rollout_json_path)))
 
 
 def load(path: str | Path) -> Mapping[str, Any]:
     """Read a rollout's JSON file. Raises UserError if there is none or if it is no JSON object."""
     try:
-        rollout = json.loads(Path(path).read_text(encoding="utf-8"))
+        rollout = files.read_json(Path(path))
     except OSError as error:
         raise errors.UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError:
-        raise errors.UserError(f"{path}: not valid JSON") from None
     if not isinstance(rollout, dict):
         raise errors.UserError(f"{path}: a JSON object is expected")
     return rollout
@@ -93,7 +91,7 @@ def _body(index: int, body: Any) -> dict[str, Any]:
 
 
 def _geom(field: str, geom: Any) -> dict[str, Any]:
-    if not isinstance(geom, Mapping) or geom.get("type") not in _SIZES:
+    if not isinstance(geom, Mapping) or geom.get("type") not in tuple(_SIZES):
         errors.refuse(f"{field}.type", geom.get("type") if isinstance(geom, Mapping) else geom, ", ".join(_SIZES))
     kind = geom["type"]
     size = _array(f"{field}.size", geom.get("size") or [], (None,))
@@ -142,7 +140,7 @@ def _array(field: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
     wanted = f"finite numbers [{sizes}]" if shape else "one finite number"
     try:
         array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.full((), np.nan)
     fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
     if not fits or not np.isfinite(array).all() or (len(shape) > 1 and not array.size):

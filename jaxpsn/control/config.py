@@ -15,6 +15,8 @@ CONTROLLERS = ("constant", "linear", "multiplicative", "first-order", "bisection
 HOLDS = ("episode", "steps", "zeta")
 SELECTIONS = ("none", "return", "novelty")
 _MOST_PROBED = 1 << 22  # as many as a batch may hold
+_COUNTED = (1 << 31) - 1  # clocks and places in replay are int32
+_DEEPEST = 64  # layers of a network
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class AgentConfig:
             widths = getattr(self, name)
             if not isinstance(widths, tuple | list) or not widths:
                 errors.refuse(f"agent.{name}", widths, "at least one width")
+            if len(widths) > _DEEPEST:
+                errors.refuse(f"agent.{name}", f"{len(widths)} widths", f"at most {_DEEPEST}")
             for width in widths:
                 checks.whole(f"agent.{name}", width, 1, 1 << 16)
         checks.whole("agent.action_layer", self.action_layer, 0, len(self.critic_hidden) - 1)
@@ -272,8 +276,8 @@ class ControlConfig:
     def __post_init__(self) -> None:
         envs, groups = self.env.num_envs, self.exploration.groups
         checks.whole("eval_envs", self.eval_envs, 1, 1 << 16)
-        checks.whole("warmup", self.warmup, 0)
-        checks.whole("replay_capacity", self.replay_capacity, max(self.agent.batch_size, envs))
+        checks.whole("warmup", self.warmup, 0, _COUNTED * self.steps_per_call)
+        checks.whole("replay_capacity", self.replay_capacity, max(self.agent.batch_size, envs), _COUNTED * envs)
         if groups and envs % groups:
             errors.refuse("exploration.groups", groups, f"0 or a divisor of env.num_envs = {envs}")
         if self.exploration.antithetic and (groups or envs) % 2:
@@ -305,6 +309,29 @@ class ControlConfig:
             errors.refuse("exploration.controller", "linear", "another one, as es does not know its generations")
         if not exploration.sigma or self.members < 2:
             errors.refuse("exploration.sigma", exploration.sigma, "above 0, with two members or more, for es")
+
+    def updates(self, steps: int) -> int:
+        """Critic updates of a gradient learner in ``steps`` environment steps, rounded up to whole vector steps."""
+        every, warmup, calls = self.agent.update_every, self.warmup, steps
+        warmup, calls = (-(-count // self.steps_per_call) for count in (warmup, calls))
+        return self.agent.updates * max(calls // every - warmup // every, 0)
+
+    def refuse_idle(self, steps: int) -> None:
+        """Refuse what never trains the actor in ``steps`` environment steps, or counts further than 32 bits."""
+        agent = self.agent
+        if agent.algorithm == "es":  # whose generations end with their episodes
+            return
+        made = self.updates(steps)
+        if not made and self.warmup >= steps:
+            errors.refuse("warmup", self.warmup, f"fewer than steps = {steps}, or nothing is ever learnt")
+        if not made:
+            most = f"so that an update falls within steps = {steps}, after warmup = {self.warmup}"
+            errors.refuse("agent.update_every", agent.update_every, f"small enough, {most}")
+        if agent.algorithm == "td3" and made < agent.policy_delay:
+            allowed = f"at most the {made} updates of {steps} steps, or the actor is never trained"
+            errors.refuse("agent.policy_delay", agent.policy_delay, allowed)
+        if made > _COUNTED:
+            errors.refuse("steps", steps, f"few enough for {_COUNTED:,} updates, which are counted in 32 bits")
 
     @property
     def members(self) -> int:

@@ -16,6 +16,7 @@ from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
 from jaxpsn.control.state import LearnerState, ProgramState, Tally, Transition
 from jaxpsn.control.types import Hyper
+from jaxpsn.noise import scales
 
 # Purposes folded into the key of a seed, and into the key of a step.
 _ENVS, _LEARNER, _EXPLORER, _STEPS = range(4)
@@ -113,6 +114,26 @@ class Program:
         limit = episode_length(self.config)
         return evaluation.evaluate(key, self.trials, act, self.config.env.action_repeat, limit, self.place.spread)
 
+    @property
+    def lower(self) -> dict[str | None, str]:
+        """Fields of the config that make parts of the state smaller, by the names of the parts; None for all others."""
+        return {
+            "replay": "replay_capacity",
+            "learner": "agent.actor_hidden, agent.critic_hidden",
+            "batches": "agent.batch_size, agent.updates",
+            None: "env.num_envs",
+        }
+
+    def passing(self, state: ProgramState) -> dict[str, tuple[Any, str]]:
+        """The largest of what one seed holds for a while beside its state: as shapes, with the fields that set it."""
+        if state.replay is None:
+            return {}
+        shape = (self.schedule.updates, self.config.agent.batch_size)
+        obs = jax.ShapeDtypeStruct((1, self.episodes.observation_size), jnp.float32)
+        row = jax.eval_shape(self._example, obs)
+        batches = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*shape, *leaf.shape[1:]), leaf.dtype), row)
+        return {"batches": (batches, self.lower["batches"])}
+
     def watch(self, state: ProgramState, metrics: Metrics) -> dict[str, Any]:
         """What must stay finite, by the name that an error message gives it."""
         learner = state.learner
@@ -126,6 +147,14 @@ class Program:
             "observation statistics": state.statistics,
         }
         return trees | ({"sigma": metrics["sigma"]} if "sigma" in metrics else {})
+
+    def alarms(self) -> list[Any]:
+        """What is told once if the rows of metrics show it (:mod:`jaxpsn.training.alarms`)."""
+        exploration = self.config.exploration
+        if exploration.controller in ("constant", "linear"):
+            return []
+        fields = ("exploration.sigma_min", "exploration.sigma_max")
+        return [scales.Unsettled((exploration.sigma_min, exploration.sigma_max), fields=fields)]
 
     def axes(self, state: ProgramState) -> ProgramState:
         """Axes of ``jax.vmap`` over seeds: the clock is shared, all else has a leading axis."""

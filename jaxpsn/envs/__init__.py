@@ -1,10 +1,25 @@
-"""Environments: Brax, MuJoCo Playground, the paper's sparse tasks and probes behind one door; episodes in batches."""
+"""Environments: Brax, MuJoCo Playground, the paper's sparse tasks and probes behind one door; episodes in batches.
 
-from jaxpsn.envs.coverage import Cells, cells
-from jaxpsn.envs.episodes import Episodes, EpisodeState, StepOutcome, reset_one, step_one
-from jaxpsn.envs.registry import default_episode_length, make, names
+What is here is imported when it is first used: names and time limits (:mod:`jaxpsn.envs.registry`) need no JAX.
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Cells": "coverage", "cells": "coverage",
+    "EpisodeState": "episodes", "Episodes": "episodes", "StepOutcome": "episodes",
+    "reset_one": "episodes", "step_one": "episodes",
+    "default_episode_length": "registry", "make": "registry", "names": "registry",
+}  # fmt: skip
 
 __all__ = [
     "Cells", "EpisodeState", "Episodes", "StepOutcome", "cells", "default_episode_length", "make", "names", "reset_one",
     "step_one",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Brax's own environments: which run, which do not and why, and the shims that Brax 0.14.2 needs on today's JAX."""
+"""Brax's own environments, and the shims that Brax 0.14.2 needs on today's JAX."""
 
 import contextlib
 import importlib
@@ -13,14 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxpsn import checks, compat, errors
-
-BACKENDS = ("generalized", "positional", "spring", "mjx")
-_ROBOTS = (
-    "ant halfcheetah hopper humanoid humanoidstandup inverted_pendulum inverted_double_pendulum pusher reacher walker2d"
-)
-SUPPORTED = {name: BACKENDS for name in _ROBOTS.split()} | {"fast": ("spring",), "swimmer": ("generalized",)}
-"""Backends of every environment that run with the pinned versions (measured, 20 steps each, all finite)."""
-
+from jaxpsn.envs.brax_names import check_backend, default_backend
 
 _HUSHED = (
     ("JAXopt is no longer maintained", DeprecationWarning),  # imported by Brax's generalized pipeline
@@ -100,24 +93,6 @@ def make(name: str, backend: str | None = None, **options: Any) -> Any:
             return kind(**options) if name == "fast" else kind(backend=backend, **options)
     except (TypeError, ValueError) as error:
         raise errors.UserError(f"env.name = {name!r}: refused its options {options}: {error}") from error
-
-
-def default_backend(name: str) -> str:
-    """spring where it runs, else the only one that does."""
-    return "spring" if "spring" in SUPPORTED[name] else SUPPORTED[name][0]
-
-
-def check_backend(name: str, backend: Any) -> None:
-    """Refuse a backend on which ``name`` does not run, and say why."""
-    checks.choice("env.backend", backend, BACKENDS)
-    if name == "swimmer" and backend != "generalized":
-        errors.refuse("env.backend", backend, "swimmer runs on generalized only: Brax has no fluid forces elsewhere")
-    if backend not in SUPPORTED[name]:
-        errors.refuse("env.backend", backend, f"{name} runs on {', '.join(SUPPORTED[name])} only")
-    if name == "pusher" and backend == "mjx" and jax.__version_info__ < (0, 11):
-        errors.refuse(
-            "env.backend", backend, f"pusher on mjx is 100 times too slow before JAX 0.11 (this is {jax.__version__})"
-        )
 
 
 def needs_fluid_shim() -> bool:

@@ -61,6 +61,8 @@ _GRIDS: dict[str, tuple[_Axis, ...]] = {
 
 
 _GRIDS["cartpole_swingup"] = _GRIDS["sparse_cartpole_swingup"]
+_LIGHT = ("sparse_mountain_car", "sparse_cartpole_swingup", "sparse_double_pendulum")
+_GRIDS.update({f"{name}_light": _GRIDS[name] for name in _LIGHT})
 
 
 def cells(env: Any, observation_size: int) -> Cells:

@@ -1,4 +1,4 @@
-"""SparseDoublePendulum: a hanging chain of two links, driven at the elbow only, rewarded near the top."""
+"""The paper's sparse double pendulum, on the step of Box2D that rllab took."""
 
 from typing import Any
 
@@ -7,34 +7,44 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from jaxpsn.envs import own, shapes
+from jaxpsn.envs import box2d, own, shapes
+from jaxpsn.envs.box2d import FIXED, Inverse, Pin, Triple
 from jaxpsn.envs.brax_api import State
 
-MASS, LENGTH, WIDTH, GRAVITY, MAX_TORQUE = 0.5, 1.0, 0.1, 10.0, 50.0
+MASS, LENGTH, WIDTH, MAX_TORQUE = 0.5, 1.0, 0.1, 50.0
 HALF = LENGTH / 2
-CENTRAL = MASS * (LENGTH**2 + WIDTH**2) / 12
-"""Inertia of a link (a uniform rectangle) about its centre."""
-MAX_SPEED = 0.5 * jnp.pi / 0.01
-"""Box2D turns no body by more than a quarter turn in one of its steps of 0.01 s."""
+LINK = Inverse(1 / MASS, 12 / (MASS * (LENGTH**2 + WIDTH**2)))
+SHOULDER = Pin(FIXED, LINK, (0.0, 0.0), (0.0, HALF))
+ELBOW = Pin(LINK, LINK, (0.0, -HALF), (0.0, HALF))
+ITERATIONS = 20
+"""Of velocities in each step of Box2D, and at most of positions."""
+FRAMES = 2
+"""Steps of Box2D in one step of the task."""
 
 
 @struct.dataclass
 class DoublePendulumState:
-    """Absolute angles of both links, 0 hanging, counter-clockwise, and their speeds."""
+    """Centres of mass of both links, angles 0 hanging, counter-clockwise, and the joints' last impulses."""
 
-    y: Any  # [4] angle 1, angle 2, omega 1, omega 2
+    upper: Triple  # position
+    lower: Triple
+    upper_speed: Triple
+    lower_speed: Triple
+    shoulder: Any  # [2] N s, on the upper link
+    elbow: Any  # [2] N s, on the lower link
 
 
 class SparseDoublePendulum(own.OwnEnv):
     """The sparse double pendulum of VIME and Plappert et al. (2018): sin, cos and omega of each link, one action.
 
     Two links of 1 m and 0.5 kg; a torque within 50 N m acts between them, none at the shoulder. Starts hanging with
-    angles N(0, 0.1) and speeds N(0, 0.01) (standard deviations). Reward 1 per step while the tip is closer than 1 m
-    to (0, 2), the point straight above the shoulder; never ends. Step 0.02 s (two Box2D steps of 0.01 s), 500 steps.
+    angles N(0, 0.1) and speeds N(0, 0.01) (standard deviations). Reward 1 per step while rllab's "tip" is closer than
+    1 m to (0, 2): the elbow minus (sin, cos) of the second link, so mirrored in x; never ends. Step 0.02 s (two Box2D
+    steps of 0.01 s, 20 iterations each), 500 steps.
 
-    Deviations: exact rigid-body equations (Runge-Kutta) instead of Box2D's solver, with Box2D's speed limit kept; the
-    tip is where the second link ends (rllab mirrors its x). Source: openai/vime double_pendulum_env_x, rll/rllab
-    double_pendulum.xml.
+    rllab turns the links about their upper ends where they hang, so the first step pulls the elbow together.
+    Deviation: the joints start without impulses in every episode; rllab keeps those of the one before. Source:
+    openai/vime double_pendulum_env_x, rll/rllab double_pendulum.xml; Box2D by :mod:`jaxpsn.envs.box2d`.
     """
 
     name = "sparse_double_pendulum"
@@ -45,58 +55,97 @@ class SparseDoublePendulum(own.OwnEnv):
     def reset(self, rng: jax.Array) -> State:
         """Hanging, almost at rest."""
         spread = jnp.array((0.1, 0.1, 0.01, 0.01), jnp.float32)
-        return self.begin(DoublePendulumState(spread * jax.random.normal(rng, (4,), jnp.float32)))
+        return self.begin(start(spread * jax.random.normal(rng, (4,), jnp.float32)))
 
     def step(self, state: State, action: jax.Array) -> State:
         """One step of 0.02 s."""
-        torque = MAX_TORQUE * own.clipped(action)[0]
-        y = own.runge_kutta(lambda y: derivative(y, torque), state.pipeline_state.y, self.dt, 10, _limit_speed)
-        x, z = tip(y)
-        near = jnp.hypot(x, z - 2 * LENGTH) < 1.0
-        return self.advance(state, DoublePendulumState(y), near, jnp.zeros((), bool))
+        torque, h = MAX_TORQUE * own.clipped(action)[0], self.dt / FRAMES
+        physics = jax.lax.fori_loop(0, FRAMES, lambda _, now: advanced(now, torque, h), state.pipeline_state)
+        x, z = tip(physics)
+        return self.advance(state, physics, jnp.hypot(x, z - 2 * LENGTH) < 1.0, jnp.zeros((), bool))
 
     def observe(self, physics: DoublePendulumState) -> Float[Array, "6"]:
         """sin, cos and angular velocity of the first link, then of the second."""
-        a, b, omega_a, omega_b = physics.y
+        a, b = physics.upper.angle, physics.lower.angle
+        omega_a, omega_b = physics.upper_speed.angle, physics.lower_speed.angle
         return jnp.stack((jnp.sin(a), jnp.cos(a), omega_a, jnp.sin(b), jnp.cos(b), omega_b))
 
     def scene_bodies(self) -> dict[str, Any]:
         """The goal disc's centre, the shoulder and both links."""
         goal = shapes.geom("sphere", (0.08,), shapes.GREEN, (0.0, 0.0, 2 * LENGTH))
         pivot = shapes.geom("sphere", (0.08,), shapes.GREY)
-        link = shapes.geom("capsule", (WIDTH / 2, HALF), shapes.BLUE, (0.0, 0.0, -HALF))
+        link = shapes.geom("capsule", (WIDTH / 2, HALF), shapes.BLUE)
         other = {**link, "color": list(shapes.ORANGE)}
         bodies = [shapes.body("world", goal, pivot), shapes.body("upper", link), shapes.body("lower", other)]
         return {"bodies": bodies, "camera": shapes.camera(6.5, (0.0, 0.0, 0.0))}
 
     def scene_poses(self, physics: DoublePendulumState) -> Float[Array, "3 7"]:
-        """Each link turns about its upper end."""
-        a, b = physics.y[0], physics.y[1]
-        zero = jnp.zeros_like(a)
-        elbow = (LENGTH * jnp.sin(a), -LENGTH * jnp.cos(a))
-        return jnp.stack(
-            (shapes.world_pose(), shapes.upright_pose(zero, zero, a), shapes.upright_pose(elbow[0], elbow[1], b))
-        )
+        """Each link about its centre of mass."""
+        links = [shapes.upright_pose(link.x, link.y, link.angle) for link in (physics.upper, physics.lower)]
+        return jnp.stack((shapes.world_pose(), *links))
 
 
-def tip(y: Float[Array, "4"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Position (right, up) in metres of the end of the second link, from the shoulder."""
-    return LENGTH * (jnp.sin(y[0]) + jnp.sin(y[1])), -LENGTH * (jnp.cos(y[0]) + jnp.cos(y[1]))
-
-
-def derivative(y: Float[Array, "4"], torque: Float[Array, ""]) -> Float[Array, "4"]:
-    """Time derivative of (angle 1, angle 2, omega 1, omega 2); the torque turns link 2 and pushes back on link 1."""
+def start(y: Float[Array, "4"]) -> DoublePendulumState:
+    """The state in which rllab begins with angles and speeds: both upper ends where they hang, centres at rest."""
     a, b, omega_a, omega_b = y
-    sin, cos = jnp.sin(a - b), jnp.cos(a - b)
-    coupling = MASS * LENGTH * HALF
-    first, second = CENTRAL + MASS * (HALF**2 + LENGTH**2), CENTRAL + MASS * HALF**2
-    pull_a = -torque - coupling * omega_b**2 * sin - MASS * (HALF + LENGTH) * GRAVITY * jnp.sin(a)
-    pull_b = torque + coupling * omega_a**2 * sin - MASS * HALF * GRAVITY * jnp.sin(b)
-    determinant = first * second - (coupling * cos) ** 2
-    spin_a = (second * pull_a - coupling * cos * pull_b) / determinant
-    spin_b = (first * pull_b - coupling * cos * pull_a) / determinant
-    return jnp.stack((omega_a, omega_b, spin_a, spin_b))
+    zero, none = jnp.zeros_like(a), jnp.zeros(2, jnp.float32)
+    (ax, ay), (bx, by) = box2d.turned((0.0, -HALF), a), box2d.turned((0.0, -HALF), b)
+    return DoublePendulumState(
+        upper=Triple(ax, ay, a),
+        lower=Triple(bx, by - LENGTH, b),
+        upper_speed=Triple(zero, zero, omega_a),
+        lower_speed=Triple(zero, zero, omega_b),
+        shoulder=none,
+        elbow=none,
+    )
 
 
-def _limit_speed(y: Float[Array, "4"]) -> Float[Array, "4"]:
-    return jnp.concatenate((y[:2], jnp.clip(y[2:], -MAX_SPEED, MAX_SPEED)))
+def tip(physics: DoublePendulumState) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """What rllab takes for the tip, (right, up) in metres from the shoulder: its x is mirrored at the elbow."""
+    lower = physics.lower
+    up = box2d.turned((0.0, HALF), lower.angle)
+    elbow = lower.x + up[0], lower.y + up[1]
+    return elbow[0] - LENGTH * jnp.sin(lower.angle), elbow[1] - LENGTH * jnp.cos(lower.angle)
+
+
+def advanced(state: DoublePendulumState, torque: Float[Array, ""], dt: float) -> DoublePendulumState:
+    """The state after one step of Box2D with ``torque`` (N m) on the lower link and its opposite on the upper.
+
+    rllab's motor turns at 1e5 rad/s with a torque of at most |torque|, so that it takes all of it.
+    """
+    ground = _ground(state.upper)
+    fall = dt * box2d.GRAVITY
+    upper = state.upper_speed.replace(y=state.upper_speed.y - fall)
+    lower = state.lower_speed.replace(y=state.lower_speed.y - fall)
+    elbow_at, shoulder_at = box2d.arms(ELBOW, state.upper, state.lower), box2d.arms(SHOULDER, ground, state.upper)
+    upper, lower = box2d.pushed(ELBOW, elbow_at, upper, lower, state.elbow[0], state.elbow[1])
+    upper = box2d.pushed(SHOULDER, shoulder_at, ground, upper, state.shoulder[0], state.shoulder[1])[1]
+    motor = dt * torque
+    upper = upper.replace(angle=upper.angle - LINK.inertia * motor)
+    lower = lower.replace(angle=lower.angle + LINK.inertia * motor)
+
+    def iterate(_, carry):
+        upper, lower, elbow, shoulder = carry
+        upper, lower, x, y = box2d.pin_velocity(ELBOW, elbow_at, upper, lower)
+        elbow = elbow + jnp.stack((x, y))
+        _, upper, x, y = box2d.pin_velocity(SHOULDER, shoulder_at, ground, upper)
+        return upper, lower, elbow, shoulder + jnp.stack((x, y))
+
+    carry = (upper, lower, state.elbow, state.shoulder)
+    upper, lower, elbow, shoulder = jax.lax.fori_loop(0, ITERATIONS, iterate, carry)
+    upper_at, upper = box2d.moved(state.upper, upper, dt)
+    lower_at, lower = box2d.moved(state.lower, lower, dt)
+    upper_at, lower_at = box2d.settled(_corrected, (upper_at, lower_at), ITERATIONS)
+    return DoublePendulumState(upper_at, lower_at, upper, lower, shoulder, elbow)
+
+
+def _corrected(positions: tuple[Triple, Triple]) -> tuple[tuple[Triple, Triple], jax.Array]:
+    """Elbow first, then the shoulder."""
+    upper, lower, joined = box2d.pin_position(ELBOW, *positions)
+    _, upper, held = box2d.pin_position(SHOULDER, _ground(upper), upper)
+    return (upper, lower), joined & held
+
+
+def _ground(like: Triple) -> Triple:
+    zero = jnp.zeros_like(like.x)
+    return Triple(zero, zero, zero)

@@ -1,17 +1,20 @@
-"""One door to every environment: names, options and time limits. Imports Brax only when something is made."""
+"""One door to every environment: names, options and time limits. JAX and Brax are imported when something is made."""
 
 import importlib
 import inspect
 from typing import Any
 
 from jaxpsn import errors
-from jaxpsn.envs import brax_door
+from jaxpsn.envs import brax_names
 
 _OWN = {
     "sparse_mountain_car": "mountain_car.SparseMountainCar",
+    "sparse_mountain_car_light": "mountain_car_light.SparseMountainCarLight",
     "sparse_cartpole_swingup": "cartpole.SparseCartpoleSwingup",
-    "cartpole_swingup": "cartpole.CartpoleSwingup",
+    "sparse_cartpole_swingup_light": "cartpole_light.SparseCartpoleSwingupLight",
+    "cartpole_swingup": "cartpole_light.CartpoleSwingup",
     "sparse_double_pendulum": "double_pendulum.SparseDoublePendulum",
+    "sparse_double_pendulum_light": "double_pendulum_light.SparseDoublePendulumLight",
     "sparse_halfcheetah": "half_cheetah.SparseHalfCheetah",
     "swimmer_gather": "swimmer_gather.SwimmerGather",
     "probe/constant_reward": "probes.ConstantReward",
@@ -32,7 +35,7 @@ _PLAYGROUND = (
 
 def names() -> tuple[str, ...]:
     """Every name that :func:`make` takes, sorted (Playground's too, installed or not)."""
-    return tuple(sorted({*brax_door.SUPPORTED, *_OWN, *(f"playground/{task}" for task in _PLAYGROUND)}))
+    return tuple(sorted({*brax_names.SUPPORTED, *_OWN, *(f"playground/{task}" for task in _PLAYGROUND)}))
 
 
 def canonical(name: str) -> str:
@@ -54,19 +57,17 @@ def make(name: str, backend: str | None = None, **options: Any) -> Any:
     """One raw environment: a `brax.envs.Env`, actions in [-1, 1], whose ``done`` is true termination only.
 
     ``name``: a Brax environment (``halfcheetah``), a dm_control task of MuJoCo Playground (``playground/BallInCup``),
-    one of the paper's sparse tasks (``sparse_mountain_car``), ``cartpole_swingup`` or a probe (``probe/action``).
+    one of the paper's sparse tasks (``sparse_mountain_car``), an easier relative (``sparse_mountain_car_light``),
+    ``cartpole_swingup`` or a probe (``probe/action``).
     ``backend``: Brax's physics, for Brax environments and ``sparse_halfcheetah``. ``options`` go to the environment.
     Raises UserError for anything it cannot make.
     """
     name = canonical(name)
-    if name in brax_door.SUPPORTED:
-        return brax_door.make(name, backend, **options)
+    if name in brax_names.SUPPORTED:
+        return _module("brax_door").make(name, backend, **options)
+    check(name, backend)
     if name == "sparse_halfcheetah":
-        backend = "spring" if backend is None else backend
-        brax_door.check_backend("halfcheetah", backend)
-        options["backend"] = backend
-    elif backend is not None:
-        errors.refuse("env.backend", backend, f"leave it out: {name} has a single physics")
+        options["backend"] = "spring" if backend is None else backend
     if name.startswith("playground/"):
         return _module("playground_door").make(name.split("/")[1], **options)
     module, kind = _OWN[name].split(".")
@@ -75,6 +76,16 @@ def make(name: str, backend: str | None = None, **options: Any) -> Any:
     for option in set(options) - known:
         errors.refuse(f"env.{option}", options[option], f"{name} has no such option")
     return kind(**options)
+
+
+def check(name: str, backend: str | None = None) -> None:
+    """Refuse a name that there is not, and a backend that it does not run on; imports no JAX where all is well."""
+    name = canonical(name)
+    if name == "sparse_halfcheetah" or name in brax_names.SUPPORTED:
+        robot = name.removeprefix("sparse_")
+        brax_names.check_backend(robot, brax_names.default_backend(robot) if backend is None else backend)
+    elif backend is not None:
+        errors.refuse("env.backend", backend, f"leave it out: {name} has a single physics")
 
 
 def default_episode_length(name: str) -> int:

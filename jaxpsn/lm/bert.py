@@ -1,7 +1,8 @@
 """Sentence embeddings from a BERT encoder of the user's own (MiniLM and its like): a folder in, vectors out.
 
-Reads ``config.json``, ``model.safetensors`` and ``tokenizer.json``; computes in float32. Anything that is not a plain
-BERT encoder with absolute positions is refused by name.
+Reads ``config.json``, ``model.safetensors``, ``tokenizer.json`` and ``sentence_bert_config.json``, if it is there, for
+the longest text; computes in float32. Anything that is not a plain BERT encoder with absolute positions is refused by
+name.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from jaxpsn import errors
-from jaxpsn.foreign import read_json
+from jaxpsn.foreign import exists, read_json
 from jaxpsn.lm.hf_config import Source
 from jaxpsn.lm.hf_text import read_tokenizer
 
@@ -59,6 +60,10 @@ class BertConfig:
     types: int
     eps: float = 1e-12
     activation: str = "gelu"
+    longest: int | None = None
+    """Tokens of a text that are read, special ones included; None: all positions."""
+    lower: bool = False
+    """Whether texts are put into lower case first."""
 
 
 def read_config(folder: str | Path) -> BertConfig:
@@ -80,7 +85,19 @@ def read_config(folder: str | Path) -> BertConfig:
         source.refuse("hidden_act", activation, errors.nearest(str(activation)[:80], ACTIVATIONS))
     if sizes["hidden_size"] % sizes["num_heads"]:
         source.refuse("num_attention_heads", sizes["num_heads"], "a divisor of hidden_size")
-    return BertConfig(**sizes, eps=source.real("layer_norm_eps", default=1e-12), activation=activation)
+    eps = source.real("layer_norm_eps", default=1e-12)
+    return BertConfig(**sizes, eps=eps, activation=activation, **_sentences(Path(folder), sizes["max_positions"]))
+
+
+def _sentences(folder: Path, positions: int) -> dict[str, Any]:
+    """What ``sentence_bert_config.json`` adds, where there is one: the length that the encoder was trained on."""
+    path = folder / "sentence_bert_config.json"
+    if not exists(path):
+        return {}
+    source = Source(path, read_json(path))
+    longest = source.raw.get("max_seq_length")
+    longest = None if longest is None else source.whole("max_seq_length", most=positions)
+    return {"longest": longest, "lower": source.flag("do_lower_case")}
 
 
 def read_params(folder: str | Path, config: BertConfig) -> Params:
@@ -178,25 +195,42 @@ def embed(
     return jnp.sum(jnp.where(inside[..., None], hidden, 0.0), axis=1) / lengths[:, None].astype(hidden.dtype)
 
 
-def load(folder: str | Path) -> Callable[[Sequence[str]], Float[np.ndarray, "texts d"]]:
-    """Function ``texts -> vectors`` of a folder's encoder; texts are cut at its longest position.
+class Encoder:
+    """Function ``texts -> vectors`` of a folder's encoder, which counts the texts that are longer than it reads."""
 
-    Shapes are padded to a few sizes, so that it compiles only a few times. ``UserError`` for a folder without an
-    encoder, or with a tokenizer whose ids reach beyond the embedding.
-    """
-    config = read_config(folder)
-    params, words = read_params(folder, config), _tokenizer(Path(folder) / "tokenizer.json", config)
-    run = jax.jit(partial(embed, config))
+    def __init__(self, config: BertConfig, params: Params, words: Tokenizer):
+        self.config, self._params, self._words = config, params, words
+        self._run = jax.jit(partial(embed, config))
+        self.read = 0
+        """Texts so far."""
+        self.cut = 0
+        """Those of them of which only the beginning was seen."""
 
-    def vectors(texts: Sequence[str]) -> np.ndarray:
+    def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "texts d"]:
+        """Float32 vectors, a row for each text; shapes are padded to a few sizes, so that few are compiled."""
         # Lone surrogates are no text; an answer may hold them all the same.
-        encoded = words.encode_batch([text.encode("utf-8", "replace").decode() for text in texts])
+        plain = [text.encode("utf-8", "replace").decode() for text in texts]
+        encoded = self._words.encode_batch([text.lower() for text in plain] if self.config.lower else plain)
+        self.read += len(encoded)
+        self.cut += sum(bool(one.overflowing) for one in encoded)
         ids = [one.ids for one in encoded]
         pieces = [ids[at : at + ROWS] for at in range(0, len(ids), ROWS)]
-        done = [np.asarray(run(params, *_pad(piece, config.max_positions)))[: len(piece)] for piece in pieces]
-        return np.concatenate([np.zeros((0, config.hidden_size), np.float32), *done])
+        most = _longest(self.config)
+        done = [np.asarray(self._run(self._params, *_pad(piece, most)))[: len(piece)] for piece in pieces]
+        return np.concatenate([np.zeros((0, self.config.hidden_size), np.float32), *done])
 
-    return vectors
+
+def load(folder: str | Path) -> Encoder:
+    """The encoder of a folder; texts are cut at its ``max_seq_length``, or its positions where it names none.
+
+    ``UserError`` for a folder without an encoder, or with a tokenizer whose ids reach beyond the embedding.
+    """
+    config = read_config(folder)
+    return Encoder(config, read_params(folder, config), _tokenizer(Path(folder) / "tokenizer.json", config))
+
+
+def _longest(config: BertConfig) -> int:
+    return config.max_positions if config.longest is None else config.longest
 
 
 def _tokenizer(path: Path, config: BertConfig) -> Tokenizer:
@@ -205,7 +239,7 @@ def _tokenizer(path: Path, config: BertConfig) -> Tokenizer:
     if largest >= config.vocab_size:
         raise errors.UserError(f"{path}: ids up to {largest}, but the embedding has {config.vocab_size} rows")
     words.no_padding()
-    words.enable_truncation(config.max_positions)
+    words.enable_truncation(_longest(config))
     return words
 
 

@@ -34,9 +34,11 @@ class Source:
         """Raise the UserError for an entry; its value is shown as far as it is short."""
         raise UserError(f"{self.path}: {key} = {shown(value)}: {allowed}")
 
-    def whole(self, key: str, default: int | None = None, raw: dict[str, Any] | None = None) -> int:
-        """A size, at least 1 and at most what ``lm.config.MOST`` allows."""
-        value, most = (self.raw if raw is None else raw).get(key), MOST[_OURS.get(key, key)]
+    def whole(
+        self, key: str, default: int | None = None, raw: dict[str, Any] | None = None, most: int | None = None
+    ) -> int:
+        """A size, at least 1 and at most ``most``, by default what ``lm.config.MOST`` allows."""
+        value, most = (self.raw if raw is None else raw).get(key), most or MOST[_OURS.get(key, key)]
         if value is None and default is not None:
             return default
         if value is None:

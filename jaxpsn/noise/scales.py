@@ -5,8 +5,9 @@ scales of their own; the rules work elementwise. A target may be traced, so that
 A distance that is not finite (the policy itself has diverged, or nothing was measured) leaves the state as it is.
 """
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -181,3 +182,55 @@ def _check(target: Any, bounds: tuple[float, float]) -> None:
         checks.real("target", target, 0.0, open_low=True)
     checks.real("bounds[0]", bounds[0], 0.0)
     checks.real("bounds[1]", bounds[1], bounds[0])
+
+
+PATIENCE = 30
+"""Rows after which a scale that only moved one way, or lay on a bound, is told to the user."""
+
+
+class Unsettled:
+    """Says once that a scale does not settle: an alarm on the rows of metrics of a run, for the rules of either home.
+
+    Called with one row after the other (``sigma`` and ``seed`` are read; NaN or None count as absent). It answers
+    None, or one line once a seed's sigma has moved the same way in each of the last ``patience`` rows, or has lain on
+    one of its ``bounds`` for as many: its target is out of reach, or farther away than its steps go.
+    """
+
+    def __init__(
+        self, bounds: tuple[float, float], patience: int = PATIENCE, fields: tuple[str, str] = ("low", "high")
+    ):
+        """``fields``: what the user calls the bounds."""
+        checks.whole("patience", patience, 2)
+        self._bounds, self._patience, self._fields = bounds, patience, fields
+        self._history: dict[Any, list[float]] = {}
+        self._told = False
+
+    def __call__(self, row: Mapping[str, Any]) -> str | None:
+        """What there is to say about the run up to ``row``."""
+        sigma = row.get("sigma")
+        if self._told or sigma is None or not math.isfinite(sigma):
+            return None
+        seed = row.get("seed")
+        recent = [*self._history.get(seed, []), float(sigma)][-self._patience - 1 :]
+        self._history[seed] = recent
+        said = self._bound(recent[-self._patience :]) or self._ramp(recent)
+        self._told = said is not None
+        return said if said is None or seed is None else f"{said} (seed {seed})"
+
+    def _bound(self, recent: list[float]) -> str | None:
+        if len(recent) < self._patience:
+            return None
+        for name, bound in zip(self._fields, self._bounds, strict=True):
+            if all(math.isclose(one, bound, rel_tol=1e-5, abs_tol=1e-12) for one in recent):
+                return (
+                    f"sigma has lain on its bound {name} = {bound:g} for {len(recent)} rows: it cannot reach its target"
+                )
+        return None
+
+    def _ramp(self, recent: list[float]) -> str | None:
+        signs = {(new > old) - (new < old) for old, new in itertools.pairwise(recent)}
+        if len(recent) <= self._patience or signs not in ({1}, {-1}):
+            return None
+        way = "risen" if signs == {1} else "fallen"
+        ends = f"from {recent[0]:.3g} to {recent[-1]:.3g}"
+        return f"sigma has {way} in each of the last {len(recent) - 1} rows, {ends}: it has not found its target"

@@ -4,8 +4,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpsn import errors
+from jaxpsn import errors, files
 from jaxpsn.lm import config as decoders
 from jaxpsn.lm import hub, model, places, tokenizer
 from jaxpsn.lm.config import DecoderConfig
@@ -76,7 +74,7 @@ def save(folder: Path, base: Base, params: model.Params, seal: bool = False, alo
     processes all of them call this, and the first writes; ``alone``: this one does, whatever the others do. Raises
     UserError or OSError where it cannot be written.
     """
-    beside, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{word}") for word in ("new", "old"))
+    beside, old = (files.partial(folder, word) for word in (".new", ".old"))
     try:
         own, specials = {}, None
         if isinstance(base.words, tokenizer.CharTokenizer):
@@ -87,12 +85,13 @@ def save(folder: Path, base: Base, params: model.Params, seal: bool = False, alo
             return
         if seal:
             (beside / SEAL).write_text(json.dumps(_digests(beside)), encoding="utf-8")
-        if folder.exists():
+        if folder.exists() or folder.is_symlink():
             folder.rename(old)
         beside.rename(folder)
     finally:
         for left in (beside, old):
-            shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                files.remove(left)
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -127,9 +126,8 @@ def kept(folder: Path) -> Base:
         was, now = None, {}
     if was != now:
         changed = [name for name in sorted({*now, *was}) if was.get(name) != now.get(name)] if was else [SEAL]
-        raise errors.UserError(
-            f"{folder}: {', '.join(changed)[:100]}: not as it was kept; the run cannot go on from it"
-        )
+        names = ", ".join(changed)[:100]
+        raise errors.UserError(f"{folder}: not as the run kept it, and it starts from it: {names}")
     return read(folder)._replace(folder=None)
 
 
@@ -161,5 +159,6 @@ def pretrained(config: RlvrConfig, task: Any, bases: Path, told: Callable[[int, 
     base = base._replace(params=pretrain.run(config.pretrain, base.decoder, task, base.words, told))
     with contextlib.suppress(OSError, errors.UserError):
         bases.mkdir(parents=True, exist_ok=True)
+        files.sweep(bases, held=False)
         save(folder, base, base.params, seal=True, alone=True)
     return base

@@ -8,6 +8,7 @@ from jaxpsn import checks, errors
 from jaxpsn.rlvr import names
 from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
 from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
+from jaxpsn.rlvr.sigma_config import SigmaConfig as SigmaConfig
 from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.tasks import file_task, files
 
@@ -82,74 +83,6 @@ class NoiseConfig:
                 errors.refuse("noise.target", self.target, f"a regular expression after re: ({error})")
         else:
             checks.choice("noise.target", self.target, (*TARGETS, "norms", "all", "re:PATTERN"))
-
-
-@dataclass(frozen=True)
-class SigmaConfig:
-    """The scale of the noise and the rule that moves it."""
-
-    rule: Literal["fixed", "staged", "kl", "composite"] = "kl"
-    """fixed; staged decay (QeRL); kl: Variant I; composite: Variant II (similarity and self-certainty of probes)."""
-    initial: float = 0.2
-    """Sigma of the first step."""
-    final: float = 0.001
-    """Sigma of the last stage (staged)."""
-    stages: int = 10
-    """Stages of equal length; the first has no noise (staged)."""
-    kl_target: float = 0.005
-    """KL(noisy || clean) in nats a token to which sigma is driven (kl; paper's code: 0.003)."""
-    indicator_target: float = 0.5
-    """Indicator above which there is more noise, up to which there is less (composite)."""
-    rate: float = 1.02
-    """Factor of one step (paper's code: 1.01)."""
-    dead_band: float = 1.1
-    """Between kl_target / dead_band and kl_target * dead_band sigma rests (kl)."""
-    slack: float = 0.0
-    """Distance from indicator_target within which sigma rests (composite)."""
-    low: float = 1e-6
-    """Lower bound of sigma."""
-    high: float = 0.5
-    """Upper bound of sigma."""
-    estimator: Literal["k1", "k3"] = "k1"
-    """Monte-Carlo estimate of the KL: k1 (paper's code; may be negative) or k3."""
-    probes: int = 2
-    """Probe answers to each problem, drawn before the rollouts (composite)."""
-    probe_policy: Literal["clean", "noisy"] = "clean"
-    """Who answers the probes: the clean policy, or the noisy one at the last sigma."""
-    reuse_probes: bool = True
-    """Count the probes among the group's answers instead of drawing them in addition."""
-    similarity: Literal["hidden", "ngram", "bert"] = "hidden"
-    """Likeness of answers: pooled hidden states of the clean policy, n-gram counts, or a BERT encoder."""
-    bert: str | None = None
-    """Folder of the BERT encoder (similarity = bert)."""
-    certainty: Literal["uniform_to_policy", "policy_to_uniform"] = "uniform_to_policy"
-    """Self-certainty as KL(U || p) (paper) or KL(p || U) = log V - H(p)."""
-    normalisation: Literal["running", "fixed", "batch"] = "running"
-    """Range that brings certainty to [0, 1]: a slow average of the batches' ranges, 0 to log V, or each batch's own."""
-    weight: float = 0.5
-    """Share of similarity in the indicator; the rest is certainty."""
-
-    def __post_init__(self) -> None:
-        checks.choice("sigma.rule", self.rule, ("fixed", "staged", "kl", "composite"))
-        checks.real("sigma.low", self.low, 0.0, 100.0)
-        checks.real("sigma.high", self.high, self.low, 100.0, open_low=True)
-        for name in ("initial", "final"):
-            checks.real(f"sigma.{name}", getattr(self, name), 0.0, 100.0)
-        checks.whole("sigma.stages", self.stages, 2, 10_000)
-        checks.real("sigma.kl_target", self.kl_target, 0.0, 100.0, open_low=True)
-        checks.real("sigma.indicator_target", self.indicator_target, -1.0, 1.0)
-        checks.real("sigma.slack", self.slack, 0.0, 1.0)
-        checks.real("sigma.rate", self.rate, 1.0, 10.0, open_low=True)
-        checks.real("sigma.dead_band", self.dead_band, 1.0, 10.0)
-        checks.choice("sigma.estimator", self.estimator, ("k1", "k3"))
-        checks.whole("sigma.probes", self.probes, 2, 1 << 10)
-        checks.choice("sigma.probe_policy", self.probe_policy, ("clean", "noisy"))
-        checks.choice("sigma.similarity", self.similarity, ("hidden", "ngram", "bert"))
-        checks.choice("sigma.certainty", self.certainty, names.CERTAINTIES)
-        checks.choice("sigma.normalisation", self.normalisation, names.NORMALISATIONS)
-        checks.real("sigma.weight", self.weight, 0.0, 1.0)
-        if (self.similarity == "bert") != (self.bert is not None):
-            errors.refuse("sigma.bert", self.bert, "the folder of an encoder with similarity = bert, else nothing")
 
 
 @dataclass(frozen=True)

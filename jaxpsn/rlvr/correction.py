@@ -191,7 +191,7 @@ def effective_share(log_weights: Float[Array, "*shape"], mask: Bool[Array, "*sha
     most = jnp.max(log_weights)
     values = jnp.exp(log_weights - jnp.where(jnp.isfinite(most), most, 0.0))
     share = divide(jnp.square(jnp.sum(values)), jnp.sum(jnp.square(values)))
-    return share / jnp.sum(mask.astype(values.dtype))
+    return jnp.minimum(share / jnp.sum(mask.astype(values.dtype)), 1.0)  # above it only by rounding
 
 
 def _beyond(log_weights: Array) -> Array:

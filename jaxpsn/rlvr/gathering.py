@@ -19,6 +19,7 @@ from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.perturbation import Perturbation
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rollout import Answers
+from jaxpsn.rlvr.scale import Probes
 
 SAMPLE = 0x53414D50
 """Folded into a run's key: answers share no randomness with anything else."""
@@ -40,18 +41,22 @@ class Plan(NamedTuple):
 
     probes: Part | None
     rest: tuple[Part, ...]
+    clean: Part | None = None
+    """Answers of the clean policy that the probes are compared with; they never count."""
 
 
 def plan(config: RlvrConfig, noise: Perturbation | None, probe_noise: Perturbation | None) -> Plan:
     """The parts of a group. Probes that count come first in it; others stand behind its last sample."""
     group, early = config.rollout.samples, config.early_samples
-    probes = None
+    probes = reference = None
     if config.probes:
         first_member = 0 if probe_noise is None else config.members
         probes = Part(probe_noise, 0 if early else group, config.probes, first_member, probing=True)
+        # The same samples of the group, so the same random numbers: only what the noise does differs.
+        reference = probes._replace(noise=None, first_member=0) if config.sigma.relative else None
     clean = config.clean_samples - (early if probe_noise is None else 0)
     rest = [Part(None, early, clean), Part(noise, early + clean, group - early - clean)]
-    return Plan(probes, tuple(part for part in rest if part.count))
+    return Plan(probes, tuple(part for part in rest if part.count), reference)
 
 
 class Experience(NamedTuple):
@@ -113,7 +118,7 @@ class Gatherer:
         self._sampling = {probing: sampler.Sampling(**shared, indicators=probing) for probing in (False, True)}
         self._place, settings = place, config.rollout
         place.check("rollout.prompts", settings.prompts)
-        listed = (*parts.rest, *((parts.probes,) if parts.probes else ()))
+        listed = (*parts.rest, *(part for part in (parts.probes, parts.clean) if part is not None))
         if settings.segment:
             draw = rollout.in_segments(settings.segment, settings.rows)
             self._draw = {part: partial(self._part, part, draw) for part in listed}
@@ -184,12 +189,31 @@ class Gatherer:
         shapes = [one.replace(certainty=None, confidence=None, pooled=None) for one in shapes]
         return of(problems), jax.eval_shape(lambda *ones: jax.tree.map(lambda *x: jnp.concatenate(x), *ones), *shapes)
 
-    def gather(
-        self, state: Any, decide: Callable[[Any, Answers, list[list[str]]], Any] | None, clock: Clock
-    ) -> Gathered:
+    def probe(self, state: Any, prompts: sampler.Prompts, turn: int, sigma: Array) -> Probes:
+        """The probes' answers to packed prompts at ``sigma``, with the clean policy's where they are compared."""
+        answers = self._answers(self._parts.probes, state, prompts, turn, sigma)
+        found = Probes(prompts, answers, self.texts(answers))
+        if self._parts.clean is None:
+            return found
+        clean = self._answers(self._parts.clean, state, prompts, turn, sigma)
+        return found._replace(clean=clean, clean_texts=self.texts(clean))
+
+    def pack(self, problems: Sequence[Any]) -> sampler.Prompts:
+        """The problems as the sampler takes them."""
+        ids = [self._words.prompt(problem.prompt) for problem in problems]
+        return tokenizer.pack(ids, length=self._max_prompt, pad=self._words.pad)
+
+    @property
+    def compiled(self) -> dict[str, Any]:
+        """What :meth:`prepare` compiled, by name."""
+        if self._config.rollout.segment:
+            return {}
+        return {f"sampling {part.count} answers a problem": draw for part, draw in self._draw.items()}
+
+    def gather(self, state: Any, decide: Callable[[Probes], Any] | None, clock: Clock) -> Gathered:
         """The experience of the step that ``state`` (``program.RlvrState``) stands at.
 
-        ``decide(prompts, probes, texts)`` gives the state of the scale after the probes, before any rollout. With
+        ``decide(probes)`` gives the state of the scale after the probes, before any rollout. With
         refills, groups whose answers all score the same give way to further problems, as far as those go round;
         the batch keeps its size.
         """
@@ -208,15 +232,16 @@ class Gatherer:
         return Gathered(whole, sigma, drawn, int(np.sum(_telling(whole))) - first)
 
     def _turn(self, state, problems, turn, sigma, decide, clock) -> tuple[Experience, Any]:
-        ids = [self._words.prompt(problem.prompt) for problem in problems]
-        prompts = tokenizer.pack(ids, length=self._max_prompt, pad=self._words.pad)
+        prompts = self.pack(problems)
         early, reused = [], self._config.sigma.reuse_probes
         # Later turns only need the probes that count among the answers; all probes have the last step's sigma.
         if self._parts.probes is not None and (decide is not None or reused):
             with clock("probe"):
-                probes = self._answers(self._parts.probes, state, prompts, turn, state.sigma.sigma)
                 if decide is not None:
-                    sigma = decide(prompts, probes, self.texts(probes))
+                    found = self.probe(state, prompts, turn, state.sigma.sigma)
+                    probes, sigma = found.answers, decide(found)
+                else:
+                    probes = self._answers(self._parts.probes, state, prompts, turn, state.sigma.sigma)
             early = [probes] if reused else []
         with clock("sample"):
             rest = [self._answers(part, state, prompts, turn, sigma.sigma) for part in self._parts.rest]

@@ -15,7 +15,7 @@ from jaxpsn.rlvr.gathering import Gathered
 
 PHASES = ("probe", "sample", "verify", "update")
 """Phases of a step; ``seconds_PHASE`` is the time of each."""
-OF_PROBES = ("indicator", "similarity", "certainty")
+OF_PROBES = ("indicator", "similarity", "certainty", "target")
 
 
 def step_columns(
@@ -97,7 +97,9 @@ def names(config: RlvrConfig) -> list[str]:
     if _lists_members(config):
         found |= {f"reward_member_{index:02}" for index in range(config.members)}
         found |= {f"noise_kl_member_{index:02}" for index in range(config.members)}
-    return sorted(found | (set(OF_PROBES) if config.sigma.rule == "composite" else set()))
+    if config.sigma.rule == "composite":
+        found |= {*OF_PROBES, *(["probes_cut"] if config.sigma.bert else [])}
+    return sorted(found)
 
 
 def silences(config: RlvrConfig) -> dict[str, Callable[[Mapping[str, Any]], bool]]:
@@ -114,9 +116,8 @@ def silences(config: RlvrConfig) -> dict[str, Callable[[Mapping[str, Any]], bool
 
 
 def target(config: RlvrConfig) -> dict[str, float]:
-    """The value to which the scale's signal is driven, if there is one."""
-    wanted = {"kl": config.sigma.kl_target, "composite": config.sigma.indicator_target}.get(config.sigma.rule)
-    return {} if wanted is None else {"target": wanted}
+    """The value to which the KL is driven, if it is; Variant II's is of each step (:func:`sigma_columns`)."""
+    return {"target": config.sigma.kl_target} if config.sigma.rule == "kl" else {}
 
 
 def evaluation_names(samples: int) -> list[str]:

@@ -9,6 +9,7 @@ KL_ESTIMATORS = ("k1", "k2", "k3")
 CORRECTIONS = ("none", "token", "token_mask", "sequence", "sequence_mask", "geometric", "geometric_mask")
 CERTAINTIES = ("uniform_to_policy", "policy_to_uniform")
 NORMALISATIONS = ("running", "fixed", "batch")
+SIMILARITIES = ("ngram", "hidden", "bert", "equal")
 
 
 def check_advantage(name: str, group: int, k: int = 1) -> None:
@@ -43,3 +44,13 @@ def check_bounds(prefix: str, correction: str, cap: float | None, floor: float |
         checks.real(f"{prefix}cap", cap, lowest, 1e6, open_low=not lowest)
     if floor is not None:
         checks.real(f"{prefix}floor", floor, 0.0, cap if cap is not None else 1.0 if masked else 10.0)
+
+
+LOWERS_ROLLOUT = "rollout.rows, rollout.prompts, rollout.samples, rollout.max_tokens"
+"""Fields that make what sampling holds smaller; ``rollout.rows`` 0 is all at once."""
+LOWERS_EVALUATION = "evaluation.rows"
+
+
+def lowers_weights(read: bool) -> str:
+    """What makes the weights smaller: a smaller model where one is read, else fields of the small decoder."""
+    return "the size of model" if read else "decoder.hidden_size, decoder.num_layers"

@@ -12,7 +12,21 @@ import numpy as np
 from flax import struct
 
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.rlvr import advantages, data, evaluation, gathering, journal, learner, measures, perturbation, scale, sigma
+from jaxpsn.noise import scales
+from jaxpsn.rlvr import (
+    advantages,
+    data,
+    evaluation,
+    gathering,
+    journal,
+    learner,
+    measures,
+    names,
+    perturbation,
+    response,
+    scale,
+    sigma,
+)
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.placement import Placement
@@ -70,7 +84,7 @@ class Reasoner:
         self.place.check("rollout.prompts / algorithm.mini_batches", share)
         self._weights = self.place.weights(base.decoder)
         self.base = base = base._replace(params=self.place.put(base.params, self._weights))
-        self._learner = learner.make(config, base.decoder, problems.max_tokens, base.words.vocab_size, self.place)
+        self.learner = learner.make(config, base.decoder, problems.max_tokens, base.words.vocab_size, self.place)
         self.noise, probe_noise = perturbations(config, base.decoder, base.params)
         self._gatherer = gathering.Gatherer(
             config,
@@ -97,17 +111,30 @@ class Reasoner:
         )
         rule = scale.rule(config.sigma, total_steps, base.words.vocab_size)
         self._rule = rule if self.noise is not None else sigma.fixed()
-        self._signals = scale.signals(config, self._learner) if config.sigma.rule == "composite" else None
+        self._signals = scale.signals(config, self.learner) if config.sigma.rule == "composite" else None
+        self._say: Callable[[str], None] = lambda text: None
+        self._far: str | None = None
         self._memory = None if self._weights is None else self._placed_memory(self._weights)
         self.silences = measures.silences(config)
         self._compile_lazily()
         self._compiled = False
         self._journal: journal.Journal | None = None
 
+    @property
+    def lower(self) -> dict[str | None, str]:
+        """Fields of the config that make parts of the state smaller, by the names of the parts; None for a step."""
+        size = names.lowers_weights(self.config.model is not None)
+        return {"params": size, "memory": size, None: names.LOWERS_ROLLOUT}
+
+    @property
+    def compiled(self) -> dict[str, Any]:
+        """What :meth:`prepare` compiled, by name."""
+        return {"the update": self._update, **self._gatherer.compiled} if self._compiled else {}
+
     def on(self, problems: Problems, seed: int) -> "Reasoner":
         """The same experiment with another seed and other problems of the same task; what is compiled is shared."""
         other = copy.copy(self)
-        other.problems, other._seed, other._journal = problems, seed, None
+        other.problems, other._seed, other._journal, other._far = problems, seed, None, None
         other._gatherer = self._gatherer.on(problems.train)
         return other
 
@@ -118,19 +145,28 @@ class Reasoner:
         answers = Answers(wide, wide, wide, wide, whole, whole)
         self._batch_places = learner.Batch(place.rows(), answers, wide, wide, wide)
         ins, outs = (self._weights, self._memory, self._batch_places), (self._weights, self._memory, whole)
-        self._update = place.jit(self._learner.update, ins, outs, donate_argnums=(0, 1))
-        self._score = place.jit(self._learner.log_probs, self._learner.places(), whole)
-        self._mismatch = place.jit(self._learner.mismatch, (wide, answers), whole)
+        self._update = place.jit(self.learner.update, ins, outs, donate_argnums=(0, 1))
+        self._score = place.jit(self.learner.log_probs, self.learner.places(), whole)
+        self._mismatch = place.jit(self.learner.mismatch, (wide, answers), whole)
         self._move = place.jit(self._rule.update, whole, whole)
         self._count = place.jit(_counted, whole, whole)
         self._advantages = jax.jit(lambda rewards: advantages.advantages(algorithm.advantage, rewards, algorithm.k))
 
     def _placed_memory(self, weights: Any) -> Any:
-        shapes = jax.eval_shape(self._learner.optimiser.init, self.base.params)
-        return self.place.memory(self._learner.optimiser, shapes, weights)
+        shapes = jax.eval_shape(self.learner.optimiser.init, self.base.params)
+        return self.place.memory(self.learner.optimiser, shapes, weights)
 
     def init(self) -> RlvrState:
-        """The state before the first step: the base's weights, copied, as updates are made in place."""
+        """The state before the first step; with Variant II whether its target can be reached is measured and said."""
+        state = self._first()
+        if self._signals is not None:
+            reach = response.reach(self, state)
+            self._say(reach.told())
+            self._far = reach.far()
+        return state
+
+    def _first(self) -> RlvrState:
+        """The base's weights, copied, as updates are made in place, and all else as it begins."""
 
         def copied(params: Any) -> Any:
             return jax.tree.map(lambda leaf: leaf.astype(jnp.float32) + 0.0, params)
@@ -146,14 +182,14 @@ class Reasoner:
                 key=jax.random.key(self._seed),
             )
 
-        optimiser, whole = self._learner.optimiser, self.place.whole()
+        optimiser, whole = self.learner.optimiser, self.place.whole()
         params = jax.jit(copied, out_shardings=self._weights)(self.base.params)
         memory = jax.jit(optimiser.init, out_shardings=self._memory)(params)
         return jax.jit(small, out_shardings=whole)().replace(params=params, memory=memory)
 
     def template(self) -> RlvrState:
         """The state's shapes, dtypes and shardings."""
-        shapes = jax.eval_shape(self.init)
+        shapes = jax.eval_shape(self._first)
         if self.place.mesh is None:
             return shapes
         places = jax.tree.map(lambda _: self.place.whole(), shapes.replace(params=None, memory=None))
@@ -164,27 +200,41 @@ class Reasoner:
 
     def step(self, state: RlvrState) -> tuple[RlvrState, dict[str, Any]]:
         """One training step; ``state.params`` and ``state.memory`` are given up to the new state."""
-        clock = gathering.Clock()
-        decide = None if self._signals is None else self._decider(state)
+        clock, seen = gathering.Clock(), {}
+        decide = None if self._signals is None else self._decider(state, seen)
         found = self._gatherer.gather(state, decide, clock)
         gained = np.asarray(self._advantages(found.experience.rewards)).T
         with clock("update"):
             state, told = self._learn(state.replace(sigma=found.sigma), found, gained)
         if self._journal is not None:
             self._journal.write(int(state.clock), found.experience, gained)
-        told |= measures.target(self.config)
+        told |= measures.target(self.config) | seen
         return state, measures.step_columns(self.config, found, gained, told, clock.seconds)
 
-    def _decider(self, state: RlvrState) -> Callable[..., Any]:
-        def decide(prompts: Any, probes: Answers, texts: list[list[str]]) -> Any:
-            return self._move(state.sigma, self._signals(state.params, prompts, probes, texts))
+    def _decider(self, state: RlvrState, seen: dict[str, Any]) -> Callable[[scale.Probes], Any]:
+        def decide(probes: scale.Probes) -> Any:
+            signals = self._signals(state.params, probes)
+            seen.update({name: signals.pop(name) for name in ("probes_cut",) if name in signals})
+            return self._move(state.sigma, signals)
 
         return decide
 
-    def _log_probs(self, params: Any, found: gathering.Experience) -> np.ndarray:
-        """The log-probs of a step's answers under clean ``params``, on the host."""
-        given = (found.prompts, found.answers.tokens, found.answers.lengths)
-        return np.asarray(self._score(params, *self.place.put(given, self._learner.places()[1:])))
+    def probe(self, state: RlvrState, sigma: float, turn: int) -> scale.Probes:
+        """Probes of the problems that a step of ``state`` would begin with, at ``sigma``; ``turn`` seeds them."""
+        problems = data.take(self.problems.train, int(state.position), self.config.rollout.prompts)
+        return self._gatherer.probe(state, self._gatherer.pack(problems), turn, jnp.float32(sigma))
+
+    def indicator(self, state: RlvrState, probes: scale.Probes) -> tuple[float, float]:
+        """Variant II's indicator of these probes alone, and the target that it is compared with."""
+        signals = self._signals(state.params, probes)
+        signals.pop("probes_cut", None)
+        found = self._move(self._rule.init(0.0), signals)
+        return float(found.indicator), float(found.target)
+
+    def log_probs(self, params: Any, prompts: Any, answers: Answers) -> np.ndarray:
+        """The log-probs [G, P, T] of a step's answers under clean ``params``, on the host."""
+        given = (prompts, answers.tokens, answers.lengths)
+        return np.asarray(self._score(params, *self.place.put(given, self.learner.places()[1:])))
 
     def _learn(self, state: RlvrState, found: gathering.Gathered, gained: np.ndarray) -> tuple[RlvrState, dict]:
         algorithm, experience = self.config.algorithm, found.experience
@@ -192,11 +242,12 @@ class Reasoner:
         updates, apart = algorithm.epochs * algorithm.mini_batches, {}
         whole = learner.Batch(experience.prompts, experience.answers, gained)
         if updates > 1:
-            whole = whole.replace(old=self._log_probs(params, experience))
+            whole = whole.replace(old=self.log_probs(params, experience.prompts, experience.answers))
             seen, places = (whole.old, whole.answers), (self._batch_places.old, self._batch_places.answers)
             apart = self._mismatch(*self.place.put(seen, places))
         if algorithm.kl_coefficient:
-            whole = whole.replace(reference=self._log_probs(self.base.params, experience))
+            reference = self.log_probs(self.base.params, experience.prompts, experience.answers)
+            whole = whole.replace(reference=reference)
         told = []
         for _ in range(algorithm.epochs):
             for part in learner.pieces(whole, algorithm.mini_batches):
@@ -227,6 +278,16 @@ class Reasoner:
         """The weights, the loss and the gradient must stay finite."""
         return {"params": state.params, "loss": metrics["loss"], "grad_norm": metrics["grad_norm"]}
 
+    def alarms(self) -> list[Any]:
+        """What is told once if the rows of metrics show it (``training.alarms``)."""
+        asked = self.config.sigma
+        if self.noise is None or asked.rule not in ("kl", "composite"):
+            return []
+        settles = scales.Unsettled((asked.low, asked.high), fields=("sigma.low", "sigma.high"))
+        if asked.rule == "kl":
+            return [settles]
+        return [lambda row: self._far, *([response.cut] if asked.bert else []), settles]
+
     def attach(self, folder: Path, kept: int) -> None:
         """Open the sample log; rows of steps after ``kept`` go."""
         if self._open_log is not None:
@@ -234,6 +295,7 @@ class Reasoner:
 
     def prepare(self, state_template: RlvrState, say: Callable[[str], None]) -> None:
         """Compile sampling and update."""
+        self._say = say
         say(f"{self.base.decoder.parameters:,} parameters, answers of up to {self.problems.max_tokens} tokens")
         if self.noise is not None:
             entries = sum(math.prod(leaf.shape) for leaf in self.noise.spec.leaves)

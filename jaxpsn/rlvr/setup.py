@@ -44,7 +44,7 @@ def reasoner(
 ) -> Iterator[Reasoner]:
     """The program of a config, its verifiers running until the block ends.
 
-    ``cache``: folder of pre-trained bases; ``own``: where the run keeps the one it started from. Lengths are checked
+    ``cache``: folder of pre-trained bases; ``own``: where a resumed run keeps its own. Lengths are checked
     before any weights are read or trained. For processes that share a run ``agreed`` makes them see the same scores,
     and ``alike`` refuses facts in which they differ. Raises UserError for whatever of model, data and config does not
     fit.
@@ -55,8 +55,6 @@ def reasoner(
     base = policy(config, task, cache, say, told, form, own)
     if config.model is None:  # each process makes it or has it kept; on other hardware it is another one
         alike({"pre-trained weights": bases.fingerprint(base.params)})
-        if own is not None:
-            bases.keep(own, base)
     with grading.Grader(task) as grader:
         yield Reasoner(
             config, base, Problems(task, *asked[:2], agreed(grader.grade), *asked[2:]), seed, total_steps, open_log

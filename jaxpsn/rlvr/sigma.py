@@ -66,6 +66,7 @@ class CompositeState:
     indicator: Any  # [] float32, NaN before the first update
     similarity: Any  # [] float32 likewise
     certainty: Any  # [] float32 likewise, normalised
+    target: Any  # [] float32: what the indicator was compared with, NaN before the first update
 
 
 def fixed() -> Controller:
@@ -142,27 +143,36 @@ def composite(
     normalisation: str = "running",
     span: tuple[float, float] = (0.0, 1.0),
     momentum: Number = 0.99,
+    relative: bool = False,
+    gain: Number | None = None,
 ) -> Controller:
-    """Variant II: more noise while ``weight * similarity + (1 - weight) * certainty`` is above the target.
+    """Variant II: more noise while ``weight * similarity + (1 - weight) * certainty`` is above the target, else less.
 
-    Too similar and too sure means that sigma is multiplied by ``rate``; up to the target it is divided by it. Within
-    ``dead_band`` (an absolute distance: the indicator may be 0 or negative) of the target it rests.
+    ``relative``: the target lies ``target`` below the indicator of the clean policy on the same problems, read from
+    entries of the same names after ``clean_``; otherwise it is ``target`` itself (the paper). Within ``dead_band`` (an
+    absolute distance: the indicator may be 0 or negative) of the target sigma rests.
+
+    A step multiplies or divides sigma by ``rate`` (the paper). With a ``gain`` it is as large as the indicator is off:
+    log sigma moves by ``gain * (indicator - target)``, by log ``rate`` at most, so that it comes to rest.
 
     Reads ``similarity`` (any shape, such as one mean cosine for each prompt; in [-1, 1]) and the self-certainty of
     answers: ``certainty``, KL(U || p) (``uniform_to_policy``, the paper), or ``confidence``, KL(p || U) = log V - H(p)
     (``policy_to_uniform``), in nats, any shape. The first is ruled by the tail of the vocabulary, the second by its
     head. Entries that are not finite are left out.
 
-    Certainty is brought to [0, 1] by a range: ``fixed``, the given ``span``; ``batch``, smallest and largest of these
-    answers (the paper's min-max: it sees the skew of a batch, not whether the policy grows surer over time);
-    ``running`` (default), which starts as the first batch's and moves by ``1 - momentum`` of the way to each later
-    one, so that a policy growing surer than it was does raise the indicator. Source: arXiv 2602.02555, equations 8-10.
+    Certainty is brought to [0, 1] by a range: ``fixed``, the given ``span`` (log V bounds KL(p || U), nothing bounds
+    KL(U || p)); ``batch``, smallest and largest of these answers (the paper's min-max: it sees the skew of a batch,
+    not whether the policy grows surer over time); ``running`` (default), which starts as the first batch's and moves
+    by ``1 - momentum`` of the way to each later one, so that a policy growing surer than it was does raise the
+    indicator. With ``relative`` the range is that of the clean answers. Source: arXiv 2602.02555, equations 8-10.
     """
     _number("target", target)
     _above_one("rate", rate)
     _number("weight", weight, 0.0, 1.0)
     _number("dead_band", dead_band, 0.0)
     _number("momentum", momentum, 0.0, 1.0)
+    if gain is not None:
+        _positive("gain", gain)
     _check_bounds(bounds)
     checks.choice("certainty", certainty, names.CERTAINTIES)
     checks.choice("normalisation", normalisation, names.NORMALISATIONS)
@@ -171,23 +181,40 @@ def composite(
     column = {"uniform_to_policy": "certainty", "policy_to_uniform": "confidence"}[certainty]
 
     def update(state: CompositeState, signals: Signals) -> CompositeState:
-        sure = jnp.asarray(_signal(signals, column), jnp.float32)
-        low, high = _range(state, sure, normalisation, momentum)
-        alike = _finite_mean(_signal(signals, "similarity"))
-        normalised = _finite_mean(_normalise(sure, low, high))
-        indicator = weight * alike + (1.0 - weight) * normalised
-        factor = jnp.where(indicator > target + dead_band, rate, 1.0)
-        factor = jnp.where(indicator <= target - dead_band, 1.0 / rate, factor)
-        sigma = jnp.clip(state.sigma * factor, *bounds)
-        new = CompositeState(sigma, low, high, indicator, alike, normalised)
-        return jax.tree.map(lambda new, old: jnp.where(jnp.isfinite(indicator), new, old), new, state)
+        owner = "clean_" if relative else ""
+        low, high = _range(state, jnp.asarray(_signal(signals, owner + column), jnp.float32), normalisation, momentum)
+        alike, sure = (_finite_mean(part) for part in _parts(signals, "", column, low, high))
+        indicator = weight * alike + (1.0 - weight) * sure
+        wanted = jnp.asarray(target, jnp.float32)
+        if relative:
+            clean = [_finite_mean(part) for part in _parts(signals, owner, column, low, high)]
+            wanted = weight * clean[0] + (1.0 - weight) * clean[1] - wanted
+        sigma = jnp.clip(state.sigma * _step(indicator, wanted, rate, dead_band, gain), *bounds)
+        new = CompositeState(sigma, low, high, indicator, alike, sure, wanted)
+        usable = jnp.isfinite(indicator) & jnp.isfinite(wanted)
+        return jax.tree.map(lambda new, old: jnp.where(usable, new, old), new, state)
 
     def start(sigma0: Any) -> CompositeState:
         nothing = jnp.full((), jnp.nan, jnp.float32)
         low, high = (jnp.asarray(end, jnp.float32) for end in span) if normalisation == "fixed" else (nothing, nothing)
-        return CompositeState(_start(sigma0), low, high, nothing, nothing, nothing)
+        return CompositeState(_start(sigma0), low, high, nothing, nothing, nothing, nothing)
 
     return Controller(start, update)
+
+
+def _parts(signals: Signals, owner: str, column: str, low: Array, high: Array) -> tuple[Any, Array]:
+    """Similarity, and certainty on its range, of the answers of ``owner``."""
+    sure = jnp.asarray(_signal(signals, owner + column), jnp.float32)
+    return _signal(signals, f"{owner}similarity"), _normalise(sure, low, high)
+
+
+def _step(indicator: Array, wanted: Array, rate: Any, dead_band: Any, gain: Any) -> Array:
+    """What sigma is multiplied by."""
+    above, below = indicator > wanted + dead_band, indicator <= wanted - dead_band
+    if gain is None:
+        return jnp.where(above, rate, jnp.where(below, 1.0 / rate, 1.0))
+    bound = jnp.log(jnp.asarray(rate, jnp.float32))
+    return jnp.where(above | below, jnp.exp(jnp.clip(gain * (indicator - wanted), -bound, bound)), 1.0)
 
 
 def _range(state: CompositeState, values: Array, normalisation: str, momentum: Any) -> tuple[Array, Array]:

@@ -1,11 +1,12 @@
 """How alike the answers to one prompt are: mean pairwise cosine of their vectors, one number for each prompt.
 
-1 means that all say the same. Vectors are hidden states of the clean policy pooled over an answer's tokens, embeddings
-of a BERT encoder (:mod:`jaxpsn.lm.bert`), or counts of n-grams. What cannot be measured is NaN, which the rules of
-:mod:`jaxpsn.rlvr.sigma` leave out.
+1 means that all say the same. Vectors are counts of n-grams, hidden states of the clean policy pooled over an answer's
+tokens, or embeddings of a sentence encoder (:mod:`jaxpsn.lm.bert`); or only equality counts. What cannot be measured is
+NaN, which the rules of :mod:`jaxpsn.rlvr.sigma` leave out.
 """
 
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -61,6 +62,21 @@ def ngram_cosine(
     checks.whole("buckets", buckets, 2)
     checks.choice("unit", unit, ("character", "word"))
     return np.array([_mean_cosine([_counts(t, n, unit, buckets) for t in answers if t]) for answers in texts], "f4")
+
+
+def equal_pairs(texts: Sequence[Sequence[str]]) -> Float[np.ndarray, " P"]:
+    """Share of the pairs of answers to each prompt that are the same text, in [0, 1]; float32, on the host.
+
+    0 means that all answers are distinct. Empty answers are left out; a prompt with fewer than two others is NaN.
+    """
+    return np.array([_equal([text for text in answers if text]) for answers in texts], "f4")
+
+
+def _equal(answers: list[str]) -> float:
+    count = len(answers)
+    if count < 2:
+        return np.nan
+    return sum(same * (same - 1) for same in Counter(answers).values()) / (count * (count - 1))
 
 
 def _mean_cosine(counts: list[np.ndarray]) -> float:

@@ -1,149 +1,147 @@
-r"""Answers in LaTeX and plain text: finding the final one in a completion, and comparing two as normalised strings.
+r"""Answers in LaTeX and plain text: finding the final one in a completion, and comparing two.
 
-Everything here is total and bounded: any string goes in, only the last ``TAIL`` characters of a completion are looked
-at, nothing longer than ``LONGEST`` is normalised, and nothing is evaluated beyond a fraction of two bounded integers.
+One pipeline: find the place (`spans`), drop the typography (`typography`), read it (`readings`, with `units` and
+`values` over `latex`), compare by kind (here). What this cannot decide is a question for math-verify (`question`).
+
+Everything is total and bounded: any string goes in, only the last ``TAIL`` characters of a completion are looked at,
+nothing longer than ``LONGEST`` is read, and nothing is evaluated beyond exact fractions of bounded size.
 """
 
 import re
 from fractions import Fraction
 
-from jaxpsn.tasks.latex import plain
+from jaxpsn.tasks import latex, readings, spans, typography, values
+from jaxpsn.tasks.letters import choice
+from jaxpsn.tasks.readings import Reading
+from jaxpsn.tasks.runs import LONGEST
+from jaxpsn.tasks.spans import TAIL, after_hashes, boxed
 
-TAIL = 10_000
-"""Characters at the end of a completion in which its answer is looked for."""
-LONGEST = 1_000
-"""Characters of the longest answer that is normalised."""
-_ATTEMPTS = 8  # boxes without a closing brace that are passed over, from the end
+__all__ = [
+    "LONGEST", "TAIL", "after_hashes", "boxed", "choice", "compare", "equal", "extract", "judge", "normalise", "number",
+    "question",
+]  # fmt: skip
 
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\$?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?(?:/[0-9]+)?")
-_PHRASE = re.compile(r"(?i:\banswer\s*(?:is|:|=)\s*:?)[ \t]*")
-_BARE_BOX = re.compile(r"\s*([^\s{$][^\s$]*)")
-_WORD = re.compile(r"[A-Za-z]{3,}|(?<!\S)[A-Za-z]{2,}(?!\S)")
-_COMMAND = re.compile(r"\\[A-Za-z]+")
-_CHOICE = re.compile(r"\(([A-J])\)")
-_RATIONAL = re.compile(r"([-+]?[0-9]{1,40})(?:\.([0-9]{0,40}))?(?:/([0-9]{1,40}))?")
-
-
-def boxed(text: str) -> str | None:
-    r"""The contents of the last ``\boxed{...}`` whose braces balance (``\boxed 5`` counts too), or None."""
-    text = text[-TAIL:]
-    end = len(text)
-    for _ in range(_ATTEMPTS):
-        start = max(text.rfind(r"\boxed", 0, end), text.rfind(r"\fbox", 0, end))
-        if start < 0:
-            return None
-        after = start + (6 if text.startswith(r"\boxed", start) else 5)
-        found = _braced(text, after)
-        if found is not None:
-            return found
-        end = start
-    return None
-
-
-def _braced(text: str, place: int) -> str | None:
-    bare = _BARE_BOX.match(text, place)
-    if bare:
-        return bare[1]
-    opening = text.find("{", place)
-    if opening < 0 or text[place:opening].strip():
-        return None
-    depth, skip = 0, False
-    for i in range(opening, len(text)):
-        if skip:
-            skip = False
-        elif text[i] == "\\":
-            skip = True
-        elif text[i] == "{":
-            depth += 1
-        elif text[i] == "}":
-            depth -= 1
-            if depth == 0:
-                return text[opening + 1 : i].strip()
-    return None
-
-
-def after_hashes(text: str) -> str | None:
-    """What follows the last ``####`` on its line (GSM8K), or None."""
-    text = text[-TAIL:]
-    place = text.rfind("####")
-    if place < 0:
-        return None
-    return text[place + 4 :].split("\n", 1)[0].strip()
-
-
-def last_number(text: str) -> str | None:
-    """The last number in plain writing, such as ``-1,234.5`` or ``3/4``, or None."""
-    found = None
-    for match in _NUMBER.finditer(text[-TAIL:]):
-        found = match[0]
-    return found
+_NO_ALGEBRA = re.compile(r"(?:^|[^_0-9.])[0-9.]+ [0-9.]|%|[0-9]_")  # two numbers side by side, a share, another base
+_BITS = 512  # of the largest number that `normalise` writes out
 
 
 def extract(text: str) -> str | None:
-    r"""The final answer of a completion; one and no other is looked at, so that guessing many wins nothing.
+    """The final answer of a completion, as it stands there (`spans.find`); None if there is nothing."""
+    found = spans.find(text)
+    return found[0] if found else None
 
-    In this order: the last ``\boxed{...}``; what follows the last ``####``; what follows the last "answer is"; the
-    whole text where it has no words; its last number; the whole text where it is short. None if there is nothing.
+
+def judge(gold: str, completion: str) -> bool | None:
+    """Whether a completion's final answer equals the gold one; None where only algebra could tell (`question`).
+
+    A gold answer in words may also be the whole sentence in which the answer is given.
     """
-    marked = boxed(text)
-    if marked is None:
-        marked = after_hashes(text)
-    if marked is not None:
-        return marked or None
-    text = text[-TAIL:].strip()
-    phrases = list(_PHRASE.finditer(text))
-    if phrases:
-        said = text[phrases[-1].end() :].split("\n", 1)[0].strip().removesuffix(".")
-        if said:
-            return said if not _wordy(said) else last_number(said) or said
-    if len(text) <= LONGEST and not _wordy(text):
-        return text or None
-    return last_number(text) or (text if len(text) <= LONGEST else None)
-
-
-def _wordy(text: str) -> bool:
-    return _WORD.search(_COMMAND.sub(" ", text)) is not None
-
-
-def choice(text: str) -> str | None:
-    """The letter A to J of a multiple-choice answer: the extracted answer if it is one, else the last ``(C)``."""
-    marked = extract(text)
-    if marked is not None:
-        letter = normalise(marked).strip("().:")
-        if len(letter) == 1 and letter in "ABCDEFGHIJ":
-            return letter
-    found = _CHOICE.findall(text[-TAIL:])
-    return found[-1] if found else None
+    found = spans.find(completion)
+    if not re.search(r"[0-9]", gold) and any(equal(gold, sentence) for sentence in found[1:]):
+        return True
+    return compare(gold, found[0]) if found else False
 
 
 def normalise(answer: str) -> str:
     r"""An answer as a plain string that ignores how it was typeset: ``\dfrac{1}{2}``, ``\frac12``, ``1/2`` are one.
 
-    Fractions, roots and powers lose their braces; spacing, ``\left`` and ``\right``, dollar signs, percent and degree
-    signs, units at the end, thousands separators, a leading ``x=`` and zeros in front of or behind a number go away.
+    Spacing, ``\left`` and ``\right``, dollar signs, percent and degree signs, units, thousands separators, a leading
+    ``x=`` and zeros in front of or behind a number go away; a whole number is written out (``1.2e3`` is ``1200``).
     Longer answers than ``LONGEST`` come back as they are.
     """
-    if len(answer) > LONGEST:
-        return answer
-    return plain(answer)
+    found = readings.read(answer)
+    if not found:
+        return answer if len(answer) > LONGEST else latex.canonical(typography.clean(answer))
+    one = found[0]
+    if one.value is not None:
+        value = one.amount
+        if value.denominator == 1 and value.numerator.bit_length() <= _BITS:
+            return str(value.numerator)
+    plain = one.around.scale == 1 and not one.around.half_day
+    return one.body if plain else latex.canonical(one.whole)
 
 
 def number(text: str) -> Fraction | None:
-    """The value of a normalised whole number, decimal or fraction of whole numbers, up to 40 digits each, or None."""
-    match = _RATIONAL.fullmatch(text)
-    if match is None:
-        return None
-    whole, decimals, below = match.groups()
-    if below is not None:
-        return None if decimals is not None or int(below) == 0 else Fraction(int(whole), int(below))
-    value = Fraction(int(whole + (decimals or "")), 10 ** len(decimals or ""))
-    return value
+    """The exact value of a normalised answer, or None where it has none (`values.exact`)."""
+    return values.exact(text)
 
 
 def equal(gold: str, answer: str) -> bool:
-    """Whether two answers are the same string or the same number once normalised."""
-    one, other = normalise(gold), normalise(answer)
-    if one == other:
-        return one != ""
-    value = number(one)
-    return value is not None and value == number(other)
+    """Whether two answers are equal by strings, exact values and units alone."""
+    return compare(gold, answer) is True
+
+
+def compare(gold: str, answer: str) -> bool | None:
+    """Whether two answers are equal; None where only algebra could tell (`question`)."""
+    verdicts = [_compare(one, other) for one in readings.read(gold) for other in readings.read(answer)]
+    return True if True in verdicts else None if None in verdicts else False
+
+
+def question(gold: str, answer: str) -> tuple[str, str] | None:
+    """What math-verify should be asked, as (gold, answer) in plain LaTeX; None where `compare` can tell by itself."""
+    for one in readings.read(gold):
+        for other in readings.read(answer):
+            if _compare(one, other) is None:
+                equation = "=" in one.whole and "=" in other.body
+                texts = (one.whole, other.whole) if equation else (one.text, other.text)
+                try:
+                    return latex.rendered(texts[0]), latex.rendered(texts[1])
+                except latex.TooDeep:
+                    return None
+    return None
+
+
+def _compare(gold: Reading, answer: Reading) -> bool | None:
+    names = (gold.name, answer.name)
+    if all(len(name.lstrip("\\")) == 1 or name[:1] == "\\" for name in names) and names[0] != names[1]:
+        return False
+    one, other = gold.around, answer.around
+    if one.half_day not in ("", other.half_day):
+        return False
+    if one.known and other.known and sorted(one.known) != sorted(other.known):
+        return False
+    if gold.value is not None and answer.value is not None:
+        return _same_number(gold, answer)
+    if gold.body == answer.body:
+        return gold.body != "" and one.scale == other.scale
+    return None if one.scale == other.scale and one.percent == other.percent and _algebra(gold, answer) else False
+
+
+def _same_number(gold: Reading, answer: Reading) -> bool:
+    """Exactly equal; where only one of the two is a percentage, in per cent or as a share."""
+    one, other = gold.amount, answer.amount
+    if gold.around.percent == answer.around.percent:
+        return one == other
+    share = one / 100 == other if gold.around.percent else one == other / 100
+    return one == other or share
+
+
+def _algebra(gold: Reading, answer: Reading) -> bool:
+    """Whether the two are expressions of one kind, such that a computer algebra system may compare them."""
+    bodies = (gold.body, answer.body)
+    if gold.words or answer.words or any(not body or _NO_ALGEBRA.search(body) for body in bodies):
+        return False
+    if "=" in answer.body and "=" not in gold.whole:
+        return False
+    one, other = map(_shape, bodies)
+    if one == "single" and other != "single":
+        return _relation(gold.body) or _relation(answer.body)
+    return {one, other} not in ({"tuple", "set"}, {"single", "tuple"}, {"single", "list"}) or _relation(answer.body)
+
+
+def _relation(body: str) -> bool:
+    return re.search(r"\\(?:leq|geq|neq|cup|cap|pm|emptyset)|[<>]", body) is not None
+
+
+def _shape(body: str) -> str:
+    """ "tuple" (or an open interval), "set", "list" or "single"."""
+    depth, commas, top = 0, 0, 0
+    for i, sign in enumerate(body):
+        depth += (sign in "([{") - (sign in ")]}")
+        commas += sign == ","
+        top += sign == "," and depth <= 0 and i > 0
+    if top:
+        return "list"
+    if body.startswith(r"\{") and body.endswith(r"\}"):
+        return "set" if commas else "single"
+    return "tuple" if commas and body[:1] in "([" and body[-1:] in ")]" else "single"

@@ -15,12 +15,12 @@ VERIFIERS = ("auto", "math", "integer", "exact", "choice")
 class FileTask:
     """A list of problems that behaves as a task.
 
-    ``verifier`` says how an answer is compared with the gold one. "integer": the extracted answer is the same number;
-    "choice": the same letter A to J; "exact": the completion, or what it boxes, is the same string; "math": equal once
-    normalised (`answers.equal`), and a `grading.Grader` asks math-verify where it is not; "auto": what the problem
-    itself asks for, else integer, choice or math, whichever suits the gold answer. ``check`` itself
-    never starts a process. Raises UserError for an empty list, an unknown verifier, or a gold answer that does not suit
-    its verifier.
+    ``verifier`` says how an answer is compared with the gold one. "integer": the final answer has the same exact value
+    (and not another unit); "choice": the same letter A to J; "exact": the completion, or what it boxes, is the same
+    string; "math": equal by strings, values and units (`answers.compare`). Where only algebra could tell, "integer" and
+    "math" leave it to a `grading.Grader`, which asks math-verify. "auto": what the problem itself asks for, else
+    integer, choice or math, whichever suits the gold answer. ``check`` itself never starts a process. Raises UserError
+    for an empty list, an unknown verifier, or a gold answer that does not suit its verifier.
     """
 
     def __init__(self, problems: Sequence[Problem], verifier: str = "auto", name: str = "file"):
@@ -61,13 +61,7 @@ class FileTask:
             return gold.strip() in (answer.strip() if len(answer) <= answers.TAIL else None, found)
         if way == "choice":
             return answers.choice(answer) == answers.choice(gold)
-        found = answers.extract(answer)
-        if found is None:
-            return False
-        if way == "integer":
-            value = answers.number(answers.normalise(found))
-            return value is not None and value == answers.number(answers.normalise(gold))
-        return answers.equal(gold, found)
+        return answers.judge(gold, answer) is True
 
     def canonical(self, problem: Problem, answer: str) -> str | None:
         """The normalised final answer, one for all that `check` accepts; None for a wrong one."""
@@ -80,14 +74,12 @@ class FileTask:
     def latex(self, problem: Problem, answer: str) -> tuple[str, str] | None:
         """What a worker should compare, as (gold, answer), gold first as math-verify needs it; None for nothing.
 
-        Two plain numbers that differ need no worker, unless a percent sign hides what they are.
+        Only what `check` cannot decide: two exact numbers, two units or plain words need no worker.
         """
-        found = answers.extract(answer) if self._way(problem) == "math" else None
-        if found is None or len(found) > answers.LONGEST:
+        if self._way(problem) not in ("math", "integer"):
             return None
-        gold = str(problem.answer)
-        numbers = [answers.number(answers.normalise(text)) for text in (gold, found) if "%" not in text]
-        return (gold, found) if len(numbers) < 2 or None in numbers else None
+        found = answers.extract(answer)
+        return None if found is None else answers.question(str(problem.answer), found)
 
     def _suits(self, problem: Problem) -> None:
         gold, way = str(problem.answer), self._way(problem)

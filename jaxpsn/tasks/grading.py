@@ -28,7 +28,7 @@ class Grader:
     counts it. Workers start when the first answer needs one. ``verify``: "module:function" of (gold, answer, seconds)
     that workers run instead of math-verify. ``checked`` counts the answers that went to a worker, ``failed`` the
     completions whose checker raised (they score 0). Raises UserError where a task needs math-verify and the extra
-    ``math`` is not installed.
+    ``math`` is not installed; where all golds are numbers or letters, what needs algebra then scores 0.
     """
 
     def __init__(
@@ -41,7 +41,8 @@ class Grader:
         self._verdicts: dict[tuple[str, str], bool] = {}
         self.failed = self.checked = 0
         wanting = [task.name for task in self._tasks.values() if getattr(task, "needs_workers", False)]
-        if wanting and verify == MATH_VERIFY and importlib.util.find_spec("math_verify") is None:
+        self._able = verify != MATH_VERIFY or importlib.util.find_spec("math_verify") is not None
+        if wanting and not self._able:
             raise errors.UserError(f"task {wanting[0]}: LaTeX answers need math-verify; pip install 'jaxpsn[math]'")
 
     @property
@@ -69,7 +70,7 @@ class Grader:
                 if task.check(problem, text):
                     rewards[place] = 1.0
                     continue
-                pair = task.latex(problem, text) if getattr(task, "needs_workers", False) else None
+                pair = task.latex(problem, text) if self._able and hasattr(task, "latex") else None
             except Exception:  # a checker is total; should a user's own not be, the run goes on and says so
                 self.failed += 1
                 continue

@@ -1,113 +1,260 @@
-r"""LaTeX to a plain string: the rewriting rules behind `answers.normalise`, each bounded by the text's length."""
+r"""LaTeX as tokens and groups, printed in two ways: a plain canonical string, and LaTeX again with nothing implied.
+
+Tokens never fuse: where two numbers would meet, a space stands between them, so ``\frac{1}23`` is no ``1/23`` and
+``x^{2}3`` no ``x^{23}``. Groups may nest ``DEPTH`` deep; the work is linear in the text's length.
+"""
 
 import re
 
-_PASSES = 12  # how deep fractions, roots and powers may nest
+DEPTH = 40
+"""How deep groups may nest; a deeper text is printed as its tokens."""
 
-_DROPPED = re.compile(
-    r"\\\\|\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|quad|qquad|[!,;:> ]|rm|bf|it)(?![A-Za-z])"
-    r"|\\[()\[\]]|(?<!\\)\$|\\\$|[~\u200b\u00a0]"
+_TOKEN = re.compile(
+    r"\\text *\{[^{}]*\}|\\[A-Za-z]+|\\.|[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]{1,4}(?![0-9]))?|\.[0-9]+|[A-Za-z]{2,}|[^\s]",
+    re.DOTALL,
 )
-_SPELLINGS = (
-    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
-    (re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|textbf|textit|textrm|textnormal|mbox|operatorname)\b"), r"\\text"),
-    (re.compile(r"\\(?:cdot|times|ast)(?![A-Za-z])"), "*"),
-    (re.compile(r"\\(?:le|leqslant)(?![A-Za-z])"), r"\\leq"),
-    (re.compile(r"\\(?:ge|geqslant)(?![A-Za-z])"), r"\\geq"),
-    (re.compile(r"\\(?:ne)(?![A-Za-z])"), r"\\neq"),
-    (re.compile(r"\\(?:emptyset|varnothing)(?![A-Za-z])"), r"\\emptyset"),
-    (re.compile("[\u2212\u2013]"), "-"),
-    (re.compile("\u03c0"), r"\\pi"),
-    (re.compile("\u221e"), r"\\infty"),
-    (re.compile("\u00d7"), "*"),
-    (re.compile(r"\u221a *\(?([0-9]+)\)?"), r"\\sqrt{\1}"),
-    (re.compile("\u2044"), "/"),
-    (re.compile("\u00b2"), "^2"),
-    (re.compile("\u00b3"), "^3"),
-)
-_DEGREE = re.compile(r"\^ *(?:\\circ(?![A-Za-z])|\{ *\\circ *\})|\u00b0|(?<=[0-9}]) *\\?degrees?\b")
-_PERCENT = re.compile(r"\\?%")
-_UNIT_WORDS = (
-    r"(?:square|sq\.?|cubic|cu\.?)? *(?:[ckm]m|k?g|mph|km/h|in(?:ch(?:es)?)?|f(?:ee|oo)?t|yards?|miles?|units?"
-    r"|(?:centi|kilo|milli)?met(?:er|re)s?|(?:kilo|milli)?grams?|(?:milli)?lit(?:er|re)s?|pounds?|ounces?"
-    r"|seconds?|minutes?|hours?|days?|weeks?|months?|years?|dollars?|cents?|percent|points?|people|ways?|radians?)"
-    r"(?: *(?:per|/) *[a-z]+)?(?: *\^ *\{?[23]\}?)?\.?"
-)
-_UNIT = re.compile(r"(?<=[0-9})]) *(?:\\text *\{[^{}]*\} *(?:\^ *\{?[23]\}?)?|" + _UNIT_WORDS + ") *$")
-_TEXT = re.compile(r"\\text *\{([^{}]*)\}")
-_AND = re.compile(r"(?:\\text *\{)?(?:,? +(?:and|or) +)\}?")
-_SHORT_FRACTION = re.compile(r"\\frac *(?:\{([^{}]*)\}|([0-9A-Za-z])) *(?:\{([^{}]*)\}|([0-9A-Za-z]))")
-_ROOT = re.compile(r"\\sqrt *(?:\[([^\[\]{}]*)\])? *(?:\{([^{}]*)\}|([0-9A-Za-z]))")
-_RAISED = re.compile(r"([\^_]) *\{([^{}]*)\}")
-_MIXED = re.compile(r"(?<![0-9.])([0-9]{1,9}) *\\frac *\{? *([0-9]{1,9}) *\}? *\{ *([0-9]{1,9}) *\}")
-_ASSIGNED = re.compile(r"(?:[A-Za-z](?:_[0-9A-Za-z])?|[a-z]\([a-z]\))(?:=|\\in(?![a-z]))(?=[^=<>]+$)")
-_THOUSANDS = re.compile(r"(?<![0-9.])([0-9]{1,3})((?:(?:,|\{,\})[0-9]{3})+)(?![0-9])")
-_LEADING = re.compile(r"(?<![0-9.])0+(?=[0-9])")
-_TRAILING = re.compile(r"(?<=[0-9])(\.[0-9]*?)0+(?![0-9])")
-_BARE_POINT = re.compile(r"(?<![0-9])(?=\.[0-9])")
-_SPACE = re.compile(r"\s+(?![0-9])|(?<![0-9])\s+")  # between digits it is kept: "7 3" is not 73
-_SIMPLE = re.compile(r"[0-9]+|(?:[A-Za-z]|\\[a-zA-Z]+|sqrt\([^()]*\))")
-_SIMPLE_ABOVE = re.compile(r"[0-9]+|[0-9]*(?:[A-Za-z]|\\[a-zA-Z]+|sqrt\([^()]*\))")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_NUMBER = re.compile(r"([0-9]*)(?:\.([0-9]+))?(?:e([-+]?[0-9]+))?")
+_PLAIN_COMMANDS = {
+    "sqrt", "pi", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "arcsin", "arccos", "arctan", "sinh",
+    "cosh", "tanh", "det", "max", "min", "gcd", "theta", "alpha", "beta", "infty",
+}  # fmt: skip
+_PRODUCTS = {r"\cdot", r"\times", r"\ast", "*"}
+_CONNECTIVES = {"and", "or"}
+_OPENERS, _CLOSERS = {"(", "["}, {")", "]"}
+
+Node = str | list  # a token, or the nodes of a group {...}
 
 
-def plain(text: str) -> str:
-    """The text without what typesetting adds (see `answers.normalise`); text of at most some thousand characters."""
-    text = _DROPPED.sub(_space, " ".join(text.split()))
-    for pattern, replacement in _SPELLINGS:
-        text = pattern.sub(replacement, text)
-    text = _PERCENT.sub("", _DEGREE.sub("", text)).strip().removesuffix(".").strip()
-    text = _UNIT.sub("", text)
-    text = _AND.sub(",", text)
-    text = _TEXT.sub(r"\1", text)
-    text = _MIXED.sub(_mixed, text)
-    for _ in range(_PASSES):
-        before = text
-        text = _RAISED.sub(_raised, _SHORT_FRACTION.sub(_fraction, _ROOT.sub(_root, text)))
-        if text == before:
-            break
-    text = _SPACE.sub("", text)
-    text = _ASSIGNED.sub("", text, count=1) if _ASSIGNED.match(text) else text
-    if not re.search(r"[(\[]|\\\{", text):
-        text = _THOUSANDS.sub(lambda match: match[1] + re.sub(r"[^0-9]", "", match[2]), text)
-    return _numbers(text)
+class TooDeep(ValueError):
+    """Groups that nest deeper than `DEPTH`."""
 
 
-def _numbers(text: str) -> str:
-    """Numbers as one writes them: no zeros in front, none behind the decimals, no plus in front."""
-    text = _BARE_POINT.sub("0", _LEADING.sub("", text))
-    text = _TRAILING.sub(lambda match: match[1].rstrip("."), text)
-    text = text.removeprefix("+").replace("+\\infty", "\\infty").removesuffix(".")
-    return text.lower() if text.isalpha() and len(text) > 1 else text
+def tokens(text: str) -> list[str]:
+    r"""The tokens of a cleaned text: numbers, words, commands, ``\text{...}`` and single signs."""
+    return _TOKEN.findall(text)
 
 
-def _space(match: re.Match) -> str:
-    if match[0] == "\\\\":  # the end of a matrix row, no spacing
-        return match[0]
-    return " " if match[0] in ("~", "\u00a0", "\\ ", "\\quad", "\\qquad") else ""
+def tree(text: str) -> list[Node]:
+    """The text's tokens with each balanced ``{...}`` as a list; stray braces are left out. Raises TooDeep."""
+    stack: list[list[Node]] = [[]]
+    for token in tokens(text):
+        if token == "{":
+            stack.append([])
+            if len(stack) > DEPTH:
+                raise TooDeep
+        elif token == "}":
+            if len(stack) > 1:
+                group = stack.pop()
+                stack[-1].append(group)
+        elif token in _PLAIN_COMMANDS:
+            stack[-1].append("\\" + token)
+        elif not (token == r"\text" or token == "\\"):
+            stack[-1].append(token)
+    while len(stack) > 1:
+        group = stack.pop()
+        stack[-1].append(group)
+    return stack[0]
 
 
-def _wrapped(text: str, simple: re.Pattern = _SIMPLE) -> str:
-    text = text.strip()
-    return text if simple.fullmatch(text) else f"({text})"
+def canonical(text: str) -> str:
+    r"""A cleaned text as a plain string: ``\frac{1}{2}`` is ``1/2``, ``x^{10}`` ``x^10``, ``\sqrt3`` ``sqrt(3)``."""
+    try:
+        return join(_plain(tree(text)))
+    except TooDeep:
+        return " ".join(tokens(text))
 
 
-def _fraction(match: re.Match) -> str:
-    above, below = (match[1] or match[2] or "").strip(), (match[3] or match[4] or "").strip()
-    sign = ""
-    if above.startswith("-") and _SIMPLE_ABOVE.fullmatch(above[1:]):
-        sign, above = "-", above[1:]
-    return f"{sign}{_wrapped(above, _SIMPLE_ABOVE)}/{_wrapped(below)}"
+def rendered(text: str) -> str:
+    r"""A cleaned text as LaTeX with nothing implied: braces around every argument, ``\cdot`` before a number.
+
+    Raises TooDeep.
+    """
+    return " ".join(_render(tree(text)))
 
 
-def _mixed(match: re.Match) -> str:
-    whole, above, below = map(int, match.groups())
-    return f"{whole * below + above}/{below}"
+def join(parts: list[str]) -> str:
+    """Tokens as one string, with a space only where they would fuse."""
+    out = ""
+    for part in parts:
+        fuses = out[-1:].isdigit() and (part[:1].isdigit() or part[:1] == ".")
+        command = part[:1].isalpha() and re.search(r"\\[A-Za-z]+$", out[-20:])
+        out += (" " if fuses or command else "") + part
+    return out
 
 
-def _root(match: re.Match) -> str:
-    degree = f"[{match[1]}]" if match[1] else ""
-    return f"sqrt{degree}({(match[2] or match[3] or '').strip()})"
+def number(token: str) -> str:
+    """A number as one writes it: no zeros in front or behind the decimals; a power of ten is written out as one."""
+    whole, decimals, power = _NUMBER.fullmatch(token).groups()
+    digits = (whole or "").lstrip("0") or "0"
+    kept = (decimals or "").rstrip("0")
+    plain = digits + ("." + kept if kept else "")
+    if power is None or int(power) == 0:
+        return plain
+    return f"{plain}*10^{int(power)}" if int(power) > 0 else f"{plain}*10^({int(power)})"
 
 
-def _raised(match: re.Match) -> str:
-    return f"{match[1]}{_wrapped(match[2])}"
+def _is_number(node: Node) -> bool:
+    return isinstance(node, str) and _NUMBER.fullmatch(node) is not None and node[:1] != ""
+
+
+def _argument(nodes: list[Node], place: int, single: bool) -> tuple[list[Node], int]:
+    """The argument that begins at ``place``; a bare number gives only its first digit where ``single``."""
+    if place >= len(nodes):
+        return [], place
+    node = nodes[place]
+    if isinstance(node, list):
+        return node, place + 1
+    if single and len(node) > 1 and (node[0].isdigit() or node.isalpha()):
+        nodes[place] = node[1:]
+        return [node[0]], place
+    if node in ("-", "+") and place + 1 < len(nodes) and not single:
+        following = nodes[place + 1]
+        return [node, *following] if isinstance(following, list) else [node, following], place + 2
+    return [node], place + 1
+
+
+def _degree(nodes: list[Node], place: int) -> tuple[list[Node] | None, int]:
+    """The ``[n]`` of a root, or None."""
+    if place < len(nodes) and nodes[place] == "[" and "]" in nodes[place:]:
+        end = nodes.index("]", place)
+        return nodes[place + 1 : end], end + 1
+    return None, place
+
+
+def _bracketed(nodes: list[Node], place: int, single: bool) -> tuple[list[Node], int]:
+    """The argument of a root or a power; in plain writing it is what stands in round brackets."""
+    if place < len(nodes) and nodes[place] == "(":
+        depth = 0
+        for end in range(place, len(nodes)):
+            depth += (nodes[end] == "(") - (nodes[end] == ")")
+            if depth == 0:
+                return nodes[place + 1 : end], end + 1
+    return _argument(nodes, place, single)
+
+
+def _plain(nodes: list[Node]) -> list[str]:
+    nodes, out, i = list(nodes), [], 0
+    while i < len(nodes):
+        node = nodes[i]
+        i += 1
+        if isinstance(node, list):
+            inside = _plain(node)
+            raised = i < len(nodes) and nodes[i] == "^" and len(inside) > 1
+            out += ["(", *inside, ")"] if raised else inside
+        elif node == r"\frac":
+            i = _plain_fraction(nodes, i, out)
+        elif node == r"\binom":
+            above, i = _argument(nodes, i, True)
+            below, i = _argument(nodes, i, True)
+            out += ["binom", "(", *_plain(above), ",", *_plain(below), ")"]
+        elif node == r"\sqrt":
+            degree, i = _degree(nodes, i)
+            inside, i = _bracketed(nodes, i, True)
+            out += ["sqrt"] + (["[", *_plain(degree), "]"] if degree else []) + ["(", *_plain(inside), ")"]
+        elif node in ("^", "_"):
+            argument, i = _bracketed(nodes, i, False)
+            out += ["\u00b0"] if argument == [r"\circ"] else [node, *_wrapped(_plain(argument))]
+        else:
+            out += _plain_token(node)
+    return out
+
+
+def _plain_token(node: str) -> list[str]:
+    if node.startswith(r"\text"):
+        return _plain(tree(node[node.index("{") + 1 : -1])) if "{" in node else []
+    if node in _PRODUCTS:
+        return ["*"]
+    if node == r"\div":
+        return ["/"]
+    if node in _CONNECTIVES or node == ";":
+        return [","]
+    if node == r"\%":
+        return ["%"]
+    return [number(node)] if _is_number(node) else [node]
+
+
+def _plain_fraction(nodes: list[Node], i: int, out: list[str]) -> int:
+    above, i = _argument(nodes, i, True)
+    below, i = _argument(nodes, i, True)
+    top, bottom = _plain(above), _plain(below)
+    whole = out[-1] if out and out[-1].isdigit() and out[-2:-1] not in (["^"], ["/"], ["_"]) else None
+    if whole and len(top) == len(bottom) == 1 and top[0].isdigit() and bottom[0].isdigit() and len(whole) < 40:
+        out[-1:] = [str(int(whole) * int(bottom[0]) + int(top[0])), "/", bottom[0]]
+        return i
+    if top[:1] == ["-"] and _simple_above(top[1:]) and (not out or out[-1] in ("(", ",", "=", "[")):
+        out.append("-")
+        top = top[1:]
+    whole_fraction = [*_wrapped(top, _simple_above), "/", *_wrapped(bottom)]
+    bound = out[-1:] == ["/"] or (i < len(nodes) and nodes[i] in ("^", "!"))
+    out += ["(", *whole_fraction, ")"] if bound else whole_fraction
+    return i
+
+
+def _simple(parts: list[str]) -> bool:
+    if len(parts) == 1:
+        return (
+            parts[0].isdigit()
+            or (len(parts[0]) == 1 and parts[0].isalpha())
+            or _COMMAND.fullmatch(parts[0]) is not None
+        )
+    return parts[:1] == ["sqrt"] and parts[-1:] == [")"] and parts.count("(") == 1
+
+
+def _simple_above(parts: list[str]) -> bool:
+    return _simple(parts) or (len(parts) > 1 and parts[0].isdigit() and _simple(parts[1:]) and not parts[1].isdigit())
+
+
+def _wrapped(parts: list[str], simple=_simple) -> list[str]:
+    return parts if simple(parts) else ["(", *parts, ")"]
+
+
+def _render(nodes: list[Node]) -> list[str]:
+    nodes, out, i = list(nodes), [], 0
+    while i < len(nodes):
+        node = nodes[i]
+        i += 1
+        if isinstance(node, list):
+            out += ["{", *_render(node), "}"]
+        elif node in (r"\begin", r"\end"):
+            name, i = _argument(nodes, i, False)
+            out.append(f"{node}{{{''.join(_render(name))}}}")
+        elif node in (r"\frac", r"\binom"):
+            above, i = _argument(nodes, i, True)
+            below, i = _argument(nodes, i, True)
+            out.append(rf"{node}{{{' '.join(_render(above))}}}{{{' '.join(_render(below))}}}")
+        elif node == r"\sqrt":
+            degree, i = _degree(nodes, i)
+            inside, i = _bracketed(nodes, i, True)
+            index = f"[{' '.join(_render(degree))}]" if degree else ""
+            out.append(rf"\sqrt{index}{{{' '.join(_render(inside))}}}")
+        elif node in ("^", "_"):
+            argument, i = _bracketed(nodes, i, False)
+            if argument == [r"\circ"]:
+                out[-1:] = [rf"\frac{{{' '.join(out[-1:])} \cdot \pi}}{{180}}"]
+            else:
+                out.append(f"{node}{{{' '.join(_render(argument))}}}")
+        else:
+            out += _rendered_token(node, out)
+    return out
+
+
+def _rendered_token(node: str, out: list[str]) -> list[str]:
+    if node.startswith(r"\text"):
+        return _render(tree(node[node.index("{") + 1 : -1])) if "{" in node else []
+    if node == "*":
+        return [r"\cdot"]
+    if node in _CONNECTIVES or node == ";":
+        return [","]
+    if _is_number(node):
+        text = number(node)
+        text = re.sub(r"\*10\^\(?(-?[0-9]+)\)?", r" \\cdot 10^{\1}", text)
+        closed = (
+            bool(out)
+            and out[-1][-1:] in ("}", ")", "!")
+            and out[-1] != r"\}"
+            and not out[-1].startswith(("_", r"\begin"))
+        )
+        applied = len(out) > 1 and out[-1].startswith("^") and out[-2].lstrip("\\") in _PLAIN_COMMANDS
+        return [r"\cdot", text] if closed and not applied else [text]
+    return [node]

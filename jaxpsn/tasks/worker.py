@@ -18,14 +18,22 @@ MEMORY = 4 << 30
 def math_verify(gold: str, answer: str, seconds: int) -> bool:
     """Whether two LaTeX answers are equal, by math-verify; gives up after about ``seconds`` by its own alarms.
 
-    Only its LaTeX grammar is used: the plain-expression reader would evaluate Python. An inequality and the interval it
-    describes are the same answer.
+    Only its LaTeX grammar is used: the plain-expression reader would evaluate Python. Its rewriting of units and of
+    malformed LaTeX is off, as the answers come without units and with nothing implied (`answers.question`). An
+    inequality and the interval it describes are the same answer. It compares absolutely, to some 15 digits, decimals to
+    six places; what it takes for equal is looked at again relatively (`algebra.close`).
     """
     import math_verify as library
+    from latex2sympy2_extended import NormalizationConfig
 
-    kinds = [library.LatexExtractionConfig()]
-    one, other = (library.parse(f"\\boxed{{{text}}}", kinds, parsing_timeout=seconds) for text in (gold, answer))
-    return bool(library.verify(one, other, allow_set_relation_comp=True, timeout_seconds=seconds))
+    from jaxpsn.tasks import algebra
+
+    kinds = [library.LatexExtractionConfig(normalization_config=NormalizationConfig(basic_latex=True, boxed="all"))]
+    options = {"fallback_mode": "no_fallback", "parsing_timeout": seconds}
+    one, other = (library.parse(f"\\boxed{{{text}}}", kinds, **options) for text in (gold, answer))
+    if not library.verify(one, other, allow_set_relation_comp=True, timeout_seconds=seconds):
+        return False
+    return algebra.close(one[0], other[0])
 
 
 def serve(requests: BinaryIO, replies: BinaryIO, verify: str, seconds: int) -> None:

@@ -8,32 +8,27 @@ saving goes on below the broken step. Where several processes make a run, each w
 """
 
 import contextlib
-import functools
 import hashlib
-import json
-import logging
-import os
 import re
 import shutil
-import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 
-from jaxpsn import errors
-from jaxpsn.training import digests, pieces, placed
-from jaxpsn.training.digests import FILES, Broken
+from jaxpsn import errors, files
+from jaxpsn.training import digests, pieces, placed, stored
+from jaxpsn.training.digests import Broken
 from jaxpsn.training.placed import is_key
+from jaxpsn.training.presence import Presence
+from jaxpsn.training.stored import ASIDE, PARTIAL, steps
 from jaxpsn.training.team import ALONE, Team
 
-PARTIAL, TRASH = "saving-", "deleting-"
+TRASH = "deleting-"
 _LOOKS = 5  # times a reader looks again because a run has deleted what it was reading
 CAUSES = re.compile(
     "No space left on device|File too large|Disk quota exceeded|Read-only file system|Permission denied"
@@ -58,29 +53,7 @@ class Restored(NamedTuple):
     info: dict[str, Any]
     """What ``save`` was given."""
     broken: tuple[str, ...]
-    """One sentence per checkpoint that was moved aside."""
-
-
-def _not_orbax(record: logging.LogRecord) -> bool:
-    return "orbax" not in record.pathname and "orbax" not in record.getMessage()
-
-
-@functools.cache
-def _quieten() -> None:
-    """Let a failure of Orbax speak once, by its exception; from now on, as its threads may end long after it.
-
-    It also logs the traceback in every thread it passes, leaves failed tasks to asyncio's log, and its file writers
-    report to an event loop that is closed by then.
-    """
-    hook = sys.unraisablehook
-
-    def heard(unraisable: Any) -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value):
-            hook(unraisable)
-
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).addFilter(_not_orbax)
-    sys.unraisablehook = heard
+    """One sentence per newer checkpoint that is not whole."""
 
 
 def _paths(state: Any) -> list[str]:
@@ -115,77 +88,18 @@ def digest(state: Any) -> str:
     return sha.hexdigest()
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray], keys: dict[str, str], info: dict[str, Any]) -> None:
-    described = {
-        name: {"shape": list(array.shape), "dtype": array.dtype.name, "sha256": digests.of_array(array)}
-        for name, array in arrays.items()
-    }
-    stored = {name: array for name, array in arrays.items() if array.size}  # Orbax refuses arrays without entries
-    partial = path.with_name(PARTIAL + path.name)
-    _quieten()
-    ocp.save(partial.absolute(), stored, custom_metadata={"arrays": described, "keys": keys, "info": info})
-    _commit(path, digests.of_files(partial))
-
-
-def _commit(path: Path, hashes: dict[str, str]) -> None:
-    partial = path.with_name(PARTIAL + path.name)
-    with (partial / FILES).open("w") as file:
-        json.dump(hashes, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
-
-
 def _write_together(
     path: Path, team: Team, own: pieces.Pieces, description: dict[str, Any], stop: threading.Event
 ) -> None:
     """What this process has of a checkpoint; it is done when process 0 has seen all parts and committed them."""
-    partial = path.with_name(PARTIAL + path.name)
+    partial = stored.partial(path)
+    if not partial.is_dir():
+        stored.clear(partial)
     pieces.write(partial, team.process, own)
     if team.first:
-        _commit(path, pieces.collect(partial, team.count, description, stop))
+        stored.commit(path, pieces.collect(partial, team.count, description, stop))
     else:
         pieces.wait(lambda: int(path.name) in steps(path.parent), stop, "process 0 did not commit it")
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """The description of a checkpoint, every file of which was found as it was written."""
-    written, found = json.loads((path / FILES).read_text()), digests.of_files(path)
-    for name in sorted(written.keys() | found.keys()):
-        if name not in found:
-            raise Broken(f"{name} is missing")
-        if written.get(name) != found[name]:
-            raise Broken(f"{name} was altered")
-    if pieces.WHOLE in found:
-        return pieces.record(path)
-    with _by_itself():
-        return ocp.metadata(path.absolute()).custom_metadata
-
-
-def _by_itself() -> ocp.Context:
-    """Reading needs no other process: each reads for itself, and may find something else."""
-    own = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions()
-    if jax.process_count() > 1:
-        alone = ocp.options.MultiprocessingOptions(own, {own}, f"process{own}")
-    return ocp.Context(multiprocessing_options=alone)
-
-
-def _read(path: Path, record: dict[str, Any], names: Iterable[str]) -> dict[str, np.ndarray]:
-    described = {name: record["arrays"][name] for name in names}
-    blank = {name: np.zeros(entry["shape"], jnp.dtype(entry["dtype"])) for name, entry in described.items()}
-    if "processes" in record:
-        pieces.read(path, record["processes"], blank)
-        return blank
-    stored = {name: array for name, array in blank.items() if array.size}
-    context = _by_itself()
-    context.pytree.loading.partial_load = True
-    with context:
-        arrays = blank | {name: np.asarray(array) for name, array in ocp.load(path.absolute(), stored).items()}
-    for name, entry in described.items():
-        if digests.of_array(arrays[name]) != entry["sha256"]:
-            raise Broken(f"the content of {name} is not what was saved")
-    return arrays
 
 
 def _refuse_other_state(path: Path, record: dict[str, Any], template: Any, part: bool) -> None:
@@ -214,22 +128,14 @@ def _assemble(template: Any, arrays: dict[str, np.ndarray], keys: dict[str, str]
 
 def _whole(path: Path, template: Any, part: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Description and arrays of a checkpoint; of the latter those in ``template``."""
-    _quieten()
-    record = _record(path)
+    stored.quieten()
+    record = stored.record(path)
     _refuse_other_state(path, record, template, part)
-    return record, _read(path, record, _paths(template))
+    return record, stored.read(path, record, _paths(template))
 
 
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, Broken) else f"unreadable ({type(error).__name__})"
-
-
-def steps(folder: Path) -> list[int]:
-    """Steps of the committed checkpoints in ``folder``, ascending; none if it is not there."""
-    try:
-        return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
-    except FileNotFoundError:
-        return []
 
 
 def read(folder: Path, template: Any, step: int | None = None) -> Restored:
@@ -266,22 +172,43 @@ def read(folder: Path, template: Any, step: int | None = None) -> Restored:
 class Store:
     """The checkpoints of one run folder, each a folder named by its step; one writer at a time (the folder's lock).
 
-    All processes of a ``team`` save and restore alike; process 0 alone commits, deletes and moves.
+    All processes of a ``team`` save and restore alike; process 0 alone commits, deletes and moves. Nothing on the disk
+    changes before :meth:`settle`. ``run`` is asked before every save whether the run folder is still where it was.
     """
 
     def __init__(
-        self, folder: Path, keep: int, on_commit: Callable[[int], None] = lambda step: None, team: Team = ALONE
+        self,
+        folder: Path,
+        keep: int,
+        on_commit: Callable[[int], None] = lambda step: None,
+        team: Team = ALONE,
+        run: Presence | None = None,
     ):
-        self.folder, self.keep, self.on_commit, self.team = folder, keep, on_commit, team
+        self.folder, self.keep, self.on_commit, self.team, self.run = folder, keep, on_commit, team, run
         self._stop = threading.Event()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: tuple[int, Future[None]] | None = None
-        self.folder.mkdir(exist_ok=True)
-        if not team.first:
+        self._aside: list[tuple[Path, Path]] = []
+        self._settled = False
+        self._own: int | None = None  # step of the checkpoint that was read or written last
+
+    def settle(self) -> None:
+        """Make the folder ready for saves: broken checkpoints are renamed, what killed saves have left is deleted.
+
+        Raises UserError where the folder is a link.
+        """
+        if self._settled:
             return
+        self._settled = True
+        if not self.team.first:
+            return
+        files.make_folder(self.folder)
+        for path, aside in self._aside:
+            path.rename(aside)
         for entry in self.folder.iterdir():
             if entry.name.startswith((PARTIAL, TRASH)):
-                shutil.rmtree(entry, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    stored.clear(entry)
 
     def steps(self) -> list[int]:
         """Steps of the committed checkpoints, ascending."""
@@ -298,25 +225,44 @@ class Store:
     def save(self, step: int, state: Any, info: dict[str, Any]) -> None:
         """Copy ``state`` to the host now and write it in the background; JSON ``info`` comes back with it.
 
-        Raises CheckpointError if the save before this one failed.
+        Raises CheckpointError if the save before this one failed, UserError if the run folder is gone.
         """
         self.wait()
-        if step in self.steps():
+        self._check()
+        self.settle()
+        if step == self._own and step in self.steps():
             return
+        if self.team.first and (self.path(step).exists() or self.path(step).is_symlink()):
+            self.path(step).rename(stored.free(self.folder / f"{ASIDE}{step}"))  # not of this run, or it would be known
         keys = {
             name: str(jax.random.key_impl(leaf))
             for name, leaf in zip(_paths(state), jax.tree.leaves(state), strict=True)
             if is_key(leaf)
         }
         if self.team.count == 1:
-            written = self._writer.submit(_write, self.path(step), snapshot(state), keys, info)
+            written = self._writer.submit(stored.write, self.path(step), snapshot(state), keys, info)
         else:
             arrays = _arrays(state)
             shapes = {name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name} for name, leaf in arrays.items()}
-            described = {"arrays": shapes, "keys": keys, "info": info}
+            described = {"step": step, "arrays": shapes, "keys": keys, "info": info}
             own = pieces.snapshot(arrays)
             written = self._writer.submit(_write_together, self.path(step), self.team, own, described, self._stop)
         self._pending = step, written
+
+    def _check(self, written: int | None = None) -> None:
+        """Raise UserError if the run folder is gone; what was ``written`` meanwhile in a new one of its name goes."""
+        try:
+            if self.run is not None:
+                self.run.check()
+        except errors.UserError:
+            if written is not None and self.team.first:
+                ghost = not (self.folder.parent / "config.json").exists()  # else somebody's run folder, left alone
+                for entry in (*self.folder.glob(f"{PARTIAL}{written}*"), *([self.path(written)] if ghost else ())):
+                    shutil.rmtree(entry, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    self.folder.rmdir()
+                    self.folder.parent.rmdir()
+            raise
 
     def poll(self) -> None:
         """Report a background save that has ended: ``on_commit``, or CheckpointError."""
@@ -331,9 +277,12 @@ class Store:
         try:
             future.result()
         except Exception as error:
+            self._check(step)
             raise CheckpointError(step, error) from error
+        self._check(step)
         if step not in self.steps():
             raise CheckpointError(step, OSError("it is gone"))
+        self._own = step
         self.on_commit(step)
         for old in self.steps()[: -self.keep] if self.team.first else ():
             self._delete(self.path(old))
@@ -342,6 +291,9 @@ class Store:
         """End the writer; a save in flight is finished first, if it needs no other process."""
         self._stop.set()
         self._writer.shutdown(wait=True)
+        if self._pending is not None:
+            with contextlib.suppress(errors.UserError):
+                self._check(self._pending[0])
 
     def _delete(self, path: Path) -> None:
         # Renamed first: a deletion that is cut off must not leave half a checkpoint under a step's name.
@@ -350,20 +302,11 @@ class Store:
             path.rename(trash)
             shutil.rmtree(trash)
 
-    def _set_aside(self, path: Path) -> Path:
-        if not self.team.first:
-            return path
-        for attempt in range(10_000):
-            aside = path.with_name(f"broken-{path.name}" + (f"-{attempt}" if attempt else ""))
-            if not aside.exists():
-                return path.rename(aside)
-        return path
-
     def restore(self, template: Any) -> Restored | None:
         """The newest whole checkpoint as a state like ``template`` (arrays or shapes), None if there is none.
 
-        Shapes with shardings say where the arrays go, however they were placed when they were saved.
-        Broken ones are renamed ``broken-STEP``. Raises UserError if all are broken, or if a whole one holds arrays
+        Shapes with shardings say where the arrays go, however they were placed when they were saved. Broken ones are
+        renamed ``broken-STEP`` by :meth:`settle`. Raises UserError if all are broken, or if a whole one holds arrays
         of other names, shapes or types, or if processes find different ones.
         """
         found = self._restore(template)
@@ -371,10 +314,11 @@ class Store:
         if len(set(said)) > 1:
             steps_found = ", ".join(f"{step} by process {process}" for process, step in enumerate(said))
             errors.refuse("resume", str(self.folder), f"a folder that all processes see alike; found: {steps_found}")
+        self._own = found and found.step
         return found
 
     def _restore(self, template: Any) -> Restored | None:
-        broken = []
+        broken, self._aside = [], []
         for step in reversed(self.steps()):
             path = self.path(step)
             try:
@@ -382,9 +326,13 @@ class Store:
             except (errors.UserError, MemoryError, PermissionError):
                 raise
             except Exception as error:  # whatever Orbax makes of damaged files
-                broken.append(f"checkpoint {step} is broken: {_reason(error)}; moved to {self._set_aside(path)}")
+                aside = stored.free(self.folder / f"broken-{step}")
+                self._aside.append((path, aside))
+                broken.append((f"checkpoint {step} is broken: {_reason(error)}", f"moved to {aside}"))
                 continue
-            return Restored(_assemble(template, arrays, record["keys"]), step, record["info"], tuple(broken))
+            said = tuple("; ".join(parts) for parts in broken)
+            return Restored(_assemble(template, arrays, record["keys"]), step, record["info"], said)
         if broken:
-            errors.refuse("resume", str(self.folder), f"no whole checkpoint is left; {'; '.join(broken)}")
+            said = "; ".join(text for text, _ in broken)
+            errors.refuse("resume", str(self.folder), f"no whole checkpoint is left; {said}")
         return None

@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -11,7 +12,8 @@ import tyro
 from jaxpsn import errors, files
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
-from jaxpsn.training import command, distributed, folder, progress, startup, status
+from jaxpsn.envs import registry
+from jaxpsn.training import cadence, command, distributed, folder, interrupts, progress, startup, status
 from jaxpsn.training.config import ClusterConfig, RunConfig
 
 
@@ -51,31 +53,45 @@ def restore(record: Mapping[str, Any]) -> ControlJob:
 
 def run(job: ControlJob) -> int:
     """Train, then write the rollout and the report; returns the exit status."""
-    _refuse_other_schedule(job)
+    _refuse(job)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.mesh))
         team.alike(distributed.common(job.run, job.control, mesh=job.mesh))
-        name = job.control.env.name.replace("/", "-")
-        claimed = stack.enter_context(distributed.claim(team, job.run, job.control, name))
+        if team.first:  # the others have no folder
+            folder.check(job.run, job.control)
         own = distributed.quiet(team, job.run)
         show = progress.make(own.progress)
-        with contextlib.closing(show), show.phase("loading JAX and the physics"):
-            # Imported late: the display is up while these load.
+        with contextlib.closing(show), interrupts.stage(leave=show.close), show.phase("loading JAX and the physics"):
+            # Imported late: the display is up while these load. All that can be refused is, before there is a folder.
             from jaxpsn.control import placement
             from jaxpsn.control import program as programs
             from jaxpsn.training import cache, loop
 
             cache.enable()
             place = placement.Placement(job.mesh)
-            distributed.meet(team, place.mesh)
             program = programs.make(job.control, -(-job.run.steps // job.control.steps_per_call), place=place)
-        outcome = loop.train(program, own, claimed, team=team)
+            distributed.meet(team, place.mesh)
+            engine = loop.ready(program, own)
+        name = job.control.env.name.replace("/", "-")
+        claimed = stack.enter_context(distributed.claim(team, job.run, job.control, name))
+        outcome = loop.train(program, own, claimed, team=team, engine=engine)
         state = outcome.first_seed()
         if team.first:
             if outcome.status == status.DONE:
                 _finish(program, state, claimed)
             startup.result(claimed.path)
         return outcome.status
+
+
+def _refuse(job: ControlJob) -> None:
+    """Refuse what needs no JAX to be seen as wrong."""
+    config = job.control
+    registry.check(config.env.name, config.env.backend)
+    config.refuse_idle(cadence.plan(job.run, config.steps_per_call).end)
+    _refuse_other_schedule(job)
+    limit = config.env.episode_length or registry.default_episode_length(config.env.name)
+    if config.agent.algorithm == "es" and job.run.steps < limit * config.env.num_envs:
+        startup.speak(f"warning: steps = {job.run.steps}: no generation ends if episodes last {limit} steps")
 
 
 def _refuse_other_schedule(job: ControlJob) -> None:
@@ -90,6 +106,15 @@ def _refuse_other_schedule(job: ControlJob) -> None:
 
 
 def _finish(program: Any, state: Any, claimed: folder.RunFolder) -> None:
+    from jaxpsn.training import memory
+
+    path = claimed.path
+    left = f"all steps are made and saved; the report is not written: --resume {path} writes it"
+    with interrupts.stage(left), memory.told("env.num_envs, agent.actor_hidden", lambda: left):
+        _report(program, state, path)
+
+
+def _report(program: Any, state: Any, path: Path) -> None:
     from jaxpsn.analysis import report
     from jaxpsn.control import record
 
@@ -99,8 +124,8 @@ def _finish(program: Any, state: Any, claimed: folder.RunFolder) -> None:
     except errors.UserError as error:  # a task without bodies; the report says that there is nothing to watch
         startup.speak(f"no rollout: {error}")
     else:
-        files.write_atomically(claimed.path / "rollout.json", json.dumps(rollout))
-    page = report.build(claimed.path)
+        files.write_atomically(path / "rollout.json", json.dumps(rollout))
+    page = report.build(path)
     startup.speak(f"report: {page}")
 
 

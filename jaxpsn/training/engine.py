@@ -11,14 +11,14 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxpsn import errors
-from jaxpsn.training import chunk, placed, report
+from jaxpsn.training import chunk, memory, placed, report
 from jaxpsn.training.cadence import Cadence
 from jaxpsn.training.chunk import ChunkReport
 from jaxpsn.training.config import RunConfig
 from jaxpsn.training.program import HostProgram, Metrics, Program, State
 from jaxpsn.training.progress import Progress
 
-Note = Callable[[str, str], None]
+Note = Callable[..., None]
 Totals = dict[str, tuple[Any, Any]]
 """Sum and count of every metric."""
 
@@ -57,7 +57,7 @@ class Engine(Protocol):
         ...
 
     def prepare(self, plan: Cadence, template: State, show: Progress, note: Note) -> None:
-        """Compile; ``note(event, detail)`` is written to the events."""
+        """Compile; ``note(event, detail, seconds)`` is written to the events."""
         ...
 
     def init(self) -> State:
@@ -98,6 +98,7 @@ class CompiledEngine:
         self._init = self._jit(chunk.make_init(program, run.seeds), whole, self._layout)
         self._chunk: Any = None
         self._evaluate: Any = None
+        self._template: State = None
         self.columns: tuple[str, ...] = ()
 
     def _jit(self, function: Callable[..., Any], ins: Any, outs: Any, **options: Any) -> Any:
@@ -108,12 +109,16 @@ class CompiledEngine:
 
     def template(self) -> State:
         """Shapes and dtypes of the state of all seeds, on a mesh with shardings."""
-        shapes = jax.eval_shape(self._init, self._keys)
-        if self._layout is None:
-            return shapes
-        return jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, self._layout
-        )
+        if self._template is not None:
+            return self._template
+        self._template = jax.eval_shape(self._init, self._keys)
+        if self._layout is not None:
+            self._template = jax.tree.map(
+                lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+                self._template,
+                self._layout,
+            )
+        return self._template
 
     def attach(self, folder: Path, kept: int) -> None:
         """Nothing to do: a compiled program writes no files."""
@@ -126,15 +131,17 @@ class CompiledEngine:
             made = self._jit(made, (self._layout,), (self._layout, self._whole), donate_argnums=0)
             lowered = made.lower(template)
             self._chunk = lowered.compile()
+        memory.check_compiled(self._program, self._chunk, "the training step")
         metrics, evaluation = lowered.out_info[1].totals, {}
-        note("compile", f"training step {time.monotonic() - start:.1f} s")
+        note("compile", "training step", time.monotonic() - start)
         if plan.eval_every:
             start = time.monotonic()
             with show.phase("compiling the evaluation"):
                 made = chunk.make_evaluate(self._program, self._seeds)
                 lowered = self._jit(made, (self._whole, self._layout), self._whole).lower(self._keys, template)
                 self._evaluate, evaluation = lowered.compile(), lowered.out_info
-            note("compile", f"evaluation {time.monotonic() - start:.1f} s")
+            memory.check_compiled(self._program, self._evaluate, "the evaluation")
+            note("compile", "evaluation", time.monotonic() - start)
         self.columns = report.columns(metrics, evaluation, hasattr(template, "updates"))
 
     def init(self) -> State:
@@ -186,7 +193,8 @@ class HostEngine:
 
     def template(self) -> State:
         """Shapes, dtypes and shardings of the state."""
-        self._template = self._program.template()
+        if self._template is None:
+            self._template = self._program.template()
         return self._template
 
     def attach(self, folder: Path, kept: int) -> None:
@@ -199,7 +207,9 @@ class HostEngine:
         start = time.monotonic()
         with show.phase("preparing the phases of a step"):
             self._program.prepare(template, show.say)
-        note("compile", f"phases of a step {time.monotonic() - start:.1f} s")
+        for name, compiled in getattr(self._program, "compiled", {}).items():
+            memory.check_compiled(self._program, compiled, name)
+        note("compile", "phases of a step", time.monotonic() - start)
         evaluation = self._evaluation if plan.eval_every else ()
         self.columns = report.columns(self._names, evaluation, hasattr(template, "updates"))
 

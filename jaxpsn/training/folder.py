@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxpsn import errors, files
+from jaxpsn.analysis import shapes
+from jaxpsn.training import vacancy
 from jaxpsn.training.config import MAY_CHANGE, RunConfig
 from jaxpsn.training.lock import LOCK, locked
 
@@ -85,13 +87,15 @@ def read(path: str | Path, field: str = "resume") -> dict[str, Any]:
     """The config.json of a run folder. Raises UserError, naming ``field``, if there is none or of another format."""
     path = Path(path)
     try:
-        record = json.loads((path / "config.json").read_text())
-        version = record["format"]
-    except (OSError, ValueError, TypeError, KeyError):
+        record = files.read_json(path / "config.json")
+    except OSError:
         errors.refuse(field, str(path), f"a run folder; {_others(path)}")
+    version = record.get("format") if isinstance(record, dict) else None
+    if version is None:
+        errors.refuse(field, str(path), "a run folder; its config.json is none of a run")
     if version != FORMAT:
         errors.refuse(field, str(path), f"a run folder of format {FORMAT}; this one has format {version}")
-    return record
+    return shapes.check(path / "config.json", record, shapes.WHOLE_RUN)
 
 
 def _others(path: Path) -> str:
@@ -171,7 +175,7 @@ def create(run: Any, default_name: str) -> Path:
         taken = out / run.name if run.name and out.is_dir() else out
         if not taken.is_dir():
             errors.refuse("out" if taken == out else "name", str(taken), "a folder; there is a file of that name")
-        errors.refuse("name", run.name, f"{taken} exists; --resume {taken} goes on with it, or choose another name")
+        vacancy.refuse_taken(taken)
     except OSError as error:
         errors.refuse("out", run.out, f"a folder that can be written: {error.strerror}")
     errors.refuse("name", default_name, "no free name left; choose another")
@@ -190,25 +194,39 @@ def empty(path: Path, record: str = "config.json", what: str = "run folder") -> 
             entry.unlink()
 
 
+def resumed(run: RunConfig, config: Any) -> Path:
+    """The folder that ``run`` goes on with. Raises UserError if it is none, or was made with another config."""
+    path = Path(str(run.resume))
+    if not path.exists() and (Path(run.out) / path).is_dir():
+        path = Path(run.out) / path
+    _refuse_other_config(path, read(path), run, config)
+    return path
+
+
+def check(run: RunConfig, config: Any) -> None:
+    """Refuse what :func:`claim` would refuse of the folder as it is now; nothing is made, nothing is locked."""
+    if run.resume is None:
+        vacancy.check(run)
+    else:
+        resumed(run, config)
+
+
 @contextlib.contextmanager
 def claim(run: RunConfig, config: Any, default_name: str = "run") -> Iterator[RunFolder]:
     """The run folder, locked for this process: a new one, or the one to resume.
 
     ``config`` (dict or dataclass) is what is trained; it is written to config.json, and must equal what is there
-    when resuming. Nothing is compiled before the folder is claimed. Raises UserError if the folder exists (without
-    ``overwrite``), is in use by another process, is no run folder, or was made with another config.
+    when resuming. A new folder goes away again if an error or a signal comes before anything was trained. Raises
+    UserError if the folder exists (without ``overwrite``), is in use by another process, is no run folder, or was made
+    with another config.
     """
-    if run.resume is None:
-        path = create(run, default_name)
-    else:
-        path = Path(run.resume)
-        if not path.exists() and (Path(run.out) / run.resume).is_dir():
-            path = Path(run.out) / run.resume
-        _refuse_other_config(path, read(path), run, config)
-    with locked(path) as stale:
+    path = create(run, default_name) if run.resume is None else resumed(run, config)
+    with contextlib.ExitStack() as stack:
+        stale = stack.enter_context(locked(path))
         if run.resume is None and run.overwrite:
             empty(path)
         folder = RunFolder(path, plain(config), run.resume is not None, (stale,) if stale else ())
         if run.resume is None:
+            stack.enter_context(vacancy.provisional(path, vacancy.trained))
             write_record(folder, run)
         yield folder

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 
 from jaxpsn import errors
 from jaxpsn.analysis import evaluations
-from jaxpsn.lm import hub, model
+from jaxpsn.lm import hub
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import base as bases
-from jaxpsn.rlvr import data, perturbation, setup
+from jaxpsn.rlvr import data, perturbation, setup, sizes
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import EvaluationConfig, NoiseConfig, RlvrConfig, RolloutConfig
 from jaxpsn.rlvr.evaluation import Judge
@@ -183,7 +183,7 @@ def _refuse_changed(origin: Origin, show: progress.Progress, part: str) -> None:
 
 
 def _checkpointed(origin: Origin, decoder: DecoderConfig, place: Placement, show: progress.Progress) -> Weights:
-    params, sigma = shapes(decoder), jax.ShapeDtypeStruct((), jnp.float32)
+    params, sigma = sizes.weights(decoder), jax.ShapeDtypeStruct((), jnp.float32)
     if place.mesh is not None:
         sigma = jax.ShapeDtypeStruct((), jnp.float32, sharding=place.whole())
         params = jax.tree.map(
@@ -196,15 +196,6 @@ def _checkpointed(origin: Origin, decoder: DecoderConfig, place: Placement, show
         show.say(text)
     show.say(f"{origin.path}: step {found.step:,}")
     return Weights(found.state["params"], found.step, found.state["sigma"]["sigma"])
-
-
-def shapes(decoder: DecoderConfig) -> Any:
-    """The parameters of a decoder as shapes, float32."""
-    return jax.tree.map(
-        lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),
-        model.parameter_shapes(decoder),
-        is_leaf=lambda leaf: isinstance(leaf, tuple),
-    )
 
 
 def judge(
@@ -232,6 +223,7 @@ def judge(
         found.params, asked.problems, wanted.samples, evaluation_key(wanted.seed),
         noise, None if noise is None else jnp.float32(sigma), lambda done, total: told(done, total, {}),
     )  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
     path = evaluations.record(
         out, name, step=found.step, n=wanted.samples, temperature=wanted.temperature, noisy=noise is not None,
         task=asked.task.name, problems=[setup.row(asked.task, problem) for problem in judged],
@@ -249,4 +241,4 @@ def _noise(one: Candidate, wanted: EvaluateJob) -> perturbation.Perturbation | N
         errors.refuse("sigma", None, f"a number, as {one.name} is no run that says")
     # Pairs of opposite sign serve training; here every answer stands for itself.
     config = dataclasses.replace(config, antithetic=False)
-    return perturbation.plan(config, one.form.decoder, shapes(one.form.decoder), 1, 1)
+    return perturbation.plan(config, one.form.decoder, sizes.weights(one.form.decoder), 1, 1)

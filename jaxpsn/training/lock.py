@@ -9,14 +9,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxpsn import errors
+from jaxpsn import errors, files
 
 LOCK = "run.lock"
 _held: set[Path] = set()
 
 
 def _holder(text: str) -> dict:
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         holder = json.loads(text)
         if isinstance(holder, dict):
             return holder
@@ -34,12 +34,12 @@ def locked(path: Path) -> Iterator[str | None]:
     if file_path in _held:
         errors.refuse("run folder", str(path), f"in use by this process (pid {os.getpid()})")
     try:
-        file = file_path.open("a+")
+        file = files.open_own(path / LOCK, append=True)
     except OSError as error:
         errors.refuse("run folder", str(path), f"a folder that can be written: {error.strerror}")
     with file:
         file.seek(0)
-        text = file.read()
+        text = file.read().decode(errors="replace")
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -52,7 +52,8 @@ def locked(path: Path) -> Iterator[str | None]:
         try:
             file.truncate(0)
             started = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": started}))
+            told = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
+            file.write(json.dumps(told).encode())
             file.flush()
             yield stale
         finally:

@@ -2,54 +2,39 @@
 
 import contextlib
 import dataclasses
-import datetime
 import signal
-import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 
-from jaxpsn import errors
-from jaxpsn.training import cadence, checkpoints, progress, quiet, report, sinks, startup, status
+from jaxpsn import errors, files
+from jaxpsn.training import (
+    alarms,
+    cadence,
+    checkpoints,
+    logs,
+    memory,
+    progress,
+    report,
+    sessions,
+    sinks,
+    startup,
+    status,
+)
 from jaxpsn.training import engine as engines
 from jaxpsn.training import folder as folders
 from jaxpsn.training.config import RunConfig
 from jaxpsn.training.interrupts import Interrupts
+from jaxpsn.training.lines import Ledger, happened
+from jaxpsn.training.outcome import Outcome
+from jaxpsn.training.presence import Presence
 from jaxpsn.training.program import HostProgram, Program, State
 from jaxpsn.training.team import ALONE, Team
 
-
-class Outcome(NamedTuple):
-    """How a run ended."""
-
-    state: State
-    folder: Path
-    finished: bool
-    """Whether all steps were made."""
-    reason: str
-    """``finished``, the name of a signal, or what was not finite."""
-    status: int
-    """Exit status for the script (``jaxpsn.training.status``)."""
-    step: int
-    """Environment steps made by each seed."""
-    axes: Any = None
-    """``program.axes`` of the state if it holds several seeds."""
-    signum: int | None = None
-    """The signal that came, if one did; in the last chunk it leaves the run finished."""
-
-    def first_seed(self) -> State:
-        """The state of the first seed alone."""
-        if self.axes is None:
-            return self.state
-        return jax.tree.map(
-            lambda axis, leaf: leaf if axis is None else leaf[0],
-            self.axes,
-            self.state,
-            is_leaf=lambda axis: axis is None,
-        )
+MOST = (1 << 31) - 1
+"""Calls of a program's step in one run."""
 
 
 @dataclasses.dataclass
@@ -65,7 +50,8 @@ class _Desk:
     interrupts: Interrupts
     store: checkpoints.Store
     team: Team
-    watch: quiet.Watch
+    lookout: alarms.Lookout
+    ledger: Ledger
     signum: int | None = None
     """The signal that came, once it was asked for."""
     seconds: float = 0.0
@@ -83,10 +69,15 @@ class _Desk:
             self.signum = self.team.agree(self.interrupts.signum)
         return self.signum
 
-    def note(self, step: int, event: str, detail: str = "", *, say: bool = True) -> None:
-        self.events.write(step, event, detail)
+    def note(self, step: int, event: str, detail: str = "", seconds: float | None = None, *, say: bool = True) -> None:
+        self.events.write(step, event, detail if seconds is None else f"{detail} {seconds:.1f} s", seconds)
         if say:
             self.show.say(f"{event}: {detail}" if detail else event)
+
+    def tell(self, step: int, found: Sequence[tuple[str, str]]) -> None:
+        """Note what the lookout found."""
+        for event, text in found:
+            self.note(step, event, text)
 
     def update(self, plan: cadence.Cadence, step: int, rate: float) -> None:
         """Renew the status."""
@@ -110,37 +101,61 @@ class _Span(NamedTuple):
         return cls(told["since"], {name: tuple(pair) for name, pair in told["totals"].items()})
 
 
+def ready(program: Program | HostProgram, run: RunConfig) -> engines.Engine:
+    """What drives ``program``, to be asked for before there is a folder.
+
+    Raises UserError for what would be refused later: extras that are missing, a run that cannot be, too little memory.
+    """
+    sinks.require_extras(run)
+    _refuse_counts(program, run)
+    engine = engines.make(program, run)
+    memory.check(program, engine.template(), run.seeds)
+    return engine
+
+
+def _refuse_counts(program: Program | HostProgram, run: RunConfig) -> None:
+    """Clocks are int32: a run must not count further."""
+    if -(-run.steps // program.steps_per_call) > MOST:
+        allowed = f"at most {MOST * program.steps_per_call:,}, as calls of {program.steps_per_call:,} steps are counted"
+        errors.refuse("steps", run.steps, f"{allowed} in 32 bits")
+
+
 def train(
-    program: Program | HostProgram, run: RunConfig, folder: folders.RunFolder, title: str = "", team: Team = ALONE
-) -> Outcome:
+    program: Program | HostProgram, run: RunConfig, folder: folders.RunFolder, title: str = "", team: Team = ALONE,
+    engine: engines.Engine | None = None,
+) -> Outcome:  # fmt: skip
     """Run ``program`` for ``run.steps`` steps into a claimed ``folder`` (``folder.claim``), or go on where it stopped.
 
     SIGTERM and Ctrl-C end the chunk (the step, if the host makes it), save and return; a value that is not finite
     returns without saving. On CPU the state after a kill and a resume equals the uninterrupted one bit for bit. An
     error in a step of a HostProgram comes through after the state before it was saved. ``title`` begins every line of
     the display. Each process of a ``team`` calls this alike; a signal to one of them stops all. Raises UserError if a
-    checkpoint cannot be written, or a resumed one not be used.
+    checkpoint cannot be written, a resumed one not be used, or memory runs out. ``engine``: that of :func:`ready`, if
+    it was asked before.
     """
-    sinks.require_extras(run)
-    engine = engines.make(program, run)
+    engine = engine or ready(program, run)
     with contextlib.ExitStack() as stack:
         stack.callback(engine.close)
         show = progress.make(run.progress, title=title)
         stack.callback(show.close)
-        events = sinks.EventLog(folder.events)
+        events = sinks.EventLog(folder.events, held=folder.resumed)
         stack.callback(events.close)
-        interrupts = stack.enter_context(Interrupts(show.say, show.close, "step" if engine.stepwise else "chunk"))
+        presence = Presence(folder.shared or folder.path)
+        stack.callback(presence.close)
+        unit = "step" if engine.stepwise else "chunk"
+        interrupts = stack.enter_context(Interrupts(show.say, show.close, unit, lambda: _lost(desk)))
 
         def committed(step: int) -> None:
             events.write(step, "checkpoint", str(store.path(step)))
 
-        store = checkpoints.Store(folder.checkpoints, run.keep, committed, team)
+        store = checkpoints.Store(folder.checkpoints, run.keep, committed, team, presence)
         stack.callback(store.close)
-        watch = quiet.Watch(_silences(program))
-        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team, watch)
+        lookout, ledger = alarms.Lookout(program), logs.ledger(folder)
+        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team, lookout, ledger)
         team.advice = lambda: f"{_last_good(desk)}; go on with --resume {folder.shared or folder.path}"
         try:
-            return _run(desk)
+            with memory.told(memory.fields(program), lambda: _last_good(desk)):
+                return _run(desk)
         except checkpoints.CheckpointError as error:
             with contextlib.suppress(OSError):
                 events.write(error.step, "checkpoint failed", error.reason)
@@ -152,13 +167,23 @@ def _last_good(desk: _Desk) -> str:
     return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
 
 
+def _lost(desk: _Desk) -> str:
+    """What a signal says that ends the run at once."""
+    path = desk.folder.shared or desk.folder.path
+    again = f"go on with --resume {path}"
+    if desk.interrupts.idle:
+        return f"ended before the first step; {again}" if desk.folder.resumed else "ended before the first step"
+    return f"stopped at once; {_last_good(desk)}" + (f"; {again}" if desk.store.last() else "")
+
+
 def _run(desk: _Desk) -> Outcome:
     show = desk.show
     show.say(f"{'going on with' if desk.folder.resumed else 'writing to'} {desk.folder.path}")
     with show.phase("building the experiment"):
         template = desk.engine.template()
-    record = _record(desk, template)
-    restored = _restore(desk, template, record)
+    for text in desk.folder.notes:
+        desk.note(0, "lock", text)
+    restored = _restore(desk, template)
     start = restored.step if restored else 0
     desk.note(start, "resume" if restored else "start", f"step {start:,}", say=bool(restored))
     plan = cadence.plan(desk.run, desk.program.steps_per_call, start, desk.engine.stepwise)
@@ -166,16 +191,26 @@ def _run(desk: _Desk) -> Outcome:
         desk.note(start, "rounded", text)
     span = _Span.restored(restored)
     if restored and plan.end <= start == span.since:
+        desk.events.release()
         desk.note(start, "stop", f"already finished at step {start:,}")
         return _outcome(desk, restored.state, start, "finished", status.DONE)
-    # Begun again, not even the rows of step 0 remain.
-    desk.engine.attach(desk.folder.path, start if restored else -1)
+    metrics = logs.look(desk.folder, desk.ledger, desk.engine, restored, span.since)
     desk.engine.prepare(plan, template, show, lambda *told: desk.note(start, *told, say=False))
     desk.team.gather("compiled")  # none waits within a collective for one that still compiles
     with show.phase("drawing the first state" if restored is None else "placing the state"):
         state = jax.block_until_ready(restored.state if restored else desk.engine.init())
+    metrics.begin(desk.engine.columns)
+    for text in metrics.notes:
+        desk.note(start, "mended", text)
+    # Up to here nothing in the folder has changed: whatever refuses a resume leaves it as it was.
+    record = sessions.begin(desk.folder, desk.run, template, lambda text: desk.note(0, "warning", text))
+    desk.store.settle()
+    if desk.team.first:
+        for place in (desk.folder.path, desk.folder.path / "evaluations"):
+            files.sweep(place, held=True)
+    desk.events.release()
     written = sinks.Sinks(
-        desk.folder, desk.run, record, desk.engine.columns, span.since if restored else -1,
+        desk.folder, desk.run, record, metrics, span.since if restored else -1,
         lambda text: desk.note(start, "sink", text),
     )  # fmt: skip
     try:
@@ -184,63 +219,26 @@ def _run(desk: _Desk) -> Outcome:
         written.close()
 
 
-def _mesh(template: State) -> str | None:
-    """The mesh on which the state lies, as a flag says it."""
-    for leaf in jax.tree.leaves(template):
-        if isinstance(leaf.sharding, jax.sharding.NamedSharding):
-            return ",".join(f"{name}={size}" for name, size in leaf.sharding.mesh.shape.items() if size > 1) or "data=1"
-    return None
-
-
-def _record(desk: _Desk, template: State) -> dict[str, Any]:
-    """Write config.json, with one entry for each session that worked on this folder."""
-    old = folders.read(desk.folder.path)
-    device = jax.devices()[0]
-    session = {
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "versions": folders.versions(),
-        "backend": jax.default_backend(),
-        "device": device.device_kind,
-        "devices": jax.device_count(),
-        "mesh": _mesh(template),
-        "processes": jax.process_count(),
-    }
-    sessions = old.get("sessions", [])
-    if sessions:
-        kept = ("versions", "backend", "device", "devices", "mesh")
-        changed = folders.differences(*({name: s.get(name) for name in kept} for s in (sessions[-1], session)))
-        if changed:
-            desk.note(0, "warning", f"not bit for bit from here: {', '.join(changed)}")
-    for text in desk.folder.notes:
-        desk.note(0, "lock", text)
-    return folders.write_record(desk.folder, desk.run, sessions=[*sessions, session])
-
-
-def _silences(program: Program | HostProgram) -> Mapping[str, quiet.Condition]:
-    return getattr(program, "silences", {})
-
-
-def _tell(desk: _Desk, step: int, text: str) -> None:
-    """Say that nothing can be learnt, if that is so."""
-    if text:
-        desk.note(step, quiet.EVENT, text)
-
-
-def _restore(desk: _Desk, template: Any, record: dict[str, Any]) -> checkpoints.Restored | None:
+def _restore(desk: _Desk, template: Any) -> checkpoints.Restored | None:
     if not desk.folder.resumed:
         return None
     with desk.show.phase("reading the checkpoint"):
         found = desk.store.restore(template)
     if found is None:
+        if happened(desk.folder.events, "checkpoint"):
+            gone = "its checkpoints, of which there were some, are gone; put them back, or begin a new run"
+            errors.refuse("resume", str(desk.folder.path), gone)
         desk.note(0, "resume", "no checkpoint was written yet; beginning again")
         return None
     for text in found.broken:
         desk.note(found.step, "fallback", f"{text}; going on from step {found.step:,}")
-    if found.info["format"] != folders.FORMAT or found.info["config"] != folders.digest(folders.fixed(record)):
+    if found.info.get("format") != folders.FORMAT or found.info.get("config") != _config_digest(desk):
         errors.refuse("resume", str(desk.folder.path), "its checkpoint was made with another config")
+    steps = folders.read(desk.folder.path)["run"]["steps"]
+    if desk.run.steps < found.step and desk.run.steps != steps:
+        errors.refuse("steps", desk.run.steps, f"at least {found.step}, the step that this run has reached")
     desk.seconds = found.info["seconds"]
-    desk.watch = quiet.Watch(_silences(desk.program), found.info.get("quiet"))
+    desk.lookout = alarms.Lookout(desk.program, found.info.get("quiet"))
     return found
 
 
@@ -248,6 +246,7 @@ def _loop(
     desk: _Desk, plan: cadence.Cadence, written: sinks.Sinks, state: State, record: dict[str, Any], span: _Span
 ) -> Outcome:
     step, begun = plan.start, time.monotonic() - desk.seconds
+    desk.tell(step, desk.lookout.begin())
     if step == 0 and plan.eval_every:
         written.write(report.rows(0, desk.seeds, None, desk.engine.judge(state), 0.0, None))
     desk.interrupts.idle = False
@@ -269,18 +268,18 @@ def _loop(
         written.write(rows)
         if bad:
             return _not_finite(desk, state, step, bad)
-        _tell(desk, step, desk.watch.see(step, rows))
+        desk.tell(step, desk.lookout.see(step, rows))
         desk.shown |= report.averages(rows, progress.SHOWN)
         desk.update(plan, step, rate)
         desk.store.poll()
         stopped = desk.listen() is not None  # asked once: a signal that comes from here on is for the next chunk
         if stopped or plan.saves(span.since, step):
-            _save(desk, written, state, step, _info(desk, record))
+            _save(desk, written, state, step, record)
         if stopped and step < plan.end:
             return _interrupted(desk, state, step)
         span = _Span(step, {})
     desk.store.wait()
-    _tell(desk, step, desk.watch.end())
+    desk.tell(step, desk.lookout.end())
     desk.note(step, "stop", f"finished at step {step:,} after {desk.seconds:.0f} s")
     return _outcome(desk, state, step, "finished", status.DONE)
 
@@ -314,10 +313,13 @@ def _judge(desk: _Desk, made: engines.Advance) -> tuple[dict[str, Any] | None, e
         return None, made._replace(error=error)
 
 
-def _save(desk: _Desk, written: sinks.Sinks, state: State, step: int, info: dict[str, Any]) -> None:
+def _save(
+    desk: _Desk, written: sinks.Sinks, state: State, step: int, record: dict[str, Any], span: _Span | None = None
+) -> None:
     written.sync()
     desk.engine.sync()
-    desk.store.save(step, state, info)
+    counted = {"rows": written.rows, "logs": desk.ledger.count()}
+    desk.store.save(step, state, _info(desk, record, span) | counted)
 
 
 def _leave(
@@ -325,14 +327,13 @@ def _leave(
     record: dict[str, Any],
 ) -> Outcome:  # fmt: skip
     """End before the row of the chunk is written: the checkpoint carries what the row needs. Raises the error."""
-    info = _info(desk, record, span)
     if made.error is None:
-        _save(desk, written, made.state, step, info)
+        _save(desk, written, made.state, step, record, span)
         return _interrupted(desk, made.state, step)
     with contextlib.suppress(Exception):  # the first error is the one to tell
         said = _last_good(desk)
         if step > plan.start and made.whole() and desk.team.count == 1:  # others may not be where this one is
-            _save(desk, written, made.state, step, info)
+            _save(desk, written, made.state, step, record, span)
             desk.store.wait()
             said = f"saved at step {step:,}; go on with --resume {desk.folder.path}"
         desk.show.say(said)
@@ -345,17 +346,20 @@ def _outcome(desk: _Desk, state: State, step: int, reason: str, code: int) -> Ou
     return Outcome(state, desk.folder.path, code == status.DONE, reason, code, step, axes, desk.signum)
 
 
+def _config_digest(desk: _Desk) -> str:
+    return folders.digest(folders.fixed({"config": desk.folder.content, "run": folders.plain(desk.run)}))
+
+
 def _info(desk: _Desk, record: dict[str, Any], span: _Span | None = None) -> dict[str, Any]:
     """What a checkpoint carries besides the state; ``span`` is open if the state lies before the row of its chunk."""
     session = record["sessions"][-1]
     kept = {name: session[name] for name in ("versions", "backend", "device", "devices")}
-    config = folders.digest(folders.fixed(record))
     return {
         "format": folders.FORMAT,
-        "config": config,
+        "config": _config_digest(desk),
         "seconds": desk.seconds,
         "span": span and span._asdict(),
-        "quiet": desk.watch.state(),
+        "quiet": desk.lookout.state(),
         **kept,
     }
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from jaxpsn import errors, foreign
 from jaxpsn.lm import places
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.training import folder, inputs, rlvr
+from jaxpsn.training import folder, inputs, reasoning_stages, rlvr
 
-BASE = rlvr.BASE
+BASE = reasoning_stages.BASE
 """``RUN:base`` is the policy that the training of a run started from."""
 _ALLOWED = "a run folder, RUN:base, RUN:STEP, a Hugging Face folder, or an evaluation (.json)"
 
@@ -44,7 +44,7 @@ class Origin:
         """A name for files and tables; ``step`` is that of the checkpoint that was read."""
         path = self.path.resolve()
         run = path.parent.parent if self.kind == "file" else path.parent
-        inside = self.kind == "file" or path.name == rlvr.MODEL
+        inside = self.kind == "file" or path.name == reasoning_stages.MODEL
         name = path.stem if self.kind == "file" else places.name(path)
         name = f"{run.name}-{name}" if inside and (run / "config.json").is_file() else name
         name += {"base": f"-{BASE}", "run": f"-step-{step or 0:06}"}.get(self.kind, "")
@@ -70,7 +70,9 @@ def find(name: str, text: str, step: int | None = None) -> Origin:
     if not isinstance(record.get("config"), Mapping) or "rollout" not in record["config"]:
         errors.refuse(name, text, "a run of experiments/rlvr.py; this one trains no language model")
     hashes = record["config"].get(inputs.HASHES, {})
-    run = Origin("run", path, step, rlvr.restore(record), record.get("versions", {}), hashes, record.get(rlvr.BASE))
+    run = Origin(
+        "run", path, step, rlvr.restore(record), record.get("versions", {}), hashes, record.get(reasoning_stages.BASE)
+    )
     if part is None:
         return run
     if step is not None:

@@ -1,10 +1,8 @@
 """The reasoning job: from the command line to a trained, judged, exported policy and its report."""
 
 import contextlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,13 +16,9 @@ from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.tasks import file_task, files, registry
 from jaxpsn.training import command, distributed, folder, inputs, progress, startup, status
+from jaxpsn.training import reasoning_stages as stages
 from jaxpsn.training.config import ClusterConfig, RunConfig
 from jaxpsn.training.team import Team
-
-MODEL = "model"
-"""Folder of a run that holds the trained policy as Hugging Face files."""
-BASE = "base"
-"""Folder of a run that holds the pre-trained policy it started from, and the entry of its record with its digest."""
 
 
 @dataclass(frozen=True)
@@ -58,82 +52,33 @@ def restore(record: Mapping[str, Any]) -> RlvrJob:
 
 def run(job: RlvrJob) -> int:
     """Train, judge base and trained policy, export, write the report; returns the exit status."""
-    job = replace(job, rlvr=inputs.located(job.rlvr))
-    _refuse(job)
+    job = _checked(job)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.rlvr.mesh))
-        job = replace(job, rlvr=_timed(job.rlvr, team))
+        job = replace(job, rlvr=_clocked(job.rlvr, team))
         content = _content(job)
         team.alike(distributed.common(job.run, content, mesh=job.rlvr.mesh))
-        claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
+        if team.first:  # the others have no folder
+            folder.check(job.run, content)
         own = replace(job, run=distributed.quiet(team, job.run))
-        program = stack.enter_context(_prepared(own, claimed, team))
+        phases = stages.Phases()
+        program = stack.enter_context(stages.prepared(own, team, phases))
         from jaxpsn.training import loop
 
-        outcome = loop.train(program, own.run, claimed, team=team)
+        engine = loop.ready(program, own.run)
+        claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
+        stages.keep_base(program, claimed, team)
+        stages.judge_base(program, claimed, own, team, phases)
+        outcome = loop.train(program, own.run, claimed, team=team, engine=engine)
         if outcome.status == status.DONE:
-            _finish(program, outcome, claimed.path, own, team)
+            stages.finish(program, outcome, claimed, own, team, phases)
         if team.first:
             startup.result(claimed.path)
         return outcome.status
 
 
-@contextlib.contextmanager
-def _prepared(job: RlvrJob, claimed: folder.RunFolder, team: Team) -> Iterator[Any]:
-    """The program, its base judged; the display is up while JAX loads and the small decoder learns."""
-    with contextlib.ExitStack() as stack:
-        show = progress.make(job.run.progress)
-        with contextlib.closing(show):
-            with show.phase("loading JAX"):
-                from jaxpsn.rlvr import setup
-                from jaxpsn.rlvr.placement import Placement
-                from jaxpsn.training import cache, draws, sinks
-
-                draws.fix()
-                cache.enable()
-                distributed.meet(team, Placement(job.rlvr.mesh).mesh)
-            home, told = cache.home() / "bases", progress.teller(show)
-            path, shared = claimed.path, (partial(_agreed, team), partial(_same_base, team, claimed), _own(claimed))
-            made = setup.reasoner(job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared)
-            program = stack.enter_context(made)
-            show.say("judging the base")
-            # What process 0 has all have: whether there is something to do must not be each one's own view.
-            if team.tell("" if setup.base_is_judged(path) else "to do"):
-                setup.judge_base(program, path, progress.teller(show, "answers"))
-        yield program
-
-
-def _agreed(team: Team, grade: Callable[..., Any]) -> Callable[..., Any]:
-    """Scores as process 0 finds them: a verifier that is cut off in time may end differently elsewhere."""
-
-    def agreed(problems: Sequence[Any], texts: Sequence[str]) -> list[float]:
-        scores = [float(score) for score in grade(problems, texts)] if team.first else []
-        return json.loads(team.tell(json.dumps(scores)))
-
-    return grade if team.count == 1 else agreed
-
-
 def _name(config: RlvrConfig) -> str:
     return config.task if config.model is None else places.name(Path(config.model))
-
-
-def _own(claimed: folder.RunFolder) -> Path:
-    return (claimed.shared or claimed.path) / BASE
-
-
-def _same_base(team: Team, claimed: folder.RunFolder, facts: Mapping[str, str]) -> None:
-    """Refuse a pre-trained policy that is another than in the other processes, or than what the run started from."""
-    team.alike(facts)
-    (now,) = facts.values()
-    was = folder.read(_own(claimed).parent).get(BASE)
-    if was is None and team.first:
-        folder.note(claimed, **{BASE: now})
-    if was is not None and was != now:
-        errors.refuse(
-            "resume",
-            str(claimed.path),
-            "a run with the pre-trained policy that it started from; the one here is another",
-        )
 
 
 def _content(job: RlvrJob) -> dict[str, Any]:
@@ -152,7 +97,7 @@ def _content(job: RlvrJob) -> dict[str, Any]:
     return folder.plain(replace(config, mesh=None)) | ({inputs.HASHES: recorded} if recorded else {})
 
 
-def _timed(config: RlvrConfig, team: Team) -> RlvrConfig:
+def _clocked(config: RlvrConfig, team: Team) -> RlvrConfig:
     """``config`` with the time that its chat template is told, which is part of what a run records.
 
     It is that of the start of process 0, where the template asks for one. Refuses tokens and templates that cannot be
@@ -166,8 +111,8 @@ def _timed(config: RlvrConfig, team: Team) -> RlvrConfig:
     return replace(config, template=config.template.at(told or None))
 
 
-def _refuse(job: RlvrJob) -> None:
-    """Refuse what needs no JAX to be seen as wrong, before there is a run folder."""
+def _checked(job: RlvrJob) -> RlvrJob:
+    """The job, its paths worked out. Refuses, before there is a run folder, what needs no JAX to be seen as wrong."""
     config = job.rlvr
     if job.run.seeds != 1:
         errors.refuse("seeds", job.run.seeds, "1; runs of several seeds are made one after the other, with --seed")
@@ -176,29 +121,17 @@ def _refuse(job: RlvrJob) -> None:
     for path in (config.data, config.test_data):
         if path is not None:
             file_task.FileTask(files.read(path, config.data_kind), config.verifier)
-    form = decoders.tiny(3) if config.model is None else hf_config.read_config(config.model)
+    config = inputs.located(config)
+    form = decoders.tiny(vocab_size=3) if config.model is None else hf_config.read_config(config.model)
     lengths.check_asked(config.rollout, form.max_positions)
-    if job.run.resume is None or config.sigma.rule != "staged":
-        return
-    recorded = folder.read(job.run.resume)["run"]["steps"]
-    if job.run.steps != recorded:
-        errors.refuse("steps", job.run.steps, f"{recorded} as recorded; sigma.rule = 'staged' decays over it")
-
-
-def _finish(program: Any, outcome: Any, path: Path, job: RlvrJob, team: Team) -> None:
-    from jaxpsn.analysis import report
-    from jaxpsn.rlvr import setup
-
-    with contextlib.closing(progress.make(job.run.progress)) as show:
-        show.say("judging the trained policy")
-        setup.judge_trained(program, outcome.state, path, progress.teller(show, "answers"))
-        with show.phase("writing the model and the report"):
-            setup.export(program, outcome.state, path / MODEL)
-            if team.first:
-                startup.speak(f"report: {report.build(path)}")
+    if job.run.resume is not None and config.sigma.rule == "staged":
+        recorded = folder.read(job.run.resume)["run"]["steps"]
+        if job.run.steps != recorded:
+            errors.refuse("steps", job.run.steps, f"{recorded} as recorded; sigma.rule = 'staged' decays over it")
+    return replace(job, rlvr=config)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
     about = "Reinforcement learning with verifiable rewards and parameter-space noise, on language models."
-    return run(command.parse(RlvrJob, PRESETS, argv, restore, about))
+    return run(command.parse(RlvrJob, PRESETS, argv, restore, about, resumes="run of reasoning"))

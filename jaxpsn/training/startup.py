@@ -3,11 +3,23 @@
 import contextlib
 import functools
 import sys
-import traceback
 from collections.abc import Callable
 
 from jaxpsn import errors
-from jaxpsn.training import status
+from jaxpsn.training import interrupts, status
+
+
+def script(main: Callable[[], int | None], greeting: str | None = "starting") -> int:
+    """Run a script's ``main`` under :func:`main_guard`, signals answered from here to the end; the exit status.
+
+    It is the first that a script does: what takes time to import is imported in ``main``.
+    """
+    interrupts.listen()
+    if greeting is not None:
+        speak(greeting)
+    code = main_guard(main)()
+    interrupts.settle()
+    return code
 
 
 def speak(text: str) -> None:
@@ -27,7 +39,7 @@ def result(text: object) -> None:
 def complain(error: BaseException | str) -> None:
     """``error: ...`` as one line on stderr."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"error: {errors.short(error)}", file=sys.stderr, flush=True)
 
 
 def last_words(error: BaseException) -> int:
@@ -41,7 +53,11 @@ def last_words(error: BaseException) -> int:
     elif isinstance(error, KeyboardInterrupt):
         complain("interrupted")
         return status.INTERRUPTED
+    elif isinstance(error, MemoryError):
+        complain("out of memory; lower the sizes of the run")
     else:
+        import traceback
+
         traceback.print_exception(error)
         return 1
     return status.USER_ERROR
@@ -50,15 +66,16 @@ def last_words(error: BaseException) -> int:
 def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
     """Wrap a script's ``main`` so that it returns an exit status and users never see a traceback for what they caused.
 
-    UserError and a disk that cannot be read or written give one line on stderr and status 2, Ctrl-C status 130;
-    ``sys.exit(main())`` ends the script. Anything else is a fault of ours and keeps its traceback.
+    UserError, memory that does not suffice and a disk that cannot be read or written give one line on stderr and
+    status 2, Ctrl-C status 130; ``sys.exit(main())`` ends the script. Anything else is a fault of ours and keeps its
+    traceback.
     """
 
     @functools.wraps(main)
     def guarded(*args: object, **kwargs: object) -> int:
         try:
             return main(*args, **kwargs) or status.DONE
-        except (errors.UserError, OSError, KeyboardInterrupt) as error:
+        except (errors.UserError, OSError, KeyboardInterrupt, MemoryError) as error:
             return last_words(error)
 
     return guarded

@@ -31,6 +31,15 @@ class Swept:
         """Where its arrays lie, if the program says so."""
         return getattr(self.program, "place", None)
 
+    @property
+    def lower(self) -> Any:
+        """Which fields make it smaller, if the program says so."""
+        return getattr(self.program, "lower", {})
+
+    def passing(self, state: State) -> Any:
+        """What a run holds beside its state, if the program says so."""
+        return getattr(self.program, "passing", lambda _: {})(state)
+
     def init(self, key: PRNGKeyArray, hyper: Any) -> State:
         """The state of one run; ``hyper`` is its own, without the axis of runs."""
         return self.program.init(key, hyper)

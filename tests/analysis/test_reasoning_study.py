@@ -134,7 +134,7 @@ def test_what_is_missing_is_said_and_what_is_there_is_shown(studies, partial):
                      "countdown: fewer than 2 seeds are complete of temperature (1)", "1 of 2 seeds",
                      "Stopped and left out: countdown/psn-no-tis/1 (not finite at loss)",
                      "Under way and left out: countdown/psn-no-tis/0 (2 of 60 steps)", "on 2 tasks",
-                     "One seed of temperature: intervals are over problems alone", "finished.json: cannot be read",
+                     "One seed of temperature: intervals are over problems alone", "finished.json: not valid JSON",
                      "countdown: arms with different seeds are not paired by seed: 0, 1 (grpo, psn); 1 (temperature)",
                      "The largest k is 32", "too few arms have results on swaps", "pass@32, countdown: base",
                      "not tested: no results of psn-no-tis"):  # fmt: skip

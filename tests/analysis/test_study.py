@@ -242,7 +242,7 @@ def test_a_broken_choice_costs_only_its_arm(studies, tmp_path):
     studies.write_choice(folder / "tuning" / "b")
     (folder / "tuning" / "b" / "choice.json").write_text("{")
     page = studies.Page(study.build(folder))
-    assert "a: its tuning cannot be read" in page.text and "choice.json: cannot be read" in page.text
+    assert "a: its tuning cannot be read" in page.text and "choice.json: not valid JSON" in page.text
     assert "No scale was tuned" in page.text
 
 
@@ -270,7 +270,7 @@ def test_names_are_text_whatever_they_hold(studies, tmp_path):
     ("content", "says"),
     [
         (None, "study.json"),
-        ("{", "cannot be read"),
+        ("{", "not valid JSON"),
         ("[]", "a JSON object"),
         ('{"format": 2}', "format"),
         ('{"format": 1, "arms": {}}', "at least one arm"),

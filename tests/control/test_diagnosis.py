@@ -12,7 +12,7 @@ from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, Explora
 
 ENVS, WARMUP, STEPS = 4, 3, 40
 CONFIG = ControlConfig(
-    env=EnvConfig(name="sparse_mountain_car", num_envs=ENVS, episode_length=12),
+    env=EnvConfig(name="sparse_mountain_car_light", num_envs=ENVS, episode_length=12),
     agent=AgentConfig(actor_hidden=(8,), critic_hidden=(8,), batch_size=16),
     exploration=ExplorationConfig(rule="gaussian", action_std=0.3),
     replay_capacity=ENVS * 50,

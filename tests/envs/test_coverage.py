@@ -26,7 +26,10 @@ def test_angles_are_told_modulo_a_turn():
 
 @pytest.mark.parametrize(
     "name",
-    ["sparse_mountain_car", "cartpole_swingup", "sparse_double_pendulum", "swimmer_gather", "halfcheetah"],
+    [
+        "sparse_mountain_car", "sparse_mountain_car_light", "cartpole_swingup", "sparse_cartpole_swingup_light",
+        "sparse_double_pendulum", "sparse_double_pendulum_light", "swimmer_gather", "halfcheetah",
+    ],
 )
 def test_every_observation_has_a_cell(name):
     episodes = envs.Episodes(envs.make(name), 1, 10)

@@ -1,4 +1,7 @@
-"""Equations of motion against a slow float64 reference, MuJoCo, and conservation of energy."""
+"""Equations of motion against a slow float64 reference, MuJoCo, and conservation of energy.
+
+Of the light tasks: the paper's step as Box2D does, which conserves nothing (test_box2d.py).
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +9,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from jaxpsn.envs import brax_api, cartpole, double_pendulum, half_cheetah, mountain_car, swimmer
+from jaxpsn.envs import brax_api, half_cheetah, swimmer
+from jaxpsn.envs import cartpole_light as cartpole
+from jaxpsn.envs import double_pendulum_light as double_pendulum
+from jaxpsn.envs import mountain_car_light as mountain_car
 
 
 def accelerations(positions, masses, forces, q, qd):
@@ -58,9 +64,9 @@ def mountain_reference(y, force):
 
 
 TASKS = {
-    "cartpole": (cartpole, cartpole.SparseCartpoleSwingup, cartpole_reference, 10.0, (2, 3, 4, 5)),
-    "pendulum": (double_pendulum, double_pendulum.SparseDoublePendulum, pendulum_reference, 50.0, (3, 3, 8, 8)),
-    "mountain": (mountain_car, mountain_car.SparseMountainCar, mountain_reference, 1.0, (1.9, 3)),
+    "cartpole": (cartpole, cartpole.SparseCartpoleSwingupLight, cartpole_reference, 10.0, (2, 3, 4, 5)),
+    "pendulum": (double_pendulum, double_pendulum.SparseDoublePendulumLight, pendulum_reference, 50.0, (3, 3, 8, 8)),
+    "mountain": (mountain_car, mountain_car.SparseMountainCarLight, mountain_reference, 1.0, (1.9, 3)),
 }
 
 
@@ -134,7 +140,7 @@ def test_without_force_energy_is_conserved(name, start, energy):
 
 
 def test_dry_friction_slows_the_mountain_car_and_lets_it_rest():
-    env = mountain_car.SparseMountainCar()
+    env = mountain_car.SparseMountainCarLight()
     state = env.begin(mountain_car.MountainCarState(jnp.float32(0), jnp.float32(0.5)))
     run = jax.jit(lambda s: jax.lax.scan(lambda s, _: (env.step(s, jnp.zeros(1)), s.obs), s, None, length=500)[1])
     path = run(state)
@@ -142,7 +148,7 @@ def test_dry_friction_slows_the_mountain_car_and_lets_it_rest():
 
 
 def test_full_force_from_rest_does_not_climb_but_rocking_does():
-    env = mountain_car.SparseMountainCar()
+    env = mountain_car.SparseMountainCarLight()
 
     @jax.jit
     def run(rock):

@@ -64,7 +64,7 @@ def test_without_restarts_first_episodes_are_the_same_and_nothing_begins_after_t
 
 @pytest.mark.parametrize("reset", ["random", "cached"])
 def test_a_reset_leaves_the_others_bit_for_bit_alone(reset):
-    episodes = envs.Episodes(envs.make("sparse_cartpole_swingup"), 4, 100, reset=reset)
+    episodes = envs.Episodes(envs.make("sparse_cartpole_swingup_light"), 4, 100, reset=reset)
     actions = np.asarray(jax.random.uniform(jax.random.key(1), (40, 4, 1), minval=-1.0))
     wild = actions.copy()
     wild[:, 2] = 1.0  # env 2 runs off the rail
@@ -124,7 +124,7 @@ def test_one_trace_under_jit_and_strong_types():
 
 
 def test_seeds_under_vmap_are_seeds_alone_and_resets_stay_a_branch():
-    episodes = envs.Episodes(envs.make("sparse_mountain_car"), 3, 6)
+    episodes = envs.Episodes(envs.make("sparse_mountain_car_light"), 3, 6)
     keys = jax.random.split(jax.random.key(5), 2)
 
     def play(key):
@@ -145,7 +145,7 @@ def test_seeds_under_vmap_are_seeds_alone_and_resets_stay_a_branch():
 
 
 def test_nan_physics_is_passed_on():
-    episodes = envs.Episodes(envs.make("sparse_cartpole_swingup"), 2, 9)
+    episodes = envs.Episodes(envs.make("sparse_cartpole_swingup_light"), 2, 9)
     _, (out, _, _) = run(episodes, np.full((2, 2, 1), np.nan, np.float32))
     assert np.isnan(out.final_obs).any(axis=-1).all() and not out.terminated.any()
 

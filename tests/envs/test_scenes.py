@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxpsn import envs
-from jaxpsn.envs import brax_door, cartpole, double_pendulum, scenes
+from jaxpsn.envs import brax_door, cartpole, cartpole_light, double_pendulum, double_pendulum_light, mountain_car, scenes
 from jaxpsn.errors import UserError
 
 SIZES = {"sphere": 1, "capsule": 2, "cylinder": 2, "box": 3, "plane": 0, "polyline": 0}
@@ -16,6 +16,9 @@ NAMES = [
     "sparse_mountain_car",
     "sparse_cartpole_swingup",
     "sparse_double_pendulum",
+    "sparse_mountain_car_light",
+    "sparse_cartpole_swingup_light",
+    "sparse_double_pendulum_light",
     "swimmer_gather",
     "probe/held_exploration",
     "inverted_pendulum",
@@ -48,14 +51,40 @@ def test_scene_and_poses_fit_and_are_plain_json(name):
 
 
 def test_the_poles_top_and_the_pendulums_tip_are_drawn_where_they_are():
-    pole = cartpole.SparseCartpoleSwingup()
-    poses = np.asarray(scenes.poses(pole, cartpole.CartpoleState(jnp.array([0.5, 0.0, 0.7, 0.0]))))
+    pole = cartpole_light.SparseCartpoleSwingupLight()
+    poses = np.asarray(scenes.poses(pole, cartpole_light.CartpoleState(jnp.array([0.5, 0.0, 0.7, 0.0]))))
     np.testing.assert_allclose(apply(poses[2], (0, 0, 1)), [0.5 - np.sin(0.7), 0, np.cos(0.7)], atol=1e-6)
-    chain = double_pendulum.SparseDoublePendulum()
+    chain = double_pendulum_light.SparseDoublePendulumLight()
     y = jnp.array([0.4, -1.1, 0.0, 0.0])
-    poses = np.asarray(scenes.poses(chain, double_pendulum.DoublePendulumState(y)))
-    x, z = double_pendulum.tip(y)
+    poses = np.asarray(scenes.poses(chain, double_pendulum_light.DoublePendulumState(y)))
+    x, z = double_pendulum_light.tip(y)
     np.testing.assert_allclose(apply(poses[2], (0, 0, -1)), [x, 0, z], atol=1e-6)
+
+
+def test_bodies_of_box2d_hang_together_after_a_step():
+    ends = {}
+    for name, module, start in (
+        ("sparse_cartpole_swingup", cartpole, jnp.array([0.5, 0.0, 0.7, 0.0])),
+        ("sparse_double_pendulum", double_pendulum, jnp.array([0.4, -1.1, 0.0, 0.0])),
+    ):
+        env = envs.make(name)
+        after = jax.jit(env.step)(env.begin(module.start(start)), jnp.zeros(1))
+        ends[name] = np.asarray(scenes.poses(env, after.pipeline_state))
+    _, cart, pole = ends["sparse_cartpole_swingup"]
+    np.testing.assert_allclose(apply(pole, (0, 0, -0.5)), cart[:3] + [0, 0, cartpole.CART_HEIGHT / 2], atol=0.006)
+    assert abs(cart[2]) < 1e-6, "the cart is on the rail"
+    _, upper, lower = ends["sparse_double_pendulum"]
+    np.testing.assert_allclose(apply(upper, (0, 0, -0.5)), apply(lower, (0, 0, 0.5)), atol=0.006)
+    np.testing.assert_allclose(apply(upper, (0, 0, 0.5)), np.zeros(3), atol=0.006)
+
+
+def test_the_cart_is_drawn_where_its_box_is():
+    env = envs.make("sparse_mountain_car")
+    physics = mountain_car.start(jnp.float32(0.0))
+    physics = physics.replace(pose=physics.pose.replace(x=jnp.float32(0.4), y=jnp.float32(0.3), angle=jnp.float32(0.5)))
+    cart = np.asarray(scenes.poses(env, physics))[1]
+    corner = np.array((0.4 + 0.2 * np.cos(0.5), 0, 0.3 + 0.2 * np.sin(0.5)))
+    np.testing.assert_allclose(apply(cart, (0.2, 0, 0)), corner, atol=1e-6)
 
 
 def test_taken_objects_disappear():

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import os
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -152,6 +153,39 @@ def test_long_texts_are_cut(checkpoint):
     np.testing.assert_allclose(encode(["1" * 22 + "7"]), encode(["1" * 5000]), atol=2e-6)
 
 
+def test_the_sentence_length_of_the_folder_is_kept_and_cut_texts_are_counted(checkpoint, tmp_path):
+    shutil.copytree(checkpoint[0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "sentence_bert_config.json").write_text('{"max_seq_length": 6, "do_lower_case": false}')
+    encode = bert.load(tmp_path)
+    found = encode(["1+2+3", "1+2=", "4", "1+2=9999999"])
+    assert (encode.read, encode.cut) == (4, 2), "six tokens, two of them special"
+    np.testing.assert_array_equal(found[1], found[3])
+    assert bert.load(checkpoint[0])(["1+2=9999999"])[0] != pytest.approx(found[3])
+    encode(["4", "1+2=9999999"])
+    assert (encode.read, encode.cut) == (6, 3)
+    (tmp_path / "sentence_bert_config.json").write_text('{"max_seq_length": null}')
+    whole = bert.load(tmp_path)
+    whole(["1+2=9999999", TEXTS[4]])
+    assert whole.cut == 0, "the last one has 22 tokens of 24 positions"
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ('{"max_seq_length": 25}', "max_seq_length = 25: a whole number from 1 to 24"),
+        ('{"max_seq_length": "6"}', "max_seq_length"),
+        ('{"do_lower_case": 1}', "do_lower_case = 1: true or false"),
+        ("[6]", "sentence_bert_config.json"),
+    ],
+)
+def test_refuses_a_sentence_length_that_is_none(checkpoint, tmp_path, text, says):
+    shutil.copytree(checkpoint[0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "sentence_bert_config.json").write_text(text)
+    with pytest.raises(errors.UserError) as caught:
+        bert.load(tmp_path)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_half_precision_files_are_read(checkpoint, tmp_path):
     folder, _ = checkpoint
     for name in ("config.json", "tokenizer.json"):
@@ -193,6 +227,10 @@ def _spoil_tensors(change):
         (_spoil_config(vocab_size=30), "shape"),
         (_spoil_tensors(lambda t: t.pop("encoder.layer.2.output.dense.bias")), "missing: encoder.layer.2.output"),
         (_spoil_tensors(lambda t: t.update(extra=np.zeros(2, np.float32))), "not known: extra"),
+        (
+            _spoil_tensors(lambda t: t["encoder.layer.2.output.dense.bias"].__setitem__(1, np.nan)),
+            r"encoder\.layer\.2\.output\.dense\.bias holds values that are not finite",
+        ),
         (lambda f: (f / "config.json").unlink(), "config.json"),
         (lambda f: (f / "config.json").write_text("{"), "not JSON"),
         (lambda f: (f / "model.safetensors").unlink(), "model.safetensors"),

@@ -240,6 +240,39 @@ def test_missing_extra_and_misshaped_tensors_are_named(folder):
     _refused(lambda: hub.load(folder), "lm_head.weight", "tie_word_embeddings is false")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_told_by_the_tensors_name(folder, value):
+    name = "model.layers.1.mlp.down_proj.weight"
+    _edited(folder, lambda tensors: tensors[name].__setitem__((3, 5), value))
+    for dtype in (None, jnp.float32):
+        _refused(lambda dtype=dtype: hub.load(folder, dtype=dtype), f"{name} holds values that are not finite (NaN")
+
+
+def test_values_beyond_a_dtype_are_told_as_such(folder):
+    name = "model.norm.weight"
+    _edited(folder, lambda tensors: tensors[name].__setitem__(0, 1e30))
+    _refused(lambda: hub.load(folder, dtype=jnp.float16), f"{name} holds values that are not finite as float16")
+    hub.load(folder, dtype=jnp.float32)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16"])
+def test_finite_is_a_matter_of_bits(kind):
+    largest = float(jnp.finfo(kind).max)
+    plain = np.linspace(-9, 9, 40).astype(jnp.dtype(kind)).reshape(8, 5)
+    plain[2, 2:4] = largest, -largest
+    assert hf_tensors.finite(plain) and hf_tensors.finite(plain.T) and hf_tensors.finite(plain[:0])
+    for value in (np.nan, -np.nan, np.inf, -np.inf):
+        for sign in (-1, 1):
+            spoilt = sign * np.abs(plain)
+            spoilt[7, 4] = value
+            assert not hf_tensors.finite(spoilt)
+
+
+def test_a_pointer_in_place_of_weights_is_named(folder):
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    _refused(lambda: hub.load(folder), "a Git LFS pointer, not the weights: git lfs pull")
+
+
 def test_damaged_files_are_named(folder, sharded):
     whole = (folder / "model.safetensors").read_bytes()
     for text in (whole[:-100], whole[:20], b"", b"\xff" * 64):

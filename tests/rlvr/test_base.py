@@ -14,7 +14,7 @@ from jaxpsn.lm import policies, scoring
 from jaxpsn.lm.prompts import Prompts
 from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import base as bases
-from jaxpsn.rlvr import pretrain, words
+from jaxpsn.rlvr import pretrain, setup, words
 from jaxpsn.rlvr.config import DecoderSize, PretrainConfig, RlvrConfig
 from jaxpsn.tasks import registry
 
@@ -246,6 +246,23 @@ def test_no_folder_is_refused(tmp_path):
     with pytest.raises(UserError) as caught:
         bases.read(tmp_path / "nowhere")
     assert "nowhere" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_run_keeps_the_base_that_it_starts_from(small, trained, tmp_path, monkeypatch):
+    """And goes on from it whatever became of the cache; a byte that differs is refused."""
+    own, base = tmp_path / "base", trained[0]
+    bases.keep(own, base)
+    monkeypatch.setattr(pretrain, "run", lambda *_: pytest.fail("it is not trained again"))
+    found = setup.policy(CONFIG, TASK, tmp_path / "nowhere", silent, silent, own=own)
+    assert small.same(found.params, base.params) and found.folder is None
+    bases.keep(own, base._replace(params=jax.tree.map(lambda leaf: leaf * 2, base.params)))
+    assert small.same(bases.kept(own).params, base.params), "it is kept once"
+    _flip(own)
+    with pytest.raises(UserError, match=r"base: not as the run kept it, .*: model\.safetensors$"):
+        bases.kept(own)
+    (own / bases.SEAL).unlink()
+    with pytest.raises(UserError, match=r"base: not as the run kept it, .*: seal\.json$"):
+        bases.kept(own)
 
 
 def test_the_outline_of_a_kept_base_is_its_form(trained, tmp_path):

@@ -49,6 +49,11 @@ REFUSED = [
     (dict(algorithm={"advantage": "grpo"}), "algorithm.advantage = 'grpo'"),
     (dict(algorithm={"loss": "pp0"}), "algorithm.loss = 'pp0': unknown; nearest: ppo"),
     (dict(algorithm={"correction": "tokens"}), "algorithm.correction = 'tokens'"),
+    (
+        dict(algorithm={"normalise_weights": True, "correction": "none"}),
+        "algorithm.normalise_weights = True: a correction",
+    ),
+    (dict(data_kind="math"), "data_kind = 'math': only together with data"),
     (dict(algorithm={"floor": 11.0}), "algorithm.floor = 11.0"),
     (dict(algorithm={"cap": 2.0, "floor": 2.5}), "algorithm.floor = 2.5"),
     (dict(algorithm={"correction": "sequence_mask", "cap": 0.9}), "algorithm.cap = 0.9"),
@@ -76,6 +81,10 @@ REFUSED = [
     (dict(sigma={"low": 0.2, "high": 0.1}), "sigma.high = 0.1"),
     (dict(sigma={"rate": 1.0}), "sigma.rate = 1.0: a number above 1"),
     (dict(sigma={"similarity": "bert"}), "sigma.bert = None: the folder of an encoder"),
+    (dict(sigma={"normalisation": "fixed"}), "sigma.normalisation = 'fixed': running or batch, as nothing bounds KL(U"),
+    (dict(sigma={"rule": "composite", "probe_policy": "clean"}), "sigma.probe_policy = 'clean': noisy, as sigma moves"),
+    (dict(sigma={"indicator_drop": 0.0}), "sigma.indicator_drop = 0.0"),
+    (dict(sigma={"gain": 0.0}), "sigma.gain = 0.0"),
     (dict(sigma={"rule": "composite", "probes": 8}), "sigma.probes = 8: few enough to leave noisy answers"),
     (dict(sigma={"rule": "composite", "probes": 9, "probe_policy": "noisy"}), "sigma.probes = 9"),
     (dict(sigma={"rule": "composite"}, noise={"structure": "none"}), "sigma.rule = 'composite': a rule for noise"),
@@ -115,7 +124,7 @@ def test_who_answers(given, counts):
     structure, per, share, rule, policy, reuse = given
     config = make(
         noise={"structure": structure, "per": per, "clean_share": share, "replicas": 2},
-        sigma={"rule": rule, "probe_policy": policy, "reuse_probes": reuse},
+        sigma={"rule": rule, "probe_policy": policy, "reuse_probes": reuse, "indicator_target": 0.5},
     )
     found = config.clean_samples, config.noisy_samples, config.members, config.probe_members
     assert found == counts

@@ -108,6 +108,11 @@ def test_rewards_of_members():
     np.testing.assert_allclose(ours, expected, rtol=1e-6)
 
 
+def perplexity(log_probs, mask):
+    """As verl means it: of each answer, then the mean."""
+    return np.mean([np.exp(-row[own].mean()) for row, own in zip(log_probs, mask, strict=True) if own.any()])
+
+
 def test_mismatch_against_the_reference():
     rng = np.random.default_rng(0)
     noisy = -rng.uniform(0.01, 3, (4, T))
@@ -118,8 +123,8 @@ def test_mismatch_against_the_reference():
     a, b = clean[mask], noisy[mask]
     gap = np.abs(np.exp(a) - np.exp(b))
     expected = {
-        "clean_perplexity": np.mean([np.exp(-row[own].mean()) for row, own in zip(clean, mask, strict=True) if own.any()]),
-        "noisy_perplexity": np.mean([np.exp(-row[own].mean()) for row, own in zip(noisy, mask, strict=True) if own.any()]),
+        "clean_perplexity": perplexity(clean, mask),
+        "noisy_perplexity": perplexity(noisy, mask),
         "sampler_entropy": -b.mean(),
         "probability_gap_mean": gap.mean(), "probability_gap_max": gap.max(), "probability_gap_std": gap.std(),
         "probability_correlation": np.corrcoef(np.exp(a), np.exp(b))[0, 1],

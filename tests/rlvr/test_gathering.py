@@ -192,15 +192,16 @@ def test_refills_have_randomness_of_their_own(refilling):
 
 
 def probing(small, **sigma):
-    return small.config(sigma={"rule": "composite", "initial": 0.5, "probes": 2} | sigma)
+    own = {"rule": "composite", "initial": 0.5, "probes": 2, "probe_policy": "clean", "indicator_target": 0.5}
+    return small.config(sigma=own | sigma)
 
 
 def observed(small, settings, sigma=0.1):
     """What a gatherer finds, and what its probes were when sigma was decided on."""
     made, seen = small.gatherer(settings), []
 
-    def decide(prompts, probes, texts):
-        seen.append((probes, texts))
+    def decide(probes):
+        seen.append((probes.answers, probes.texts))
         return SigmaState(jnp.float32(sigma))
 
     clock = gathering.Clock()
@@ -242,8 +243,8 @@ def test_probes_of_refills_have_the_last_sigma_too(small):
     made = small.gatherer(settings, telling({5, 6}), Numbered())
     asked = []
 
-    def decide(prompts, probes, texts):
-        asked.append(texts)
+    def decide(probes):
+        asked.append(probes.texts)
         return SigmaState(jnp.float32(0.1))
 
     sent, answer = [], made._answers

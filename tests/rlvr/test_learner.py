@@ -83,6 +83,14 @@ def test_the_correction_multiplies_and_is_not_clipped(small, batch, step):
     assert told["clip_high"] == 0.0 and told["ppo_ratio"] == pytest.approx(1.0, abs=1e-6)
 
 
+def test_normalised_weights_do_not_see_a_common_factor(batch, step):
+    """All weights exp(0.3) times as large are, divided by their mean, what they were."""
+    one, _ = step(batch, cap=1e5, normalise_weights=True)
+    other, _ = step(moved(batch), cap=1e5, normalise_weights=True)
+    plain, _ = step(batch, cap=1e5)
+    assert apart(one, other) < 1e-5 < apart(one, plain)
+
+
 def test_the_loss_is_what_its_parts_say(small, batch, clean, step):
     _, told = step(batch, correction="token", cap=1.1)
     answers, mask = batch.answers, np.asarray(token_mask(jnp.asarray(batch.answers.lengths), small.LIMIT))

@@ -27,7 +27,17 @@ CASES = {
         algorithm={"correction": "none"},
     ),
     "composite": dict(
-        sigma={"rule": "composite", "initial": 0.2, "rate": 1.25, "normalisation": "fixed"},
+        sigma={
+            "rule": "composite",
+            "initial": 0.2,
+            "rate": 1.25,
+            "gain": None,
+            "indicator_target": 0.5,
+            "probe_policy": "clean",
+            "normalisation": "fixed",
+            "certainty": "policy_to_uniform",
+            "similarity": "hidden",
+        },
         rollout={"prompts": 4, "samples": 4, "refills": 1},
         algorithm={"correction": "geometric_mask", "floor": 0.5, "cap": 2.0},
     ),
@@ -105,6 +115,28 @@ def test_rewards_of_members_and_sides_are_their_means(cases, small):
     assert metrics["noisy_reward"] == pytest.approx(mean([0, 1, 2]))
     for member in range(3):
         assert metrics[f"reward_member_{member:02}"] == pytest.approx(mean([member]))
+
+
+def test_what_moves_sigma_is_a_mean_over_all_tokens_however_the_step_is_cut(small):
+    """The same first step in one update and in four on two shares of the problems, whose answers differ in length."""
+    found = {}
+    for shares in (1, 2):
+        algorithm = {"mini_batches": shares, "epochs": shares}
+        made = small.reasoner(small.config(noise={"clean_share": 0.25}, algorithm=algorithm))
+        kept, learn = [], made._learn
+        made._learn = lambda state, gathered, gained, kept=kept, learn=learn: (
+            kept.append(gathered.experience.answers) or learn(state, gathered, gained)
+        )
+        _, (found[shares],) = steps(made, 1)
+        (answers,) = kept
+    halves = answers.lengths[:, :2].sum(), answers.lengths[:, 2:].sum()
+    assert halves[0] != halves[1]
+    told = ("noise_kl", "ratio_", "sequence_ratio", "weight_", "probab", "clean_perp", "noisy_perp", "sampler_entropy")
+    columns = [name for name in found[1] if name.startswith(told) or name.endswith("_share")]
+    assert len(columns) > 20 and found[1]["noise_kl_k1"] != 0
+    for name in columns:
+        assert float(found[2][name]) == pytest.approx(float(found[1][name]), rel=1e-4, abs=1e-6), name
+    assert set(found[1]) == set(found[2])
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -226,6 +258,7 @@ def test_composite_rule_moves_before_the_rollouts(cases, small):
 def test_an_alike_and_sure_policy_raises_sigma_and_an_undecided_one_lowers_it(small, similarity, policy):
     """Read off real probes: weights so large that every answer is the same, and so small that none is likely."""
     sigma = {"rule": "composite", "initial": 0.01, "rate": 2.0, "normalisation": "fixed", "probes": 3}
+    sigma |= {"certainty": "policy_to_uniform", "indicator_target": 0.5, "gain": None}
     settings = small.config(sigma=sigma | {"similarity": similarity, "probe_policy": policy})
     made = small.reasoner(settings)
     found = {}

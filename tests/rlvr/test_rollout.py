@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxpsn.errors import UserError
-from jaxpsn.lm import policies, sampler, scoring, tokenizer
+from jaxpsn.lm import config as decoders
+from jaxpsn.lm import model, policies, sampler, scoring, tokenizer
 from jaxpsn.rlvr import correction, perturbation, rollout
 from jaxpsn.rlvr.config import NoiseConfig
 from jaxpsn.rlvr.tokens import token_mask
@@ -221,3 +222,13 @@ def test_nothing_to_perturb_is_refused(small):
             perturbation.plan(wanted, small.DECODER, small.BASE.params, 4, 1)
     assert perturbation.plan(NoiseConfig(structure="none"), small.DECODER, small.BASE.params, 4, 1) is None
     assert perturbation.plan(NoiseConfig(), small.DECODER, small.BASE.params, 0, 1) is None
+
+
+@pytest.mark.parametrize("width, structure, dense", [
+    (16, "lowrank", 3), (40, "lowrank", 0), (16, "flipout", 0), (16, "dense", 0), (16, "factorised", 0),
+])  # fmt: skip
+def test_what_is_too_small_for_a_structure_is_counted(width, structure, dense):
+    decoder = decoders.tiny(9, width, 1, 2)
+    params = jax.eval_shape(lambda: model.init(decoder, jax.random.key(0)))
+    made = perturbation.plan(NoiseConfig(structure=structure), decoder, params, 4, 1)
+    assert made.dense() == (dense, 3), "gate, up and down of one layer"

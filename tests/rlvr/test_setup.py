@@ -1,5 +1,6 @@
 """A config made into a program: files of problems, limits of prompts and answers, what fits and what is refused."""
 
+import dataclasses
 import json
 from contextlib import ExitStack
 
@@ -10,7 +11,9 @@ import pytest
 from jaxpsn.errors import UserError
 from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr import setup
+from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.presets import PRESETS
 from jaxpsn.tasks import registry
 
 SUMS = [{"problem": f"{a}+{b}=", "answer": str(a + b)} for a in range(5) for b in range(5)]
@@ -107,6 +110,27 @@ def test_only_prompts_that_are_too_long_are_refused(build, write, model):
 def test_limits_beyond_the_model_are_refused(build, write, model, rollout, said):
     with pytest.raises(UserError, match=said):
         build(model=model, data=write(SUMS), verifier="integer", rollout=rollout)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("paper")])
+def test_the_papers_presets_fit_the_papers_model(name, small):
+    """Qwen2.5-Math-7B has 4096 positions; nothing of it needs to be there to know."""
+    decoder = dataclasses.replace(small.DECODER, max_positions=4096)
+    config = dataclasses.replace(PRESETS[name], model="Qwen2.5-Math-7B", data="math.jsonl")
+    longest, answer = setup.limits(config, Base(decoder, None, Subwords(), None), None, False)
+    assert answer == 3072 and longest == 1024
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_lengths_are_checked_before_weights_are_read_or_trained(build, write, model, monkeypatch, folder):
+    for place, name in ((bases.hub, "load"), (bases.pretrain, "run")):
+        monkeypatch.setattr(place, name, lambda *_, **__: pytest.fail("it was not refused before"))
+    files = {"model": model, "data": write(SUMS), "verifier": "integer"} if folder else {}
+    with pytest.raises(UserError, match=r"rollout.max_tokens = 1020: at most 10"):
+        build(**files, rollout={"max_prompt": 16, "max_tokens": 1020})
+    if folder:
+        with pytest.raises(UserError, match=r"data = .*: prompts of at most"):
+            build(**files, rollout={"max_prompt": 3})
 
 
 def test_limits_left_open_fit_the_model(build, write, model):

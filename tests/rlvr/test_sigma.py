@@ -103,6 +103,47 @@ def test_both_directions_of_self_certainty():
     assert moved(sigma.composite(certainty="policy_to_uniform", **common), **signals) > 1.0
 
 
+def test_variant_2_below_the_clean_policy_settles_whatever_the_level():
+    """The target is relative: policies that grow surer on their own do not make a ramp of sigma."""
+    rule = sigma.composite(0.1, rate=1.2, relative=True, gain=3.0, bounds=(1e-4, 10.0), normalisation="fixed")
+
+    def step(index, state):
+        level = 0.5 + 0.004 * index  # the clean policy's own indicator rises
+        drop = 0.3 * state.sigma
+        both = {"similarity": level - drop, "certainty": level - drop}
+        return rule.update(state, both | {"clean_similarity": level, "clean_certainty": level})
+
+    for sigma0 in (0.001, 8.0):
+        state = jax.lax.fori_loop(0, 100, step, rule.init(sigma0))
+        assert float(state.sigma) == pytest.approx(0.1 / 0.3, rel=1e-2)
+        assert float(state.target) == pytest.approx(0.5 + 0.004 * 99 - 0.1, abs=1e-5)
+        assert float(state.indicator) == pytest.approx(float(state.target), abs=2e-3)
+
+
+@given(st.floats(-1.0, 1.0), st.floats(0.5, 20.0), st.floats(0.0, 0.2))
+@settings(max_examples=50, deadline=None)
+def test_a_gain_makes_steps_as_large_as_the_indicator_is_off(indicator, gain, band):
+    off = float(np.float32(indicator)) - 0.25
+    if math.isclose(abs(off), band, abs_tol=1e-5):
+        return
+    rule = sigma.composite(0.25, 1.3, weight=1.0, dead_band=band, gain=gain)
+    expected = 0.0 if abs(off) < band else min(max(gain * off, -math.log(1.3)), math.log(1.3))
+    found = moved(rule, similarity=indicator, certainty=[0.0, 1.0])
+    assert math.log(found) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_relative_target_has_the_range_of_the_clean_answers():
+    """The noisy answers' own range would shrink and stretch with the noise that it is to measure."""
+    rule = sigma.composite(0.1, weight=0.0, relative=True)
+    clean = {"clean_similarity": jnp.float32(0.0), "clean_certainty": jnp.array([2.0, 4.0])}
+    state = rule.update(rule.init(0.1), clean | {"similarity": jnp.float32(0.0), "certainty": jnp.array([2.5, 3.0])})
+    assert (float(state.low), float(state.high)) == (2.0, 4.0)
+    assert float(state.certainty) == pytest.approx((0.25 + 0.5) / 2) and float(state.target) == pytest.approx(0.4)
+    unmeasured = rule.update(state, clean | {"clean_similarity": jnp.float32(jnp.nan), "similarity": jnp.float32(0.0),
+                                             "certainty": jnp.array([9.0, 9.0])})  # fmt: skip
+    assert float(unmeasured.sigma) == float(state.sigma) and float(unmeasured.certainty) == float(state.certainty)
+
+
 # Formulas
 
 
@@ -281,6 +322,8 @@ def test_reads_what_the_correction_measures():
         lambda: sigma.composite(0.5, weight=1.1),
         lambda: sigma.composite(0.5, dead_band=-1.0),
         lambda: sigma.composite(0.5, momentum=1.5),
+        lambda: sigma.composite(0.5, gain=0.0),
+        lambda: sigma.composite(0.5, relative=True).update(sigma.composite(0.5).init(0.1), SIGNALS),
         lambda: sigma.composite(0.5, certainty="both"),
         lambda: sigma.composite(0.5, normalisation="minmax"),
         lambda: sigma.composite(0.5, normalisation="fixed", span=(1.0, 1.0)),

@@ -138,7 +138,9 @@ def test_any_damage_to_any_file_is_survived(tmp_path):
             file.unlink()
         found = store.restore(TEMPLATE)
         assert found.step == 10 and digest(found.state) == digest(make(10)), (file, how)
-        assert "checkpoint 20 is broken" in found.broken[0] and (store.folder / "broken-20").is_dir()
+        assert "checkpoint 20 is broken" in found.broken[0] and store.path(20).is_dir()
+        store.settle()
+        assert (store.folder / "broken-20").is_dir() and store.steps() == [10]
 
 
 def test_a_broken_checkpoint_is_named_and_saving_goes_on_below(tmp_path):
@@ -160,12 +162,12 @@ def test_a_broken_checkpoint_is_named_and_saving_goes_on_below(tmp_path):
 
 def test_an_array_altered_while_it_was_written_is_named(tmp_path, monkeypatch):
     store = fill(tmp_path / "c", steps=(10,))
-    write = checkpoints.ocp.save
+    write = checkpoints.stored.ocp.save
 
     def corrupting(path, arrays, **more):
         write(path, arrays | {"tree.small": arrays["tree.small"] + np.int8(1)}, **more)
 
-    monkeypatch.setattr(checkpoints.ocp, "save", corrupting)
+    monkeypatch.setattr(checkpoints.stored.ocp, "save", corrupting)
     store.save(20, make(20), {})
     store.wait()
     found = store.restore(TEMPLATE)
@@ -178,7 +180,9 @@ def test_all_broken_is_an_error_and_loses_nothing(tmp_path):
         (store.path(step) / "_CHECKPOINT_METADATA").write_text("{}")
     with pytest.raises(UserError, match="no whole checkpoint is left"):
         store.restore(TEMPLATE)
-    assert {p.name for p in store.folder.iterdir()} == {"broken-1", "broken-2"}
+    assert store.steps() == [1, 2]
+    with pytest.raises(UserError, match="no whole checkpoint is left"):  # and never "there is none yet"
+        Store(store.folder, 5).restore(TEMPLATE)
 
 
 def test_another_state_is_refused_and_left_alone(tmp_path):
@@ -195,6 +199,8 @@ def test_leftovers_of_killed_saves_and_deletions_are_removed(tmp_path):
     (store.folder / f"{checkpoints.TRASH}5").mkdir()
     (store.folder / "notes").mkdir()
     again = Store(store.folder, 5)
+    assert len(list(again.folder.iterdir())) == 6  # who only looks, or is refused, changes nothing
+    again.settle()
     assert {p.name for p in again.folder.iterdir()} == {"10", "20", "30", "notes"}
 
 
@@ -204,7 +210,7 @@ def test_a_failed_save_is_reported_for_its_own_step(tmp_path, monkeypatch):
     def full(*_, **__):
         raise ValueError("RESOURCE_EXHAUSTED: writing\n  No space left on device\n  tail")
 
-    monkeypatch.setattr(checkpoints.ocp, "save", full)
+    monkeypatch.setattr(checkpoints.stored.ocp, "save", full)
     store.save(40, make(40), {})
     with pytest.raises(CheckpointError, match="step 40 was not written: No space left on device") as caught:
         while True:
@@ -216,8 +222,8 @@ def test_a_failed_save_is_reported_for_its_own_step(tmp_path, monkeypatch):
 
 def test_writing_happens_in_the_background_and_commits_are_told_here(tmp_path, monkeypatch):
     gate, told = threading.Event(), []
-    write = checkpoints.ocp.save
-    monkeypatch.setattr(checkpoints.ocp, "save", lambda *a, **k: (gate.wait(10), write(*a, **k)))
+    write = checkpoints.stored.ocp.save
+    monkeypatch.setattr(checkpoints.stored.ocp, "save", lambda *a, **k: (gate.wait(10), write(*a, **k)))
     store = Store(tmp_path / "c", 2, told.append)
     store.save(1, make(1), {})
     store.poll()
@@ -229,7 +235,7 @@ def test_writing_happens_in_the_background_and_commits_are_told_here(tmp_path, m
 
 def test_a_save_that_vanishes_is_an_error(tmp_path, monkeypatch):
     store = Store(tmp_path / "c", 2)
-    monkeypatch.setattr(checkpoints.ocp, "save", lambda *a, **k: None)
+    monkeypatch.setattr(checkpoints.stored.ocp, "save", lambda *a, **k: None)
     store.save(7, make(7), {})
     with pytest.raises(CheckpointError, match="step 7"):
         store.wait()

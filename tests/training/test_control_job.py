@@ -134,7 +134,7 @@ VALUES = st.one_of(
     st.text("abcxyz+-/. ", max_size=8),
     st.none(),
     st.sampled_from(["none", "gaussian", "ou+pink", "parameter+gaussian", "dense", "lowrank", "zeta", "first-order"]),
-    st.sampled_from(["probe/action", "probe/observation_action", "sparse_cartpole_swingup", "swimmer", "fast"]),
+    st.sampled_from(["probe/action", "probe/observation_action", "sparse_cartpole_swingup_light", "swimmer", "fast"]),
 )
 SECTIONS = {
     "env": EnvConfig, "agent": AgentConfig, "exploration": ExplorationConfig, "": ControlConfig, "run": RunConfig,

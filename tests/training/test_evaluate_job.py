@@ -23,7 +23,7 @@ from jaxpsn.rlvr.config import (
     RolloutConfig,
     SigmaConfig,
 )
-from jaxpsn.training import evaluate, folder, lock, loop, rlvr, sinks, startup
+from jaxpsn.training import evaluate, folder, lock, loop, reasoning_stages, rlvr, sinks, startup
 from jaxpsn.training.config import RunConfig
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "evaluate.py"
@@ -61,7 +61,7 @@ def made(tmp_path_factory):
                 setup.judge_base(program, claimed.path, quiet)
                 outcome = loop.train(program, job.run, claimed)
                 setup.judge_trained(program, outcome.state, claimed.path, quiet)
-                setup.export(program, outcome.state, claimed.path / rlvr.MODEL)
+                setup.export(program, outcome.state, claimed.path / reasoning_stages.MODEL)
         yield claimed.path
 
 

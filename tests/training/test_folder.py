@@ -35,6 +35,10 @@ def test_names_are_made_up_and_never_shared(tmp_path):
 def test_an_existing_folder_is_refused_and_kept(tmp_path):
     folder = claim(tmp_path)
     folder.metrics.write_text("precious")
+    with pytest.raises(UserError, match=r"exists, without a checkpoint to go on from; --overwrite begins anew"):
+        claim(tmp_path)
+    (folder.checkpoints / "160").mkdir(parents=True)
+    (folder.checkpoints / "160" / "array").write_text("")
     with pytest.raises(UserError, match=r"exists; --resume .*a goes on with it, or choose another name"):
         claim(tmp_path)
     assert folder.metrics.read_text() == "precious"

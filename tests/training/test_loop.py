@@ -177,7 +177,7 @@ def test_whenever_a_signal_is_seen_what_is_said_to_be_saved_is(train, monkeypatc
 
 
 def test_a_checkpoint_that_cannot_be_written_stops_the_run(train, monkeypatch):
-    save = checkpoints.ocp.save
+    save = checkpoints.stored.ocp.save
 
     def full(path, *args, **kwargs):
         if "80" in path.name:
@@ -185,7 +185,7 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run(train, monkeypatch):
         save(path, *args, **kwargs)
 
     with monkeypatch.context() as patch, pytest.raises(UserError) as caught:
-        patch.setattr(checkpoints.ocp, "save", full)
+        patch.setattr(checkpoints.stored.ocp, "save", full)
         train(name="a")
     assert str(caught.value).startswith("checkpoint at step 80 was not written: No space left on device")
     assert str(caught.value).endswith("a/checkpoints/40")

@@ -101,6 +101,23 @@ def test_a_run_leaves_a_judged_exported_policy_and_a_report(whole, place):
     assert base.name.startswith("modular-")
 
 
+def test_the_smoke_preset_learns_and_its_noise_is_of_low_rank(place):
+    out, environment = place
+    command = argv(out, "--preset", "smoke", "--name", "smoke", "--progress", "plain")
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "perturbations a step" in done.stderr and "too small for" not in done.stderr
+    made = rows(out / "smoke")
+    judged = [float(row["eval_pass_at_1"]) for row in made if row["eval_pass_at_1"]]
+    reward = [float(row["reward"]) for row in made if row["reward"]]
+    assert len(reward) == 40 and np.mean(reward[-10:]) > np.mean(reward[:10]) + 0.05
+    assert max(judged[1:]) > judged[0] and all(float(row["grad_norm"]) > 0 for row in made if row["grad_norm"])
+    events = [json.loads(line) for line in (out / "smoke" / "events.jsonl").read_text().splitlines()]
+    timed = [event["detail"] for event in events if event["event"] == "phase"]
+    assert timed == ["pre-training", "judging the base", "judging the trained policy"]
+    assert all(event["seconds"] > 0 for event in events if event["event"] in ("phase", "compile"))
+
+
 def test_the_exported_model_has_the_last_weights(whole):
     run, _ = whole
     found = bases.read(run / "model")
@@ -224,6 +241,9 @@ BAD = {
     ("--resume", "nowhere"): "resume = 'nowhere': a run folder",
     ("--sigma.rate", "0.9"): "sigma.rate = 0.9: a number above 1",
     ("--verifier", "sympy"): "verifier",
+    ("--data-kind", "gsm"): "invalid choice 'gsm' for argument '--data-kind'. Expected one of ('auto', 'gsm8k',",
+    ("--data-kind", "math"): "data_kind = 'math': only together with data",
+    ("--preset", "paper-kl"): "rollout.max_prompt = 1024: fewer than the model's 1024 positions",
 }
 
 

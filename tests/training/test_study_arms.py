@@ -116,6 +116,7 @@ def test_grids_replace_those_of_their_arms():
 
 def test_thresholds():
     assert StudyConfig().solved("SparseMountainCar") == StudyConfig().solved("sparse_mountain_car") == 0.9
+    assert StudyConfig().solved("SparseMountainCarLight") == 0.9
     assert StudyConfig().solved("halfcheetah") is None
     assert StudyConfig(threshold=3.0).solved("halfcheetah") == 3.0
 

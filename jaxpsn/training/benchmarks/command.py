@@ -8,7 +8,7 @@ from jaxpsn import errors
 from jaxpsn.training import command
 from jaxpsn.training.benchmarks import tables
 from jaxpsn.training.benchmarks.options import COMMANDS as ALONE
-from jaxpsn.training.benchmarks.options import All, Benchmark
+from jaxpsn.training.benchmarks.options import All, Benchmark, Response
 from jaxpsn.training.benchmarks.peers_options import Peers
 from jaxpsn.training.benchmarks.scale_options import COMMANDS as SCALE
 from jaxpsn.training.benchmarks.scale_options import Gpu
@@ -41,7 +41,7 @@ def run(options: Benchmark) -> None:
     tables.claim(options.out)
     for part in options.parts() if isinstance(options, All) else (options,):
         module = importlib.import_module(f"jaxpsn.training.benchmarks.{part.name}")
-        if isinstance(part, Gpu):
+        if isinstance(part, Gpu | Response):
             module.run(part)
             continue
         found = module.table(part)

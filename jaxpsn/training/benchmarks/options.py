@@ -276,6 +276,42 @@ class Reasoning(Timed):
 
 
 @dataclass(frozen=True)
+class Response(Benchmark):
+    """Which measures of Variant II respond to the scale of the noise, and over which range of it; times nothing.
+
+    Probes of the perturbed policy beside the clean policy's answers to the same problems, with the same random numbers.
+    """
+
+    name: ClassVar[str] = "response"
+
+    preset: str = "composite"
+    """Preset of experiments/rlvr.py whose model, task, sizes and noise are used; the small decoder is trained once."""
+    model: str | None = None
+    """Hugging Face folder of another policy."""
+    data: str | None = None
+    """JSONL file of its problems."""
+    task: str | None = None
+    """Another procedural task."""
+    bert: str | None = None
+    """Folder of a sentence encoder (a BERT), which is measured as well."""
+    sigmas: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.4, 2.0)
+    """Scales of the noise."""
+    probes: int = 2
+    """Answers to each problem."""
+    looks: int = 16
+    """Steps' problems that are probed, each with perturbations of its own."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.whole("probes", self.probes, 2, 1 << 10)
+        checks.whole("looks", self.looks, 2, 1 << 16)
+        if not self.sigmas or len(set(self.sigmas)) < len(self.sigmas):
+            errors.refuse("sigmas", self.sigmas, "one or more numbers, all different")
+        for sigma in self.sigmas:
+            checks.real("sigmas", sigma, 0.0, 100.0)
+
+
+@dataclass(frozen=True)
 class All(Benchmark):
     """Startup, memory, acting and training, one after the other, with short settings."""
 
@@ -292,6 +328,6 @@ class All(Benchmark):
 
 
 COMMANDS: dict[str, type[Benchmark]] = {
-    kind.name: kind for kind in (All, Acting, Training, Startup, Memory, Replay, Decoding, Reasoning)
+    kind.name: kind for kind in (All, Acting, Training, Startup, Memory, Replay, Decoding, Reasoning, Response)
 }
 """Benchmarks by the names of their commands."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxpsn import errors
 from jaxpsn.analysis import timing
-from jaxpsn.envs import brax_door, registry
+from jaxpsn.envs import brax_names, registry
 from jaxpsn.training import startup
 from jaxpsn.training.benchmarks import peers_homes, peers_rows
 from jaxpsn.training.benchmarks.peers_options import EVOLUTION, OURS, Peers
@@ -124,10 +124,10 @@ def _script(name: str) -> Path:
 def _task(options: Peers, part: str) -> dict[str, Any]:
     """What a runner is told but for its seed."""
     name = registry.canonical(options.env)
-    if name not in brax_door.SUPPORTED:
-        errors.refuse("env", options.env, f"one of Brax's own, which the peers know: {', '.join(brax_door.SUPPORTED)}")
-    backend = brax_door.default_backend(name) if options.backend is None else options.backend
-    brax_door.check_backend(name, backend)
+    if name not in brax_names.SUPPORTED:
+        errors.refuse("env", options.env, f"one of Brax's own, which the peers know: {', '.join(brax_names.SUPPORTED)}")
+    backend = brax_names.default_backend(name) if options.backend is None else options.backend
+    brax_names.check_backend(name, backend)
     control = dataclasses.asdict(options.control(part))
     control["env"] |= {"name": name, "backend": backend}
     calls = options.episode_length if part == EVOLUTION else options.calls

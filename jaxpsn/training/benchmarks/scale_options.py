@@ -11,7 +11,7 @@ from jaxpsn.training.benchmarks.options import STRUCTURES, Acting, Benchmark, De
 
 @dataclass(frozen=True)
 class _Run(Limited):
-    env: str = "sparse_cartpole_swingup"
+    env: str = "sparse_cartpole_swingup_light"
     """The task."""
     backend: str | None = None
     """Brax physics; the task's own default if left out."""

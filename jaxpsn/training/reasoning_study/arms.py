@@ -34,7 +34,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "psn-half": _PSN,
     "psn-double": _PSN,
     "psn-kl": _PSN | {"sigma.rule": "kl"},
-    "psn-composite": _PSN | {"sigma.rule": "composite"},
+    # Steps of up to 1.15, so that sigma settles within a run of 80, wherever the target lies.
+    "psn-composite": _PSN | {"sigma.rule": "composite", "sigma.rate": 1.15},
     "psn-step": _PSN | {"noise.structure": "dense", "noise.per": "step"},
     "qerl": _QERL,
     "pass-at-k": _GRPO | {"algorithm.advantage": "pass_at_k"},
@@ -67,7 +68,7 @@ SCALES: dict[str, Scale] = {
     "psn-half": replace(_LIKE, factor=0.5),
     "psn-double": replace(_LIKE, factor=2.0),
     "psn-kl": Scale("sigma.kl_target", (0.005, 0.02, 0.08)),
-    "psn-composite": Scale("sigma.indicator_target", (0.6, 0.75, 0.9)),
+    "psn-composite": Scale("sigma.indicator_drop", (0.03, 0.1, 0.2)),
     "psn-step": _LIKE,
     "qerl": Scale("sigma.initial", (0.03, 0.1, 0.3)),
     "psn-pass-at-k": _LIKE,

@@ -57,4 +57,6 @@ def main(argv: Sequence[str]) -> int:
     given = [part for word in argv for part in (("--preset", "quick") if word == "--quick" else (word,))]
     about = "What parameter-space noise does to pass@k: arms with the same base, prompts, answers and updates."
     about += f"\n\nArms: {', '.join(arm_specs.VARIANTS)}; any section.field=value after a comma."
-    return run(command.parse(ReasoningStudyJob, PRESETS, given, restore, about, record.read))
+    return run(
+        command.parse(ReasoningStudyJob, PRESETS, given, restore, about, record.read, resumes="study of reasoning")
+    )

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from jaxpsn import errors, files
+from jaxpsn.analysis import shapes
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.training import command, folder
 from jaxpsn.training.reasoning_study import arms as arm_specs
 from jaxpsn.training.reasoning_study.arms import Arm, TaskChoice
 from jaxpsn.training.reasoning_study.config import MAY_CHANGE, ReasoningStudyConfig
-from jaxpsn.training.study.record import CHOICE, FINISHED, FORMAT, STUDY, json_or_none, occupied, place
+from jaxpsn.training.study.record import CHOICE, FINISHED, FORMAT, STUDY, occupied, place
 from jaxpsn.training.study.record import read as read_study
 
 KIND = "reasoning"
@@ -77,11 +78,11 @@ class Study:
 
     def chosen(self, task: str, arm: str) -> dict[str, Any] | None:
         """``choice.json`` of an arm's tuning, None before it is made."""
-        return json_or_none(self.tuning(task, arm) / CHOICE)
+        return shapes.optional(self.tuning(task, arm) / CHOICE, shapes.REASONING_CHOICE)
 
     def finished(self, path: Path) -> dict[str, Any] | None:
         """``finished.json`` of a run or a base that is complete, None otherwise."""
-        return json_or_none(path / FINISHED)
+        return shapes.optional(path / FINISHED, shapes.FINISHED)
 
     def write(self) -> None:
         """Write ``study.json``, in one move."""

@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from jaxpsn import errors
+from jaxpsn import errors, files
 from jaxpsn.training import startup, status
 from jaxpsn.training.interrupts import Interrupts
 from jaxpsn.training.reasoning_study import arms as arm_specs
@@ -28,10 +28,10 @@ class _Worker:
     def __init__(self, study: Study, unit: Unit, cores: tuple[int, ...], told: queue.Queue):
         self.unit, self.cores, self._told, self._asked = unit, cores, told, False
         log = study.log(str(unit).replace("/", "-").strip("-"))
-        log.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(log.parent)
         self.log = log
         environment = os.environ | ({worker.CORES: ",".join(map(str, cores))} if cores else {})
-        with log.open("ab") as errors_to:
+        with files.open_own(log, append=True) as errors_to:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", worker.__name__, str(study.path), str(unit)],
                 stdin=subprocess.PIPE,

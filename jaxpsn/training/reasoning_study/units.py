@@ -54,6 +54,7 @@ def base(study: Study, task: str, say: Say) -> None:
     path = study.base(task)
     if study.finished(path) is not None:
         return
+    files.refuse_links(study.path, path)
     path.mkdir(parents=True, exist_ok=True)
     config = Arm(task, "", {"noise.structure": "none", "sigma.rule": "fixed"}, None).config(_on(study, task))
     with _program(study, config, study.config.seed, study.config.steps) as program:
@@ -140,6 +141,7 @@ def _series(study: Study, task: str, config: RlvrConfig, jobs: list[_Job], say: 
 
 def _run(study: Study, program: Reasoner, job: _Job, say: Say) -> stages.Ended:
     """One run from wherever it is to its end, its evaluation and its mark."""
+    files.refuse_links(study.path, job.path)
     job.path.parent.mkdir(parents=True, exist_ok=True)
     run = RunConfig(
         steps=job.steps, seed=job.seed, chunk=1, eval_every=study.config.eval_every, checkpoint_every=0, keep=1,

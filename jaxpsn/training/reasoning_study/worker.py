@@ -44,7 +44,6 @@ def run(path: Path, unit: str) -> int:
     return status.DONE
 
 
-@startup.main_guard
 def main() -> int:
     """Do what the command line asks for."""
     if len(sys.argv) != 3:
@@ -57,4 +56,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(startup.script(main, greeting=None))

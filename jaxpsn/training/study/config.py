@@ -10,8 +10,11 @@ from jaxpsn.training.config import PROGRESS, RunConfig
 
 THRESHOLDS = {
     "sparse_mountain_car": 0.9,
+    "sparse_mountain_car_light": 0.9,
     "sparse_cartpole_swingup": 200.0,
+    "sparse_cartpole_swingup_light": 200.0,
     "sparse_double_pendulum": 50.0,
+    "sparse_double_pendulum_light": 50.0,
     "sparse_halfcheetah": 100.0,
     "swimmer_gather": 1.0,
 }

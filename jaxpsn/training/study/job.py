@@ -68,4 +68,4 @@ def main(argv: Sequence[str]) -> int:
     about += (
         f"\n\nArms: {', '.join(arm_specs.names())}; sums such as parameter+gaussian; any field=value after a comma."
     )
-    return run(command.parse(StudyJob, PRESETS, argv, restore, about, record.read))
+    return run(command.parse(StudyJob, PRESETS, argv, restore, about, record.read, resumes="study of control"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxpsn import errors, files
+from jaxpsn.analysis import shapes
 from jaxpsn.control.config import ControlConfig, ExplorationConfig
 from jaxpsn.training import command, folder
 from jaxpsn.training.lock import locked
@@ -51,7 +52,7 @@ class Study:
 
     def finished(self, label: str) -> dict[str, Any] | None:
         """``finished.json`` of an arm whose every step was made, None otherwise."""
-        return json_or_none(self.arm(label) / FINISHED)
+        return shapes.optional(self.arm(label) / FINISHED, shapes.FINISHED)
 
     def put(self, arm: Arm) -> None:
         """Take over an arm that was tuned, and write it down."""
@@ -75,31 +76,25 @@ class Study:
         files.write_atomically(self.path / STUDY, json.dumps(content, indent=2) + "\n")
 
 
-def json_or_none(path: Path) -> dict[str, Any] | None:
-    """The JSON object in ``path``, None if there is no whole one."""
-    with contextlib.suppress(OSError, ValueError):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            return content
-    return None
-
-
 def read(path: str | Path, kind: str = KIND) -> dict[str, Any]:
     """The study.json of a study folder. Raises UserError if there is none, or of another kind or format."""
     path = Path(path)
-    record = json_or_none(path / STUDY)
-    if record is None or not isinstance(record.get("arms"), dict):
+    try:
+        record = files.read_json(path / STUDY)
+    except OSError:
         near = f"no {STUDY} there"
         with contextlib.suppress(OSError):
             names = [one.name for one in path.absolute().parent.iterdir() if (one / STUDY).is_file() and one != path]
             near = errors.nearest(path.name, names) if names else near
         errors.refuse("resume", str(path), f"a study folder; {near}")
+    if not isinstance(record, dict):
+        errors.refuse("resume", str(path), f"a study folder; its {STUDY} is no object")
     if record.get("format") != FORMAT:
         errors.refuse("resume", str(path), f"a study of format {FORMAT}; this one has format {record.get('format')}")
     found = record.get("kind", KIND)
     if found != kind:
         errors.refuse("resume", str(path), f"a study of {kind}; this one is of {found}")
-    return record
+    return shapes.check(path / STUDY, record, shapes.WHOLE_STUDY[kind])
 
 
 def restore(record: Mapping[str, Any]) -> tuple[ControlConfig, StudyConfig]:

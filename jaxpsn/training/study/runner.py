@@ -56,6 +56,8 @@ def again(path: Path) -> str:
 def _arm(study: Study, label: str, title: str, env: Any) -> Ended:
     """One arm, from wherever it is to its end."""
     path, config = study.arm(label), study.config
+    for place in (path, study.tuning(label)):
+        files.refuse_links(study.path, place)
     arm = next(arm for arm in study.arms if arm.label == label)
     if config.tune and arm.scale is not None and not arm.scale.tuned:
         arm, ended = tuning.tune(study, arm, title, env)

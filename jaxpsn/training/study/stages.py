@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxpsn import files
+from jaxpsn.analysis import shapes
 from jaxpsn.training import folder, loop, status
 from jaxpsn.training.config import RunConfig
 from jaxpsn.training.study import record
@@ -41,7 +42,7 @@ def stage(
     ``done(outcome)`` is called once all steps are made, while the folder is claimed. Where something was not finite,
     ``failed.json`` says so, and the stage is not run again.
     """
-    failed = record.json_or_none(path / FAILED)
+    failed = shapes.optional(path / FAILED, shapes.FAILED)
     if failed is not None:
         return Ended(status.NOT_FINITE, f"{failed['reason']} (delete {path} to try again)")
     if (path / "config.json").is_file():

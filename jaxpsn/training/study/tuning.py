@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpsn import files
-from jaxpsn.analysis import runs, statistics
+from jaxpsn.analysis import runs, shapes, statistics
 from jaxpsn.training import folder, startup, status, sweep
 from jaxpsn.training.study import experiment, record, stages
 from jaxpsn.training.study.arms import Arm
@@ -57,7 +57,7 @@ def tune(study: record.Study, arm: Arm, title: str, env: Any) -> tuple[Arm, Ende
     All values and seeds are one compiled run; one that was cut off goes on, a choice once made stands.
     """
     config, scale, path = study.config, arm.scale, study.tuning(arm.label)
-    choice, ended = record.json_or_none(path / record.CHOICE), Ended(status.DONE, "chosen before")
+    choice, ended = shapes.optional(path / record.CHOICE, shapes.CONTROL_CHOICE), Ended(status.DONE, "chosen before")
     if choice is None or choice["values"] != list(scale.grid):
         steps = config.tune_steps or config.steps
         runs_in_all = len(scale.grid) * config.tune_seeds

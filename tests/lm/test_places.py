@@ -1,0 +1,91 @@
+"""Where a model folder lies: by its name, by ~, in the hub's cache; what is told where there is none."""
+
+import pytest
+
+from jaxpsn.errors import UserError
+from jaxpsn.lm import places
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home with an empty cache of the hub; nothing of the machine's own is looked at."""
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def folder(path):
+    path.mkdir(parents=True)
+    (path / "config.json").write_text("{}")
+    return path
+
+
+def cached(cache, *snapshots, main=None, name="models--Org--Model-1.5B"):
+    for snapshot in snapshots:
+        folder(cache / name / "snapshots" / snapshot)
+    if main is not None:
+        (cache / name / "refs").mkdir()
+        (cache / name / "refs" / "main").write_text(main)
+    return cache / name
+
+
+def test_a_folder_is_itself_and_a_tilde_is_worked_out(home):
+    made = folder(home / "my" / "model")
+    assert places.find("model", "my/model") == places.Path("my/model")
+    assert places.find("model", str(made)) == made == places.find("model", "~/my/model")
+
+
+def test_the_root_of_a_download_is_its_snapshot(home):
+    root = cached(home / "disk", "aaa", "bbb", main="bbb")
+    for named in (root, root / "snapshots"):
+        assert places.find("model", named) == root / "snapshots" / "bbb"
+    assert places.name(places.find("model", root)) == "Model-1.5B" and places.name(home / "other") == "other"
+    only = cached(home / "disk", "ccc", name="models--x--y")
+    assert places.find("model", only) == only / "snapshots" / "ccc"
+    with pytest.raises(UserError, match=r"model = .*: one of its 2 snapshots \(ccc, ddd\)"):
+        places.find("model", cached(home / "disk", "ddd", name="models--x--y"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "cache"),
+    [
+        (None, None, ".cache/huggingface/hub"),
+        ("HF_HOME", "{}/hf", "hf/hub"),
+        ("HF_HUB_CACHE", "{}/hub", "hub"),
+        ("XDG_CACHE_HOME", "{}/xdg", "xdg/huggingface/hub"),
+    ],
+)
+def test_a_repository_that_was_downloaded_is_found_in_the_cache(home, monkeypatch, variable, value, cache):
+    if variable:
+        monkeypatch.setenv(variable, value.format(home))
+    root = cached(home / cache, "abc", main="abc")
+    assert places.find("model", "Org/Model-1.5B") == root / "snapshots" / "abc"
+    assert places.known("model", "Org/Other") is None
+
+
+def test_what_is_not_there_is_told_with_a_hint(home):
+    folder(home / "outer" / "inner")
+    (home / "model.gguf").write_text("")
+    (home / "empty").mkdir()
+    none = "a Hugging Face folder; there is no config.json in it"
+    for named, says in (
+        ("Org/Model-1.5B", "hf download Org/Model-1.5B --local-dir DIR fetches one"),
+        ("outer", f"{none}, but in outer/inner"),
+        ("empty", none),
+        ("nowhere", none),
+        ("model.gguf", "the folder, not a file; GGUF is not read, safetensors are"),
+        ("outer/inner/config.json", "the folder, not a file, such as outer/inner"),
+    ):
+        with pytest.raises(UserError) as caught:
+            places.find("model", named)
+        assert str(caught.value).startswith(f"model = {named!r}: ") and str(caught.value).endswith(says)
+
+
+def test_files_that_count(home):
+    made = folder(home / "m")
+    for name in ("tokenizer.json", "chat_template.jinja", "README.md", ".hidden.json", "model.safetensors", "x.bin"):
+        (made / name).write_text("")
+    assert [path.name for path in places.text_files(made)] == ["chat_template.jinja", "config.json", "tokenizer.json"]
+    assert [path.name for path in places.tensor_files(made)] == ["model.safetensors"]
