@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpsn import errors, files
+from jaxpsn import errors, files, foreign
 from jaxpsn.lm import config as decoders
 from jaxpsn.lm import hub, model, places, tokenizer
 from jaxpsn.lm.config import DecoderConfig
@@ -120,9 +120,8 @@ def keep(folder: Path, base: Base) -> None:
 def kept(folder: Path) -> Base:
     """What :func:`keep` kept. Raises UserError if a byte of it differs."""
     try:
-        was = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-        now = _digests(folder)
-    except (OSError, ValueError):
+        was, now = foreign.read_json(folder / SEAL), _digests(folder)
+    except (OSError, errors.UserError):
         was, now = None, {}
     if was != now:
         changed = [name for name in sorted({*now, *was}) if was.get(name) != now.get(name)] if was else [SEAL]
@@ -153,7 +152,7 @@ def pretrained(config: RlvrConfig, task: Any, bases: Path, told: Callable[[int, 
     """
     folder = bases / f"{task.name}-{digest(config, task)}"
     with contextlib.suppress(OSError, ValueError, errors.UserError):
-        if json.loads((folder / SEAL).read_text(encoding="utf-8")) == _digests(folder):
+        if foreign.read_json(folder / SEAL) == _digests(folder):
             return read(folder)._replace(folder=None)
     base = blank(config, task)
     base = base._replace(params=pretrain.run(config.pretrain, base.decoder, task, base.words, told))

@@ -2,14 +2,13 @@
 
 import contextlib
 import csv
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jaxpsn import errors
+from jaxpsn import errors, files
 from jaxpsn.training import interrupts
 from jaxpsn.training.lock import LOCK
 
@@ -104,8 +103,8 @@ def kind(path: Path) -> str | None:
     """Which of :data:`SCRIPTS` the folder is for; None if it is none of theirs."""
 
     def read(name: str) -> dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            found = json.loads((path / name).read_text(encoding="utf-8"))
+        with contextlib.suppress(OSError, errors.UserError):
+            found = files.read_json(path / name)
             return found if isinstance(found, dict) else {}
         return {}
 
