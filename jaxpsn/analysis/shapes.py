@@ -26,7 +26,9 @@ RUN: Shape = {
     "written?": str, "sessions?": [_SESSION], "device?": str, "backend?": str,
 }  # fmt: skip
 """``config.json`` of a run."""
-WHOLE_RUN: Shape = RUN | {"format": int, "config": _OBJECT, "run": {"steps": int}}
+WHOLE_RUN: Shape = RUN | {
+    "format": int, "config": {"hashes?": {str: (str, {str: str})}}, "run": {"steps": int}, "base?": str,
+}  # fmt: skip
 """The same, of a run that is to go on."""
 _SCALE = ({"field": str, "value?": float}, None)
 FINISHED: Shape = {"step?": int, "seconds?": float, "versions?": _VERSIONS, "backend?": str, "scale?": _SCALE}
@@ -103,7 +105,7 @@ def _wrong(where: str, value: Any, shape: Shape) -> tuple[str, Any, str] | None:
             return None
         # The alternative that goes deepest is the one that was meant.
         deep = max(found, key=lambda one: len(one[0]))
-        return deep if deep[0] != where else (where, value, " or ".join(map(_name, shape)))
+        return deep if deep[0] != where else (where, value, _name(shape))
     if isinstance(shape, list) and isinstance(value, list):
         parts = ((f"{where}[{index}]", entry, shape[0]) for index, entry in enumerate(value))
     elif isinstance(shape, dict) and isinstance(value, Mapping):
@@ -134,6 +136,8 @@ def _plain(value: Any, shape: Shape) -> bool:
 
 
 def _name(shape: Shape) -> str:
+    if isinstance(shape, tuple):
+        return " or ".join(map(_name, shape))
     if isinstance(shape, list):
         return "a list"
     if isinstance(shape, dict):

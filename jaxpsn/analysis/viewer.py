@@ -21,6 +21,7 @@ from jaxpsn import errors, files
 _SIZES = {"sphere": 1, "capsule": 2, "cylinder": 2, "box": 3, "plane": 0, "polyline": 0}
 _CAMERA = {"target_body": None, "distance": 4.0, "azimuth": 90.0, "elevation": -15.0, "lookat": [0.0, 0.0, 0.5]}
 _DIGITS = 4
+_MOST = 1e15  # of what a number may be, so that it can be rounded
 
 
 def render_html(rollout: Mapping[str, Any]) -> str:
@@ -143,7 +144,7 @@ def _array(field: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
     except (TypeError, ValueError, OverflowError):
         array = np.full((), np.nan)
     fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
-    if not fits or not np.isfinite(array).all() or (len(shape) > 1 and not array.size):
+    if not fits or not (np.abs(array) < _MOST).all() or (len(shape) > 1 and not array.size):
         shown = f"{type(value).__name__} of shape {list(array.shape)}" if isinstance(value, list) else value
         errors.refuse(field, shown, wanted)
     return array

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpsn import errors, files, foreign
+from jaxpsn import errors, files
 from jaxpsn.lm import config as decoders
 from jaxpsn.lm import hub, model, places, tokenizer
 from jaxpsn.lm.config import DecoderConfig
@@ -74,6 +74,7 @@ def save(folder: Path, base: Base, params: model.Params, seal: bool = False, alo
     processes all of them call this, and the first writes; ``alone``: this one does, whatever the others do. Raises
     UserError or OSError where it cannot be written.
     """
+    folder.parent.stat()  # made by the caller: one that went away is not made again
     beside, old = (files.partial(folder, word) for word in (".new", ".old"))
     try:
         own, specials = {}, None
@@ -120,9 +121,11 @@ def keep(folder: Path, base: Base) -> None:
 def kept(folder: Path) -> Base:
     """What :func:`keep` kept. Raises UserError if a byte of it differs."""
     try:
-        was, now = foreign.read_json(folder / SEAL), _digests(folder)
+        was = files.read_json(folder / SEAL)
+        now = _digests(folder)
     except (OSError, errors.UserError):
         was, now = None, {}
+    was = was if isinstance(was, dict) else None
     if was != now:
         changed = [name for name in sorted({*now, *was}) if was.get(name) != now.get(name)] if was else [SEAL]
         names = ", ".join(changed)[:100]
@@ -151,13 +154,13 @@ def pretrained(config: RlvrConfig, task: Any, bases: Path, told: Callable[[int, 
     neither is an error. ``told(step, loss)`` is the progress.
     """
     folder = bases / f"{task.name}-{digest(config, task)}"
+    files.sweep(bases, held=False)
     with contextlib.suppress(OSError, ValueError, errors.UserError):
-        if foreign.read_json(folder / SEAL) == _digests(folder):
+        if files.read_json(folder / SEAL) == _digests(folder):
             return read(folder)._replace(folder=None)
     base = blank(config, task)
     base = base._replace(params=pretrain.run(config.pretrain, base.decoder, task, base.words, told))
     with contextlib.suppress(OSError, errors.UserError):
         bases.mkdir(parents=True, exist_ok=True)
-        files.sweep(bases, held=False)
         save(folder, base, base.params, seal=True, alone=True)
     return base

@@ -30,6 +30,9 @@ def from_record(kind: type[Job], record: Mapping[str, Any], where: str = "") -> 
         if name not in hints:
             errors.refuse(place, value, errors.nearest(name, hints))
         values[name] = _restored(place, value, hints[name])
+    for field in dataclasses.fields(kind):
+        if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            errors.refuse(f"{where}.{field.name}" if where else field.name, None, "a value; it is missing")
     with errors.within(where) if where else contextlib.nullcontext():
         return kind(**values)
 
@@ -59,10 +62,9 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, list | tuple) and all(_fits(entry, parts[0]) for entry in value)
     if kind in (dict, Mapping):
         return isinstance(value, Mapping) and all(_fits(entry, parts[1]) for entry in value.values())
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint in (int, str):
-        return isinstance(value, hint) and not isinstance(value, bool)
+    if hint in (int, float):
+        number = isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+        return number and abs(value) < 1 << 63
     return hint is Any or (isinstance(hint, type) and isinstance(value, hint))
 
 
@@ -113,8 +115,7 @@ def flags(kind: type[Job], args: Sequence[str], default: Job, description: str) 
         if not stop.code:
             raise
         text = _one_line(said.getvalue())
-        unknown = re.match("Unrecognized options: ", text)
-        raise errors.UserError(_unknown(kind, args, default) if unknown else text) from None
+        raise errors.UserError(_unknown(kind, args, default) if "Unrecognized options: " in text else text) from None
 
 
 def _unknown(kind: type[Job], args: Sequence[str], default: Job) -> str:
@@ -137,6 +138,7 @@ def _one_line(box: str) -> str:
     """What a framed, wrapped message says, without the frame."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
     text = re.sub(r"╭[^╮]*╮", " ", text)  # the title repeats the text
+    text = re.sub(r"\A[^\n]*\n\s*-{8,}|(?m:^\s*-{8,}\s*$)", " ", text)  # the same where only ASCII can be printed
     words = re.sub(r"[╭╮╰╯│─━┃┏┓┗┛]+", " ", text).split()
     said = re.sub(r" (For full helptext|Argument helptext:).*", "", " ".join(words)).strip()
     return said or "the command line was not understood"

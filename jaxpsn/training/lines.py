@@ -159,7 +159,9 @@ class EventLog:
     """
 
     def __init__(self, path: Path, held: bool = False):
-        self._lines = Lines(path, *_history(path))
+        with _reading(path):  # a link is refused now
+            self._path = path
+        self._lines: Lines | None = None
         self._held: list[str] | None = [] if held else None
 
     def write(self, step: int, event: str, detail: str = "", seconds: float | None = None) -> None:
@@ -168,19 +170,25 @@ class EventLog:
         row = {"time": now, "step": step, "event": event, "detail": detail}
         text = json.dumps(row if seconds is None else row | {"seconds": round(seconds, 3)})
         if self._held is None:
-            self._lines.append([text])
+            self._append([text])
         else:
             self._held.append(text)
+
+    def _append(self, texts: Sequence[str]) -> None:
+        if self._lines is None:  # looked at only now, as others may have written to it before
+            self._lines = Lines(self._path, *_history(self._path))
+        self._lines.append(texts)
 
     def release(self) -> None:
         """Write what was held, and hold no more."""
         held, self._held = self._held, None
         if held:
-            self._lines.append(held)
+            self._append(held)
 
     def close(self) -> None:
         """Close the file; what is still held is dropped."""
-        self._lines.close()
+        if self._lines is not None:
+            self._lines.close()
 
 
 def _history(path: Path) -> tuple[int, bool]:

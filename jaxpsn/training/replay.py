@@ -125,7 +125,7 @@ def _last(path: Path) -> int:
         return int(json.loads(ends[0])["step"])
     except OSError as error:
         raise errors.UserError(f"{path}: {error.strerror}; nothing to replay") from None
-    except (IndexError, ValueError, TypeError, KeyError, RecursionError):
+    except (IndexError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         raise errors.UserError(f"{path}: its last line has no step; nothing to replay") from None
 
 

@@ -5,6 +5,7 @@ it (``.DS_Store``, an editor's backup) are none of it, whatever they are called.
 """
 
 import contextlib
+import ctypes
 import functools
 import json
 import logging
@@ -93,6 +94,13 @@ def write(path: Path, arrays: dict[str, np.ndarray], keys: dict[str, str], info:
     about = {"step": int(path.name), "arrays": described, "keys": keys, "info": info}
     ocp.save(partial(path).absolute(), stored, custom_metadata=about)
     commit(path, digests.of_files(partial(path)))
+    _give_back()
+
+
+def _give_back() -> None:
+    """Hand freed memory back to the system: Orbax starts threads for every save, and glibc keeps a heap for each."""
+    with contextlib.suppress(OSError, AttributeError):  # another system's C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def commit(path: Path, hashes: dict[str, str]) -> None:

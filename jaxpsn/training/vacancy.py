@@ -79,9 +79,12 @@ def studied(path: Path) -> bool:
 def provisional(path: Path, kept: Callable[[Path], bool]) -> Iterator[None]:
     """A folder that was made just now goes away if an error or a signal ends the block before it is ``kept``."""
 
+    made = path.stat()
+
     def drop() -> None:
-        if not kept(path):
-            discard(path)
+        with contextlib.suppress(OSError):
+            if os.path.samestat(made, path.stat()) and not kept(path):  # else another took its place meanwhile
+                discard(path)
 
     with interrupts.stage(leave=drop):
         try:
@@ -93,7 +96,7 @@ def provisional(path: Path, kept: Callable[[Path], bool]) -> Iterator[None]:
 
 def discard(path: Path) -> None:
     """Delete a folder, under another name first: what still writes into it finds nothing, and nobody a half of it."""
-    gone = path.with_name(f".{path.name}.{os.getpid()}.gone")
+    gone = files.partial(path, ".gone")
     with contextlib.suppress(OSError):
         path.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)

@@ -92,6 +92,7 @@ def write_evaluation(
          "solutions": 40 if known else None}
         for index, count in enumerate(correct)
     ]  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
     about = {"step": 60, "n": n, "temperature": 1.0, "noisy": False, "task": task}
     return evaluations.record(folder, label, problems=found, **(about | more))
 

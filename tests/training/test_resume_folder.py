@@ -211,7 +211,7 @@ GONE, HOST = 1 << 22, socket.gethostname().replace(".", "-")
 
 
 def leave(path, seconds=0):
-    if path.suffix in (".new", ".old"):
+    if path.suffix in (".new", ".old", ".gone"):
         path.mkdir()
         (path / "half").write_text("x")
     else:
@@ -221,7 +221,13 @@ def leave(path, seconds=0):
 
 
 def test_leftovers_of_kills_are_swept_when_their_process_is_gone(train, cut):
-    gone = [f".config.json.{GONE}", f".report.html.{GONE}@{HOST}", f".model.{GONE}@{HOST}.new", f".model.{GONE}.old"]
+    gone = [
+        f".config.json.{GONE}",
+        f".report.html.{GONE}@{HOST}",
+        f".model.{GONE}@{HOST}.new",
+        f".model.{GONE}.old",
+        f".a.{GONE}@{HOST}.gone",
+    ]
     alive = [f".config.json.{os.getppid()}", f".config.json.{GONE}@another-host", f".notes.{GONE}", ".hidden"]
     for name in (*gone, *alive):
         leave(cut / name)

@@ -118,8 +118,10 @@ def restore(record: Mapping[str, Any]) -> tuple[RlvrConfig, ReasoningStudyConfig
 def load(path: Path) -> Study:
     """The study of a folder, without claiming it: for workers."""
     content = read(path)
-    shared, config = restore(content)
-    return Study(path, shared, config, _arms(content), _tasks(content), True, (), content["sessions"])
+    with errors.within(path / STUDY):
+        shared, config = restore(content)
+        arms, tasks = _arms(content), _tasks(content)
+    return Study(path, shared, config, arms, tasks, True, (), content["sessions"])
 
 
 def _arms(record: Mapping[str, Any]) -> list[Arm]:
@@ -145,8 +147,9 @@ def plan(shared: RlvrConfig, config: ReasoningStudyConfig) -> tuple[list[Arm], l
     if config.resume is not None:
         record = read(place(config))
         _refuse_other_settings(record, shared, config)
-        kept_arms = {arm.label: arm for arm in _arms(record)}
-        kept_tasks = {task.label: task for task in _tasks(record)}
+        with errors.within(place(config) / STUDY):
+            kept_arms = {arm.label: arm for arm in _arms(record)}
+            kept_tasks = {task.label: task for task in _tasks(record)}
     arms = arm_specs.resolve(config.arms, config.grid, kept_arms)
     tasks = arm_specs.resolve_tasks(config.tasks, kept_tasks)
     for arm in arms:

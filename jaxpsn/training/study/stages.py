@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxpsn import files
+from jaxpsn import errors, files
 from jaxpsn.analysis import shapes
 from jaxpsn.training import folder, loop, status
 from jaxpsn.training.config import RunConfig
@@ -48,6 +48,10 @@ def stage(
     if (path / "config.json").is_file():
         run = replace(run, resume=str(path))
     else:
+        for name in ("metrics.csv", "metrics.jsonl", "checkpoints"):
+            if (path / name).exists():
+                allowed = f"with its config.json, as there is {name}; put it back, or delete the folder to begin anew"
+                errors.refuse("run folder", str(path), allowed)
         shutil.rmtree(path, ignore_errors=True)  # claimed and cut off before anything was recorded
         run = replace(run, out=str(path.parent), name=path.name)
     with folder.claim(run, content) as claimed:
