@@ -96,6 +96,8 @@ def remove(path: Path) -> None:
 
 def read_json(path: Path) -> Any:
     """The JSON value in a file. Raises UserError, naming the file, if it holds none; OSError if it cannot be read."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise errors.UserError(f"{errors.short(path, 150)}: not a file")
     try:
         value = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_no_number)
         if not _shallow(value):

@@ -19,9 +19,9 @@ from jaxtyping import Array, Float, Int
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
-from jaxpsn import checks, errors
-from jaxpsn.foreign import read_json, shown
-from jaxpsn.lm.config import MOST
+from jaxpsn import errors
+from jaxpsn.foreign import exists, read_json
+from jaxpsn.lm.hf_config import Source
 from jaxpsn.lm.hf_text import read_tokenizer
 
 Params = dict[str, Any]
@@ -69,7 +69,8 @@ class BertConfig:
 def read_config(folder: str | Path) -> BertConfig:
     """The encoder that a folder's ``config.json`` describes; ``UserError`` for any other architecture."""
     path = Path(folder) / "config.json"
-    raw = read_json(path)
+    source = Source(path, read_json(path))
+    raw = source.raw
     fixed = {
         "model_type": ("bert", None), "position_embedding_type": ("absolute", "absolute"),
         "is_decoder": (False, False), "add_cross_attention": (False, False), "quantization_config": (None, None),
@@ -77,31 +78,26 @@ def read_config(folder: str | Path) -> BertConfig:
     for key, (wanted, default) in fixed.items():
         found = raw.get(key, default)
         if found != wanted:
-            allowed = "absent" if wanted is None else f"{wanted!r}, nothing else is known"
-            raise errors.UserError(f"{path}: {key} = {shown(found)}: {allowed}")
-    for ours, key in _SIZES.items():
-        checks.whole(f"{path}: {key}", raw.get(key), 1, MOST.get(ours, 1 << 16))
-    activation, eps = str(raw.get("hidden_act", "gelu"))[:80], raw.get("layer_norm_eps", 1e-12)
-    checks.choice(f"{path}: hidden_act", activation, ACTIVATIONS)
-    checks.real(f"{path}: layer_norm_eps", eps, 0.0, 1.0, open_low=True)
-    if raw["hidden_size"] % raw["num_attention_heads"]:
-        errors.refuse(f"{path}: num_attention_heads", raw["num_attention_heads"], "a divisor of hidden_size")
-    sizes = {ours: raw[theirs] for ours, theirs in _SIZES.items()}
+            source.refuse(key, found, "absent" if wanted is None else f"{wanted!r}, nothing else is known")
+    sizes = {ours: source.whole(theirs) for ours, theirs in _SIZES.items()}
+    activation = raw.get("hidden_act", "gelu")
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        source.refuse("hidden_act", activation, errors.nearest(str(activation)[:80], ACTIVATIONS))
+    if sizes["hidden_size"] % sizes["num_heads"]:
+        source.refuse("num_attention_heads", sizes["num_heads"], "a divisor of hidden_size")
+    eps = source.real("layer_norm_eps", default=1e-12)
     return BertConfig(**sizes, eps=eps, activation=activation, **_sentences(Path(folder), sizes["max_positions"]))
 
 
 def _sentences(folder: Path, positions: int) -> dict[str, Any]:
     """What ``sentence_bert_config.json`` adds, where there is one: the length that the encoder was trained on."""
     path = folder / "sentence_bert_config.json"
-    if not path.is_file():
+    if not exists(path):
         return {}
-    raw = read_json(path)
-    longest, lower = raw.get("max_seq_length"), raw.get("do_lower_case", False)
-    if longest is not None:
-        checks.whole(f"{path}: max_seq_length", longest, 1, positions)
-    if not isinstance(lower, bool):
-        errors.refuse(f"{path}: do_lower_case", lower, "true or false")
-    return {"longest": longest, "lower": lower}
+    source = Source(path, read_json(path))
+    longest = source.raw.get("max_seq_length")
+    longest = None if longest is None else source.whole("max_seq_length", most=positions)
+    return {"longest": longest, "lower": source.flag("do_lower_case")}
 
 
 def read_params(folder: str | Path, config: BertConfig) -> Params:

@@ -43,14 +43,14 @@ def _whole(value: Any, most: int, what: str) -> int:
     return abs(int(value))
 
 
-def _padded(place: int, name: str, times: bool = False) -> Bound:
+def _padded(place: int, name: str, times: bool = False, plain: bool = False) -> Bound:
     """Something as wide as it is told: once, or for every character."""
 
     def cost(size: int, args: tuple[Any, ...], options: dict[str, Any]) -> int:
         width = _whole(_given(args, options, place, name, 80), _WIDTH, "a width")
         return width * (size if times else 1)
 
-    return Bound(cost)
+    return Bound(cost, plain)
 
 
 def _indented(size: int, args: tuple[Any, ...], options: dict[str, Any]) -> int:
@@ -69,7 +69,21 @@ def _joined(text: Any, values: Any, size: int) -> int:
     return len(text) * len(values) if isinstance(text, str) and hasattr(values, "__len__") else size
 
 
+def _searched(size: int, args: tuple[Any, ...], options: dict[str, Any]) -> int:
+    """Looked for at every place of a text: characters to strip, or a text from behind."""
+    sought = next((len(one) for one in (*args[1:], *options.values()) if isinstance(one, str)), 1)
+    return sought * size
+
+
+def _identity(size: int, args: tuple[Any, ...], options: dict[str, Any]) -> int:
+    if not all(one is None or isinstance(one, bool) for one in args[1:]):
+        raise Refused("sameas beside true, false and none, which alone are one object everywhere")
+    return 0
+
+
 def _join_filter(size: int, args: tuple[Any, ...], options: dict[str, Any]) -> int:
+    if _given(args, options, 2, "attribute") is not None:
+        raise Refused("join of an attribute; map(attribute=...) before it")
     return _joined(_given(args, options, 1, "d", ""), args[0], size)
 
 
@@ -95,6 +109,8 @@ def _percent(size: int, args: tuple[Any, ...], options: dict[str, Any]) -> int:
 
 def _braces(size: int, args: tuple[Any, ...], options: dict[str, Any]) -> int:
     parts = list(Formatter().parse(args[0]))
+    if any("." in (name or "") or "[" in (name or "") for _, name, _, _ in parts):
+        raise Refused("a format that looks into what it is given")
     if any("{" in (spec or "") or _WIDE.search(spec or "") for _, _, spec, _ in parts):
         raise Refused("a format that is too wide")
     return size * len(parts)
@@ -143,29 +159,33 @@ FILTERS: dict[str, Bound] = {
          "reverse", "select", "selectattr", "float", "int"), DATA,
     ),
     **dict.fromkeys(
-        ("capitalize", "e", "escape", "lower", "safe", "string", "title", "trim", "upper", "wordcount"), _TEXT
+        ("capitalize", "e", "escape", "lower", "safe", "string", "title", "upper", "wordcount"), _TEXT
     ),
     **dict.fromkeys(("dictsort", "groupby", "max", "min", "sort", "unique"), _SORT),
-    "batch": _counted(1, "linecount"), "slice": _counted(1, "slices"), "center": _padded(1, "width"),
-    "truncate": _padded(1, "length"), "indent": Bound(_indented, plain=True), "join": Bound(_join_filter, plain=True),
+    "batch": _counted(1, "linecount"), "slice": _counted(1, "slices"), "trim": Bound(_searched, True),
+    "center": _padded(1, "width", plain=True), "truncate": _padded(1, "length", plain=True),
+    "indent": Bound(_indented, plain=True), "join": Bound(_join_filter, plain=True),
     "replace": Bound(_replaced, plain=True), "round": Bound(_rounded), "sum": Bound(_summed),
     "format": Bound(_percent, plain=True), "tojson": Bound(_json, plain=True),
 }  # fmt: skip
 """Filters that a template may use."""
-TESTS = (
-    "boolean", "callable", "defined", "divisibleby", "eq", "equalto", "==", "even", "false", "float", "ge", ">=", "gt",
-    ">", "greaterthan", "in", "integer", "iterable", "le", "<=", "lessthan", "lower", "lt", "<", "mapping", "ne", "!=",
-    "none", "number", "odd", "sameas", "sequence", "string", "true", "undefined", "upper",
-)  # fmt: skip
+TESTS: dict[str, Bound] = {
+    **dict.fromkeys(
+        ("boolean", "callable", "defined", "divisibleby", "eq", "equalto", "==", "even", "false", "float", "ge", ">=",
+         "gt", ">", "greaterthan", "in", "integer", "iterable", "le", "<=", "lessthan", "lower", "lt", "<", "mapping",
+         "ne", "!=", "none", "number", "odd", "sequence", "string", "true", "undefined", "upper"), DATA,
+    ),
+    "sameas": Bound(_identity),
+}  # fmt: skip
 """Tests that a template may use."""
 METHODS: dict[str, Bound] = {
     **dict.fromkeys(
         ("capitalize", "casefold", "count", "endswith", "find", "get", "index", "isalnum", "isalpha", "isascii",
          "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle",
-         "isupper", "items", "keys", "lower", "lstrip", "partition", "removeprefix",
-         "removesuffix", "rfind", "rindex", "rpartition", "rsplit", "rstrip",
-         "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper", "values", "copy"), DATA,
+         "isupper", "items", "keys", "lower", "partition", "removeprefix", "removesuffix",
+         "split", "splitlines", "startswith", "swapcase", "title", "upper", "values", "copy"), DATA,
     ),
+    **dict.fromkeys(("lstrip", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "strip"), Bound(_searched)),
     **dict.fromkeys(("center", "ljust", "rjust", "zfill"), _padded(1, "width")),
     "expandtabs": _padded(1, "tabsize", times=True), "replace": Bound(_replaced),
     "join": Bound(_join_method, plain=True),

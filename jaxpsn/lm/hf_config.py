@@ -20,21 +20,25 @@ _SPECIALS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _OURS = {
     "num_hidden_layers": "num_layers", "num_attention_heads": "num_heads", "num_key_value_heads": "num_kv_heads",
     "max_position_embeddings": "max_positions", "original_max_position_embeddings": "max_positions",
-    "max_window_layers": "num_layers",
+    "max_window_layers": "num_layers", "type_vocab_size": "num_layers",
 }  # fmt: skip
 
 
-class _Source:
+class Source:
     """A parsed ``config.json`` whose entries are taken out by kind; errors name the file."""
 
     def __init__(self, path: Path, raw: dict[str, Any]) -> None:
         self.path, self.raw = path, raw
 
     def refuse(self, key: str, value: Any, allowed: str) -> NoReturn:
+        """Raise the UserError for an entry; its value is shown as far as it is short."""
         raise UserError(f"{self.path}: {key} = {shown(value)}: {allowed}")
 
-    def whole(self, key: str, default: int | None = None, raw: dict[str, Any] | None = None) -> int:
-        value, most = (self.raw if raw is None else raw).get(key), MOST[_OURS.get(key, key)]
+    def whole(
+        self, key: str, default: int | None = None, raw: dict[str, Any] | None = None, most: int | None = None
+    ) -> int:
+        """A size, at least 1 and at most ``most``, by default what ``lm.config.MOST`` allows."""
+        value, most = (self.raw if raw is None else raw).get(key), most or MOST[_OURS.get(key, key)]
         if value is None and default is not None:
             return default
         if value is None:
@@ -44,12 +48,14 @@ class _Source:
         return value
 
     def flag(self, key: str, default: bool = False) -> bool:
+        """True or false."""
         value = self.raw.get(key, default)
         if not isinstance(value, bool):
             self.refuse(key, value, "true or false")
         return value
 
     def real(self, key: str, raw: dict[str, Any] | None = None, default: float | None = None) -> float:
+        """A finite number above 0."""
         value = (self.raw if raw is None else raw).get(key, default)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 < value <= sys.float_info.max:  # a whole number may have more digits than a float
@@ -65,7 +71,7 @@ def read_config(folder: str | Path) -> DecoderConfig:
     sliding window in use, or a quantised checkpoint.
     """
     path = Path(folder) / "config.json"
-    source = _Source(path, read_json(path))
+    source = Source(path, read_json(path))
     family = _family(source)
     _refuse_unknown(source, family)
     heads, hidden = source.whole("num_attention_heads"), source.whole("hidden_size")
@@ -94,7 +100,7 @@ def read_config(folder: str | Path) -> DecoderConfig:
         raise UserError(message if message.startswith(str(path)) else f"{path}: {message}") from None
 
 
-def _family(source: _Source) -> str:
+def _family(source: Source) -> str:
     family = source.raw.get("model_type")
     if not isinstance(family, str) or family not in FAMILIES:
         source.refuse("model_type", family, nearest(str(family)[:80], FAMILIES))
@@ -104,7 +110,7 @@ def _family(source: _Source) -> str:
     return family
 
 
-def _refuse_unknown(source: _Source, family: str) -> None:
+def _refuse_unknown(source: Source, family: str) -> None:
     raw = source.raw
     act = raw.get("hidden_act", "silu")
     if act not in ("silu", "swish"):
@@ -121,14 +127,14 @@ def _refuse_unknown(source: _Source, family: str) -> None:
         source.refuse("use_sliding_window", True, "false, as sliding windows are not computed")
 
 
-def _kv_heads(source: _Source, family: str, heads: int) -> int:
+def _kv_heads(source: Source, family: str, heads: int) -> int:
     # Null means one per head everywhere; Llama alone may leave the key out.
     if family != "llama" and "num_key_value_heads" not in source.raw:
         raise UserError(f"{source.path}: num_key_value_heads is missing")
     return source.whole("num_key_value_heads", heads)
 
 
-def _head_dim(source: _Source, family: str, hidden: int, heads: int) -> int:
+def _head_dim(source: Source, family: str, hidden: int, heads: int) -> int:
     if source.raw.get("head_dim") is not None:
         return source.whole("head_dim")
     if family == "qwen3":
@@ -138,7 +144,7 @@ def _head_dim(source: _Source, family: str, hidden: int, heads: int) -> int:
     return hidden // heads
 
 
-def _rope(source: _Source) -> Rope:
+def _rope(source: Source) -> Rope:
     """Both spellings; where a file has both, they have to agree."""
     theta = source.real("rope_theta", default=10_000.0)
     found = []
@@ -157,7 +163,7 @@ def _rope(source: _Source) -> Rope:
     return found[0] if found else Rope(theta)
 
 
-def _scaling(source: _Source, key: str, given: dict[str, Any]) -> LinearScaling | Llama3Scaling | None:
+def _scaling(source: Source, key: str, given: dict[str, Any]) -> LinearScaling | Llama3Scaling | None:
     kind = given.get("rope_type", given.get("type", "default"))
     if kind not in _ROPE_TYPES:
         source.refuse(f"{key}.rope_type", kind, f"one of {', '.join(_ROPE_TYPES)}")

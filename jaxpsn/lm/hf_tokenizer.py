@@ -137,12 +137,10 @@ class HubTokenizer:
             refuse("text", text[:80], "valid Unicode")
         except Exception as error:  # the library raises bare Exception, for characters that it has no token for
             refuse("text", text[:80], f"text that the tokenizer can write ({files.one_line(error)})")
-        if self.vocab_size < self._size:
-            beyond = [place for place, one in enumerate(found.ids) if one >= self.vocab_size]
-            if beyond:
-                token, number = found.tokens[beyond[0]], found.ids[beyond[0]]
-                allowed = f"no {token}: its id is {number}, and the model has {self.vocab_size} entries"
-                refuse("text", text[:80], allowed)
+        if max(found.ids, default=0) >= self.vocab_size:
+            place = next(place for place, one in enumerate(found.ids) if one >= self.vocab_size)
+            token, number = found.tokens[place], found.ids[place]
+            refuse("text", text[:80], f"no {token}: its id is {number}, and the model has {self.vocab_size} entries")
         return found.ids
 
     def decode(self, ids: Sequence[int]) -> str:

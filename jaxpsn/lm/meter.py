@@ -12,7 +12,7 @@ OPERATION = 500
 _OBJECT = 20
 _VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
 _HOLDERS = (list, tuple, dict, set, frozenset, range, *_VIEWS)
-_DEEPEST = 200
+_DEEPEST, _BITS = 200, 4096
 
 
 class Refused(Exception):
@@ -45,7 +45,8 @@ class Meter:
                 if isinstance(one, str | bytes):
                     spent += len(one)
                 elif isinstance(one, int):
-                    spent += one.bit_length() // 8
+                    if one.bit_length() > _BITS:
+                        raise Refused("a number that is too large")
                 elif isinstance(one, _HOLDERS):
                     levels.append(_pairs(one) if isinstance(one, dict) else iter(one))
                     break

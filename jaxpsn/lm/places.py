@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from jaxpsn import errors
-from jaxpsn.foreign import read_json
+from jaxpsn.foreign import exists, read_json
 
 CONFIG = "config.json"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -42,7 +42,7 @@ def find(field: str, text: str | Path) -> Path:
 def known(field: str, text: str | Path) -> Path | None:
     """The same, None where nothing of that name is found. Raises UserError where the cache has several snapshots."""
     path = Path(text).expanduser()
-    if (path / CONFIG).is_file():
+    if exists(path / CONFIG):  # what is no file is told when it is read
         return path
     if path.is_dir():
         return _snapshot(field, path)

@@ -77,7 +77,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         known = {name: self.filters[name] for name in bounds.FILTERS} | {"tojson": _tojson}
         self.filters = {name: self._filter(name, run) for name, run in known.items()}
         self.filters |= {_SIZE: self._sized, _JOIN: self._joined, _TURNS: self._turns, _STEP: self._step}
-        self.tests = {name: self._test(self.tests[name]) for name in bounds.TESTS}
+        self.tests = {name: self._test(name, self.tests[name]) for name in bounds.TESTS}
         self.globals = {
             "range": self.globals["range"], "dict": dict, "namespace": Namespace, "cycler": Cycler, "joiner": Joiner,
             "raise_exception": _raise_exception, "strftime_now": clock.strftime,
@@ -115,11 +115,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
         return counted
 
-    def _test(self, run: Callable[..., Any]) -> Callable[..., Any]:
+    def _test(self, name: str, run: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(run)
-        def counted(*args: Any) -> Any:
-            self._before(bounds.DATA, args, {})
-            return run(*args)
+        def counted(*args: Any, **options: Any) -> Any:
+            self._before(bounds.TESTS[name], args, options)
+            return run(*args, **options)
 
         return counted
 

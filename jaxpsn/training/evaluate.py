@@ -202,8 +202,9 @@ def _live(
     """Sample and judge."""
     with show.phase("loading JAX"):
         from jaxpsn.tasks import grading
-        from jaxpsn.training import cache, judging, memory
+        from jaxpsn.training import cache, draws, judging, memory
 
+        draws.fix()
         cache.enable()
     run = next((one for one in live.values() if one.config is not None), None)
     config = RlvrConfig() if run is None else run.config
@@ -261,8 +262,9 @@ def _replay(job: EvaluateJob) -> int:
     lost = "ended before the replay was complete; nothing was written, nothing changed"
     with contextlib.closing(show), interrupts.stage(lost, show.close):
         with show.phase("loading JAX"):
-            from jaxpsn.training import cache, memory, replay
+            from jaxpsn.training import cache, draws, memory, replay
 
+            draws.fix()
             cache.enable()
         with memory.told("rows"):
             told = replay.replay(found, job, show)

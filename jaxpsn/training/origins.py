@@ -1,7 +1,6 @@
 """Where a policy lies that is to be judged: in a run, in a Hugging Face folder, or judged already; imports no JAX."""
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxpsn import errors
+from jaxpsn import errors, foreign
 from jaxpsn.lm import places
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.training import folder, inputs, reasoning_stages, rlvr
@@ -104,12 +103,13 @@ def _split(name: str, text: str) -> tuple[Path, str | None]:
 
 def _described(name: str, path: Path) -> bool:
     """Whether the folder is one of Hugging Face, and not a run's."""
-    try:
-        content: Any = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except OSError:
+    file = path / "config.json"
+    if not foreign.exists(file):
         errors.refuse(name, str(path), f"{_ALLOWED}; there is no config.json in it")
-    except (ValueError, RecursionError):
-        errors.refuse(name, str(path), f"{_ALLOWED}; its config.json is not valid JSON")
-    if not isinstance(content, Mapping) or not content.keys() & {"format", "model_type", "architectures"}:
+    try:
+        content = foreign.read_json(file)
+    except errors.UserError as error:
+        errors.refuse(name, str(path), f"{_ALLOWED}; its {str(error).removeprefix(f'{path}/')}")
+    if not content.keys() & {"format", "model_type", "architectures"}:
         errors.refuse(name, str(path), f"{_ALLOWED}; its config.json is neither a run's nor a model's")
     return "format" not in content

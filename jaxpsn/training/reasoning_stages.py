@@ -55,8 +55,9 @@ def prepared(job: Any, team: Team, phases: Phases) -> Iterator[Any]:
             with show.phase("loading JAX"):
                 from jaxpsn.rlvr import setup, sizes
                 from jaxpsn.rlvr.placement import Placement
-                from jaxpsn.training import cache, memory, sinks
+                from jaxpsn.training import cache, draws, memory, sinks
 
+                draws.fix()
                 cache.enable()
                 place = Placement(job.rlvr.mesh)
                 distributed.meet(team, place.mesh)

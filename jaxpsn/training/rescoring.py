@@ -11,7 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from jaxpsn.lm import policies, scoring, tokenizer
 from jaxpsn.lm.sampler import Prompts
-from jaxpsn.rlvr import gathering, rollout
+from jaxpsn.rlvr import gathering, rollout, sizes
 from jaxpsn.rlvr.gathering import Part
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import perturbations
@@ -45,7 +45,7 @@ class Rescorer:
         self._key, self._rows = jax.random.key(seed), rows
         least = 0.0 if jax.default_backend() == "cpu" else COARSE
         self.tolerance = max(TOLERANCE[one.config.dtype], least) if tolerance is None else tolerance
-        noise, probe_noise = perturbations(one.config, self._decoder, judging.shapes(self._decoder))
+        noise, probe_noise = perturbations(one.config, self._decoder, sizes.weights(self._decoder))
         plan = gathering.plan(one.config, noise, probe_noise)
         early = [plan.probes] if plan.probes is not None and one.config.sigma.reuse_probes else []
         self._parts: list[Part] = [*early, *plan.rest]

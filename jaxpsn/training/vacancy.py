@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -107,8 +106,8 @@ def kind(path: Path) -> str | None:
     """Which of :data:`SCRIPTS` the folder is for; None if it is none of theirs."""
 
     def read(name: str) -> dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            found = json.loads((path / name).read_text(encoding="utf-8"))
+        with contextlib.suppress(OSError, errors.UserError):
+            found = files.read_json(path / name)
             return found if isinstance(found, dict) else {}
         return {}
 

@@ -58,6 +58,10 @@ HOSTILE = {
     "rounding": "{{ 5 | round(-1000000000) }}",
     "squares": "{% set n = namespace(a=3) %}{% for i in range(99) %}{% set n.a = n.a * n.a %}{% endfor %}{{ n.a }}",
     "power": "{{ 9 ** 9 ** 9 }}",
+    "stripped": "{% set s = 'a' * 900000 %}{{ s.strip('b' * 900000 + 'a') }}",
+    "trimmed": "{% set s = 'a' * 900000 %}{{ s | trim('b' * 900000 + 'a') }}",
+    "from behind": "{% set s = 'a' * 900000 %}{{ s.rfind('b' + 'a' * 400000) }}",
+    "long numbers": "{% set n = ('f' * 900000) | int(base=16) %}{{ n // 3 }}",
     # memory
     "length": "{% for a in range(9999) %}{{ 'a' * 9999 }}{% endfor %}",
     "own text": "{% macro m(n) %}" + "x" * 5000 + "{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}"
@@ -97,6 +101,12 @@ HOSTILE = {
     "address of a cycler": "{{ cycler(1, 2) | string }}",
     "address in text": "{{ 'x' ~ namespace(a=1) }}",
     "address in a format": "{{ '{}'.format(messages.copy) }}",
+    "address in a field": "{{ '{0.upper}'.format('a') }}",
+    "address in an index": "{{ '{0[upper]}'.format('a') }}",
+    "address of an attribute": "{{ ['a'] | join(',', attribute='upper') }}",
+    "address in the middle": "{{ range | center(80) }}",
+    "address in JSON": "{{ ['a'] | map(attribute='upper') | list | tojson }}",
+    "identity": "{{ 'ab' is sameas 'a' ~ 'b' }}",
     "now": "{{ now() }}",
     "environment": "{{ environ['HOME'] }}",
     "epoch": "{{ strftime_now('%s') }}",
@@ -119,6 +129,10 @@ def test_bounds_leave_room_for_long_prompts():
     assert told.render([{"role": "user", "content": text}]) == text.replace("\n", " ").strip() + "\n"
     for _ in range(3):  # what one rendering costs is not counted against the next
         assert len(told.render([{"role": "user", "content": "a" * 900_000}])) == 900_001
+
+
+def test_tests_take_their_argument_by_name_or_place():
+    assert rendered("{{ 9 is divisibleby(num=3) }}{{ x is defined }}{{ false is sameas false }}") == "TrueFalseTrue"
 
 
 def test_macros_may_call_each_other():

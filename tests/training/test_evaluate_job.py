@@ -215,7 +215,7 @@ MISTAKES = {
     "missing": (("--policy", "{run}x"), "nearest: run"),
     "a control run": (("--policy", "{wrong}/control"), "this one trains no language model"),
     "another format": (("--policy", "{wrong}/future"), "a run folder of format 1; this one has format 99"),
-    "no JSON": (("--policy", "{wrong}/broken"), "its config.json is not valid JSON"),
+    "no JSON": (("--policy", "{wrong}/broken"), "its config.json: not JSON"),
     "neither": (("--policy", "{wrong}/neither"), "neither a run's nor a model's"),
     "no config": (("--policy", "{wrong}/empty"), "no config.json in it"),
     "no checkpoint yet": (("--policy", "{wrong}/begun"), "checkpoints: no whole checkpoint"),
