@@ -13,7 +13,7 @@ import pytest
 
 from jaxpsn.analysis import reasoning_study as reports
 from jaxpsn.errors import UserError
-from jaxpsn.training import status
+from jaxpsn.training import startup, status
 from jaxpsn.training.reasoning_study import job, record, runner, worker
 from jaxpsn.training.reasoning_study.config import ReasoningStudyConfig
 
@@ -123,5 +123,5 @@ def test_shares_of_cores_do_not_meet():
 
 def test_the_worker_refuses_other_words(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["worker"])
-    assert worker.main() == status.USER_ERROR
+    assert startup.main_guard(worker.main)() == status.USER_ERROR
     assert "a study folder and a unit" in capsys.readouterr().err

@@ -135,7 +135,14 @@ def test_lines_of_the_display_name_the_arm(compare, capsys):
     assert "python experiments/compare.py --resume" in said
 
 
-@pytest.mark.parametrize("number", [1, 7])
+def test_a_study_that_is_cut_before_its_first_step_leaves_nothing(compare, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        at_write(patch, 1, crash)  # the judgement of step 0
+        compare("cut")
+    assert not (tmp_path / "cut").exists() and compare("cut")[0] == status.DONE
+
+
+@pytest.mark.parametrize("number", [2, 7])
 def test_a_cut_study_goes_on_as_if_uncut_and_leaves_finished_arms_alone(compare, monkeypatch, number):
     _, whole = compare("whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
