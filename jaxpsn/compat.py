@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,3 +38,28 @@ def anywhere(mask: Bool[Array, "..."]) -> Bool[Array, ""]:
     selected per element afterwards, as it also runs for batch elements whose own mask is false.
     """
     return _any(mask)
+
+
+def manual_axes() -> frozenset[Any]:
+    """The mesh axes of the ``shard_map`` or ``pmap`` around the caller: along them code sees one device's part only."""
+    return frozenset(jax.sharding.get_abstract_mesh().manual_axes)
+
+
+def varying(tree: Any) -> frozenset[Any]:
+    """The axes of a ``shard_map`` (``check_vma=True``) along which some leaf is known to differ between devices."""
+    axes = frozenset()
+    for leaf in jax.tree.leaves(tree):
+        kind = jax.typeof(leaf)
+        # The attribute moved from the type to its `mat` in jax 0.10.
+        axes |= getattr(getattr(kind, "mat", kind), "varying", None) or getattr(kind, "vma", frozenset())
+    return axes
+
+
+def vary(tree: Any, axes: frozenset[Any]) -> Any:
+    """``tree`` with every leaf marked as differing along ``axes``: free, and gradients are summed over them."""
+
+    def mark(leaf: Any) -> Any:
+        missing = tuple(sorted(axes - varying(leaf)))
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(mark, tree) if axes else tree

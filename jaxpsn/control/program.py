@@ -271,14 +271,16 @@ def make(
     """Build the program of a config, an :class:`jaxpsn.control.evolution.Evolution` for es; compiles nothing.
 
     ``total_calls``: vector steps of the run, for annealed noise scales. ``env``: a `brax.envs.Env` of your own
-    (``done`` a true termination, actions in [-1, 1], one observation vector) in place of the one that the config names;
-    the config must then state its time limit. ``place``: the mesh to run on, if any. Raises
-    :class:`jaxpsn.errors.UserError` for what the task, the noise or the mesh refuses.
+    (``done`` a true termination, actions in [-1, 1], one observation vector, no wrapper that ends episodes by time or
+    resets) in place of the one that the config names; the config must then state its time limit. ``place``: the mesh
+    to run on, if any. Raises :class:`jaxpsn.errors.UserError` for what the task, the noise or the mesh refuses.
     """
     place = (place or ONE_DEVICE).fit(config)
     if env is None:
         options = {"backend": config.env.backend} if config.env.backend else {}
         env = envs.make(config.env.name, **options)
+    else:
+        envs.check_given(env, config.env.episode_length)
     limit, repeat = episode_length(config), config.env.action_repeat
     evolves = config.agent.algorithm == "es"
     # Mirrored members of an evolution strategy are judged from the same starts.

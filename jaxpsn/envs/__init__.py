@@ -11,15 +11,17 @@ _HOMES = {
     "EpisodeState": "episodes", "Episodes": "episodes", "StepOutcome": "episodes",
     "reset_one": "episodes", "step_one": "episodes",
     "default_episode_length": "registry", "make": "registry", "names": "registry",
+    "check_given": "given.check",
 }  # fmt: skip
 
 __all__ = [
-    "Cells", "EpisodeState", "Episodes", "StepOutcome", "cells", "default_episode_length", "make", "names", "reset_one",
-    "step_one",
+    "Cells", "EpisodeState", "Episodes", "StepOutcome", "cells", "check_given", "default_episode_length", "make",
+    "names", "reset_one", "step_one",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home, _, own = _HOMES[name].partition(".")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), own or name)

@@ -138,9 +138,7 @@ def _slid(
     return speed, after
 
 
-def _block(
-    row: _Row, n1: jax.Array, n2: jax.Array, v1: jax.Array, v2: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _block(row: _Row, n1: jax.Array, n2: jax.Array, v1: jax.Array, v2: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Normal impulses of two points: the first of four cases (both, one, the other, none) that satisfies contact."""
     b1, b2 = v1 - (row.k11 * n1 + row.k12 * n2), v2 - (row.k12 * n1 + row.k22 * n2)
     scale = -1.0 / (row.k11 * row.k22 - row.k12 * row.k12)

@@ -25,6 +25,7 @@ class Dense(Structure):
     store: str = "float32"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.store not in _STORES:
             refuse("store", self.store, nearest(str(self.store), _STORES))
 

@@ -14,7 +14,7 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, PRNGKeyArray, UInt32
 
 from jaxpsn.compat import anywhere
-from jaxpsn.errors import refuse
+from jaxpsn.noise.inputs import is_array
 from jaxpsn.noise.spec import Leaf, Spec
 
 # Members are redrawn in blocks of about this many numbers, so that an episode end costs what it changes.
@@ -26,18 +26,26 @@ class Draw:
     """The held perturbations of all members.
 
     ``counter`` u32[members] is how often each was redrawn; ``noise`` path -> arrays[members, stack..., ...];
-    ``base`` path -> arrays that all members share (a random Flipout base), without a member axis.
+    ``base`` path -> arrays that all members share (a random Flipout base), without a member axis; ``number``
+    u32[members] is who each is: it travels with a member that is cut out, moved or sent to another device, so that
+    its next noise is what it would have been, and no other's. ``replace(counter=...)`` with something that is no array
+    (a PartitionSpec, an axis of ``vmap``) lays the numbers out like it.
     """
 
     counter: Any
     noise: Any
     base: Any
+    number: Any
     spec: Spec = struct.field(pytree_node=False)
     kind: Any = struct.field(pytree_node=False)
 
+    def __post_init__(self) -> None:
+        if is_array(self.number) and not is_array(self.counter):
+            object.__setattr__(self, "number", self.counter)
+
     @property
     def members(self) -> int:
-        """Number of members."""
+        """How many there are."""
         return self.counter.shape[-1]
 
 
@@ -45,14 +53,6 @@ def path_hash(path: str) -> tuple[int, int]:
     """Two words of a stable hash of a parameter's path."""
     digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
-
-
-def check_key(key: PRNGKeyArray) -> None:
-    """Refuse raw keys, and implementations that ignore all but the first key under ``vmap``."""
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        refuse("key", str(key.dtype), "a typed key, as jax.random.key makes it")
-    if "rbg" in str(jax.random.key_impl(key)):
-        refuse("key", str(jax.random.key_impl(key)), "threefry2x32 or philox4x32; rbg uses one key for all under vmap")
 
 
 def leaf_key(key: PRNGKeyArray, path: str) -> PRNGKeyArray:
@@ -69,12 +69,12 @@ def per_slice(leaf: Leaf, key: PRNGKeyArray, draw: Callable[[PRNGKeyArray], Any]
     return jax.tree.map(lambda x: x.reshape(leaf.lead + x.shape[1:]), jax.vmap(draw)(keys))
 
 
-def draw_member(kind: Any, spec: Spec, key: PRNGKeyArray, member: Array, counter: Array) -> dict[str, Any]:
-    """The states of one member: path -> arrays."""
-    identity, negate = member, None
+def draw_member(kind: Any, spec: Spec, key: PRNGKeyArray, number: Array, counter: Array) -> dict[str, Any]:
+    """The states of the member of this global number: path -> arrays."""
+    identity, negate = number, None
     if kind.antithetic:
         # Members 2i and 2i+1 share a stream; the odd one takes it with the opposite sign.
-        identity, negate = member // jnp.uint32(2), (member % jnp.uint32(2)) == 1
+        identity, negate = number // jnp.uint32(2), (number % jnp.uint32(2)) == 1
 
     def state(leaf, stream):
         return kind.state(leaf, jax.random.fold_in(jax.random.fold_in(stream, identity), counter), negate)
@@ -87,11 +87,11 @@ def draw_member(kind: Any, spec: Spec, key: PRNGKeyArray, member: Array, counter
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def draw_all(kind: Any, spec: Spec, key: PRNGKeyArray, counter: UInt32[Array, " members"]) -> dict[str, Any]:
+def draw_all(
+    kind: Any, spec: Spec, key: PRNGKeyArray, number: UInt32[Array, " members"], counter: UInt32[Array, " members"]
+) -> dict[str, Any]:
     """The states of all members: path -> arrays[members, ...]."""
-    # Zeros like the counter, so that the numbers are spread over an explicit mesh as the counter is.
-    members = jnp.arange(counter.shape[0], dtype=jnp.uint32) + jnp.zeros_like(counter)
-    return jax.vmap(lambda member, count: draw_member(kind, spec, key, member, count))(members, counter)
+    return jax.vmap(lambda one, count: draw_member(kind, spec, key, one, count))(number, counter)
 
 
 def where_members(where: Bool[Array, " members"], new: Any, old: Any) -> Any:
@@ -125,20 +125,27 @@ def redraw_changed(kind: Any, key: PRNGKeyArray, draw: Draw, counter: Array, whe
     most = math.isqrt(members) if kind.cheap else members
     block = max(1, min(most, _BLOCK // max(1, numbers)))
 
-    def everyone(noise, counter, where):
-        return where_members(where, draw_all(kind, spec, key, counter), noise)
+    def everyone(noise, number, counter, where):
+        return where_members(where, draw_all(kind, spec, key, number, counter), noise)
 
-    def blocks(noise, counter, where):
-        return _redraw_blocks(kind, spec, key, block, noise, counter, where)
+    def blocks(noise, number, counter, where):
+        return _redraw_blocks(kind, spec, key, block, noise, number, counter, where)
 
-    given = draw.noise, counter, where
+    given = draw.noise, draw.number, counter, where
     if block == members or _spread_explicitly(where):
         return lax.cond(anywhere(where), everyone, lambda noise, *_: noise, *given)
     return lax.platform_dependent(*given, cpu=blocks, default=everyone) if kind.cheap else blocks(*given)
 
 
 def _redraw_blocks(
-    kind: Any, spec: Spec, key: PRNGKeyArray, block: int, noise: Any, counter: Array, where: Bool[Array, " members"]
+    kind: Any,
+    spec: Spec,
+    key: PRNGKeyArray,
+    block: int,
+    noise: Any,
+    number: Array,
+    counter: Array,
+    where: Bool[Array, " members"],
 ) -> Any:
     """Changed members first, ``block`` of them at a time; places past the last of them write nowhere."""
     members = where.shape[0]
@@ -148,8 +155,8 @@ def _redraw_blocks(
 
     def body(step, noise):
         chosen = lax.dynamic_slice_in_dim(order, step * block, block)
-        counts = counter[jnp.minimum(chosen, jnp.uint32(members - 1))]
-        fresh = jax.vmap(lambda member, count: draw_member(kind, spec, key, member, count))(chosen, counts)
+        within = jnp.minimum(chosen, jnp.uint32(members - 1))
+        fresh = draw_all(kind, spec, key, number[within], counter[within])
         return jax.tree.map(lambda old, new: old.at[chosen].set(new, mode="drop"), noise, fresh)
 
     return lax.fori_loop(0, blocks, body, noise)

@@ -33,6 +33,7 @@ class Flipout(Structure):
     cheap: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.base not in _BASES:
             refuse("base", self.base, nearest(str(self.base), _BASES))
 

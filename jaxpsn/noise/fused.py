@@ -10,12 +10,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from jaxpsn import compat
 from jaxpsn.compat import anywhere
 from jaxpsn.errors import refuse
+from jaxpsn.noise import inputs
 from jaxpsn.noise.draws import Draw
 from jaxpsn.noise.interpret import Rules, bind, evaluate, is_lazy
-from jaxpsn.noise.lazy import Lazy, make_lazy, matrix_view, settle
-from jaxpsn.noise.spec import Leaf, Spec
+from jaxpsn.noise.lazy import Lazy, make_lazy, matrix_view, settle, wider
+from jaxpsn.noise.spec import Leaf, Parts, Spec, taken_apart
 from jaxpsn.noise.structures import Structure, lazy_leaf, leaf_sigmas
 from jaxpsn.noise.views import Contraction, contraction, taken_axis
 
@@ -92,7 +94,8 @@ class _Forward:
         offsets = eqn.params["dimension_numbers"].offset_dims
         noise = jnp.moveaxis(noise, tuple(range(ids.ndim, noise.ndim)), offsets)
         clean = bind(eqn, lazy.weight, indices)
-        return (clean.astype(jnp.float32) + lazy.sigma * noise).astype(clean.dtype)
+        wide = wider(clean.dtype)
+        return (clean.astype(wide) + (lazy.sigma * noise).astype(wide)).astype(clean.dtype)
 
 
 def _count(shape: tuple[int, ...]) -> int:
@@ -102,19 +105,15 @@ def _count(shape: tuple[int, ...]) -> int:
     return total
 
 
-def _one_member(apply: Callable[..., Any], spec: Spec, kind: Structure, params: Any, base: Any, noise, sigmas, x):
-    lazy = make_lazy(params, spec, lambda leaf, weight: lazy_leaf(kind, spec, leaf, weight, noise, base, sigmas))
-    args = [*jax.tree.leaves(lazy, is_leaf=is_lazy), *jax.tree.leaves(x)]
-    missing = sorted(set(spec.by_path) - {arg.view.path for arg in args if is_lazy(arg)})
-    if missing:
-        refuse("params", missing, "planned, but not in these parameters")
-    closed, out_shape = jax.make_jaxpr(apply, return_shape=True)(params, x)
+def _one_member(apply: Callable[..., Any], spec: Spec, kind: Structure, parts: Parts, base: Any, noise, sigmas, x):
+    lazy = make_lazy(parts, spec, lambda leaf, weight: lazy_leaf(kind, spec, leaf, weight, noise, base, sigmas))
+    closed, out_shape = jax.make_jaxpr(apply, return_shape=True)(parts.arrays, x)
     forward = _Forward(spec, kind, set())
     rules = forward.rules()
-    outs = [rules.form(out) if is_lazy(out) else out for out in evaluate(closed, args, rules)]
+    outs = [rules.form(out) if is_lazy(out) else out for out in evaluate(closed, [*lazy, *jax.tree.leaves(x)], rules)]
     missing = sorted(set(spec.by_path) - forward.consumed)
     if missing:
-        refuse("spec", missing, "planned, but not consumed by this call of apply")
+        refuse("spec", inputs.few(missing), "planned, but not consumed by this call of apply")
     return jax.tree.unflatten(jax.tree.structure(out_shape), outs)
 
 
@@ -125,7 +124,7 @@ def _like_clean(clean: Any, noisy: Any) -> Any:
     return lax.stop_gradient(clean) + (noisy - lax.stop_gradient(noisy))
 
 
-def fused(apply: Callable[..., Any], spec: Spec, kind: Structure, exact_zero: bool = True) -> Callable[..., Any]:
+def fused(apply: Any, spec: Any, kind: Any, exact_zero: Any = True) -> Callable[..., Any]:
     """``act(params, draw, sigma, x)``: every member's ``apply(W + sigma E_i, x_i)`` at nearly the price of one batch.
 
     ``x``: one array or tree, every leaf ``[members, ...]``; the rest is what ``apply`` takes, so
@@ -133,32 +132,50 @@ def fused(apply: Callable[..., Any], spec: Spec, kind: Structure, exact_zero: bo
     Equal to ``vmap(apply . materialise)``, forward and gradient; the products with the clean weights
     stay shared by all members, and no perturbed matrix is formed unless ``plan`` reported it.
 
-    Sigma zero everywhere gives the clean computation bit for bit. Adding zero noise would not: the compiler
-    fuses the noisy program otherwise and sums a layer norm in another order. So a traced sigma is looked at
-    at run time and a branch taken; ``exact_zero=False`` leaves the branch out (shorter compilation).
-    Raises ``UserError`` for a draw of another plan or structure, wrong shapes, or unconsumed leaves.
+    Sigma zero everywhere gives the clean computation bit for bit, as it runs with weights and inputs as arguments.
+    Adding zero noise would not: the compiler fuses the noisy program otherwise and sums a layer norm in another order.
+    So a traced sigma is looked at at run time and a branch taken; ``exact_zero=False`` leaves the branch out (shorter
+    compilation). Raises ``UserError`` for a draw of another plan or structure, wrong shapes, or unconsumed leaves.
     """
+    inputs.function("apply", apply, "a function apply(params, x)")
+    inputs.of_type("spec", spec, Spec, "as noise.plan makes it")
+    inputs.of_type("kind", kind, Structure, "a structure, as noise.Flipout()")
+    inputs.flag("exact_zero", exact_zero)
 
-    def act(params: Any, draw: Draw, sigma: Any, x: Any) -> Any:
+    def act(params: Any, draw: Any, sigma: Any, x: Any) -> Any:
+        inputs.of_type("draw", draw, Draw, "as the structure's init makes it")
         if draw.kind != kind or draw.spec != spec:
             refuse("draw", draw.kind, f"made by {kind} for the same plan")
-        for leaf in jax.tree.leaves(x):
-            if leaf.shape[:1] != (draw.members,):
-                refuse("x", leaf.shape, f"a leading axis of the {draw.members} members")
-        sigmas = leaf_sigmas(spec, sigma, draw.members)
-        axes = {path: 0 if value.ndim else None for path, value in sigmas.items()}
-
-        def member(noise, sigmas, x):
-            return _one_member(apply, spec, kind, params, draw.base, noise, sigmas, x)
-
-        noisy = partial(jax.vmap(member, in_axes=(0, axes, 0)), draw.noise)
-        if not exact_zero or (isinstance(sigma, float | int) and sigma):
-            return noisy(sigmas, x)
-
-        def silent(sigmas, x):
-            return jax.tree.map(_like_clean, jax.vmap(apply, (None, 0))(params, x), noisy(sigmas, x))
-
-        loud = anywhere(jnp.stack([jnp.any(value != 0) for value in sigmas.values()]))
-        return lax.cond(loud, noisy, silent, sigmas, x)
+        inputs.leading(x, draw.members)
+        return _act(apply, kind, exact_zero, params, draw, sigma, x)
 
     return act
+
+
+def _act(apply: Callable[..., Any], kind: Structure, exact_zero: bool, params: Any, draw: Draw, sigma: Any, x: Any):
+    spec, parts = draw.spec, taken_apart(params)
+    sigmas = leaf_sigmas(spec, sigma, draw.members)
+    loud = not exact_zero or (isinstance(sigma, float | int) and bool(sigma))
+    if not loud:
+        loud = anywhere(jnp.stack([jnp.any(value != 0) for value in sigmas.values()]))
+    # Inside shard_map all operands differ between devices once one does, so that equations can be bound as traced.
+    given = parts.arrays, draw.noise, draw.base, sigmas, x
+    arrays, noise, base, sigmas, x = compat.vary(given, compat.varying(given))
+    axes = {path: 0 if value.ndim else None for path, value in sigmas.items()}
+
+    def of_arrays(arrays, x):
+        return apply(parts.whole(arrays), x)
+
+    def member(noise, sigmas, x):
+        return _one_member(of_arrays, spec, kind, parts._replace(arrays=arrays), base, noise, sigmas, x)
+
+    noisy = partial(jax.vmap(member, in_axes=(0, axes, 0)), noise)
+    if loud is True:
+        return noisy(sigmas, x)
+
+    def silent(sigmas, x):
+        # The compiler computes with constants in another arithmetic than the device: it must not take these for any.
+        clean = jax.vmap(of_arrays, (None, 0))(*lax.optimization_barrier((arrays, x)))
+        return jax.tree.map(_like_clean, clean, noisy(sigmas, x))
+
+    return lax.cond(loud, noisy, silent, sigmas, x)

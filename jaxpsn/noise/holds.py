@@ -10,14 +10,15 @@ from flax import struct
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from jaxpsn import checks
+from jaxpsn.noise.inputs import mask
 
 
 class Hold(NamedTuple):
     """A hold rule: ``init(key, members) -> state`` and ``step(key, state, done) -> (state, where)``.
 
-    ``step`` is called once after every decision; ``done[members]`` are the members whose episode has just ended and
-    ``where[members]`` those that must redraw now. A ``done`` always redraws and starts a new hold. ``key`` must be
-    another one at every call; member i's lengths do not depend on the other members.
+    ``step`` is called once after every decision; ``done[members]`` are the members whose episode has just ended
+    (booleans, or floats of 0 and 1) and ``where[members]`` those that must redraw now. A ``done`` always redraws and
+    starts a new hold. ``key`` must be another one at every call; member i's lengths do not depend on the others.
     """
 
     init: Callable[[Any, int], Any]
@@ -33,7 +34,7 @@ class HoldState:
 
 def per_episode() -> Hold:
     """A perturbation is held for its whole episode (Plappert et al. 2018, section 3)."""
-    return Hold(lambda key, members: HoldState(None), lambda key, state, done: (state, done))
+    return Hold(lambda key, members: HoldState(None), lambda key, state, done: (state, mask("done", done)))
 
 
 def every(n: int) -> Hold:
@@ -63,11 +64,13 @@ def zeta(exponent: float = 2.0, maximum: int = 1000) -> Hold:
 def _counted(draw: Callable[[Any, int], Any]) -> Hold:
     """A rule that counts down from the lengths that ``draw(key, members)`` gives."""
 
-    def step(
-        key: PRNGKeyArray, state: HoldState, done: Bool[Array, " members"]
-    ) -> tuple[HoldState, Bool[Array, " members"]]:
-        remaining = state.remaining - 1
-        where = done | (remaining <= 0)
-        return HoldState(jnp.where(where, draw(key, done.shape[0]), remaining)), where
+    def start(key: PRNGKeyArray, members: int) -> HoldState:
+        checks.whole("members", members, 1)
+        return HoldState(draw(key, members))
 
-    return Hold(lambda key, members: HoldState(draw(key, members)), step)
+    def step(key: PRNGKeyArray, state: HoldState, done: Any) -> tuple[HoldState, Bool[Array, " members"]]:
+        remaining = state.remaining - 1
+        where = mask("done", done, remaining) | (remaining <= 0)
+        return HoldState(jnp.where(where, draw(key, where.shape[0]), remaining)), where
+
+    return Hold(start, step)

@@ -127,8 +127,8 @@ def _remat(eqn, values, lazy, rules):
     return list(jax.checkpoint(body, prevent_cse=params["prevent_cse"], policy=params["policy"])(*values))
 
 
-def _scan_parts(params: Any) -> tuple[int, int]:
-    """Numbers of constants and of carried values (the parameter's name changed in jax 0.12)."""
+def scan_parts(params: Any) -> tuple[int, int]:
+    """Numbers of constants and of carried values of a scan (the parameter's name changed in jax 0.12)."""
     if "num_consts" in params:
         return params["num_consts"], params["num_carry"]
     consts, carry, _ = params["ft_in"].unpack()
@@ -137,7 +137,7 @@ def _scan_parts(params: Any) -> tuple[int, int]:
 
 def _scan(eqn, values, lazy, rules):
     params = eqn.params
-    n_consts, n_carry = _scan_parts(params)
+    n_consts, n_carry = scan_parts(params)
     consts, carry, xs = values[:n_consts], values[n_consts : n_consts + n_carry], values[n_consts + n_carry :]
     carry = [rules.form(value) if is_lazy(value) else value for value in carry]
     xs = [rules.form(x) if is_lazy(x) and not rules.sliceable(x) else x for x in xs]

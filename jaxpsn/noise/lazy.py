@@ -1,5 +1,6 @@
 """A perturbed parameter that is not formed until something other than a contraction needs it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,7 +8,9 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from jaxpsn.noise.spec import Leaf, Spec, joined
+from jaxpsn.errors import refuse
+from jaxpsn.noise import inputs
+from jaxpsn.noise.spec import Leaf, Parts, Spec
 from jaxpsn.noise.views import View
 
 
@@ -20,6 +23,11 @@ class Lazy:
     base: Any  # arrays of the structure that all members share
     sigma: Any  # f32[stack...], already times the RMS when relative
     view: View = struct.field(pytree_node=False)
+
+
+def wider(dtype: Any) -> Any:
+    """The type in which weights of ``dtype`` and their noise are added: float32, but float64 for float64."""
+    return dtype if jnp.finfo(dtype).bits > 32 else jnp.float32
 
 
 def effective_sigma(leaf: Leaf, weight: Array, sigma: Float[Array, ""], relative: bool) -> Float[Array, "..."]:
@@ -35,14 +43,18 @@ def effective_sigma(leaf: Leaf, weight: Array, sigma: Float[Array, ""], relative
     return sigma * jnp.sqrt(power.transpose([order.index(axis) for axis in leaf.stack]))
 
 
-def make_lazy(params: Any, spec: Spec, parts: Any) -> Any:
-    """``params`` with each planned leaf replaced by ``parts(leaf, weight) -> Lazy``."""
+def planned(parts: Parts, spec: Spec) -> list[Leaf | None]:
+    """Of each array of a parameter tree its row in the plan, if it has one; UserError if a planned leaf is missing."""
+    missing = sorted(set(spec.by_path) - set(parts.paths))
+    if missing:
+        refuse("params", inputs.few(missing), "planned, but not in these parameters")
+    return [spec.by_path.get(path) for path in parts.paths]
 
-    def replace(path, weight):
-        leaf = spec.by_path.get(joined(path))
-        return weight if leaf is None else parts(leaf, weight)
 
-    return jax.tree_util.tree_map_with_path(replace, params)
+def make_lazy(parts: Parts, spec: Spec, lazily: Callable[[Leaf, Array], Any]) -> list[Any]:
+    """The arrays of a parameter tree, each planned one replaced by ``lazily(leaf, weight)``."""
+    pairs = zip(planned(parts, spec), parts.arrays, strict=True)
+    return [weight if leaf is None else lazily(leaf, weight) for leaf, weight in pairs]
 
 
 def matrix_view(leaf: Leaf, weight: Array, view: View) -> Array:
@@ -66,7 +78,7 @@ def spread(leaf: Leaf, entries: Array, view: View, shape: tuple[int, ...]) -> Ar
 
 
 def settle(leaf: Leaf, lazy: Lazy, kind: Any) -> Array:
-    """Form ``weight + sigma * E`` in the weight's dtype; the sum is taken in float32."""
+    """Form ``weight + sigma * E`` in the weight's dtype; E is float32, and the sum is taken in float32 or wider."""
     stack = tuple(axis for axis in leaf.stack if axis not in lazy.view.sliced)
     depth = len(stack) + bool(leaf.batch)
 
@@ -79,4 +91,5 @@ def settle(leaf: Leaf, lazy: Lazy, kind: Any) -> Array:
     noise = entries(lazy.noise, lazy.base, weight).astype(jnp.float32)
     flat = noise.reshape((*leaf.sizes(stack), -1)) * lazy.sigma[..., None]
     offset = spread(leaf, flat, lazy.view, lazy.weight.shape)
-    return (lazy.weight.astype(jnp.float32) + offset).astype(lazy.weight.dtype)
+    wide = wider(lazy.weight.dtype)
+    return (lazy.weight.astype(wide) + offset.astype(wide)).astype(lazy.weight.dtype)

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from jaxpsn import checks
 from jaxpsn.errors import nearest, refuse
+from jaxpsn.noise import inputs
 from jaxpsn.noise.normals import normal
 from jaxpsn.noise.signs import unpack, words
 from jaxpsn.noise.spec import Leaf
@@ -108,8 +110,9 @@ class LowRank(_Factored):
     dense_head: bool = True
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            refuse("rank", self.rank, "at least 1")
+        super().__post_init__()
+        checks.whole("rank", self.rank, 1)
+        inputs.flag("dense_head", self.dense_head)
         if self.factors not in _LAWS:
             refuse("factors", self.factors, nearest(str(self.factors), _LAWS))
 

@@ -1,17 +1,18 @@
 """One abstract pass over a model: which leaves it uses, and how."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
 
 from jaxpsn.errors import refuse
+from jaxpsn.noise import inputs
 from jaxpsn.noise.interpret import Rules, bind, evaluate, is_lazy
 from jaxpsn.noise.lazy import Lazy
-from jaxpsn.noise.selection import all_but_norms, as_selection
-from jaxpsn.noise.spec import Leaf, Spec, joined
+from jaxpsn.noise.selection import Selection, all_but_norms, as_selection
+from jaxpsn.noise.spec import Leaf, Parts, Spec, taken_apart
+from jaxpsn.noise.uses import module_of, uses
 from jaxpsn.noise.views import View, contraction, scanned, taken_axis
 
 
@@ -56,23 +57,20 @@ class _Recorder:
         return lazy.weight
 
 
-def _trace(apply: Callable[..., Any], params: Any, example: Any, chosen: set[str]) -> dict[str, list[_Seen]]:
+def _trace(closed: Any, parts: Parts, example: Any, chosen: set[str]) -> dict[str, list[_Seen]]:
     recorder = _Recorder()
 
     def lazily(path, weight):
-        name = joined(path)
-        if name not in chosen:
+        if path not in chosen:
             return weight
-        return Lazy(weight, (), (), (), View(name, tuple(range(weight.ndim))))
+        return Lazy(weight, (), (), (), View(path, tuple(range(weight.ndim))))
 
-    def run(params, example):
-        closed = jax.make_jaxpr(apply)(params, example)
-        lazy = jax.tree_util.tree_map_with_path(lazily, params)
-        args = [*jax.tree.leaves(lazy, is_leaf=is_lazy), *jax.tree.leaves(example)]
+    def run(arrays, example):
+        args = [*map(lazily, parts.paths, arrays), *jax.tree.leaves(example)]
         rules = recorder.rules()
         return [rules.form(out) if is_lazy(out) else out for out in evaluate(closed, args, rules)]
 
-    jax.eval_shape(run, params, example)
+    jax.eval_shape(run, parts.arrays, example)
     return recorder.seen
 
 
@@ -110,43 +108,62 @@ def _paired(leaf: Leaf, leaves: dict[str, Leaf]) -> Leaf:
     return leaf
 
 
-def _chosen(params: Any, select: Callable[..., bool]) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
-    """Shapes of the selected floating-point leaves by path, and the paths left alone."""
-    found = [(joined(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
-    names: dict[str, set[str]] = {}
-    for path, _ in found:
-        module, _, name = path.rpartition("/")
-        names.setdefault(module, set()).add(name)
-    rule = as_selection(select)
-    chosen = {
-        path: tuple(leaf.shape)
-        for path, leaf in found
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and rule(path, leaf, frozenset(names[path.rpartition("/")[0]]))
-    }
+def _floating(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _chosen(closed: Any, parts: Parts, rule: Selection) -> dict[str, tuple[int, ...]]:
+    """Shapes of the selected floating-point leaves by path."""
+    found = dict(zip(parts.paths, parts.arrays, strict=True))
+    others = [None] * (len(closed.jaxpr.invars) - len(found))
+    used = uses(closed, [*parts.paths, *others]) if rule.by_use else {}
+    modules: dict[str, dict[str, frozenset[str]]] = {}
+    for path in (*parts.paths, *parts.others):
+        modules.setdefault(module_of(path), {})[path.rpartition("/")[2]] = used.get(path, frozenset())
+
+    def selected(path: str) -> bool:
+        module = modules[module_of(path)]
+        return rule(path, found[path], frozenset(module), module)
+
+    chosen = {path: tuple(leaf.shape) for path, leaf in found.items() if _floating(leaf) and selected(path)}
     if not chosen:
-        refuse("select", rule.name, f"matches no floating-point leaf of {[path for path, _ in found]}")
-    return chosen, tuple(path for path, _ in found if path not in chosen)
+        _nothing(parts, rule)
+    return chosen
+
+
+def _nothing(parts: Parts, rule: Selection) -> NoReturn:
+    found = inputs.few([*parts.paths, *parts.others])
+    refuse("select", rule.name, f"matches no floating-point array of the parameters {found}")
 
 
 def plan(
-    apply: Callable[..., Any],
+    apply: Any,
     params: Any,
     example: Any,
-    select: Callable[..., bool] = all_but_norms,
-    relative: bool = False,
+    select: Any = all_but_norms,
+    relative: Any = False,
 ) -> Spec:
     """Trace ``apply(params, example)`` once and find how every selected leaf is used.
 
     ``example`` is ONE member's input (arrays or ``jax.ShapeDtypeStruct``); ``select`` a predicate
     ``(path, leaf) -> bool``. ``relative`` multiplies sigma by each leaf's RMS (per scanned slice, no gradient).
-    A leaf reported as MATERIALISED is formed for every member. Raises ``UserError`` if nothing is
-    selected, or if a selected leaf does not take part in the computation.
+    A leaf reported as MATERIALISED is formed for every member. Leaves of ``params`` that are no arrays (Python numbers,
+    the functions of an Equinox module) are passed on as they are. Raises ``UserError`` if nothing is selected, or if
+    a selected leaf does not take part in the computation.
     """
-    chosen, left_alone = _chosen(params, select)
-    seen = _trace(apply, params, example, set(chosen))
+    inputs.function("apply", apply, "a function apply(params, x)")
+    inputs.flag("relative", relative)
+    inputs.example(example)
+    rule, parts = as_selection(select), taken_apart(params)
+    if not any(map(_floating, parts.arrays)):
+        _nothing(parts, rule)
+    closed = jax.make_jaxpr(lambda arrays, example: apply(parts.whole(arrays), example))(parts.arrays, example)
+    chosen = _chosen(closed, parts, rule)
+    seen = _trace(closed, parts, example, set(chosen))
     missing = sorted(set(chosen) - set(seen))
     if missing:
-        refuse("select", missing, "selected, but not consumed by apply(params, example)")
+        refuse("select", inputs.few(missing), "selected, but not consumed by apply(params, example)")
     leaves = {path: _leaf(path, shape, seen[path]) for path, shape in chosen.items()}
     paired = tuple(_paired(leaf, leaves) for leaf in leaves.values())
+    left_alone = tuple(path for path in (*parts.paths, *parts.others) if path not in chosen)
     return Spec(paired, relative, left_alone)

@@ -17,6 +17,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from jaxpsn import checks, errors
+from jaxpsn.noise import inputs
 
 Sigma = Float[Array, "*members"]
 Number = float | Float[Array, "*members"]
@@ -63,11 +64,13 @@ def constant() -> Scale:
     return Scale(lambda sigma0: ScaleState(_start(sigma0)), lambda state, distance: state)
 
 
-def scheduled(schedule: Callable[[Any], Any]) -> Scale:
+def scheduled(schedule: Any) -> Scale:
     """Sigma follows any optax schedule of the number of updates, whatever the distance.
 
     The schedule says sigma itself: of ``init(sigma0)`` only the shape counts.
     """
+
+    inputs.function("schedule", schedule, "a function of the number of updates, as optax makes them")
 
     def at(count: Array, shape: tuple[int, ...]) -> ScheduledState:
         sigma = jnp.broadcast_to(jnp.asarray(schedule(count), jnp.float32), shape)
@@ -165,21 +168,32 @@ def _looking(start: Callable[[Any], Any], propose: Callable[[Any, Any], Any]) ->
 
 
 def _start(sigma0: Any) -> Sigma:
+    allowed = "a number of at least 0, or one for each member"
     if isinstance(sigma0, int | float):
         checks.real("sigma", sigma0, 0.0)
-    return jnp.asarray(sigma0, jnp.float32)
+    return _numbers("sigma", sigma0, allowed)
+
+
+def _numbers(field: str, value: Any, allowed: str) -> Array:
+    made = inputs.array(field, value, allowed)
+    if not (jnp.issubdtype(made.dtype, jnp.floating) or jnp.issubdtype(made.dtype, jnp.integer)):
+        errors.refuse(field, inputs.said(value), allowed)
+    return made.astype(jnp.float32)
 
 
 def _like(distance: Any, sigma: Sigma) -> Sigma:
-    shape = jnp.shape(distance)
-    if shape not in ((), sigma.shape):
-        errors.refuse("distance", shape, f"a scalar or of the shape of sigma, {sigma.shape}")
-    return jnp.broadcast_to(jnp.asarray(distance, jnp.float32), sigma.shape)
+    allowed = f"a scalar or of the shape of sigma, {sigma.shape}"
+    made = _numbers("distance", distance, allowed)
+    if made.shape not in ((), sigma.shape):
+        errors.refuse("distance", made.shape, allowed)
+    return jnp.broadcast_to(made, sigma.shape)
 
 
-def _check(target: Any, bounds: tuple[float, float]) -> None:
+def _check(target: Any, bounds: Any) -> None:
     if not isinstance(target, jax.Array | np.ndarray | np.generic):
         checks.real("target", target, 0.0, open_low=True)
+    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
+        errors.refuse("bounds", inputs.said(bounds), "two numbers, the least and the greatest sigma")
     checks.real("bounds[0]", bounds[0], 0.0)
     checks.real("bounds[1]", bounds[1], bounds[0])
 

@@ -1,18 +1,56 @@
 """What is perturbed and how it is used: static, hashable, printable."""
 
 import math
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
+
+from jaxpsn.errors import refuse
+from jaxpsn.noise.inputs import is_array
 
 Use = Literal["matmul", "vector", "gather", "general"]
 
 
-def joined(path: tuple[Any, ...]) -> str:
-    """A tree path as ``"params/hidden_0/kernel"``."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")
+class Parts(NamedTuple):
+    """A parameter tree taken apart: its arrays, each with a path of its own, and how to put it together."""
+
+    paths: tuple[str, ...]
+    arrays: list[Any]
+    whole: Callable[[list[Any]], Any] = list
+    """``whole(arrays)`` is the tree; leaves that are no arrays (numbers, functions of a module) are as they were."""
+    others: tuple[str, ...] = ()
+    """Paths of the leaves that are no arrays."""
+
+
+def taken_apart(params: Any) -> Parts:
+    """The arrays of ``params`` by their joined paths (``"params/hidden_0/kernel"``).
+
+    Names may hold slashes themselves (Haiku's do). Where two leaves would get the same path by it, theirs are written
+    with a backslash before such slashes. Raises UserError if even so two paths are equal.
+    """
+    found, tree = jax.tree_util.tree_flatten_with_path(params)
+    paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in found]
+    count = Counter(paths)
+    for place, (path, _) in enumerate(found):
+        if count[paths[place]] > 1:
+            parts = [jax.tree_util.keystr((part,), simple=True) for part in path]
+            paths[place] = "/".join(part.replace("/", "\\/") for part in parts)
+    for path, times in Counter(paths).items():
+        if times > 1:
+            refuse("params", path, f"the path of {times} leaves; name them differently")
+    leaves = [leaf for _, leaf in found]
+    arrays = [place for place, leaf in enumerate(leaves) if is_array(leaf)]
+
+    def whole(values: list[Any]) -> Any:
+        filled = dict(zip(arrays, values, strict=True))
+        return jax.tree.unflatten(tree, [filled.get(place, leaf) for place, leaf in enumerate(leaves)])
+
+    others = tuple(path for path, leaf in zip(paths, leaves, strict=True) if not is_array(leaf))
+    return Parts(tuple(paths[place] for place in arrays), [leaves[place] for place in arrays], whole, others)
 
 
 @dataclass(frozen=True)

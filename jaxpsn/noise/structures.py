@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.errors import nearest, refuse
-from jaxpsn.noise.draws import Draw, check_key, draw_all, leaf_key, per_slice, redraw_changed
-from jaxpsn.noise.lazy import Lazy, effective_sigma, make_lazy, settle
-from jaxpsn.noise.spec import Leaf, Spec
+from jaxpsn.noise import inputs
+from jaxpsn.noise.draws import Draw, draw_all, leaf_key, per_slice, redraw_changed
+from jaxpsn.noise.lazy import Lazy, effective_sigma, make_lazy, planned, settle
+from jaxpsn.noise.spec import Leaf, Parts, Spec, taken_apart
 from jaxpsn.noise.views import View
 
-Sigma = float | Float[Array, "*members"] | dict[str, Any]
+Sigma = Any  # a number, an array [members], or path -> either
 
 
 @dataclass(frozen=True)
@@ -32,28 +33,52 @@ class Structure:
     reads_weight: ClassVar[bool] = False  # E depends on W
     cheap: ClassVar[bool] = False  # so few numbers that drawing all members can cost less than finding who changes
 
-    def init(self, key: PRNGKeyArray, spec: Spec, members: int) -> Draw:
-        """First perturbations of ``members`` members. ``key`` is typed, and the same at every redraw."""
-        check_key(key)
-        if members < 1:
-            refuse("members", members, "at least 1")
-        if self.antithetic and members % 2:
-            refuse("members", members, "even, as antithetic members come in pairs")
-        self.check(spec)
-        counter = jnp.zeros((members,), jnp.uint32)
-        return Draw(counter, draw_all(self, spec, key, counter), _draw_shared(self, spec, key), spec, self)
+    def __post_init__(self) -> None:
+        inputs.flag("antithetic", self.antithetic)
 
-    def redraw(self, key: PRNGKeyArray, draw: Draw, where: Bool[Array, " members"]) -> Draw:
-        """New perturbations for the members in ``where``; the others keep theirs bit for bit."""
-        check_key(key)
+    def init(self, key: Any, spec: Any, members: Any) -> Draw:
+        """First perturbations of ``members`` members. ``key`` is typed, and the same at every redraw.
+
+        ``members`` is a count, or the members' global numbers u32[members], which say what noise each has. Inside
+        ``shard_map`` or ``pmap`` a count would number the members of every device alike, so that it is refused there
+        unless the key is known to differ: ``jax.lax.axis_index(axis) * count + jnp.arange(count)`` are their numbers.
+        """
+        inputs.typed_key(key)
+        inputs.of_type("spec", spec, Spec, "as noise.plan makes it")
+        number = inputs.numbers(members, key, self.antithetic)
+        self.check(spec)
+        counter = jnp.zeros_like(number)
+        drawn = draw_all(self, spec, key, number, counter)
+        return Draw(counter, drawn, _draw_shared(self, spec, key), number, spec, self)
+
+    def redraw(self, key: Any, draw: Any, where: Any) -> Draw:
+        """New perturbations for the members in ``where``; the others keep theirs bit for bit.
+
+        ``where``: booleans [members] or one for all, or floats of 0 and 1 (a ``done`` of Brax); lists are taken too.
+        """
+        inputs.typed_key(key)
+        self._own(draw)
+        where = inputs.mask("where", where, draw.counter)
         counter = draw.counter + where.astype(jnp.uint32)
         return draw.replace(counter=counter, noise=redraw_changed(self, key, draw, counter, where))
 
-    def materialise(self, params: Any, draw: Draw, sigma: Sigma, member: Any) -> Any:
-        """The parameters of one member, ``W + sigma * E`` formed in float32 and cast to each leaf's dtype."""
-        if isinstance(member, int) and not 0 <= member < draw.members:
-            refuse("member", member, f"0 to {draw.members - 1}")
-        return _materialise(params, draw, leaf_sigmas(draw.spec, sigma, draw.members), member)
+    def materialise(self, params: Any, draw: Any, sigma: Sigma, member: Any) -> Any:
+        """The parameters of one member, ``W + sigma * E`` formed in float32 and cast to each leaf's dtype.
+
+        ``member`` is its place in the draw; a traced one is not checked. Weights in float64 are summed in float64
+        (E itself is float32).
+        """
+        self._own(draw)
+        place = inputs.member(member, draw.members)
+        parts = taken_apart(params)
+        planned(parts, draw.spec)
+        sigmas = leaf_sigmas(draw.spec, sigma, draw.members)
+        return parts.whole(_materialise(parts.paths, parts.arrays, draw, sigmas, place))
+
+    def _own(self, draw: Any) -> None:
+        inputs.of_type("draw", draw, Draw, "as a structure's init makes it")
+        if draw.kind != self:
+            refuse("draw", draw.kind, f"made by {self}")
 
     def has_state(self, leaf: Leaf) -> bool:
         """Whether the leaf draws numbers of its own."""
@@ -122,15 +147,17 @@ def _draw_shared(kind: Structure, spec: Spec, key: PRNGKeyArray) -> dict[str, An
     return {path: arrays for path, arrays in drawn.items() if arrays}
 
 
-@jax.jit
-def _materialise(params: Any, draw: Draw, sigmas: dict[str, Array], member: Any) -> Any:
+@partial(jax.jit, static_argnums=0)
+def _materialise(
+    paths: tuple[str, ...], arrays: list[Any], draw: Draw, sigmas: dict[str, Array], member: Any
+) -> list[Any]:
     noise = jax.tree.map(lambda x: x[member], draw.noise)
     sigmas = {path: x[member] if x.ndim else x for path, x in sigmas.items()}
 
     def form(leaf, weight):
         return settle(leaf, lazy_leaf(draw.kind, draw.spec, leaf, weight, noise, draw.base, sigmas), draw.kind)
 
-    return make_lazy(params, draw.spec, form)
+    return make_lazy(Parts(paths, arrays), draw.spec, form)
 
 
 def leaf_sigmas(spec: Spec, sigma: Sigma, members: int) -> dict[str, Array]:
@@ -142,12 +169,18 @@ def leaf_sigmas(spec: Spec, sigma: Sigma, members: int) -> dict[str, Array]:
             refuse("sigma", path, nearest(path, spec.by_path))
     missing = sorted(set(spec.by_path) - set(sigma))
     if missing:
-        refuse("sigma", missing, "every perturbed leaf needs a sigma when they are given by path")
-    sigmas = {path: jnp.asarray(value, jnp.float32) for path, value in sigma.items()}
-    for path, value in sigmas.items():
-        if value.shape not in ((), (members,)):
-            refuse("sigma", value.shape, f"a scalar or [{members}] (one per member), at {path}")
-    return sigmas
+        refuse("sigma", inputs.few(missing), "every perturbed leaf needs a sigma when they are given by path")
+    return {path: _sigma(path, value, members) for path, value in sigma.items()}
+
+
+def _sigma(path: str, value: Any, members: int) -> Array:
+    allowed = f"a scalar or [{members}] (one per member), at {path}"
+    made = inputs.array("sigma", value, allowed)
+    if not (jnp.issubdtype(made.dtype, jnp.floating) or jnp.issubdtype(made.dtype, jnp.integer)):
+        refuse("sigma", inputs.said(value), allowed)
+    if made.shape not in ((), (members,)):
+        refuse("sigma", made.shape, allowed)
+    return jnp.asarray(value, jnp.float32)
 
 
 def lazy_leaf(

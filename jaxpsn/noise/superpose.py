@@ -7,34 +7,36 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxpsn.errors import refuse
+from jaxpsn.noise import inputs
 from jaxpsn.noise.draws import Draw
-from jaxpsn.noise.lazy import matrix_view, spread
-from jaxpsn.noise.spec import Leaf, joined
+from jaxpsn.noise.lazy import matrix_view, planned, spread
+from jaxpsn.noise.spec import Leaf, taken_apart
 from jaxpsn.noise.views import View
 
 
-def superpose(params: Any, draw: Draw, weights: Float[Array, " members"]) -> Any:
+def superpose(params: Any, draw: Any, weights: Any) -> Any:
     """``sum_i weights[i] E_i`` in float32, a tree like ``params``; zero where nothing is perturbed.
 
     Low-rank and Flipout noise take one matrix product per leaf, whatever the number of members, and no member's E is
     formed (EGGROLL, arXiv 2511.16652). Raises UserError for weights of another number of members, and for parameters
     that the draw was not planned for.
     """
-    if weights.shape != (draw.members,):
-        refuse("weights", weights.shape, f"one for each of the {draw.members} members")
-    leaves, tree = jax.tree_util.tree_flatten_with_path(params)
-    missing = sorted(set(draw.spec.by_path) - {joined(path) for path, _ in leaves})
-    if missing:
-        refuse("params", missing, "planned, but not in these parameters")
-    return jax.tree.unflatten(tree, [_leaf(draw, joined(path), value, weights) for path, value in leaves])
+    inputs.of_type("draw", draw, Draw, "as a structure's init makes it")
+    allowed = f"one number for each of the {draw.members} members"
+    weights = inputs.array("weights", weights, allowed)
+    if weights.shape != (draw.members,) or not jnp.issubdtype(weights.dtype, jnp.floating):
+        refuse("weights", inputs.said(weights), allowed)
+    parts = taken_apart(params)
+    pairs = zip(planned(parts, draw.spec), parts.arrays, strict=True)
+    return parts.whole([_leaf(draw, leaf, value, weights) for leaf, value in pairs])
 
 
-def _leaf(draw: Draw, path: str, value: Array, weights: Float[Array, " members"]) -> Array:
-    leaf, kind = draw.spec.by_path.get(path), draw.kind
+def _leaf(draw: Draw, leaf: Leaf | None, value: Array, weights: Float[Array, " members"]) -> Array:
+    kind = draw.kind
     if leaf is None:
         return jnp.zeros(value.shape, jnp.float32)
     if tuple(value.shape) != leaf.shape:
-        refuse(path, tuple(value.shape), f"the planned shape is {leaf.shape}")
+        refuse(leaf.path, tuple(value.shape), f"the planned shape is {leaf.shape}")
     owner = leaf.path if kind.has_state(leaf) else leaf.partner
     noise, base = draw.noise.get(owner, {}), draw.base.get(owner, {})
     if not noise:  # a structure that leaves such a leaf alone

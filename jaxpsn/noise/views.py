@@ -29,7 +29,7 @@ def follow(eqn: Any, view: View) -> View | None:
     name, shape = eqn.primitive.name, eqn.invars[0].aval.shape
     if len(eqn.outvars) != 1:
         return None
-    if name in ("copy", "copy_p", "stop_gradient", "sharding_constraint"):
+    if name in ("copy", "copy_p", "stop_gradient", "sharding_constraint", "pvary"):
         return view
     if name == "convert_element_type":
         return view if jnp.issubdtype(eqn.params["new_dtype"], jnp.floating) else None

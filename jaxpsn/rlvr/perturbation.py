@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxpsn import noise
 from jaxpsn.lm import model, policies
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.noise import draws
 from jaxpsn.rlvr.config import TARGETS, NoiseConfig
 
 PURPOSE = 0x4E4F4953
@@ -45,13 +44,7 @@ class Perturbation(NamedTuple):
 
     def some(self, key: PRNGKeyArray, members: Int[Array, " some"]) -> tuple["Perturbation", noise.Draw]:
         """The members of these numbers out of endlessly many, one answer each: the same in whatever company."""
-        count = members.shape[0]
-        first = self.kind.init(key, self.spec, count + count % 2)  # what all members share; the rest is not computed
-        counter = jnp.zeros((count,), jnp.uint32)
-        drawn = jax.vmap(lambda member: draws.draw_member(self.kind, self.spec, key, member, jnp.uint32(0)))(
-            members.astype(jnp.uint32)
-        )
-        return self._replace(members=count, answers=1), first.replace(counter=counter, noise=drawn)
+        return self._replace(members=members.shape[0], answers=1), self.kind.init(key, self.spec, members)
 
     def policy(self, params: Any, draw: noise.Draw, sigma: Any) -> Any:
         """All members as one policy of the sampler; ``sigma`` is a scalar or ``[members]``.

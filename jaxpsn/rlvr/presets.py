@@ -50,6 +50,7 @@ _SMOKE = RlvrConfig(
     decoder=DecoderSize(hidden_size=48, num_layers=1, num_heads=2),
     pretrain=PretrainConfig(steps=20, batch_size=32, learning_rate=1e-2),
     rollout=RolloutConfig(prompts=8, samples=8),
+    sigma=SigmaConfig(initial=1.0, rate=1.1, high=8.0),
     algorithm=AlgorithmConfig(learning_rate=3e-3, warmup=0),
     evaluation=EvaluationConfig(problems=16, samples=16, monitor_problems=16, monitor_samples=4),
 )

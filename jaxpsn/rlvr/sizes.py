@@ -69,18 +69,21 @@ def _rollout(config: RlvrConfig, form: Base, longest: int, answer: int, place: P
     """What decoding holds of the answers that are decoded side by side, on one device."""
     wanted = config.rollout
     problems = gathering.block(wanted.prompts, wanted.samples, wanted.rows, place.parts) // place.parts
-    return _decoded(config, form, problems, wanted.samples, longest, answer)
+    return decoded(config, form, problems, wanted.samples, longest, answer)
 
 
 def _judged(config: RlvrConfig, form: Base, longest: int, answer: int, place: Placement) -> Any:
     wanted = config.evaluation
     most = max(wanted.problems * wanted.samples, wanted.monitor_problems * wanted.monitor_samples)
     rows = -(-min(wanted.rows, most) // place.parts)
-    return _decoded(config, form, rows, 1, longest, answer)
+    return decoded(config, form, rows, 1, longest, answer)
 
 
-def _decoded(config: RlvrConfig, form: Base, prompts: int, samples: int, longest: int, answer: int) -> Any:
-    """The state of decoding after the prompts: caches, tokens and what is known of them."""
+def decoded(config: RlvrConfig, form: Base, prompts: int, samples: int, longest: int, answer: int) -> Any:
+    """The state of decoding ``samples`` answers to each of ``prompts``, of these lengths in tokens, as shapes.
+
+    Caches, tokens and what is known of them, on one device and for one set of weights.
+    """
     words, whole = form.words, jax.ShapeDtypeStruct
     sampling = decoding.Sampling(max_tokens=answer, ends=tuple(words.ends), pad=words.pad, vocab=words.vocab_size)
     params = jax.tree.map(lambda leaf: whole(leaf.shape, jnp.dtype(config.dtype)), weights(form.decoder))

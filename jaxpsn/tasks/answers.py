@@ -82,7 +82,7 @@ def question(gold: str, answer: str) -> tuple[str, str] | None:
     for one in readings.read(gold):
         for other in readings.read(answer):
             if _compare(one, other) is None:
-                equation = "=" in one.whole and "=" in other.body
+                equation = "=" in one.body + other.body
                 texts = (one.whole, other.whole) if equation else (one.text, other.text)
                 try:
                     return latex.rendered(texts[0]), latex.rendered(texts[1])
@@ -119,9 +119,9 @@ def _same_number(gold: Reading, answer: Reading) -> bool:
 def _algebra(gold: Reading, answer: Reading) -> bool:
     """Whether the two are expressions of one kind, such that a computer algebra system may compare them."""
     bodies = (gold.body, answer.body)
-    if gold.words or answer.words or any(not body or _NO_ALGEBRA.search(body) for body in bodies):
+    if gold.words or answer.words > 1 or any(not body or _NO_ALGEBRA.search(body) for body in bodies):
         return False
-    if "=" in answer.body and "=" not in gold.whole:
+    if "=" in gold.body + answer.body and not ("=" in gold.whole and "=" in answer.whole):
         return False
     one, other = map(_shape, bodies)
     if one == "single" and other != "single":

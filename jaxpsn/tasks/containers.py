@@ -36,6 +36,10 @@ _FOREIGN = {
     b"\xff\xff\xff\xff": "an Arrow stream: write it as JSON lines (datasets: to_json) or Parquet",
     b"\x89HDF": "an HDF5 file: write it as JSON lines",
     b"Obj\x01": "an Avro file: write it as JSON lines",
+    b"FEA1": "a Feather file: write it as JSON lines",
+    b"ORC": "an ORC file: write it as JSON lines",
+    b"\x80\x04": "a pickle: write it as JSON lines",
+    b"\x04\x22\x4d\x18": "lz4: unpack it",
     b"SQLite format 3": "an SQLite database: write it as JSON lines",
     b"\x93NUMPY": "a NumPy array: write it as JSON lines",
     b"%PDF": "a PDF",
@@ -161,7 +165,8 @@ def _whole(path: Path, content: bytes, first: bytes) -> list[Row] | None:
             _refuse_array(path, content)
         return None
     if len(found) == 1 and isinstance(found[0], list):
-        return _listed(path, found[0])
+        # A list without any object is a line of another kind.
+        return _listed(path, found[0]) if not found[0] or any(isinstance(one, dict) for one in found[0]) else None
     if len(found) == 1 and isinstance(found[0], dict):
         wrapped = _wrapped(path, found[0])
         if wrapped is not None:

@@ -15,9 +15,12 @@ from typing import Any
 
 from jaxpsn import errors
 
-QUESTIONS = ("prompt", "problem", "question", "query", "question_stem", "messages", "ctx")
+QUESTIONS = ("prompt", "problem", "question", "query", "question_stem", "messages", "conversations", "ctx")
 """Fields that hold the question; the first that is there is asked."""
-STORIES = ("instruction", "context", "passage", "article", "body", "background", "table_title", "table")
+STORIES = (
+    "instruction", "context", "passage", "article", "document", "paragraph", "story", "scenario", "premise", "body",
+    "background", "setup", "table_title", "table",
+)  # fmt: skip
 """Fields that stand in front of it, in this order."""
 CASE = "input"
 """What an instruction is about, or a question on its own."""
@@ -43,6 +46,9 @@ _NOTES = frozenset(
     """.split()
 )
 """Fields that say something about a row or how it is solved: they are never asked, and nobody misses them."""
+
+
+_SPEAKERS = {"human": "user", "gpt": "assistant"}
 
 
 class Fields:
@@ -122,8 +128,12 @@ def question(row: Fields) -> str:
 def _text(row: Fields, name: str) -> str:
     """A field's text, which must have something in it; of a list of messages the user's."""
     value = row.take(name)
-    if isinstance(value, list) and value and all(isinstance(one, Mapping) and "role" in one for one in value):
-        return _said(row, name, value)
+    if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
+        if all("role" in one for one in value):
+            return _said(row, name, value)
+        if all("from" in one for one in value):  # as ShareGPT has them
+            turns = ((_SPEAKERS.get(str(one["from"]), str(one["from"])), one.get("value")) for one in value)
+            return _said(row, name, [{"role": role, "content": content} for role, content in turns])
     if not isinstance(value, str) or not value.strip():
         row.refuse(f"{name} = {str(value)[:60]!r}: text is needed")
     return value
@@ -132,7 +142,7 @@ def _text(row: Fields, name: str) -> str:
 def _said(row: Fields, name: str, messages: list[Mapping[str, Any]]) -> str:
     """What the user of a conversation asks, behind what the system says; refuses all but one turn."""
     roles = [str(one["role"]) for one in messages]
-    if name == "messages" and roles[-1:] == ["assistant"]:
+    if name != "prompt" and roles[-1:] == ["assistant"]:
         messages, roles = messages[:-1], roles[:-1]  # the answer that a conversation ends with
     if roles not in (["user"], ["system", "user"]):
         row.refuse(f"{name} has messages of {', '.join(roles)[:60]}: one of a user is needed, maybe behind a system's")

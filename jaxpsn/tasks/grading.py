@@ -170,7 +170,7 @@ class _Pool:
                 self._lose(worker)
         idle = sum(worker.job is None for worker in self._workers)
         for _ in range(min(self._size - len(self._workers), queued - idle)):
-            self._workers.append(_Worker(self._verify, max(1, int(self._deadline / 2))))
+            self._workers.append(_Worker(self._verify, max(1, int(0.8 * self._deadline))))
 
     def _replies(self) -> list[tuple[_Worker, bytes | None]]:
         """What workers said, waiting for the first of them or the next deadline; None for dead or overdue ones."""

@@ -21,7 +21,8 @@ class Reading:
     r"""One way to read an answer. ``body``: its value as a canonical string; ``value``: as an exact number, or None.
 
     ``name``: what an equation assigns it to, "" for nothing. ``text``: the body before it became canonical; ``whole``:
-    all of the cleaned answer. ``around``: its units. ``words``: it has words.
+    all of the cleaned answer. ``around``: its units. ``words``: how many words it has,
+    0 for LaTeX.
     """
 
     text: str
@@ -30,7 +31,7 @@ class Reading:
     value: Fraction | None
     name: str
     around: units.Around
-    words: bool
+    words: int
 
     @property
     def amount(self) -> Fraction | None:
@@ -57,6 +58,10 @@ def read(answer: str) -> tuple[Reading, ...]:
     known = [side for side in (_reading(each, "", text) for each in sides[:-1]) if side.value is not None]
     if not all(_agree(side, last, approximate) for side in known):
         return ()
+    if known and _letters(sides[-1]) and last.value is None and not last.words:
+        if _LETTERS.fullmatch(last.body) is None:
+            return (_reading(text, "", text),)
+        sides = sides[::-1]  # 5 = x
     name = _name(sides[0])
     if name is None and not known:  # an equation of its own, such as a circle's
         return (_reading(text, "", text),)
@@ -107,7 +112,9 @@ def _assignments(text: str) -> list[str] | None:
     roots = {re.sub(r"_[0-9]$", "", name) for name in names}
     if len(roots) == 1:
         return [roots.pop(), ", ".join(value for _, value in found)]
-    if len(names) < len(found) or any(_LETTERS.fullmatch(name) is None for name in names):
+    if len(names) < len(found) or any(
+        re.fullmatch(r"\\[a-z]+|[A-Za-z]{1,3}(?:_[0-9])?", name) is None for name in names
+    ):
         return None
     return [",".join(names), f"({', '.join(value for _, value in sorted(found))})"]
 
@@ -143,7 +150,8 @@ def _reading(side: str, name: str, whole: str) -> Reading:
     body = _unbracketed(latex.canonical(text)).removeprefix("+").replace("+\\infty", "\\infty")
     if body.isalpha() and len(body) > 1:
         body = body.lower()
-    words = r"\text" in text or any(len(word) > 3 for word in _WORD.findall(text)) or (body.isalpha() and len(body) > 2)
+    words = 2 * text.count(r"\text") + sum(len(word) > 3 for word in _WORD.findall(text))
+    words = words or int(body.isalpha() and len(body) > 2)
     return Reading(text, whole, body, values.exact(body), name, around, words)
 
 

@@ -21,6 +21,8 @@ _BARE_BOX = re.compile(r"\s*([^\s{$][^\s$]*)")
 _PLACEHOLDER = re.compile(
     r"[\s.?_]*|(?:\\text *\{)?(?:your |the |final )*(?:final )?answer\}?|\\[lc]?dots|\.\.\.|\\ ?", re.I
 )
+_GAP = r"(?:[\s$~]|\\[()\[\], ;]|\\q?quad)*"
+_JOINT = re.compile(_GAP + r"(?:,|,?\s*(?:and|or)\b|\\text *\{ *(?:and|or) *\})" + _GAP)
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _PHRASE = re.compile(
     r"\b(?:answer|option|choice|result)s?\b(?: (?:to|for|of) (?:the|this|our) [a-z ]{1,40}?)?"
@@ -48,36 +50,44 @@ _WORD = re.compile(r"[A-Za-z]{3,}|(?<!\S)[A-Za-z]{2,}(?!\S)")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SENTENCE = re.compile(r"[^\n]*?(?=[.!?](?:\s|$)|\n|$)")
 _ARTICLE = re.compile(r"(?:[aA]|I)\s+[a-z]{2,}")
+_VERB = re.compile(r"(?:\b(?:is|are|was|be|equals|equal to)\b(?: (?:therefore|thus|equal to|exactly|about))?|=)\s+")
 _REASON = re.compile(r"[,;(]|\s(?:because|since|as|for|which|where|so|if)\b")
 
 
 def boxed(text: str) -> str | None:
     r"""The contents of the last ``\boxed{...}`` (``\boxed 5`` counts too) with balanced braces and something in it.
 
-    A box that is empty, holds a placeholder or stands behind "not" is passed over. None where there is no other.
+    A box that is empty, holds a placeholder or stands behind "not" is passed over. Boxes that follow each other with
+    nothing but a comma, "and" or "or" between them are one answer, ``2, 3``. None where there is no box.
     """
     text = text[-TAIL:]
     end = len(text)
+    found: list[str] = []
+    next_box = end
     for _ in range(_ATTEMPTS):
         start = max(text.rfind(r"\boxed", 0, end), text.rfind(r"\fbox", 0, end))
         if start < 0:
-            return None
-        after = start + (6 if text.startswith(r"\boxed", start) else 5)
-        found = _braced(text, after)
-        negated = re.search(r"(?:\bnot|n't)\s+\$?$", text[max(0, start - 12) : start])
-        if found is not None and not negated and not _PLACEHOLDER.fullmatch(found[:40]):
-            return found
+            break
         end = start
-    return None
+        content, closed = _box(text, start + (6 if text.startswith(r"\boxed", start) else 5))
+        denied = re.search(r"(?:\bnot|n't)\s+\$?$", text[max(0, start - 12) : start])
+        if content is None or denied or _PLACEHOLDER.fullmatch(content[:40]):
+            continue
+        if found and not _JOINT.fullmatch(text[closed:next_box][:80]):
+            break
+        found.insert(0, content)
+        next_box = start
+    return ", ".join(found) if found else None
 
 
-def _braced(text: str, place: int) -> str | None:
+def _box(text: str, place: int) -> tuple[str | None, int]:
+    """The contents of the box whose brace opens at a place, and where it ends; None for one that does not close."""
     bare = _BARE_BOX.match(text, place)
     if bare:
-        return bare[1]
+        return bare[1], bare.end()
     opening = text.find("{", place)
     if opening < 0 or text[place:opening].strip():
-        return None
+        return None, place
     depth, skip = 0, False
     for i in range(opening, len(text)):
         if skip:
@@ -89,8 +99,8 @@ def _braced(text: str, place: int) -> str | None:
         elif text[i] == "}":
             depth -= 1
             if depth == 0:
-                return text[opening + 1 : i].strip()
-    return None
+                return text[opening + 1 : i].strip(), i + 1
+    return None, place
 
 
 def after_hashes(text: str) -> str | None:
@@ -142,7 +152,8 @@ def find(text: str) -> tuple[str, ...]:
         return found
     tail = tail.strip("# \n")
     if len(tail) <= runs.LONGEST and not _WORD.search(_COMMAND.sub(" ", tail)):
-        return (tail.removesuffix(".").strip(),) if tail else ()
+        tail = tail.removesuffix(".").strip()
+        return (tail,) if tail else ()
     whole = tail if len(tail) <= runs.LONGEST else None
     return tuple(reading for reading in (runs.last(tail), whole) if reading)
 
@@ -157,8 +168,17 @@ def said(text: str, place: int) -> tuple[str, ...]:
         return (value,)
     sentence = _SENTENCE.match(text, place, place + LINE)[0].strip()
     short = _REASON.split(sentence, maxsplit=1)[0].strip()
-    inner = next(runs.values(text, place, place + len(sentence)), None)
+    inner = _stated(text, place, place + len(sentence)) or next(runs.values(text, place, place + len(sentence)), None)
     return tuple(dict.fromkeys(reading for reading in (inner, sentence, short) if reading))
+
+
+def _stated(text: str, place: int, end: int) -> str | None:
+    """The first value of a sentence that stands behind a verb, as in "The volume of $V$ is 120"."""
+    for verb in _VERB.finditer(text, place, end):
+        value, _ = runs.run(text, verb.end())
+        if re.search(r"[0-9$\\]", value):
+            return value
+    return None
 
 
 def _announced(text: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ separator are joined here and nowhere else, and only in groups of three.
 
 import re
 
-_MARKS = re.compile(r"(?<![\w)\]}\\])\*{2,}|\*{2,}(?![\w(\[{\\])|(?<![\w\\])_{2,}|(?<!\\)_{2,}(?!\w|\{)|`+")
+_MARKS = re.compile(r"(?<![\w)\]}\\])\*{2,}|\*{2,}(?![\w(\[{\\]|-[0-9])|(?<![\w\\])_{2,}|(?<!\\)_{2,}(?!\w|\{)|`+")
 _EMPHASIS = re.compile(r"(?:^|(?<=[\s(\"':>]))([*_])(?=[^\s*_])([^*_$\\\n]{1,200})(?<=\S)\1(?![\w*{])", re.MULTILINE)
 
 _CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
@@ -27,8 +27,10 @@ _SIGNS = {
 }  # fmt: skip
 _ODD = re.compile("[" + "".join(_SIGNS) + "".join(_PARTS) + "\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207a\u207b\u221a]")
 
+_METERS = re.compile("(?<=[0-9])m(?=[\u00b2\u00b3])")
+
 _THOUSANDS = re.compile(
-    r"(?<![0-9.,\\])(?<![0-9] )(?<![0-9]~)([0-9]{1,3})((?:(?:,\\[!,]|\{ *, *\}|\\[,!]|\\ |[,~ ])[0-9]{3})+)"
+    r"(?<![0-9.,\\])(?<![0-9] )(?<![0-9]~)([0-9]{1,3})((?:(?:,\\[!,] ?|\{ *, *\}|\\[,!]|\\ |[,~ ])[0-9]{3})+)"
     r"(?![0-9])(?![,~ ][0-9])"
 )
 _SPACING = re.compile(
@@ -41,6 +43,8 @@ _REPEATING = re.compile(
 )
 _ROW_END = "\x01"  # stands for the end of a matrix row while spacing is dropped
 _SPELLINGS = (
+    (re.compile(r"[(\[] *\\begin\{array\} *\{[^{}]*\}(.*)\\end\{array\} *[)\]]"), r"\\begin{pmatrix}\1\\end{pmatrix}"),
+    (re.compile(r"(\\begin|\\end) *\{[bB]matrix\}"), r"\1{pmatrix}"),
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
     (re.compile(r"\\[dt]binom(?![A-Za-z])"), r"\\binom"),
     (re.compile(r"\bnp\."), " "),  # NumPy's functions, as in some golds
@@ -81,7 +85,7 @@ def unmark(text: str) -> str:
 
 def clean(text: str) -> str:
     """An answer in one spelling of LaTeX: no math delimiters, no spacing commands, no thousands separators."""
-    text = _ODD.sub(_plain_sign, " ".join(text.split()))
+    text = _ODD.sub(_plain_sign, _METERS.sub(r"\\text{ m}", " ".join(text.split())))
     text = _DELIMITERS.sub(" ", _currency(text))
     text = _joined_thousands(text.replace("\\\\", _ROW_END))
     text = _SPACING.sub(" ", text)

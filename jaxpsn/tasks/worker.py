@@ -40,7 +40,7 @@ def serve(requests: BinaryIO, replies: BinaryIO, verify: str, seconds: int) -> N
     """Answer ``[gold, answer]`` lines with ``1`` or ``0`` until the input ends; the first reply says it is ready."""
     module, name = verify.split(":")
     function = getattr(importlib.import_module(module), name)
-    function("1", "2", seconds)  # imports what it needs
+    function(r"\frac{1}{x - 1}", r"\frac{x + 1}{x^{2} - 1}", seconds)  # imports what it needs, SymPy's lazy parts too
     replies.write(b"ready\n")
     for line in requests:
         _limit_processor(seconds)

@@ -13,7 +13,7 @@ from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig
 from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.tasks import file_task
 from jaxpsn.tasks import files as problem_files
-from jaxpsn.training import command, origins, progress, startup, status
+from jaxpsn.training import command, interrupts, origins, progress, startup, status
 from jaxpsn.training.config import PROGRESS
 from jaxpsn.training.origins import Origin
 
@@ -136,12 +136,24 @@ def run(job: EvaluateJob) -> int:
     if job.against is not None:
         found["against"] = origins.find("against", job.against)
     out = _out(job, list(found.values()))
-    with contextlib.closing(progress.make(job.progress)) as show:
+    before = _evaluations(out)
+
+    def lost() -> str:
+        new = sorted(_evaluations(out) - before)
+        kept = f"; judged and kept: {', '.join(map(str, new))} (to be named in place of its policy)" if new else ""
+        return f"ended before the evaluation was complete; no table was written{kept}"
+
+    show = progress.make(job.progress)
+    with contextlib.closing(show), interrupts.stage(lost, show.close):
         judged = _judged(job, found, out, show)
         text = _written(judged, out, show)
     startup.result(text.rstrip())
     startup.speak(f"written: {out}/pass_at_k.csv, .json and .png, and {out}/evaluations")
     return status.DONE
+
+
+def _evaluations(out: Path) -> set[Path]:
+    return set((out / "evaluations").glob("*.json"))
 
 
 def _out(job: EvaluateJob, found: list[Origin]) -> Path:
@@ -190,7 +202,7 @@ def _live(
     """Sample and judge."""
     with show.phase("loading JAX"):
         from jaxpsn.tasks import grading
-        from jaxpsn.training import cache, judging
+        from jaxpsn.training import cache, judging, memory
 
         cache.enable()
     run = next((one for one in live.values() if one.config is not None), None)
@@ -203,9 +215,10 @@ def _live(
             for name, one in live.items()
         }
         asked = judging.fitting(asked, list(ready.values()), job, show.say)
+        judging.refuse_large(list(ready.values()), asked, job)
     for one in before:
         _refuse_others(one, [problem.id for problem in asked.problems])
-    with grading.Grader(asked.task) as grader:
+    with grading.Grader(asked.task) as grader, memory.told("rows, max_tokens, max_prompt"):
         return {
             name: judging.judge(one, asked, job, grader.grade, out, labels[name], show) for name, one in ready.items()
         }
@@ -244,12 +257,15 @@ def _replay(job: EvaluateJob) -> int:
     found = origins.find("replay", job.replay or "")
     if found.kind != "run" or found.step is not None:
         errors.refuse("replay", job.replay, "a run folder; --step chooses a step")
-    with contextlib.closing(progress.make(job.progress)) as show:
+    show = progress.make(job.progress)
+    lost = "ended before the replay was complete; nothing was written, nothing changed"
+    with contextlib.closing(show), interrupts.stage(lost, show.close):
         with show.phase("loading JAX"):
-            from jaxpsn.training import cache, replay
+            from jaxpsn.training import cache, memory, replay
 
             cache.enable()
-        told = replay.replay(found, job, show)
+        with memory.told("rows"):
+            told = replay.replay(found, job, show)
     startup.result("\n".join(told.lines))
     return status.DIFFERENT if told.differences else status.DONE
 

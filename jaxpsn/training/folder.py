@@ -15,7 +15,7 @@ from typing import Any
 
 from jaxpsn import errors, files
 from jaxpsn.analysis import shapes
-from jaxpsn.training import vacancy
+from jaxpsn.training import interrupts, vacancy
 from jaxpsn.training.config import MAY_CHANGE, RunConfig
 from jaxpsn.training.lock import LOCK, locked
 
@@ -212,6 +212,12 @@ def check(run: RunConfig, config: Any) -> None:
         resumed(run, config)
 
 
+def _stopped(path: Path) -> str:
+    if not vacancy.resumable(path):
+        return "ended before the first step"
+    return f"ended; what was saved stands; go on with --resume {path}"
+
+
 @contextlib.contextmanager
 def claim(run: RunConfig, config: Any, default_name: str = "run") -> Iterator[RunFolder]:
     """The run folder, locked for this process: a new one, or the one to resume.
@@ -227,6 +233,7 @@ def claim(run: RunConfig, config: Any, default_name: str = "run") -> Iterator[Ru
         if run.resume is None and run.overwrite:
             empty(path)
         folder = RunFolder(path, plain(config), run.resume is not None, (stale,) if stale else ())
+        stack.enter_context(interrupts.stage(lambda: _stopped(path)))
         if run.resume is None:
             stack.enter_context(vacancy.provisional(path, vacancy.trained))
             write_record(folder, run)

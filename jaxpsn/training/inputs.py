@@ -58,7 +58,10 @@ def hashes(config: RlvrConfig, phase: Phase) -> Hashes:
 def _of_folder(folder: Path, parts: Iterable[str], phase: Phase) -> dict[str, str]:
     listed = [*(places.text_files(folder) if TEXT in parts else ())]
     listed += places.tensor_files(folder) if TENSORS in parts else []
-    size = sum(path.stat().st_size for path in listed if path.is_file())
+    for path in listed:
+        if not path.is_file():  # one that is named by an index, or a pipe, which would never end
+            raise errors.UserError(f"{path}: no plain file; it is named as part of {folder}")
+    size = sum(path.stat().st_size for path in listed)
     if size < _SLOW:
         return _digests(listed)
     with phase(f"hashing {folder} ({size / 2**30:.1f} GiB)"):

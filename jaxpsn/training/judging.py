@@ -22,7 +22,7 @@ from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import evaluation_key
 from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.tasks import file_task, files, registry
-from jaxpsn.training import cache, checkpoints, inputs, progress
+from jaxpsn.training import cache, checkpoints, inputs, memory, progress
 from jaxpsn.training.evaluate import EvaluateJob
 from jaxpsn.training.origins import BASE, Origin
 
@@ -152,6 +152,23 @@ def limits(one: Candidate, task: Any, wanted: EvaluateJob) -> tuple[int, int]:
         return setup.limits(config, one.form, task, not isinstance(task, file_task.FileTask))
     except errors.UserError as error:
         raise errors.UserError(f"{one.name}: {str(error).replace('rollout.', '')}") from None
+
+
+def refuse_large(judged: Sequence[Candidate], asked: Questions, wanted: EvaluateJob) -> None:
+    """Refuse what cannot be decoded side by side in the memory that there is, before a weight is read."""
+    place = Placement(wanted.mesh)
+    for one in judged:
+        width, tokens = limits(one, asked.task, wanted)
+        config = dataclasses.replace(one.config, dtype=wanted.dtype or one.config.dtype)
+        rows = -(-min(wanted.rows, len(asked.problems) * wanted.samples) // place.parts)
+        caches = sizes.decoded(config, one.form, rows, 1, width, tokens)
+        # At least: those of a checkpoint are float32 until they are used.
+        weights = memory.held(sizes.weights(one.form.decoder, place)) * jnp.dtype(config.dtype).itemsize // 4
+        parts = {
+            f"weights of {one.name}": (weights, "the size of the model"),
+            "caches": (memory.held(caches), "rows, max_tokens, max_prompt"),
+        }
+        memory.require(parts, place.mesh)
 
 
 def weights(one: Candidate, place: Placement, dtype: str, show: progress.Progress) -> Weights:

@@ -147,7 +147,7 @@ def _listed(texts: list[str]) -> str:
     return ", ".join(dict.fromkeys(field.strip() for text in texts for field in text.split(",") if field.strip()))
 
 
-def _size(count: float) -> str:
+def _size(count: int) -> str:
     power = min(int(math.log(max(count, 1024), 1024)), 5)
     return f"{count / 1024**power:,.1f} {'KMGTP'[power - 1]}iB"
 

@@ -65,7 +65,8 @@ def prepared(job: Any, team: Team, phases: Phases) -> Iterator[Any]:
             home, told = cache.home() / "bases", progress.teller(show)
             shared = partial(_agreed, team), partial(_same_base, team, job.run.resume), _own(job.run.resume)
             lowers = ", ".join(fields for _, fields in parts.values())
-            phase = "pre-training" if job.rlvr.model is None else "reading the model"
+            trains = job.rlvr.model is None and job.run.resume is None
+            phase = "pre-training" if trains else "reading the model"
             with interrupts.stage(_UNTRAINED), memory.told(lowers), phases(phase):
                 made = setup.reasoner(
                     job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared

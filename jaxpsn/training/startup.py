@@ -53,8 +53,8 @@ def last_words(error: BaseException) -> int:
     elif isinstance(error, KeyboardInterrupt):
         complain("interrupted")
         return status.INTERRUPTED
-    elif isinstance(error, MemoryError):
-        complain("out of memory; lower the sizes of the run")
+    elif _exhausted(error):
+        complain("out of memory; lower the sizes of what was asked for")
     else:
         import traceback
 
@@ -75,7 +75,20 @@ def main_guard(main: Callable[..., int | None]) -> Callable[..., int]:
     def guarded(*args: object, **kwargs: object) -> int:
         try:
             return main(*args, **kwargs) or status.DONE
-        except (errors.UserError, OSError, KeyboardInterrupt, MemoryError) as error:
+        except (errors.UserError, OSError, KeyboardInterrupt) as error:
+            return last_words(error)
+        except Exception as error:
+            if not _exhausted(error):
+                raise
             return last_words(error)
 
     return guarded
+
+
+def _exhausted(error: BaseException) -> bool:
+    """Whether memory ran out; JAX is asked only where it is there."""
+    if "jax" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from jaxpsn.training import memory
+
+    return memory.exhausted(error)

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from jaxpsn import envs
-from jaxpsn.envs import brax_door, cartpole, cartpole_light, double_pendulum, double_pendulum_light, mountain_car, scenes
+from jaxpsn.envs import (
+    brax_door,
+    cartpole,
+    cartpole_light,
+    double_pendulum,
+    double_pendulum_light,
+    mountain_car,
+    scenes,
+)
 from jaxpsn.errors import UserError
 
 SIZES = {"sphere": 1, "capsule": 2, "cylinder": 2, "box": 3, "plane": 0, "polyline": 0}

@@ -52,13 +52,14 @@ def golds(kind: str) -> list[str]:
     return [gold.strip() for gold in GOLDS[kind].split(";;")]
 
 
-def _bare(gold: str) -> str:
+def bare(gold: str) -> str:
+    """A gold answer without dollar signs around it."""
     return gold.replace("$$", "$")[1:-1] if gold[:1] == "$" == gold[-1:] and len(gold) > 2 else gold
 
 
 def _latex(gold: str) -> str:
-    bare = _bare(gold)
-    return "\\" + bare if bare[:1] == "$" else bare
+    inside = bare(gold)
+    return "\\" + inside if inside[:1] == "$" else inside
 
 
 FORMS = {
@@ -68,11 +69,11 @@ FORMS = {
         rf"Since 3 + 4 = 7, go on. Final Answer: The final answer is ${_latex(g)}$. I hope it is correct."
     ),
     "sentence": lambda g: f"We find 2 roots. The answer is ${_latex(g)}$.",
-    "plain": lambda g: f"There are 7 of 12. The answer is {_bare(g)}.",
-    "colon": lambda g: f"Add 3.\nAnswer: {_bare(g)}",
-    "hashes": lambda g: f"2 + 2 = 4\n#### {_bare(g)}",
+    "plain": lambda g: f"There are 7 of 12. The answer is {bare(g)}.",
+    "colon": lambda g: f"Add 3.\nAnswer: {bare(g)}",
+    "hashes": lambda g: f"2 + 2 = 4\n#### {bare(g)}",
     "bold": lambda g: f"Step 1: we add 11.\n\n**Final Answer:** ${_latex(g)}$",
-    "bold value": lambda g: f"It takes 2 steps. The final answer is **{_bare(g)}**.",
+    "bold value": lambda g: f"It takes 2 steps. The final answer is **{bare(g)}**.",
     "display": lambda g: f"**Answer:**\n\n\\[\n{_latex(g)}\n\\]\n",
     "parentheses": lambda g: f"The correct answer is \\({_latex(g)}\\), since 5 of 8 are left.",
     "dollars": lambda g: f"Thus, the answer is:\n$$\n{_latex(g)}\n$$",

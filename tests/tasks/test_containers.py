@@ -68,6 +68,7 @@ def test_a_file_in_the_home_folder(tmp_path, monkeypatch):
 NAMED = {
     "PK\x03\x04 and so on": "a zip archive: unpack it",
     "ARROW1\0\0": "an Arrow file",
+    "SQLite format 3\0": "an SQLite database",
     "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n": "a Git LFS pointer, not the file itself",
     "<!DOCTYPE html>\n<html>": "HTML or XML, a page instead of the file",
     "question,answer\n1+1?,2\n": "CSV (it begins 'question,answer')",

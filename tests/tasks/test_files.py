@@ -198,8 +198,18 @@ def test_only_what_may_be_equal_goes_to_a_worker():
     task = FileTask([ask("q", r"\frac{1}{2}", "math"), ask("p", "12", "integer")])
     half, twelve = task.problems
     assert task.latex(half, r"\boxed{\sqrt{2}}") == (r"\frac{1}{2}", r"\sqrt{2}")
-    assert task.latex(half, r"\boxed{50\%}") == (r"\frac{1}{2}", r"50\%")
-    for text in (r"\boxed{0.51}", r"\boxed{0}", "no number here, " * 100, r"\boxed{" + "x" * 2000 + "}", ""):
+    assert task.latex(half, r"\boxed{x_{1}2}") == (r"\frac{1}{2}", "x _{1} 2")
+    assert task.latex(twelve, r"\boxed{\log_2 4096}") == ("12", r"\log _{2} 4096")
+    for text in (
+        r"\boxed{0.51}",
+        r"\boxed{51\%}",
+        r"\boxed{\text{none}}",
+        r"\boxed{1 2}",
+        r"\boxed{0}",
+        "no number here, " * 100,
+        r"\boxed{" + "x" * 2000 + "}",
+        "",
+    ):
         assert task.latex(half, text) is None
     assert task.latex(twelve, r"\boxed{\sqrt{144}}") is None
 

@@ -61,6 +61,10 @@ WHOLE = {
                       {"role": "assistant", "content": "It is 16."}], "answer": "16"},
         "4 * 4?", "16",
     ),
+    "another writing of conversations": (
+        {"conversations": [{"from": "human", "value": "5 * 5?"}, {"from": "gpt", "value": "25"}], "answer": "25"},
+        "5 * 5?", "25",
+    ),
     "a solution for an answer": ({"prompt": "b?", "answer": "So it is \\boxed{12}, as we saw."}, "b?", "12"),
     "a large number": ({"prompt": "c?", "answer": 2.5e17}, "c?", "250000000000000000"),
 }  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from jaxpsn.analysis import evaluations
+from jaxpsn.errors import UserError
 from jaxpsn.rlvr import presets, setup
 from jaxpsn.rlvr.config import (
     AlgorithmConfig,
@@ -23,7 +24,21 @@ from jaxpsn.rlvr.config import (
     RolloutConfig,
     SigmaConfig,
 )
-from jaxpsn.training import evaluate, folder, lock, loop, reasoning_stages, rlvr, sinks, startup
+from jaxpsn.rlvr.placement import Placement
+from jaxpsn.training import (
+    evaluate,
+    folder,
+    inputs,
+    judging,
+    lock,
+    loop,
+    origins,
+    progress,
+    reasoning_stages,
+    rlvr,
+    sinks,
+    startup,
+)  # fmt: skip
 from jaxpsn.training.config import RunConfig
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "evaluate.py"
@@ -133,6 +148,34 @@ def test_evaluations_made_before_are_compared_without_sampling(made, tmp_path, c
     assert main("--policy", made, "--against", other, *SIZE, "--out", tmp_path) == 2
     errors = capsys.readouterr().err.splitlines()
     assert "only in run-trained" in errors[0] and "the 5 of other, of which 5 are among these" in errors[1]
+
+
+def test_a_base_that_is_not_the_runs_is_refused(made, tmp_path, capsys):
+    """By its digest; a run that keeps its base is judged by that one, whatever lies in the cache."""
+    copy = shutil.copytree(made, tmp_path / "copy", ignore=shutil.ignore_patterns("checkpoints"))
+    record = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(record | {"base": "0" * 16}))
+    assert main("--policy", f"{copy}:base", *SIZE, "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "the pre-trained policy that the run started from; the one here is another" in said[0]
+
+
+def test_a_model_folder_that_changed_is_refused(made, tmp_path):
+    folder_ = shutil.copytree(made / "model", tmp_path / "model")
+    config = replace(CONFIG, model=str(folder_))
+    run = origins.Origin(
+        "run", made, 2, replace(JOB, rlvr=config), {}, inputs.hashes(config, progress.Progress().phase)
+    )
+    one = judging.candidate("run", run, config, None)
+    with (folder_ / "model.safetensors").open("r+b") as file:
+        file.write(b" ")
+    judging.candidate("run", run, config, None)  # a checkpoint needs none of its weights
+    at_base = one._replace(origin=replace(run, kind="base", step=None))
+    with pytest.raises(UserError, match=r"model = .*: the folder that .* was made with; changed: model\.safetensors$"):
+        judging.weights(at_base, Placement(None), "float32", progress.Progress())
+    (folder_ / "alphabet.json").write_text("{}")
+    with pytest.raises(UserError, match=r"changed: alphabet\.json$"):
+        judging.candidate("run", run, config, None)
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,15 @@
 
 import contextlib
 import json
+import os
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from jaxpsn.errors import UserError
 from jaxpsn.rlvr.config import RlvrConfig, RolloutConfig, SigmaConfig
-from jaxpsn.training import folder, inputs, rlvr
+from jaxpsn.training import folder, inputs, loop, rlvr
 from jaxpsn.training.config import RunConfig
 
 CONFIG = {
@@ -82,6 +84,14 @@ def test_a_part_of_a_folder_can_be_compared_alone(made, tmp_path):
         inputs.refuse_changed("runs/x", made, recorded, quiet, (inputs.TENSORS,))
 
 
+def test_a_shard_that_is_not_there_is_named(made, tmp_path):
+    (tmp_path / "model" / "model-2.safetensors").unlink()
+    for make in (lambda path: None, os.mkfifo):
+        make(tmp_path / "model" / "model-2.safetensors")
+        with pytest.raises(UserError, match=r"model-2\.safetensors: no plain file; it is named as part of .*model$"):
+            inputs.hashes(made, quiet)
+
+
 def test_what_takes_long_is_shown(made, tmp_path):
     with (tmp_path / "model" / "model-1.safetensors").open("wb") as file:
         file.truncate(3 << 27)
@@ -104,32 +114,43 @@ def test_paths_are_worked_out(made, tmp_path, monkeypatch):
     assert inputs.located(RlvrConfig()) == RlvrConfig()
 
 
-def test_a_run_records_them_and_goes_on_with_the_same_ones_only(made, tmp_path, monkeypatch):
-    """Up to where JAX would be loaded: the record, the refusal, and a config that names another folder."""
+@pytest.fixture
+def start(made, tmp_path, monkeypatch):
+    """``start(job)`` goes as far as the claimed folder, of which ``tmp_path / "run"`` becomes a copy; no JAX."""
 
-    def stop(job, claimed, team):
+    def stop(program, claimed, team):
+        if not claimed.resumed:
+            shutil.copytree(claimed.path, tmp_path / "run")
         raise UserError(f"reached {claimed.resumed}")
 
-    monkeypatch.setattr(rlvr, "_prepared", stop)
+    monkeypatch.setattr(rlvr, "_clocked", lambda config, team: config)
+    monkeypatch.setattr(rlvr.stages, "prepared", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(rlvr.stages, "keep_base", stop)
+    monkeypatch.setattr(loop, "ready", lambda *_: None)
+    return rlvr.run
+
+
+def test_a_run_records_them_and_goes_on_with_the_same_ones_only(made, tmp_path, start):
+    """The record, the refusal, and a config that names another folder."""
     job = rlvr.RlvrJob(made, RunConfig(steps=1, out=str(tmp_path / "runs"), name="x", progress="none"))
     with pytest.raises(UserError, match="reached False"):
-        rlvr.run(job)
-    run = tmp_path / "runs" / "x"
+        start(job)
+    run = tmp_path / "run"
     recorded = folder.read(run)["config"][inputs.HASHES]
     assert set(recorded) == {"data", "test_data", "model", "sigma.bert"}
     assert len(recorded["model"]) == 5 and all(len(one) == 64 for one in recorded["model"].values())
     again = replace(rlvr.restore(folder.read(run)), run=replace(job.run, name=None, resume=str(run)))
     with pytest.raises(UserError, match="reached True"):
-        rlvr.run(again)
+        start(again)
     before = (run / "config.json").read_bytes()
     other = replace(again, rlvr=replace(made, model=str(tmp_path / "bert")))
     with pytest.raises(UserError, match=r"made with another config: model = "):
-        rlvr.run(other)
+        start(other)
     (tmp_path / "model" / "model-1.safetensors").write_bytes(b"other")
     with pytest.raises(
-        UserError, match=r"^model = .*: the folder that .*/x was made with; changed: model-1\.safetensors$"
+        UserError, match=r"^model = .*: the folder that .*run was made with; changed: model-1\.safetensors$"
     ):
-        rlvr.run(again)
+        start(again)
     assert (run / "config.json").read_bytes() == before
 
 

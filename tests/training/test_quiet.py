@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from jaxpsn.control.program import Program
 from jaxpsn.rlvr import measures
 from jaxpsn.rlvr.config import NoiseConfig, RlvrConfig, RolloutConfig, SigmaConfig
-from jaxpsn.training.quiet import WINDOW, Watch
+from jaxpsn.training.quiet import EVENT, WINDOW, Watch
 
 ZERO = {"nothing": lambda row: row["x"] == 0}
 
@@ -54,6 +55,32 @@ def test_a_resumed_run_counts_on():
     assert told(whole, values) == before | told(again, values[9:], 9)
     assert whole.end() == again.end() and whole.state() == again.state()
     assert Watch(ZERO, None).state() == Watch(ZERO, {}).state(), "checkpoints of older runs hold none"
+
+
+def test_a_run_says_so_on_screen_and_in_its_events(train, fake_host, capsys):
+    """Once after a window, once at the end; and a run that goes on counts from where it was."""
+    program = fake_host.FakeHost()
+    program.silences = {"always": lambda row: row["sigma"] is not None, "never": lambda row: False}
+    fields = {"chunk": 1, "eval_every": 0, "checkpoint_every": 10, "progress": "plain"}
+    outcome = train(program, steps=WINDOW - 5, name="quiet", **fields)
+    again = fake_host.FakeHost()
+    again.silences = program.silences
+    train(again, steps=WINDOW + 5, resume=str(outcome.folder), **fields)
+    events = [json.loads(line) for line in (outcome.folder / "events.jsonl").read_text().splitlines()]
+    told = [(event["step"], event["detail"]) for event in events if event["event"] == EVENT]
+    assert told == [
+        (WINDOW - 5, f"always: from step 1 to the end, step {WINDOW - 5}"),
+        (WINDOW, f"always: from step 1 to step {WINDOW}"),
+        (WINDOW + 5, f"always: from step 1 to the end, step {WINDOW + 5}"),
+    ]
+    said = capsys.readouterr().err
+    assert all(f"{EVENT}: {detail}" in said for _, detail in told) and "never" not in said
+
+
+def test_what_a_control_run_calls_nothing_to_learn_from():
+    """Every row of a task that never rewarded; not one whose rewards are negative."""
+    (condition,) = Program.silences.fget(None).values()
+    assert [condition({"reward": reward}) for reward in (0.0, -0.5, 1e-6, None)] == [True, False, False, False]
 
 
 ROW = {"score": 0.4, "advantage_min": -1.0, "advantage_max": 1.0, "clipped_length": 0.2, "groups_zero_advantage": 0.1}

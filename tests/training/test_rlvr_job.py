@@ -249,7 +249,7 @@ BAD = {
 
 @pytest.mark.parametrize("flags, said", BAD.items(), ids=[" ".join(flags) for flags in BAD])
 def test_bad_values_are_refused_before_anything_is_written(flags, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(rlvr, "_prepared", lambda *_: pytest.fail("it was not refused"))
+    monkeypatch.setattr(rlvr.stages, "prepared", lambda *_: pytest.fail("it was not refused"))
     with pytest.raises(UserError) as caught:
         rlvr.main(["--out", str(tmp_path / "runs"), "--progress", "none", *flags])
     assert said in str(caught.value) and "\n" not in str(caught.value)

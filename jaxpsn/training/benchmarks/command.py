@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Sequence
 
 from jaxpsn import errors
-from jaxpsn.training import command
+from jaxpsn.training import command, interrupts
 from jaxpsn.training.benchmarks import tables
 from jaxpsn.training.benchmarks.options import COMMANDS as ALONE
 from jaxpsn.training.benchmarks.options import All, Benchmark, Response
@@ -38,7 +38,7 @@ def parse(argv: Sequence[str]) -> Benchmark:
 
 def run(options: Benchmark) -> None:
     """Measure, print and write."""
-    tables.claim(options.out)
+    tables.check(options.out)
     for part in options.parts() if isinstance(options, All) else (options,):
         module = importlib.import_module(f"jaxpsn.training.benchmarks.{part.name}")
         if isinstance(part, Gpu | Response):
@@ -51,4 +51,6 @@ def run(options: Benchmark) -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Run the benchmark that ``argv`` asks for."""
-    run(parse(argv))
+    options = parse(argv)
+    with interrupts.stage(f"ended; the measurement under way is lost, tables that were finished are in {options.out}"):
+        run(options)

@@ -22,6 +22,7 @@ def run(options: Gpu) -> dict[str, Any]:
     """Make the comparisons that still begin within ``options.minutes``; returns what the file holds."""
     begun = time.monotonic()
     cache.enable()
+    options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{options.stem}.json"
     told = {
         "benchmark": options.name,

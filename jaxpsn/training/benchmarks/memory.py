@@ -20,7 +20,7 @@ from jaxpsn.training.benchmarks.tables import Row, Table
 def table(options: Memory) -> Table:
     """Rows of an acting step for every number of members, then of a training step; nothing is left to chance.
 
-    ``member_bytes`` is exact, from the arrays: ``noise_bytes`` of signs, factors or entries, and a redraw counter;
+    ``member_bytes`` is exact, from the arrays: ``noise_bytes`` of signs, factors or entries, a counter and a number;
     ``shared_bytes`` is held once for all members. ``weights`` is the share of one copy of the policy in it. XLA's own
     account of the compiled step follows (``argument``, ``output``, ``temp``; ``alias`` is counted in both of the
     first); ``planned_bytes`` is what it needs at once, and ``ratio`` that to the first row's. ``peak_bytes``: the most
@@ -66,8 +66,8 @@ def _held(held: Any, draws: int) -> Row:
     if not isinstance(held, noise.Draw):
         return {"member_bytes": tree_bytes(held) // draws, "noise_bytes": None, "shared_bytes": 0}
     own = tree_bytes(held.noise) // draws
-    counter = tree_bytes(held.counter) // draws
-    return {"member_bytes": own + counter, "noise_bytes": own, "shared_bytes": tree_bytes(held.base)}
+    kept = tree_bytes((held.counter, held.number)) // draws
+    return {"member_bytes": own + kept, "noise_bytes": own, "shared_bytes": tree_bytes(held.base)}
 
 
 def _compiled(scene: Scene, way: Act) -> Any:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,17 +25,20 @@ class Table(NamedTuple):
     """What the JSON file holds besides the rows, by its names there."""
 
 
-def claim(out: Path) -> None:
-    """Make the folder of the results before anything is timed. Raises UserError if something else has its name."""
-    if out.exists() and not out.is_dir():
-        errors.refuse("out", str(out), "a folder, here lies a file")
-    out.mkdir(parents=True, exist_ok=True)
+def check(out: Path) -> None:
+    """Refuse, before anything is timed, a folder of results that cannot be one; it is made with the first table."""
+    there = next(one for one in (out, *out.absolute().parents) if one.exists())
+    if not there.is_dir():
+        errors.refuse("out", str(out), "a folder, here lies a file" if there == out else f"a folder; {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        errors.refuse("out", str(out), f"a folder that can be written: {there} cannot")
 
 
 def write(options: Benchmark, table: Table) -> None:
     """Write ``table`` as CSV, JSON and PNG under the name of the benchmark, and say where."""
     from jaxpsn.analysis import benchmark_plots
 
+    options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{options.stem}.json"
     columns = list(dict.fromkeys(name for row in table.rows for name in row))
     text = io.StringIO(newline="")

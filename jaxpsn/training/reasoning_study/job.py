@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import tyro
 
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.training import command, startup, status
+from jaxpsn.training import command, interrupts, startup, status, vacancy
 from jaxpsn.training.reasoning_study import arms as arm_specs
 from jaxpsn.training.reasoning_study import presets, record
 from jaxpsn.training.reasoning_study.config import ReasoningStudyConfig
+from jaxpsn.training.study import record as records
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def run(job: ReasoningStudyJob) -> int:
     arms, tasks = record.plan(shared, config)
     if config.seeds == 1:
         startup.speak("one seed: intervals will tell of the problems alone, not of the training")
+    if config.resume is None:
+        vacancy.check(config, records.STUDY)
     from jaxpsn.training.reasoning_study import runner
 
     with record.claim(shared, config, arms, tasks) as study:
@@ -45,9 +48,11 @@ def run(job: ReasoningStudyJob) -> int:
         startup.speak(f"{begun} {study.path}; after an interruption: {runner.again(study.path)}")
         for note in study.notes:
             startup.speak(note)
-        code = runner.execute(study)
-        if code in (status.DONE, status.NOT_FINITE):
-            startup.speak(f"report: {runner.report(study)}")
+        kept = f"ended; what was finished or saved is kept; the study goes on with: {runner.again(study.path)}"
+        with interrupts.stage(kept):
+            code = runner.execute(study)
+            if code in (status.DONE, status.NOT_FINITE):
+                startup.speak(f"report: {runner.report(study)}")
         startup.result(study.path)
     return code
 

@@ -124,7 +124,11 @@ class Runner:
         elif told == status.NOT_FINITE:
             self.status = status.NOT_FINITE
         elif interrupts.signum is None:
-            raise errors.UserError(f"{one.unit.title}: {one.last_words()} (exit status {told}; see {one.log})")
+            said = f"{one.unit.title}: {one.last_words()}"
+            if told == status.USER_ERROR and one.unit.kind == "base":  # nothing was begun: the study's folder goes away
+                one.log.unlink()
+                raise errors.UserError(said)
+            raise errors.UserError(f"{said} (exit status {told}; see {one.log})")
 
     def _stop(self) -> None:
         """End the workers that are left: their runs are saved."""

@@ -9,9 +9,10 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from jaxpsn import errors
-from jaxpsn.training import startup, status
+from jaxpsn.training import interrupts, startup, status
 
 CORES = "JAXPSN_STUDY_CORES"
 """Environment variable with the cores of a worker, such as 0,1; XLA makes a thread for each."""
@@ -26,12 +27,22 @@ def _follow() -> None:
 
 def run(path: Path, unit: str) -> int:
     """Make ``unit`` of the study in ``path``; returns the exit status."""
-    from jaxpsn.training import cache
-    from jaxpsn.training.reasoning_study import record, units
+    from jaxpsn.rlvr import names
+    from jaxpsn.training import cache, memory
+    from jaxpsn.training.reasoning_study import record
     from jaxpsn.training.reasoning_study.plan import Unit
 
     cache.enable()
     study, asked = record.load(path), Unit.of(unit)
+    sizes = f"{names.LOWERS_ROLLOUT}, {names.LOWERS_EVALUATION}, decoder.hidden_size, decoder.num_layers"
+    kept = f"{unit}: ended; what was saved is kept, the rest is made when the study goes on"
+    with interrupts.stage(kept), memory.told(sizes):
+        return _make(study, asked)
+
+
+def _make(study: Any, asked: Any) -> int:
+    from jaxpsn.training.reasoning_study import units
+
     try:
         if asked.kind == "base":
             units.base(study, asked.task, startup.result)

@@ -1,5 +1,6 @@
 """The control experiment of a study: its task and the program of an arm."""
 
+from dataclasses import replace
 from typing import Any
 
 from jaxpsn import envs
@@ -15,4 +16,7 @@ def environment(control: ControlConfig) -> Any:
 
 def program(control: ControlConfig, steps: int, env: Any) -> Any:
     """The program of one arm; compiles nothing. Raises UserError for what the task or the rule refuses."""
-    return programs.make(control, -(-steps // control.steps_per_call), env)
+    # Made by name, and handed over once for all arms: the limit that it has by its name is stated.
+    limit = programs.episode_length(control)
+    stated = replace(control, env=replace(control.env, episode_length=limit))
+    return programs.make(stated, -(-steps // control.steps_per_call), env)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import tyro
 
 from jaxpsn.control.config import ControlConfig
-from jaxpsn.training import command, progress, startup, status
+from jaxpsn.envs import registry
+from jaxpsn.training import command, interrupts, progress, startup, status, vacancy
 from jaxpsn.training.study import arms as arm_specs
 from jaxpsn.training.study import presets, record
 from jaxpsn.training.study.config import StudyConfig
@@ -41,23 +42,29 @@ def run(job: StudyJob) -> int:
     arms = record.plan(control, config)
     if config.seeds == 1:
         startup.speak("one seed: there will be no intervals, and no probability of improvement")
+    registry.check(control.env.name, control.env.backend)
+    record.refuse_idle(config, arms)
+    if config.resume is None:
+        vacancy.check(config, record.STUDY)
     show = progress.make(config.progress)
-    with contextlib.closing(show), show.phase("loading JAX and the physics"):
+    with contextlib.closing(show), interrupts.stage(leave=show.close), show.phase("loading JAX and the physics"):
         # Imported late: what cannot be is refused at once, and the display is up while these load.
         from jaxpsn.training import cache
         from jaxpsn.training.study import experiment, runner
 
         cache.enable()
         env = experiment.environment(control)
-        runner.check(arms, config.steps, env)
+        runner.check(arms, config, env)
     with record.claim(control, config, arms) as study:
         begun = "going on with" if study.resumed else "writing to"
         startup.speak(f"{begun} {study.path}; after an interruption: {runner.again(study.path)}")
         for note in study.notes:
             startup.speak(note)
-        code = runner.execute(study, env)
-        if code in (status.DONE, status.NOT_FINITE):
-            startup.speak(f"report: {runner.report(study)}")
+        kept = f"ended; what was finished or saved is kept; the study goes on with: {runner.again(study.path)}"
+        with interrupts.stage(kept):
+            code = runner.execute(study, env)
+            if code in (status.DONE, status.NOT_FINITE):
+                startup.speak(f"report: {runner.report(study)}")
         startup.result(study.path)
     return code
 

@@ -12,7 +12,7 @@ from typing import Any
 from jaxpsn import errors, files
 from jaxpsn.analysis import shapes
 from jaxpsn.control.config import ControlConfig, ExplorationConfig
-from jaxpsn.training import command, folder
+from jaxpsn.training import command, folder, vacancy
 from jaxpsn.training.lock import locked
 from jaxpsn.training.study import arms as arm_specs
 from jaxpsn.training.study.arms import Arm
@@ -145,6 +145,19 @@ def _refuse_other_settings(record: Mapping[str, Any], control: ControlConfig, st
         errors.refuse("resume", study.resume, f"made with other settings: {', '.join(found[:3])}{more}")
 
 
+def refuse_idle(study: StudyConfig, arms: list[Arm]) -> None:
+    """Refuse lengths in which an arm, or the tuning of its scale, trains nothing. Raises UserError."""
+    for arm in arms:
+        lengths = {"steps": study.steps}
+        if study.tune and arm.scale is not None:
+            lengths["study.tune_steps"] = study.tune_steps or study.steps
+        for name, steps in lengths.items():
+            try:
+                arm.control.refuse_idle(steps)
+            except errors.UserError as error:
+                raise errors.UserError(f"arm {arm.label}, {name} = {steps}: {error}") from None
+
+
 def _check_tuning(study: StudyConfig, arm: Arm) -> None:
     if arm.scale is None:
         return
@@ -183,9 +196,12 @@ def occupied(
     Raises UserError as ``claim`` does.
     """
     path = folder.create(study, default_name) if study.resume is None else place(study)
-    with locked(path) as stale:
+    with contextlib.ExitStack() as stack:
+        stale = stack.enter_context(locked(path))
         if study.resume is None and study.overwrite:
             folder.empty(path, STUDY, "study folder")
+        if study.resume is None:
+            stack.enter_context(vacancy.provisional(path, vacancy.studied))
         old = {} if study.resume is None else read(path, kind)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         session = {"started": now, "command": sys.argv, "versions": folder.versions()}

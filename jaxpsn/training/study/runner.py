@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from jaxpsn import errors, files
-from jaxpsn.training import folder, startup, status
+from jaxpsn.training import folder, loop, startup, status
+from jaxpsn.training.config import RunConfig
 from jaxpsn.training.study import experiment, record, stages, tuning
 from jaxpsn.training.study.arms import Arm
+from jaxpsn.training.study.config import StudyConfig
 from jaxpsn.training.study.record import Study
 from jaxpsn.training.study.stages import Ended
 
 
-def check(arms: list[Arm], steps: int, env: Any) -> None:
-    """Refuse, before anything is written, what one of the arms could not run with."""
+def check(arms: list[Arm], config: StudyConfig, env: Any) -> None:
+    """Refuse, before anything is written, what one of the arms could not run with, its memory included."""
     for arm in arms:
+        trials = len(arm.scale.grid) * config.tune_seeds if config.tune and arm.scale is not None else 0
+        run = RunConfig(steps=config.steps, seed=config.seed, seeds=max(config.seeds, trials))
         try:
-            experiment.program(arm.control, steps, env)
+            loop.ready(experiment.program(arm.control, config.steps, env), run)
         except errors.UserError as error:
             raise errors.UserError(f"arm {arm.label}: {error}") from None
 
