@@ -109,7 +109,11 @@ def ready(program: Program | HostProgram, run: RunConfig) -> engines.Engine:
     sinks.require_extras(run)
     _refuse_counts(program, run)
     engine = engines.make(program, run)
-    memory.check(program, engine.template(), run.seeds)
+    try:
+        memory.check(program, engine.template(), run.seeds)
+    except BaseException:
+        engine.close()
+        raise
     return engine
 
 

@@ -65,13 +65,16 @@ def _half(texts: Sequence[str], read: Any, kept: int) -> tuple[dict[Key, str], i
     return rows, unreadable
 
 
-def _csv_half(path: Path, kept: int) -> _Half:
+def _csv_half(path: Path, kept: int, twin: Mapping[Key, str]) -> _Half:
     text = _read(path)
     head, *body = lines.split(text or "") or [""]
     columns = tuple(head.split(","))
     if not {"step", "seed"} <= set(columns):
         return _Half({}, 0)
-    return _Half(*_half(body, lambda line: _csv_key(line, columns), kept), columns)
+    rows, unreadable = _half(body, lambda line: _csv_key(line, columns), kept)
+    if text and not text.endswith("\n") and (last := _csv_key(body[-1], columns) if body else None) in twin:
+        rows.pop(last, None)  # its last number may have lost digits
+    return _Half(rows, unreadable, columns)
 
 
 def _csv_key(line: str, columns: Sequence[str]) -> Key | None:
@@ -137,7 +140,8 @@ class MetricsFiles:
         self.columns: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
         self._path, self._twin = path, path.with_suffix(".jsonl")
-        self._csv, self._json = _csv_half(path, kept), _json_half(self._twin, kept)
+        self._json = _json_half(self._twin, kept)
+        self._csv = _csv_half(path, kept, self._json.rows)
         self._keys = sorted(self._csv.rows.keys() | self._json.rows.keys())
         self.rows = len(self._keys)
         """Rows that stand in each file, once it was written to."""
@@ -189,7 +193,8 @@ class MetricsFiles:
         """Whether the header was spoilt: the rows of the twin, which has them all, know only columns of ours."""
         if len(self._json.rows) < len(self._keys):
             return False
-        names = {name for line in self._json.rows.values() for name in _json_row(line) or ()}
+        logged = (name for line in self._json.rows.values() for name in _json_row(line) or ())
+        names = {name for name in logged if not name.startswith(JUDGED)}
         strange = {name for name in self._csv.columns if name not in columns and not name.startswith(JUDGED)}
         return bool(strange) and not strange & names and names <= {*columns}
 

@@ -242,7 +242,7 @@ def test_a_broken_choice_costs_only_its_arm(studies, tmp_path):
     studies.write_choice(folder / "tuning" / "b")
     (folder / "tuning" / "b" / "choice.json").write_text("{")
     page = studies.Page(study.build(folder))
-    assert "a: its tuning cannot be read" in page.text and "choice.json: not valid JSON" in page.text
+    assert "a/choice.json: field = None: a text" in page.text and "choice.json: not valid JSON" in page.text
     assert "No scale was tuned" in page.text
 
 

@@ -62,7 +62,7 @@ def test_the_paper_column_is_the_papers():
         (["--preset"], "--preset: expected one argument"),
         (["--env.num-envs", "0"], "env.num_envs = 0: a whole number from 1"),
         (["--env.num-envs", "many"], "--env.num-envs"),
-        (["--env.num-envss", "3"], "Perhaps you meant: --env.num-envs"),
+        (["--env.num-envss", "3"], "--env.num-envss: unknown; nearest: --env.num-envs, "),
         (["--exploration.structure", "flipoutt"], "nearest: flipout"),
         (["--exploration.groups", "7"], "0 or a divisor of env.num_envs = 64"),
         (["--exploration.probe-states", "1000000"], "at most 4,194,304 states in all; here 8,000,000"),

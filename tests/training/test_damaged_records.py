@@ -59,7 +59,7 @@ def test_the_config_that_a_run_goes_on_with(tmp_path, home):
             return home.restore(record)
 
     assert read() is not None
-    taken = survives(path / "config.json", read, every=3)
+    taken = survives(path / "config.json", read, every=7)
     assert taken > 0  # what is not looked at, or may be another number
 
 
@@ -95,7 +95,7 @@ def test_a_study_that_goes_on(tmp_path, kind):
             found = reasoning_record.load(tmp_path)
             return found.shared, found.config, found.arms, found.tasks
 
-    survives(tmp_path / "study.json", read, every=7)
+    survives(tmp_path / "study.json", read, every=17)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"3", b"[" * 100_000, b'{"values": 3}', b'{"chosen": "x"}'])

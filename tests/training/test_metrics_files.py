@@ -72,6 +72,7 @@ DAMAGES = {
     "csv with CRLF": altered("metrics.csv", lambda data: data.replace(b"\n", b"\r\n")),
     "csv with a BOM": altered("metrics.csv", lambda data: b"\xef\xbb\xbf" + data),
     "csv without its last end of line": altered("metrics.csv", lambda data: data[:-1]),
+    "csv without its last two digits": altered("metrics.csv", lambda data: data[:-3]),
     "csv cut in its second row": altered("metrics.csv", lambda data: data[: data.index(b"\n20,1") + 12]),
     "csv with a bad cell": altered("metrics.csv", line(2, lambda row: row.replace(b",0.", b",zero."))),
     "csv with a bad step": altered("metrics.csv", line(1, lambda row: b"#" + row)),
@@ -157,9 +158,10 @@ def test_columns_of_evaluations_may_come_and_go(run):
     whole = contents(folder)
     resume(folder, columns=plain)  # none from here on: the column stays
     assert contents(folder) == whole
-    gone("metrics.csv")(folder)
-    resume(folder, columns=plain)
-    assert contents(folder) == whole
+    for spoil in (gone("metrics.csv"), DAMAGES["csv with a spoilt header"]):
+        spoil(folder)
+        resume(folder, columns=plain)
+        assert contents(folder) == whole
     run(columns=plain)
     assert b"eval" not in contents(folder)["metrics.csv"]
     gone("metrics.jsonl")(folder)

@@ -91,7 +91,7 @@ def test_a_row_without_its_step_is_refused(tmp_path, row):
     with pytest.raises(ValueError, match="without its step"):
         log.write([{"step": 1}, row])
     log.close()
-    assert (tmp_path / "samples.jsonl").read_text() == ""
+    assert list(tmp_path.iterdir()) == []  # a file is made with its first row
 
 
 def test_events_keep_their_history_and_drop_a_cut_line(tmp_path):

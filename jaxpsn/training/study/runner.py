@@ -59,6 +59,7 @@ def again(path: Path) -> str:
 
 def _arm(study: Study, label: str, title: str, env: Any) -> Ended:
     """One arm, from wherever it is to its end."""
+    record.read(study.path)  # a study that was moved or deleted meanwhile is not made again
     path, config = study.arm(label), study.config
     for place in (path, study.tuning(label)):
         files.refuse_links(study.path, place)
