@@ -37,9 +37,7 @@ def with_bodies(name, physics, bodies):
     for number, centre in enumerate(centres):
         x, y, angle, *velocity = bodies[number]
         dx, dy = box2d.turned(centre, angle)
-        physics = physics.replace(
-            **{poses[number]: Triple(x + dx, y + dy, angle), speeds[number]: Triple(*velocity)}
-        )
+        physics = physics.replace(**{poses[number]: Triple(x + dx, y + dy, angle), speeds[number]: Triple(*velocity)})
     return physics
 
 
@@ -89,7 +87,18 @@ def test_episodes_begin_as_in_box2d(runs):
 def test_a_step_from_an_equal_state_is_box2ds(runs):
     name, (_, (made, reward, done)), _ = runs
     position, velocity = errors(name, made)
-    print(name, 'one step: position', position.max(), np.quantile(position,.99), 'velocity', velocity.max(), np.quantile(velocity,.99), np.quantile(velocity,.9), (position>STEP[name][0]).sum(), (velocity>STEP[name][1]).sum())
+    print(
+        name,
+        "one step: position",
+        position.max(),
+        np.quantile(position, 0.99),
+        "velocity",
+        velocity.max(),
+        np.quantile(velocity, 0.99),
+        np.quantile(velocity, 0.9),
+        (position > STEP[name][0]).sum(),
+        (velocity > STEP[name][1]).sum(),
+    )
     np.testing.assert_array_equal(reward, STORED[f"{name}/reward"])
     np.testing.assert_array_equal(done, STORED[f"{name}/done"])
 
@@ -97,4 +106,11 @@ def test_a_step_from_an_equal_state_is_box2ds(runs):
 def test_a_hundred_steps_on_ones_own_end_where_box2d_ends(runs):
     name, _, (_, (made, reward, _)) = runs
     position, velocity = errors(name, made)
-    print(name, 'own', position.max(1), velocity.max(1), (np.asarray(reward)!=STORED[f"{name}/reward"]).sum(), STORED[f"{name}/reward"].sum())
+    print(
+        name,
+        "own",
+        position.max(1),
+        velocity.max(1),
+        (np.asarray(reward) != STORED[f"{name}/reward"]).sum(),
+        STORED[f"{name}/reward"].sum(),
+    )

@@ -27,8 +27,14 @@ def test_angles_are_told_modulo_a_turn():
 @pytest.mark.parametrize(
     "name",
     [
-        "sparse_mountain_car", "sparse_mountain_car_light", "cartpole_swingup", "sparse_cartpole_swingup_light",
-        "sparse_double_pendulum", "sparse_double_pendulum_light", "swimmer_gather", "halfcheetah",
+        "sparse_mountain_car",
+        "sparse_mountain_car_light",
+        "cartpole_swingup",
+        "sparse_cartpole_swingup_light",
+        "sparse_double_pendulum",
+        "sparse_double_pendulum_light",
+        "swimmer_gather",
+        "halfcheetah",
     ],
 )
 def test_every_observation_has_a_cell(name):

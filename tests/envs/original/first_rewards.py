@@ -5,6 +5,7 @@ package, and adds the light tasks; ``python first_rewards.py table A.json B.json
 networks and noise are functions of (task, rule, episode) and drawn by NumPy, so both halves have the same of them.
 """
 
+import itertools
 import json
 import sys
 import zlib
@@ -29,7 +30,7 @@ HIDDEN = (64, 64)
 def network(rng, size):
     """Weights and biases of an actor, small in the last layer as in DDPG."""
     layers, sizes = [], (size, *HIDDEN, 1)
-    for number, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (n, m) in enumerate(itertools.pairwise(sizes)):
         bound = 3e-3 if number == len(HIDDEN) else n**-0.5
         layers.append((rng.uniform(-bound, bound, (n, m)), rng.uniform(-bound, bound, m)))
     return layers
@@ -149,14 +150,17 @@ class Ours:
 
     def step(self, actions):
         self.state = self._step(self.state, actions[:, None])
-        return tuple(np.asarray(x, np.float64) for x in (self.state.obs, self.state.reward)) + (
-            np.asarray(self.state.done) > 0,
-        )
+        return np.asarray(self.state.obs, np.float64), np.asarray(self.state.reward), np.asarray(self.state.done) > 0
 
 
 def _begin(task, light):
     from jaxpsn.envs import (
-        cartpole, cartpole_light, double_pendulum, double_pendulum_light, mountain_car, mountain_car_light,
+        cartpole,
+        cartpole_light,
+        double_pendulum,
+        double_pendulum_light,
+        mountain_car,
+        mountain_car_light,
     )  # fmt: skip
 
     return {
