@@ -1,8 +1,8 @@
-"""dm_control's tasks through MuJoCo Playground beside dm_control itself: trajectories stored by original/suite.py.
+"""dm_control's tasks through MuJoCo Playground beside dm_control: trajectories stored by original/suite.py.
 
-Playground integrates with Euler's rule where dm_control takes Runge-Kutta, and rewards and observes the positions before
-the last physics step; results/fidelity names all differences. Here: how far one step from an equal state may be off, and
-that the reward is dm_control's once the positions are.
+Playground integrates with Euler's rule where dm_control takes Runge-Kutta, and rewards and observes the positions
+before the last physics step; results/fidelity names all differences. Here: how far one step from an equal state may be
+off, and that the reward is dm_control's once the positions are.
 """
 
 import pathlib
