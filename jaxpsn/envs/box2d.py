@@ -110,7 +110,7 @@ def pin_position(pin: Pin, a: Triple, b: Triple) -> tuple[Triple, Triple, jax.Ar
     return *pushed(pin, at, a, b, *needed(at, x, y)), held
 
 
-def moved(position: Triple, velocity: Triple, dt: float) -> tuple[Triple, Triple]:
+def moved(position: Triple, velocity: Triple, dt: float | jax.Array) -> tuple[Triple, Triple]:
     """Position after ``dt`` seconds, and the velocity, which is cut where a body would move or turn too far."""
     x, y, turn = dt * velocity.x, dt * velocity.y, dt * velocity.angle
     far, spin = jnp.sqrt(x * x + y * y), jnp.abs(turn)

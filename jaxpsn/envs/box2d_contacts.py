@@ -46,9 +46,9 @@ def prepared(manifold: Manifold, pose: Triple, body: Inverse) -> Float[Array, "1
     plane = jnp.where(manifold.by_box, to_world(pose, manifold.plane), manifold.plane)
     points = jnp.where(manifold.by_box, manifold.points, to_world(pose, manifold.points))
     # Half way between the two skins, each of half SKIN.
-    middle = points - 0.5 * dot(normal, points - plane)[:, None] * normal
+    middle = points - 0.5 * dot(normal, points - plane[None])[:, None] * normal[None]
     normal = jnp.where(manifold.by_box, -normal, normal)
-    arm = middle - jnp.stack((pose.x, pose.y))
+    arm = middle - jnp.stack((pose.x, pose.y))[None]
     across, along = cross(arm, normal), cross(arm, jnp.stack((normal[1], -normal[0])))
     own, tangent = body.mass + body.inertia * across * across, 1.0 / (body.mass + body.inertia * along * along)
     k12 = body.mass + body.inertia * across[0] * across[1]
@@ -71,7 +71,7 @@ def velocities(
 
     They begin with the velocity that ``impulses``, those of the step before, give.
     """
-    warm = jnp.where(jnp.arange(2, dtype=jnp.float32) < rows[:, -1:], 1.0, 0.0)
+    warm = jnp.where(jnp.arange(2, dtype=jnp.float32)[None] < rows[:, -1:], 1.0, 0.0)
     normal, tangent = impulses[:, :2] * warm, impulses[:, 2:] * warm
     nx, ny = rows[:, 0:1], rows[:, 1:2]
     push = normal * nx + tangent * ny, normal * ny - tangent * nx

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jaxpsn.envs.box2d import SLOP, Triple
-from jaxpsn.envs.box2d_manifold import SKIN, Box, Chain, cross, dot, placed
+from jaxpsn.envs.box2d_manifold import SKIN, Box, Chain, dot, placed
 
 TARGET, TOLERANCE = max(SLOP, SKIN - 3 * SLOP), 0.25 * SLOP
 """Distance (m) of the shapes without skins at an impact, and how exactly it is found."""
@@ -137,7 +137,7 @@ def _separations(segment: Chain, box: Box, axis: Axis) -> Float[Array, "2 4"]:
     )  # fmt: skip
     following = (axis.face + 1) % 4
     middle = 0.5 * (box.corners[axis.face] + box.corners[following])
-    by_face = dot(box.normals[axis.face], ends - middle)
+    by_face = dot(box.normals[axis.face], ends - middle[None])
     return jnp.where(axis.kind == _FACE, by_face[:, None], corners[None, :] - of_ends[:, None])
 
 
@@ -146,14 +146,14 @@ def _closest(segment: Chain, box: Box) -> tuple[Axis, Float[Array, ""], Bool[Arr
     ends = jnp.stack((segment.start, segment.end))
     edge = segment.end - segment.start
     length = jnp.sqrt(dot(edge, edge))
-    along = dot(box.corners - segment.start, edge) / (length * length)
-    beside = dot(segment.normal, box.corners - segment.start)
+    along = dot(box.corners - segment.start[None], edge) / (length * length)
+    beside = dot(segment.normal, box.corners - segment.start[None])
     to_segment = jnp.where((along > 0) & (along < 1), jnp.abs(beside), jnp.inf)
 
     sides = jnp.roll(box.corners, -1, 0) - box.corners
     offset = ends[:, None, :] - box.corners[None]
-    place = dot(offset, sides) / dot(sides, sides)
-    outside = dot(offset, box.normals)
+    place = dot(offset, sides[None]) / dot(sides, sides)[None]
+    outside = dot(offset, box.normals[None])
     to_face = jnp.where((place > 0) & (place < 1) & (outside > 0), outside, jnp.inf)
     apart = box.corners[None] - ends[:, None]
     to_corner = jnp.sqrt(dot(apart, apart))

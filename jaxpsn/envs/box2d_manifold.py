@@ -52,9 +52,9 @@ class Manifold:
     key: Any  # [2] int32: which features meet in each
     count: Any  # [] int32: 0, 1 or 2 points
 
-    def keys(self) -> Int[Array, "*n 2"]:
-        """The features of the points that there are, -1 where there is none."""
-        return jnp.where(jnp.arange(2) < self.count[..., None], self.key, -1)
+    def keys(self) -> Int[Array, "n 2"]:
+        """The features of the points of many contacts (leading axis), -1 where there is none."""
+        return jnp.where(jnp.arange(2)[None] < self.count[:, None], self.key, -1)
 
 
 def chain(points: np.ndarray) -> Chain:
@@ -73,7 +73,7 @@ def chain(points: np.ndarray) -> Chain:
 
 def placed(half: Float[Array | np.ndarray, "2"], pose: Triple) -> Box:
     """A box of half sizes ``half`` at a pose."""
-    local = jnp.asarray(((-1, -1), (1, -1), (1, 1), (-1, 1)), jnp.float32) * half
+    local = jnp.asarray(((-1, -1), (1, -1), (1, 1), (-1, 1)), jnp.float32) * half[None]
     normals = jnp.asarray(((0, -1), (1, 0), (0, 1), (-1, 0)), jnp.float32)
     return Box(pose, half, to_world(pose, local), turn_by(pose.angle, normals))
 
@@ -86,7 +86,8 @@ def turn_by(angle: Float[Array, ""], vectors: Float[Array, "*n 2"]) -> Float[Arr
 
 def to_world(pose: Triple, points: Float[Array, "*n 2"]) -> Float[Array, "*n 2"]:
     """Points of a body's frame in the world's."""
-    return turn_by(pose.angle, points) + jnp.stack((pose.x, pose.y))
+    turned = turn_by(pose.angle, points)
+    return jnp.stack((turned[..., 0] + pose.x, turned[..., 1] + pose.y), -1)
 
 
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -103,7 +104,7 @@ def collide(segment: Chain, box: Box) -> Manifold:
     """The contact of one segment (a :class:`Chain` without its leading axis) with the box."""
     front, lower, upper = _sides(segment, box)
     normal = jnp.where(front, segment.normal, -segment.normal)
-    by_segment = jnp.min(dot(normal, box.corners - segment.start))
+    by_segment = jnp.min(dot(normal, box.corners - segment.start[None]))
     face, by_face, allowed, apart = _box_axis(segment, box, normal, lower, upper)
     by_box = allowed & (by_face > 0.98 * by_segment + 0.001)
 
@@ -126,7 +127,7 @@ def collide(segment: Chain, box: Box) -> Manifold:
     points, ids, first = _cut(incident, ids, side, dot(side, reference[0]), bounds[0])
     points, ids, second = _cut(points, ids, -side, -dot(side, reference[1]), bounds[1])
 
-    close = dot(outward, points - reference[0]) <= SKIN
+    close = dot(outward, points - reference[:1]) <= SKIN
     found = first & second & ~apart & (by_segment <= SKIN)
     ids = jnp.where(by_box, ids[:, jnp.array((1, 0, 3, 2))], ids)
     key = ids @ jnp.array((1, 4, 16, 32), jnp.int32)
@@ -167,10 +168,10 @@ def _box_axis(
     """The face of the box that is furthest from the segment: which, how far, if it may push, and if any is clear."""
     inward = -box.normals
     separation = jnp.minimum(
-        dot(inward, box.corners - segment.start), dot(inward, box.corners - segment.end)
+        dot(inward, box.corners - segment.start[None]), dot(inward, box.corners - segment.end[None])
     )  # fmt: skip
     ahead = dot(inward, jnp.stack((-normal[1], normal[0]))) >= 0
-    limit = jnp.where(ahead[:, None], upper, lower)
+    limit = jnp.where(ahead[:, None], upper[None], lower[None])
     allowed = dot(inward - limit, normal) >= -ANGULAR_SLOP
     ranked = jnp.where(allowed, separation, -jnp.inf)
     face = jnp.argmax(ranked).astype(jnp.int32)
@@ -193,4 +194,4 @@ def _cut(
 
 
 def _to_local(pose: Triple, points: Float[Array, "*n 2"]) -> Float[Array, "*n 2"]:
-    return turn_by(-pose.angle, points - jnp.stack((pose.x, pose.y)))
+    return turn_by(-pose.angle, jnp.stack((points[..., 0] - pose.x, points[..., 1] - pose.y), -1))

@@ -206,7 +206,7 @@ def _made(track: Track, state: TrackState) -> Int[Array, "s"]:
 
 def _overlapping(track: Track, state: TrackState) -> Bool[Array, "s"]:
     low, high = np.minimum(track.chain.start, track.chain.end), np.maximum(track.chain.start, track.chain.end)
-    apart = (low - np.float32(PAD) > state.high) | (high + np.float32(PAD) < state.low)
+    apart = (low - np.float32(PAD) > state.high[None]) | (high + np.float32(PAD) < state.low[None])
     return ~jnp.any(apart, -1)
 
 

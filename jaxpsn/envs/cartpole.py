@@ -124,7 +124,7 @@ def advanced(state: CartpoleState, force: Float[Array, ""], dt: float) -> Cartpo
         return cart, pole, hinge + jnp.stack((x, y)), rail
 
     carry = (cart, pole, state.hinge, state.rail)
-    cart, pole, hinge, rail = jax.lax.fori_loop(0, VELOCITY_ITERATIONS, iterate, carry, unroll=True)
+    cart, pole, hinge, rail = jax.lax.fori_loop(0, VELOCITY_ITERATIONS, iterate, carry)
     cart_at, cart = box2d.moved(state.cart, cart, dt)
     pole_at, pole = box2d.moved(state.pole, pole, dt)
     cart_at, pole_at = box2d.settled(_corrected, (cart_at, pole_at), POSITION_ITERATIONS)

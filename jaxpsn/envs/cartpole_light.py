@@ -25,7 +25,7 @@ class CartpoleState:
 
 
 class SparseCartpoleSwingupLight(own.OwnEnv):
-    """An easier relative of the paper's task, :class:`jaxpsn.envs.cartpole.SparseCartpoleSwingup`: x, dx/dt, angle, omega.
+    """An easier relative of :class:`jaxpsn.envs.cartpole.SparseCartpoleSwingup`: observes x, dx/dt, angle, omega.
 
     Force within 10 N on a cart of 1 kg with a pole of 1 m and 0.1 kg. Starts: x uniform in [-1, 1], dx/dt in [-2, 2],
     angle in pi + [-1, 1], omega in [-3, 3]. Reward 1 per step while cos(angle) > 0.8 and |x| <= 3, else 0. Ends when

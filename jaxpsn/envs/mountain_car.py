@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 
 from jaxpsn.envs import box2d_manifold, box2d_track, own, shapes
 from jaxpsn.envs.box2d import Inverse, Triple
-from jaxpsn.envs.brax_api import State
 from jaxpsn.envs.box2d_track import Track, TrackState
+from jaxpsn.envs.brax_api import State
 
 WIDTH, HEIGHT, DENSITY, MAX_FORCE = 0.4, 0.2, 5.0, 1.0
 MASS = DENSITY * WIDTH * HEIGHT
@@ -33,10 +33,10 @@ class SparseMountainCar(own.OwnEnv):
     """The sparse mountain car of VIME and Plappert et al. (2018): observation (x, dx/dt) of the cart's centre.
 
     A box of 0.4 x 0.2 m and 0.4 kg on a track of 200 straight pieces through z = 1 - cos(pi x / 2), with the force,
-    within 1 N, along the box. Its corners lose speed at every bend, so that it soon rests, and full force from rest does
-    not climb. Starts at x = 0 with dx/dt uniform in [-1, 1], sunk 0.1 m into the track as in rllab, out of which the
-    first step lifts it. An episode ends at x >= 0.6 or |x| >= 2, and that step is rewarded with 1, every other with 0.
-    Step 0.05 s (8 velocity and 3 position iterations, impacts within a step), 500 steps.
+    within 1 N, along the box. Its corners lose speed at every bend, so that it soon rests, and full force from rest
+    does not climb. Starts at x = 0 with dx/dt uniform in [-1, 1], sunk 0.1 m into the track as in rllab, out of which
+    the first step lifts it. An episode ends at x >= 0.6 or |x| >= 2, and that step is rewarded with 1, every other with
+    0. Step 0.05 s (8 velocity and 3 position iterations, impacts within a step), 500 steps.
 
     Deviation: every episode starts in a new world; rllab keeps the contacts of the one before. Source: openai/vime
     mountain_car_env_x, rll/rllab mountain_car.xml; Box2D by :mod:`jaxpsn.envs.box2d_track`.

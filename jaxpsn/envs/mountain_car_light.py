@@ -33,7 +33,7 @@ class SparseMountainCarLight(own.OwnEnv):
     and that step is rewarded with 1, every other with 0. Step 0.05 s, 500 steps.
 
     What makes it light: a particle slides without loss (Runge-Kutta) where the corners of rllab's 0.4 x 0.2 m box lose
-    speed at every bend of a track of 200 straight pieces, and its centre, which must reach 0.6, lies lower on the slope.
+    speed at every bend of a track of 200 straight pieces, and whose centre must reach 0.6.
     """
 
     name = "sparse_mountain_car_light"

@@ -23,11 +23,17 @@ KINDS = {
     ),
     "sparse_mountain_car": (lambda y: mountain_car.start(y[0]), ((0.0, 0.0),), ("pose",), ("speed",)),
 }  # fmt: skip
-# Largest error of a position (m, rad) and a velocity (m/s, rad/s): of one step, and after 100 steps on one's own.
+# Largest error of a position (m, rad) and of a velocity (m/s, rad/s) after one step from an equal state.
 STEP = {
     "sparse_cartpole_swingup": (2e-5, 2e-5),
     "sparse_double_pendulum": (2e-5, 5e-4),
     "sparse_mountain_car": (2e-5, 5e-4),
+}
+# After 100 steps on one's own: median error over trajectories of positions and of velocities, largest of positions.
+OWN = {
+    "sparse_cartpole_swingup": (1e-4, 2e-4, 1e-3),
+    "sparse_double_pendulum": (1e-3, 1e-2, 2e-2),
+    "sparse_mountain_car": (1e-3, 1e-2, 5e-2),
 }
 
 
@@ -87,30 +93,45 @@ def test_episodes_begin_as_in_box2d(runs):
 def test_a_step_from_an_equal_state_is_box2ds(runs):
     name, (_, (made, reward, done)), _ = runs
     position, velocity = errors(name, made)
-    print(
-        name,
-        "one step: position",
-        position.max(),
-        np.quantile(position, 0.99),
-        "velocity",
-        velocity.max(),
-        np.quantile(velocity, 0.99),
-        np.quantile(velocity, 0.9),
-        (position > STEP[name][0]).sum(),
-        (velocity > STEP[name][1]).sum(),
-    )
+    np.testing.assert_array_less(position, STEP[name][0])
+    np.testing.assert_array_less(velocity, STEP[name][1])
     np.testing.assert_array_equal(reward, STORED[f"{name}/reward"])
     np.testing.assert_array_equal(done, STORED[f"{name}/done"])
+    assert STORED[f"{name}/reward"].sum() > 20, "rewards are seen"
 
 
 def test_a_hundred_steps_on_ones_own_end_where_box2d_ends(runs):
+    """A mountain car meets a bend a step earlier or later for a change of 1e-6: most stay together, none goes far."""
     name, _, (_, (made, reward, _)) = runs
-    position, velocity = errors(name, made)
-    print(
-        name,
-        "own",
-        position.max(1),
-        velocity.max(1),
-        (np.asarray(reward) != STORED[f"{name}/reward"]).sum(),
-        STORED[f"{name}/reward"].sum(),
-    )
+    position, velocity = (error.max(1) for error in errors(name, made))
+    assert np.median(position) < OWN[name][0] and np.median(velocity) < OWN[name][1]
+    assert position.max() < OWN[name][2], position
+    stored = STORED[f"{name}/reward"].any(1)
+    np.testing.assert_array_equal(np.asarray(reward).any(1), stored)
+    assert stored.any() and not stored.all()
+
+
+LIGHT = np.load(pathlib.Path(__file__).parent / "original" / "light.npz")
+
+
+@pytest.mark.parametrize("name", [name for name in LIGHT if name != "versions"])
+def test_the_light_tasks_are_what_published_studies_ran_on(name):
+    """Stored before the tasks stepped as Box2D does: bit for bit with the JAX of then, else to rounding."""
+    light = name if name == "cartpole_swingup" else f"{name}_light"
+    steps = len(LIGHT[name])
+    episodes = envs.Episodes(envs.make(light), 4, 60)
+
+    def run(key):
+        actions = jax.random.uniform(jax.random.fold_in(key, 1), (150, 4, 1), minval=-1.3, maxval=1.3)[:steps]
+
+        def step(state, action):
+            state, out = episodes.step(state, action)
+            return state, (out.final_obs, out.reward, out.terminated, state.obs)
+
+        return jax.lax.scan(step, episodes.reset(key), actions)[1]
+
+    found = jax.jit(run)(jax.random.key(7))
+    found = np.concatenate([np.asarray(part, np.float32).reshape(steps, 4, -1) for part in found], -1)
+    if str(LIGHT["versions"]) == f"jax {jax.__version__}":
+        np.testing.assert_array_equal(found, LIGHT[name])
+    np.testing.assert_allclose(found[:20], LIGHT[name][:20], rtol=1e-4, atol=1e-4)

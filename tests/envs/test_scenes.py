@@ -79,7 +79,8 @@ def test_bodies_of_box2d_hang_together_after_a_step():
         after = jax.jit(env.step)(env.begin(module.start(start)), jnp.zeros(1))
         ends[name] = np.asarray(scenes.poses(env, after.pipeline_state))
     _, cart, pole = ends["sparse_cartpole_swingup"]
-    np.testing.assert_allclose(apply(pole, (0, 0, -0.5)), cart[:3] + [0, 0, cartpole.CART_HEIGHT / 2], atol=0.006)
+    top = cart[:3] + np.array((0, 0, cartpole.CART_HEIGHT / 2))
+    np.testing.assert_allclose(apply(pole, (0, 0, -0.5)), top, atol=0.006)
     assert abs(cart[2]) < 1e-6, "the cart is on the rail"
     _, upper, lower = ends["sparse_double_pendulum"]
     np.testing.assert_allclose(apply(upper, (0, 0, -0.5)), apply(lower, (0, 0, 0.5)), atol=0.006)

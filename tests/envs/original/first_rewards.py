@@ -5,6 +5,7 @@ package, and adds the light tasks; ``python first_rewards.py table A.json B.json
 networks and noise are functions of (task, rule, episode) and drawn by NumPy, so both halves have the same of them.
 """
 
+import itertools
 import json
 import sys
 import zlib
@@ -29,7 +30,7 @@ HIDDEN = (64, 64)
 def network(rng, size):
     """Weights and biases of an actor, small in the last layer as in DDPG."""
     layers, sizes = [], (size, *HIDDEN, 1)
-    for number, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (n, m) in enumerate(itertools.pairwise(sizes)):
         bound = 3e-3 if number == len(HIDDEN) else n**-0.5
         layers.append((rng.uniform(-bound, bound, (n, m)), rng.uniform(-bound, bound, m)))
     return layers
@@ -95,7 +96,7 @@ def start(task, rng):
 
 
 def play(world, task, rule):
-    """Episodes that see a reward, and the deviations of all observations."""
+    """Episodes that see a reward, and the deviations of all observations, in Box2D."""
     starts, layers, additive, matrices = draws(task, rule)
     obs, running, seen = world.reset(starts), np.ones(EPISODES, bool), np.zeros(EPISODES, bool)
     visited = []
@@ -131,32 +132,56 @@ class Original:
 
 
 class Ours:
-    """All episodes of an environment of this package, side by side."""
+    """All episodes of an environment of this package side by side, in one program for all rules."""
 
     def __init__(self, task, light):
         import jax
+        import jax.numpy as jnp
 
         from jaxpsn import envs
 
-        self.env = envs.make(task + light)
-        begin = _begin(task, light)
-        self._begin = jax.jit(jax.vmap(lambda numbers: self.env.begin(begin(numbers))))
-        self._step = jax.jit(jax.vmap(self.env.step))
+        env, begin = envs.make(task + light), _begin(task, light)
 
-    def reset(self, starts):
-        self.state = self._begin(starts)
-        return np.asarray(self.state.obs, np.float64)
+        def policy(layers, obs):
+            for w, b in layers[:-1]:
+                h = jnp.einsum("no,noh->nh", obs, w) + b
+                h = (h - h.mean(-1, keepdims=True)) / jnp.sqrt(h.var(-1, keepdims=True) + 1e-6)
+                obs = jnp.maximum(h, 0.0)
+            w, b = layers[-1]
+            return jnp.tanh(jnp.einsum("no,noh->nh", obs, w) + b)[:, 0], obs
 
-    def step(self, actions):
-        self.state = self._step(self.state, actions[:, None])
-        return tuple(np.asarray(x, np.float64) for x in (self.state.obs, self.state.reward)) + (
-            np.asarray(self.state.done) > 0,
-        )
+        def run(starts, layers, additive, matrices):
+            def step(state, given):
+                noise, matrix = given
+                action, features = policy(layers, state.obs)
+                length = jnp.maximum(jnp.sqrt(jnp.sum(features**2, -1)), 1e-9)
+                action = action + noise + jnp.sum(matrix * features, -1) / length
+                state = jax.vmap(env.step)(state, jnp.clip(action, -1, 1)[:, None])
+                return state, (state.obs, state.reward, state.done)
+
+            state = jax.vmap(lambda numbers: env.begin(begin(numbers)))(starts)
+            held = jnp.repeat(matrices, 8, axis=1)[:, :STEPS].swapaxes(0, 1)
+            return jax.lax.scan(step, state, (additive.T, held))[1]
+
+        self._run = jax.jit(run)
+
+    def play(self, task, rule):
+        """Episodes that see a reward, and the deviations of all observations."""
+        single = tuple(np.float32(x) if not isinstance(x, list) else x for x in draws(task, rule))
+        layers = [tuple(np.float32(x) for x in layer) for layer in single[1]]
+        obs, reward, done = (np.asarray(x, np.float64) for x in self._run(single[0], layers, *single[2:]))
+        running = np.cumsum(done > 0, 0) - (done > 0) == 0  # up to and with the step that ends an episode
+        return {"rewarded": int((running & (reward > 0)).any(0).sum()), "std": obs[running].std(0).round(3).tolist()}
 
 
 def _begin(task, light):
     from jaxpsn.envs import (
-        cartpole, cartpole_light, double_pendulum, double_pendulum_light, mountain_car, mountain_car_light,
+        cartpole,
+        cartpole_light,
+        double_pendulum,
+        double_pendulum_light,
+        mountain_car,
+        mountain_car_light,
     )  # fmt: skip
 
     return {
@@ -188,8 +213,11 @@ def main(mode, *files):
     found = {}
     for task in TASKS:
         for light in ("",) if mode == "rllab" else ("", "_light"):
-            world = Original(task) if mode == "rllab" else Ours(task, light)
-            found[task + light] = {rule: play(world, task, rule) for rule in RULES}
+            if mode == "rllab":
+                found[task + light] = {rule: play(Original(task), task, rule) for rule in RULES}
+            else:
+                world = Ours(task, light)
+                found[task + light] = {rule: world.play(task, rule) for rule in RULES}
             print(task + light, {rule: each["rewarded"] for rule, each in found[task + light].items()}, file=sys.stderr)
     with open(files[0], "w") as file:
         json.dump({"episodes": EPISODES, "steps": STEPS, "versions": versions(mode), "tasks": found}, file, indent=1)

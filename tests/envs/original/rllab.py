@@ -1,7 +1,7 @@
 """The paper's three Box2D tasks in Box2D itself, as rllab's models and VIME's rewards put them: an oracle.
 
 Needs the package Box2D (``pip install Box2D==2.3.10``), which the tests do not: they compare with what
-:mod:`record <tests.envs.original.record>` stored. Bodies are created in rllab's order, which decides that of the solver.
+what record.py beside this stored. Bodies are created in rllab's order, which decides that of the solver.
 """
 
 import Box2D
