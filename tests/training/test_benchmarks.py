@@ -108,7 +108,9 @@ def test_acting_compares_within_each_number_and_names_what_it_leaves_out(tmp_pat
         assert {float(row["ratio"]) for row in (step[0], *task[:1])} == {1.0}
     left = {row["name"]: row["left_out"] for row in rows if row["left_out"]}
     assert left.keys() == {"vmap", "dense", "environment step"} and "env_most = 4" in left["environment step"]
-    assert left["dense"] == "1,944 bytes, more than memory_mib = 0.001"  # 18 members x (25 entries, a counter, a number)
+    assert (
+        left["dense"] == "1,944 bytes, more than memory_mib = 0.001"
+    )  # 18 members x (25 entries, a counter, a number)
     assert told["machine"]["device"] and told["versions"]["jax"] and told["options"]["members"] == [4, 18]
 
 
@@ -196,7 +198,9 @@ def test_bytes_of_a_member_are_exact():
     ways = scene.ways(("flipout", "lowrank", "dense-bf16", "dense-groups"))
     found = {name: memory.state_row(scene, way) for name, way in ways.items()}
     assert found["clean"] == {}
-    assert found["flipout"]["noise_bytes"] == 136 and found["flipout"]["member_bytes"] == 144  # and a counter and a number
+    assert (
+        found["flipout"]["noise_bytes"] == 136 and found["flipout"]["member_bytes"] == 144
+    )  # and a counter and a number
     factors = (27 + 256) + (256 + 256) + 256 * 8 + biases  # the head is dense
     assert found["lowrank"]["noise_bytes"] == 4 * factors and found["lowrank"]["shared_bytes"] == 0
     assert found["dense-bf16"]["noise_bytes"] == 2 * (weights + biases)
