@@ -18,9 +18,8 @@ Shape = Any
 _OBJECT = {str: Any}
 _VERSIONS = {str: str}
 _SESSION = {
-    "started?": str, "command?": ([str], None), "versions?": _VERSIONS,
-    "backend?": str, "device?": str, "devices?": int,
-    "mesh?": (str, None), "processes?": int,
+    "started?": str, "command?": ([str], None), "versions?": _VERSIONS, "backend?": str, "device?": str,
+    "devices?": int, "mesh?": (str, None), "processes?": int,
 }  # fmt: skip
 RUN: Shape = {
     "format?": int, "name?": str, "config?": _OBJECT, "run?": _OBJECT, "versions?": _VERSIONS, "command?": [str],

@@ -136,7 +136,9 @@ class Team:
         """End at once with one line, as no collective will: another process is gone."""
         self._claim_last_word()
         with contextlib.suppress(Exception):
-            why = "; ".join(part for part in (why, self.advice()) if part)
+            advice = self.advice()  # how to go on is worth more than what a library has to say
+            why = errors.short(why, max(60, errors.LONGEST - len(advice) - 10))
+            why = "; ".join(part for part in (why, advice) if part)
         startup.complain(why)
         os._exit(status.PEER_LOST)
 

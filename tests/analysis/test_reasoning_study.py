@@ -225,7 +225,7 @@ def test_a_run_without_its_evaluation_is_not_finished(reasoning_studies, tmp_pat
     [
         (None, "written by experiments/rlvr_compare.py"), ({"kind": "control"}, "-m jaxpsn.analysis.study reads"),
         ({"kind": ["x"]}, "a study of reasoning"), ({"tasks": {}}, "at least one task"), ({"format": 9}, "format"),
-        ({"tasks": {"../x": {}}}, "task"), ({"arms": {"a": 1}}, "at least one arm"),
+        ({"tasks": {"../x": {}}}, "task"), ({"arms": {"a": 1}}, "arms.a = 1: an object"),
     ],
 )  # fmt: skip
 def test_a_folder_that_is_no_reasoning_study_is_one_line(reasoning_studies, tmp_path, capsys, changes, says):
