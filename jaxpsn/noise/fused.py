@@ -14,6 +14,7 @@ from jaxpsn import compat
 from jaxpsn.compat import anywhere
 from jaxpsn.errors import refuse
 from jaxpsn.noise import inputs
+from jaxpsn.noise.convolutions import as_outside
 from jaxpsn.noise.draws import Draw
 from jaxpsn.noise.interpret import Rules, bind, evaluate, is_lazy
 from jaxpsn.noise.lazy import Lazy, make_lazy, matrix_view, settle, wider
@@ -174,8 +175,8 @@ def _act(apply: Callable[..., Any], kind: Structure, exact_zero: bool, params: A
         return noisy(sigmas, x)
 
     def silent(sigmas, x):
-        # The compiler computes with constants in another arithmetic than the device: it must not take these for any.
-        clean = jax.vmap(of_arrays, (None, 0))(*lax.optimization_barrier((arrays, x)))
+        # The compiler computes with constants in another arithmetic than the device: these are to be none to it.
+        clean = as_outside(jax.vmap(of_arrays, (None, 0)))(*lax.optimization_barrier((arrays, x)))
         return jax.tree.map(_like_clean, clean, noisy(sigmas, x))
 
     return lax.cond(loud, noisy, silent, sigmas, x)

@@ -5,6 +5,7 @@ keep it lazy; anything else gets it formed. Everything without a lazy input is b
 custom derivative rules survive.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -63,8 +64,8 @@ def _opened(jaxpr: Any) -> tuple[Any, Any]:
     return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
 
 
-def evaluate(closed: Any, args: list[Any], rules: Rules) -> list[Any]:
-    """The outputs of a (closed) jaxpr; some ``args`` may be :class:`Lazy`, and so may outputs."""
+def walk(closed: Any, args: list[Any], step: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
+    """The outputs of a (closed) jaxpr; ``step(eqn, values)`` gives the results of each equation."""
     jaxpr, consts = _opened(closed)
     env: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
@@ -73,8 +74,19 @@ def evaluate(closed: Any, args: list[Any], rules: Rules) -> list[Any]:
 
     for eqn in jaxpr.eqns:
         values = [read(atom) for atom in eqn.invars]
-        env.update(zip(eqn.outvars, _step(eqn, values, rules), strict=True))
+        env.update(zip(eqn.outvars, step(eqn, values), strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def evaluate(closed: Any, args: list[Any], rules: Rules) -> list[Any]:
+    """The outputs of a (closed) jaxpr; some ``args`` may be :class:`Lazy`, and so may outputs."""
+    return walk(closed, args, lambda eqn, values: _step(eqn, values, rules))
+
+
+def results(eqn: Any, values: list[Any]) -> list[Any]:
+    """The results of ``eqn`` as it stands."""
+    out = bind(eqn, *values)
+    return list(out) if eqn.primitive.multiple_results else [out]
 
 
 def _step(eqn: Any, values: list[Any], rules: Rules) -> list[Any]:
@@ -82,12 +94,11 @@ def _step(eqn: Any, values: list[Any], rules: Rules) -> list[Any]:
     lazy = [place for place, value in enumerate(values) if is_lazy(value)]
     if lazy:
         special = _SPECIAL.get(eqn.primitive.name, _rearrange)
-        results = special(eqn, values, lazy, rules)
-        if results is not None:
-            return results
+        found = special(eqn, values, lazy, rules)
+        if found is not None:
+            return found
         values = [rules.form(value) if is_lazy(value) else value for value in values]
-    out = bind(eqn, *values)
-    return list(out) if eqn.primitive.multiple_results else [out]
+    return results(eqn, values)
 
 
 def _rearrange(eqn, values, lazy, rules):
