@@ -169,8 +169,9 @@ def test_a_model_folder_that_changed_is_refused(made, tmp_path):
         "run", made, 2, replace(JOB, rlvr=config), {}, inputs.hashes(config, progress.Progress().phase)
     )
     one = judging.candidate("run", run, config, None)
-    with (folder_ / "model.safetensors").open("r+b") as file:
-        file.write(b" ")
+    weights = bytearray((folder_ / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder_ / "model.safetensors").write_bytes(weights)
     judging.candidate("run", run, config, None)  # a checkpoint needs none of its weights
     at_base = one._replace(origin=replace(run, kind="base", step=None))
     with pytest.raises(UserError, match=r"model = .*: the folder that .* was made with; changed: model\.safetensors$"):

@@ -1,5 +1,7 @@
 """The words of a reasoning study: arms, tasks, grids, settings, and what of them is refused; no JAX."""
 
+import json
+
 import pytest
 
 from jaxpsn.errors import UserError
@@ -11,7 +13,9 @@ from jaxpsn.training.reasoning_study.plan import Unit
 
 def study(tmp_path, *argv):
     """The planned study of a command line, in no folder."""
-    asked = job.command.parse(job.ReasoningStudyJob, job.PRESETS, argv, job.restore, "", record.read)
+    asked = job.command.parse(
+        job.ReasoningStudyJob, job.PRESETS, argv, job.restore, "", record.read, "study of reasoning"
+    )
     chosen, tasks = record.plan(asked.rlvr, asked.study)
     return record.Study(tmp_path, asked.rlvr, asked.study, chosen, tasks)
 
@@ -121,7 +125,8 @@ def test_an_arm_takes_the_choice_of_the_study_s_own_psn(tmp_path):
     assert arms.chooser(made.arm("psn-double"), made.arms).scale.grid == (0.3, 0.6)
     path = made.tuning("grid", "psn")
     path.mkdir(parents=True)
-    (path / record.CHOICE).write_text('{"values": [0.3, 0.6], "chosen": 0.6}')
+    told = {"field": "sigma.initial", "values": [0.3, 0.6], "chosen": 0.6, "seeds": [1000], "scores": [[0.1], [0.2]]}
+    (path / record.CHOICE).write_text(json.dumps(told))
     assert made.choice("grid", made.arm("psn-double")) == 1.2
     assert plan.is_done(made, Unit("tune", "grid", "psn"))
     (path / record.CHOICE).write_text('{"values": [0.1, 0.2], "chosen": 0.2}')
