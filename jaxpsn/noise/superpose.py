@@ -22,7 +22,7 @@ def superpose(params: Any, draw: Any, weights: Any) -> Any:
     that the draw was not planned for.
     """
     inputs.of_type("draw", draw, Draw, "as a structure's init makes it")
-    allowed = f"one number for each of the {draw.members} members"
+    allowed = f"numbers, one for each of the {draw.members} members"
     weights = inputs.array("weights", weights, allowed)
     if weights.shape != (draw.members,) or not jnp.issubdtype(weights.dtype, jnp.floating):
         refuse("weights", inputs.said(weights), allowed)

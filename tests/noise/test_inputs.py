@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -130,8 +131,6 @@ def mistakes():
     yield "relative", lambda: noise.plan(layer, PARAMS, x[0], relative="yes")
     yield "pattern", lambda: noise.matching("(")
     yield "pattern", lambda: noise.matching(3)
-    yield "antithetic", lambda: noise.Dense(antithetic="no")
-    yield "rank", lambda: noise.LowRank(rank=2.0)
     yield "weights", lambda: noise.superpose(PARAMS, draw, [1.0, 2.0])
     yield "weights", lambda: noise.superpose(PARAMS, draw, 1.0)
     yield "weights", lambda: noise.superpose(PARAMS, draw, [True] * 4)
@@ -152,6 +151,17 @@ def test_mistakes_are_told_in_one_line():
             pytest.fail(f"mistake {place}, of {field}, was not noticed")
         said = str(error.value)
         assert said.startswith(field) and "\n" not in said and len(said) <= 300, (place, said)
+
+
+@pytest.mark.parametrize(
+    ("field", "mistake"),
+    [("antithetic", lambda: noise.Dense(antithetic="no")), ("antithetic", lambda: noise.Flipout(antithetic=1)),
+     ("rank", lambda: noise.LowRank(rank=2.0)), ("dense_head", lambda: noise.LowRank(dense_head=0))],
+)  # fmt: skip
+def test_fields_of_structures_are_checked_without_a_type_checker(field, mistake, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(UserError, match=f"^{field} = "):
+        mistake()
 
 
 def test_distances_take_lists_and_arrays_of_numpy():
