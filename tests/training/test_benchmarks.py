@@ -198,15 +198,14 @@ def test_bytes_of_a_member_are_exact():
     ways = scene.ways(("flipout", "lowrank", "dense-bf16", "dense-groups"))
     found = {name: memory.state_row(scene, way) for name, way in ways.items()}
     assert found["clean"] == {}
-    assert (
-        found["flipout"]["noise_bytes"] == 136 and found["flipout"]["member_bytes"] == 144
-    )  # and a counter and a number
+    # Beside the noise, a member has a counter and a number.
+    assert found["flipout"]["noise_bytes"] == 136 and found["flipout"]["member_bytes"] == 144
     factors = (27 + 256) + (256 + 256) + 256 * 8 + biases  # the head is dense
     assert found["lowrank"]["noise_bytes"] == 4 * factors and found["lowrank"]["shared_bytes"] == 0
     assert found["dense-bf16"]["noise_bytes"] == 2 * (weights + biases)
     assert found["vmap"]["member_bytes"] == 4 * (weights + biases + 2 * 512) and found["vmap"]["weights"] == 1
-    assert found["flipout"]["state_bytes"] == 64 * 140
-    assert found["dense-groups"]["state_bytes"] == 16 * 4 * (weights + biases + 1)
+    assert found["flipout"]["state_bytes"] == 64 * 144
+    assert found["dense-groups"]["state_bytes"] == 16 * 4 * (weights + biases + 2)
 
 
 def test_planned_bytes_count_what_is_written_in_place_once():
@@ -214,7 +213,7 @@ def test_planned_bytes_count_what_is_written_in_place_once():
     clean, dense = rows[0], rows[2]
     counted = (dense[f"{name}_bytes"] for name in ("argument", "output", "temp"))
     assert dense["planned_bytes"] == sum(counted) - dense["alias_bytes"]
-    assert dense["alias_bytes"] == dense["state_bytes"] == 4 * 4 * (24 + 8 + 16 + 2 + 1)  # the draw is donated
+    assert dense["alias_bytes"] == dense["state_bytes"] == 4 * 4 * (24 + 8 + 16 + 2 + 2)  # the draw is donated
     assert clean["ratio"] == 1 and dense["ratio"] == dense["planned_bytes"] / clean["planned_bytes"] > 1
 
 
@@ -222,7 +221,7 @@ def test_a_random_base_is_held_once_for_all_members():
     scene = Scene(4, (3, 8, 2), 1)
     row = memory.state_row(scene, scene.ways(("flipout-sign",))["flipout-sign"])
     assert row["shared_bytes"] == 4 * (8 * (3 + 1) + 2 * (8 + 1))  # a column more for the bias
-    assert row["member_bytes"] == 4 * (1 + 1 + 1 + 1) + 4 and row["state_bytes"] == 4 * 20 + row["shared_bytes"]
+    assert row["member_bytes"] == 4 * (1 + 1 + 1 + 1) + 8 and row["state_bytes"] == 4 * 24 + row["shared_bytes"]
 
 
 def test_training_tells_steps_and_updates_of_every_arm(tmp_path):

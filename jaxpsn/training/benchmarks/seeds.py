@@ -29,7 +29,7 @@ class Run:
 
     def compile(self) -> None:
         """Compile all, and draw the first state."""
-        self._engine.prepare(self._plan, self._engine.template(), progress.Progress(), lambda event, detail: None)
+        self._engine.prepare(self._plan, self._engine.template(), progress.Progress(), lambda *told: None)
         self._state = self._engine.init()
 
     def __call__(self) -> Array:
