@@ -17,10 +17,13 @@ class DecoderSize:
     """Attention heads."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden_size", "num_layers", "num_heads"):
-            checks.whole(f"decoder.{name}", getattr(self, name), 1, 1 << 16)
+        for name, most in (("hidden_size", 1 << 16), ("num_layers", 1 << 12), ("num_heads", 1 << 16)):
+            checks.whole(f"decoder.{name}", getattr(self, name), 1, most)
         if self.hidden_size % self.num_heads:
             errors.refuse("decoder.num_heads", self.num_heads, f"a divisor of hidden_size = {self.hidden_size}")
+        if not 2 <= self.hidden_size // self.num_heads <= 1 << 12:
+            allowed = f"so many that each has 2 to 4096 of the hidden_size = {self.hidden_size}"
+            errors.refuse("decoder.num_heads", self.num_heads, allowed)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,14 @@ def make(study, unit):
         path = study.tuning(unit.task, unit.arm)
         path.mkdir(parents=True, exist_ok=True)
         grid = list(study.arm(unit.arm).scale.grid)
-        (path / record.CHOICE).write_text(json.dumps({"values": grid, "chosen": grid[-1]}))
+        told = {
+            "field": "sigma.initial",
+            "values": grid,
+            "chosen": grid[-1],
+            "seeds": [0],
+            "scores": [[0.0]] * len(grid),
+        }
+        (path / record.CHOICE).write_text(json.dumps(told))
     else:
         for seed in study.seeds:
             finish(study.run(unit.task, unit.arm, seed))

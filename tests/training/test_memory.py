@@ -87,7 +87,7 @@ def test_a_reasoning_run_is_measured_before_a_weight_is_trained():
     weights = memory.held(sizes.weights(sizes.bases.blank(small, sizes.registry.make(small.task)).decoder))
     assert memory.held(parts["weights, and those of the start"][0]) == 2 * weights
     assert 2 * weights <= memory.held(parts["optimiser"][0]) < 2.01 * weights  # two moments and counters
-    assert total(RlvrConfig(decoder=DecoderSize(hidden_size=65_536, num_layers=65_536))) > 1 << 50
+    assert total(RlvrConfig(decoder=DecoderSize(hidden_size=65_536, num_layers=4096, num_heads=64))) > 1 << 50
     wide = RlvrConfig(rollout=RolloutConfig(prompts=1 << 16, samples=1 << 10))
     tree, fields = sizes.parts(wide, Placement(None))["caches of a rollout"]
     assert "rollout.rows" in fields and memory.held(tree) > 1000 * weights

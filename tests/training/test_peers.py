@@ -25,7 +25,7 @@ FAKE = Path(__file__).with_name("fake_runner.py")
         ("--peers brax-sac brax-sac", "each once"), ("--calls 3", "multiple of the policy's delay = 2"),
         ("--num-envs 3", "even"), ("--num-envs 0", "at least 2"), ("--seeds 0", "from 1"), ("--seconds nan", "number"),
         ("--preset paper", "TD3"), ("--preset nothing", "unknown"), ("--extra cuda", "nearest: cuda1"),
-        ("--capacity 3", "at least 256"), ("--reward-scaling 0", "above 0"), ("--episode-length 0", "from 1"),
+        ("--capacity 3", "from 256"), ("--reward-scaling 0", "above 0"), ("--episode-length 0", "from 1"),
     ],
 )  # fmt: skip
 def test_bad_options_are_refused_in_one_line(line, said):

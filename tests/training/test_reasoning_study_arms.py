@@ -129,7 +129,7 @@ def test_an_arm_takes_the_choice_of_the_study_s_own_psn(tmp_path):
     (path / record.CHOICE).write_text(json.dumps(told))
     assert made.choice("grid", made.arm("psn-double")) == 1.2
     assert plan.is_done(made, Unit("tune", "grid", "psn"))
-    (path / record.CHOICE).write_text('{"values": [0.1, 0.2], "chosen": 0.2}')
+    (path / record.CHOICE).write_text(json.dumps(told | {"values": [0.1, 0.2], "chosen": 0.2}))
     assert not plan.is_done(made, Unit("tune", "grid", "psn")), "another grid was tried"
 
 
