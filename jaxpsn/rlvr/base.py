@@ -113,9 +113,12 @@ def fingerprint(params: model.Params) -> str:
 
 
 def keep(folder: Path, base: Base) -> None:
-    """Keep the base that a run starts from in the run itself, unless it is there; the first process does."""
-    if jax.process_index() == 0 and not folder.exists():
-        save(folder, base, base.params, seal=True, alone=True)
+    """Keep the base that a run starts from in the run itself, unless it is there.
+
+    With several processes all of them call this, for a folder that is new, as weights may lie on the devices of all.
+    """
+    if jax.process_count() > 1 or not folder.exists():
+        save(folder, base, base.params, seal=True)
 
 
 def kept(folder: Path) -> Base:

@@ -47,8 +47,11 @@ class Phases:
 
 
 @contextlib.contextmanager
-def prepared(job: Any, team: Team, phases: Phases) -> Iterator[Any]:
-    """The program; the display is up while JAX loads and the small decoder learns. There is no folder yet."""
+def prepared(job: Any, team: Team, phases: Phases, record: dict[str, str]) -> Iterator[Any]:
+    """The program; the display is up while JAX loads and the small decoder learns. There is no folder yet.
+
+    ``record`` is given the digest of a small decoder, under :data:`BASE`.
+    """
     with contextlib.ExitStack() as stack:
         show = progress.make(job.run.progress)
         with contextlib.closing(show), interrupts.stage(leave=show.close):
@@ -64,7 +67,7 @@ def prepared(job: Any, team: Team, phases: Phases) -> Iterator[Any]:
             parts = sizes.parts(job.rlvr, place)
             memory.require({name: (memory.held(tree), fields) for name, (tree, fields) in parts.items()}, place.mesh)
             home, told = cache.home() / "bases", progress.teller(show)
-            shared = partial(_agreed, team), partial(_same_base, team, job.run.resume), _own(job.run.resume)
+            shared = partial(_agreed, team), partial(_same_base, team, job.run.resume, record), _own(job.run.resume)
             lowers = ", ".join(fields for _, fields in parts.values())
             trains = job.rlvr.model is None and job.run.resume is None
             phase = "pre-training" if trains else "reading the model"
@@ -90,22 +93,24 @@ def _own(resume: str | None) -> Path | None:
     return None if resume is None else Path(resume) / BASE
 
 
-def _same_base(team: Team, resume: str | None, facts: Mapping[str, str]) -> None:
+def _same_base(team: Team, resume: str | None, record: dict[str, str], facts: Mapping[str, str]) -> None:
     """Refuse a pre-trained policy that is another than in the other processes, or than what the run started from."""
     team.alike(facts)
     (now,) = facts.values()
+    record[BASE] = now
     if resume is not None and folder.read(resume).get(BASE, now) != now:
         allowed = "a run with the pre-trained policy that it started from; the one here is another"
         errors.refuse("resume", resume, allowed)
 
 
-def keep_base(program: Any, claimed: folder.RunFolder, team: Team) -> None:
-    """Keep the small decoder that a run starts from in its folder, and its digest in its record."""
+def keep_base(program: Any, claimed: folder.RunFolder, team: Team, record: Mapping[str, str]) -> None:
+    """Keep the small decoder that a new run starts from in its folder, and its digest in its record."""
     from jaxpsn.rlvr import base as bases
 
-    if program.config.model is None and team.first and not claimed.resumed:
-        bases.keep(claimed.path / BASE, program.base)
-        folder.note(claimed, **{BASE: bases.fingerprint(program.base.params)})
+    if record and not team.tell("resumed" if claimed.resumed else ""):
+        bases.keep((claimed.shared or claimed.path) / BASE, program.base)
+        if team.first:
+            folder.note(claimed, **record)
 
 
 def judge_base(program: Any, claimed: folder.RunFolder, job: Any, team: Team, phases: Phases) -> None:

@@ -61,13 +61,13 @@ def run(job: RlvrJob) -> int:
         if team.first:  # the others have no folder
             folder.check(job.run, content)
         own = replace(job, run=distributed.quiet(team, job.run))
-        phases = stages.Phases()
-        program = stack.enter_context(stages.prepared(own, team, phases))
+        phases, base = stages.Phases(), {}
+        program = stack.enter_context(stages.prepared(own, team, phases, base))
         from jaxpsn.training import loop
 
         engine = loop.ready(program, own.run)
         claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
-        stages.keep_base(program, claimed, team)
+        stages.keep_base(program, claimed, team, base)
         stages.judge_base(program, claimed, own, team, phases)
         outcome = loop.train(program, own.run, claimed, team=team, engine=engine)
         if outcome.status == status.DONE:

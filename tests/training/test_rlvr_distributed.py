@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.training import rlvr
+from jaxpsn.training import reasoning_stages, rlvr
 from jaxpsn.training.team import Team
 from tests.training.test_distributed import ends, port, rows, start
 
@@ -53,10 +53,10 @@ def test_scores_are_those_that_the_first_process_finds():
     wire = Wire()
     first, second = Team(0, 2, wire), Team(1, 2, wire)
     wire.said["jaxpsn/said/1/1"] = "="
-    assert rlvr._agreed(first, lambda problems, texts: [1, 0.5])([], []) == [1.0, 0.5]
-    told = rlvr._agreed(second, lambda problems, texts: pytest.fail("it is not its business"))([], [])
+    assert reasoning_stages._agreed(first, lambda problems, texts: [1, 0.5])([], []) == [1.0, 0.5]
+    told = reasoning_stages._agreed(second, lambda problems, texts: pytest.fail("it is not its business"))([], [])
     assert told == [1.0, 0.5]
 
 
 def test_the_mesh_is_not_part_of_what_a_run_is():
-    assert rlvr._content(RlvrConfig(mesh="data=2")) == rlvr._content(RlvrConfig())
+    assert rlvr._content(rlvr.RlvrJob(RlvrConfig(mesh="data=2"))) == rlvr._content(rlvr.RlvrJob(RlvrConfig()))
