@@ -205,7 +205,10 @@ def test_a_staged_run_cannot_be_extended(whole, inside, tmp_path):
 def test_files_of_problems_are_recorded_by_their_content(tmp_path):
     data = tmp_path / "train.jsonl"
     data.write_text('{"problem": "1+1=", "answer": "2"}\n{"problem": "1+2=", "answer": "3"}\n')
-    config = RlvrConfig(model="somewhere", data=str(data))
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"weights")
+    config = RlvrConfig(model=str(model), data=str(data))
     content = rlvr._content(rlvr.RlvrJob(config))
     assert content["hashes"]["data"] == hashlib.sha256(data.read_bytes()).hexdigest()
     record = {"config": content, "run": dataclasses.asdict(RunConfig())}
