@@ -13,22 +13,22 @@ from jaxpsn.training import status
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTED = Path(__file__).parent / "scripted.py"
+OWN = """import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.Handlers(int(sys.argv[1])))
+os.execv(sys.argv[2], sys.argv[2:])"""
 STATUS = {"SIGINT": status.INTERRUPTED, "SIGTERM": status.TERMINATED, "SIGHUP": status.HUNG_UP}
 
 
 @contextlib.contextmanager
 def started(*line, **options):
     """The process of ``line``, whose handlers are Python's own whatever runs these tests; its output as text."""
-
-    def own():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGHUP, options.get("hangup", signal.SIG_DFL))
-
+    # Set by the process itself: a function between fork and exec would run in a process of many threads.
+    hangup = int(options.get("hangup", signal.SIG_DFL))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [sys.executable, *map(str, line)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        preexec_fn=own, cwd=options.get("cwd"),
-    )  # fmt: skip
+    line = [sys.executable, "-c", OWN, str(hangup), sys.executable, *map(str, line)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(line, env=environment, cwd=options.get("cwd"), **pipes)
     try:
         with process:
             yield process

@@ -262,7 +262,7 @@ def test_a_study_folder_is_not_taken_over(compare):
     assert compare(arms=("ou",), overwrite=True)[0] == status.DONE and labels(path) == ["ou"]
     (path.parent / "run").mkdir()
     (path.parent / "run" / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="is not a study folder; it is left alone"):
+    with pytest.raises(UserError, match="was not made here; it is left alone"):
         compare("run", overwrite=True)
     with pytest.raises(UserError, match=r"resume = .*run': a study folder; unknown; allowed: study"):
         record.read(path.parent / "run")

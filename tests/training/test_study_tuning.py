@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -141,8 +142,7 @@ def test_a_tuning_that_was_cut_off_goes_on_and_a_choice_stands(compare, tmp_path
     content = json.loads((path / record.STUDY).read_text())
     content["arms"]["gaussian"]["scale"] |= {"value": 0.2, "tuned": False}
     (path / record.STUDY).write_text(json.dumps(content))
-    (path / "arms" / "gaussian" / record.FINISHED).unlink()
-    (path / "arms" / "gaussian" / "config.json").unlink()
+    shutil.rmtree(path / "arms" / "gaussian")
     assert compare(arms=("gaussian",), resume=str(path))[0] == status.DONE
     assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in files] == before
     scale = json.loads((path / record.STUDY).read_text())["arms"]["gaussian"]["scale"]
