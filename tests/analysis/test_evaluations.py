@@ -88,7 +88,7 @@ def test_a_recording_that_fails_leaves_the_old_file(tmp_path):
         ({"problems": [{"id": "p"}]}, "without prompt, n"),
         ({"n": "8" * 1_000_000}, "n = '888"),
         ({"step": -1}, "step = -1"),
-        ({"temperature": float("nan")}, "temperature = nan"),
+        ({"temperature": float("nan")}, "NaN is no number of JSON"),
         ({"temperature": 10**400}, "temperature"),
         ({"noisy": 1}, "noisy = 1"),
         ({"task": None}, "task"),
