@@ -68,6 +68,6 @@ class _Writes:
 
 
 def test_an_environment_may_write_into_the_metrics_it_is_given():
-    made, state = _state(30.0)
+    made, state = _state(30.0, episode_length=50)
     writes = program.make(made.config, env=_Writes(made.env))
     assert record.rollout(writes, state)["frames"] == record.rollout(made, state)["frames"]
