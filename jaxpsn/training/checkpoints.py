@@ -93,8 +93,7 @@ def _write_together(
 ) -> None:
     """What this process has of a checkpoint; it is done when process 0 has seen all parts and committed them."""
     partial = stored.partial(path)
-    if not partial.is_dir():
-        stored.clear(partial)
+    stored.rename(partial)  # never cleared: another process may have written its part by now
     pieces.write(partial, team.process, own)
     if team.first:
         stored.commit(path, pieces.collect(partial, team.count, description, stop))

@@ -68,7 +68,13 @@ def clear(path: Path) -> None:
     """Take what is called so out of the way: a folder, which is left of a save, is deleted, anything else renamed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-    elif path.is_symlink() or path.exists():
+    else:
+        rename(path)
+
+
+def rename(path: Path) -> None:
+    """Take what is called so, but is no folder, out of the way; a folder stays, with all that is in it."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
         with contextlib.suppress(FileNotFoundError):
             path.rename(free(path.with_name(f"{ASIDE}{path.name}")))
 

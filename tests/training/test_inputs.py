@@ -118,7 +118,7 @@ def test_paths_are_worked_out(made, tmp_path, monkeypatch):
 def start(made, tmp_path, monkeypatch):
     """``start(job)`` goes as far as the claimed folder, of which ``tmp_path / "run"`` becomes a copy; no JAX."""
 
-    def stop(program, claimed, team):
+    def stop(program, claimed, team, base):
         if not claimed.resumed:
             shutil.copytree(claimed.path, tmp_path / "run")
         raise UserError(f"reached {claimed.resumed}")

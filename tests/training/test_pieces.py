@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxpsn.errors import UserError
-from jaxpsn.training import checkpoints, pieces
+from jaxpsn.training import checkpoints, pieces, stored
 from jaxpsn.training.checkpoints import Store, digest
 from jaxpsn.training.pieces import Piece
 from jaxpsn.training.team import Team
@@ -65,6 +65,35 @@ def test_pieces_come_back_as_one_state(tmp_path):
     assert digest(part) == digest({"half": make(10)["half"]})
     with pytest.raises(UserError, match="holds another state"):
         Store(tmp_path / "c", 2).restore(TEMPLATE | {"grid": jax.ShapeDtypeStruct((4, 4), jnp.float32)})
+
+
+def test_a_process_that_comes_late_leaves_the_parts_of_the_others(tmp_path, monkeypatch):
+    """Process 1 gets to the folder only when process 0 has written its part, however early it looked for it."""
+    written, own = threading.Event(), {"write": pieces.write, "rename": stored.rename}
+
+    def rename(path):
+        if threading.current_thread().name.endswith("_1"):
+            assert written.wait(30)
+        own["rename"](path)
+
+    def write(folder, process, parts):
+        own["write"](folder, process, parts)
+        written.set()
+
+    monkeypatch.setattr(stored, "rename", rename)
+    monkeypatch.setattr(pieces, "write", write)
+    save(tmp_path / "c", 10, cut(10))
+    assert Store(tmp_path / "c", 2).restore(TEMPLATE).step == 10
+
+
+def test_what_is_no_folder_makes_room_for_parts(tmp_path):
+    for make in (lambda path: path.write_text("mine"), lambda path: path.symlink_to(tmp_path / "nowhere")):
+        path = tmp_path / "c" / f"{stored.PARTIAL}10"
+        path.parent.mkdir(exist_ok=True)
+        make(path)
+        stored.rename(path)
+        assert not path.exists() and not path.is_symlink()
+    assert len(list((tmp_path / "c").iterdir())) == 2
 
 
 @pytest.mark.parametrize("name", ["part-0.json", "part-1.json", "part-1.safetensors", "pieces.json"])
