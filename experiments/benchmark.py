@@ -8,19 +8,19 @@ its options and machine, and as a plot.
 All that a GPU is asked, in ten minutes and one file, and its tables::
 
     python experiments/benchmark.py --preset gpu
-    python -m jaxpsn.analysis.gpu_tables results/gpu.json
+    python -m benchmarks.gpu_tables results/gpu.json
 
 There ``startup`` and ``memory`` want other sizes: ``--preset gpu --env ant --num-envs 4096``.
 """
 
 import sys
 
-from jaxpsn.training import startup
+from jaxpsn.run import startup
 
 
 def main() -> None:
     """Measure what the command line names."""
-    from jaxpsn.training.benchmarks import command
+    from benchmarks import command
 
     command.main(sys.argv[1:])
 

@@ -2,12 +2,12 @@
 
 import sys
 
-from jaxpsn.training import startup
+from jaxpsn.run import startup
 
 
 def main() -> int:
     """Run the control job that the command line asks for."""
-    from jaxpsn.training import control
+    from jaxpsn.run.jobs import control
 
     return control.main(sys.argv[1:])
 

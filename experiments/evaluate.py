@@ -2,12 +2,12 @@
 
 import sys
 
-from jaxpsn.training import startup
+from jaxpsn.run import startup
 
 
 def main() -> int:
     """Do the evaluation that the command line asks for."""
-    from jaxpsn.training import evaluate
+    from jaxpsn.run.jobs import evaluate
 
     return evaluate.main(sys.argv[1:])
 

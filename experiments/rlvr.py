@@ -2,12 +2,12 @@
 
 import sys
 
-from jaxpsn.training import startup
+from jaxpsn.run import startup
 
 
 def main() -> int:
     """Run the reasoning job that the command line asks for."""
-    from jaxpsn.training import rlvr
+    from jaxpsn.run.jobs import rlvr
 
     return rlvr.main(sys.argv[1:])
 

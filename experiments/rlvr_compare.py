@@ -2,12 +2,12 @@
 
 import sys
 
-from jaxpsn.training import startup
+from jaxpsn.run import startup
 
 
 def main() -> int:
     """Run the study that the command line asks for."""
-    from jaxpsn.training.reasoning_study import job
+    from jaxpsn.study.reasoning import job
 
     return job.main(sys.argv[1:])
 

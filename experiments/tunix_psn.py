@@ -6,10 +6,10 @@ In an environment of its own: see jaxpsn/adapters/tunix/__init__.py.
 import sys
 from dataclasses import dataclass
 
-from jaxpsn import checks
+from jaxpsn.core import checks
 from jaxpsn.rlvr import names
 from jaxpsn.rlvr.config import NoiseConfig, SigmaConfig
-from jaxpsn.training import startup
+from jaxpsn.run import startup
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from jaxpsn import foreign
-from jaxpsn.errors import UserError
+from jaxpsn.core import foreign
+from jaxpsn.core.errors import UserError
 
 
 def refused(path, message, **options):

@@ -11,10 +11,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(p for room in ("jaxpsn", "experiments") for p in (ROOT / room).rglob("*.py"))
 LIBRARY = [p for p in SOURCES if p.is_relative_to(ROOT / "jaxpsn")]
 FLOORS = {
-    "errors": -2, "checks": -1, "compat": -1, "files": -1, "foreign": -1,
-    "noise": 0, "analysis": 0, "networks": 1, "envs": 2, "lm": 2, "tasks": 2, "control": 3, "rlvr": 3,
-    "training": 4, "adapters": 4,
+    "core": 0, "stats": 1, "noise": 1, "networks": 2, "report": 2, "envs": 3, "lm": 3, "tasks": 3, "control": 4,
+    "rlvr": 4, "run": 5, "adapters": 5, "study": 6,
 }  # fmt: skip
+MOST = 0.2
+"""Share of the package that one room may have."""
 
 
 def _name(path: Path) -> str:
@@ -72,6 +73,68 @@ def test_imports_go_downwards(path):
     for module in _imports(ast.parse(path.read_text())):
         other = _room(module)
         assert other is None or other == room or FLOORS[other] < FLOORS[room], f"{room} imports {other}"
+
+
+def _modules() -> dict[str, Path]:
+    found = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in LIBRARY}
+    assert len(found) > 200
+    return found
+
+
+def _imported(tree: ast.AST, modules: dict[str, Path]) -> set[str]:
+    """The modules of ours that a file imports; ``from package import module`` names the module alone."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            inner = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {full if full in modules else node.module for full in inner.values()}
+    return found & modules.keys()
+
+
+def _graph() -> dict[str, set[str]]:
+    """Module -> modules of ours that it imports, late imports and those for type checkers counted."""
+    modules = _modules()
+    return {name: _imported(ast.parse(path.read_text()), modules) - {name} for name, path in modules.items()}
+
+
+def _folder(module: str) -> str:
+    """``jaxpsn.run.loggers.lines`` -> ``jaxpsn.run.loggers``: what stands beside the other parts of its room."""
+    return ".".join(module.split(".")[:3])
+
+
+def _circle(graph: dict[str, set[str]]) -> list[str]:
+    """Names that lie on a circle of ``graph``; empty if there is none."""
+    left = {name: set(others) for name, others in graph.items()}
+    while True:
+        ends = {name for name, others in left.items() if not others & left.keys()}
+        if not ends:
+            return sorted(left)
+        left = {name: others for name, others in left.items() if name not in ends}
+
+
+def test_no_circles_between_modules():
+    assert not _circle(_graph())
+
+
+def test_no_circles_between_the_folders_of_a_room():
+    between: dict[str, set[str]] = {}
+    for name, others in _graph().items():
+        room, own = name.split(".")[:2], _folder(name)
+        near = {_folder(other) for other in others if other.split(".")[:2] == room and len(other.split(".")) > 2}
+        between.setdefault(own, set()).update(near - {own})
+    assert not _circle(between)
+
+
+def test_no_room_has_more_than_its_share():
+    lines: dict[str, int] = {}
+    for name, path in _modules().items():
+        room = _room(name) or "top"
+        lines[room] = lines.get(room, 0) + path.read_text().count("\n")
+    total = sum(lines.values())
+    large = {room: round(count / total, 3) for room, count in lines.items() if count > MOST * total}
+    assert not large and set(lines) <= {*FLOORS, "top"}
 
 
 def test_no_committed_file_names_a_package_index():

@@ -8,9 +8,9 @@ import jax
 from jaxpsn.control.config import RULES
 from jaxpsn.rlvr import names
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
+from jaxpsn.run.jobs.control import PRESETS
+from jaxpsn.study.reasoning.arms import VARIANTS
 from jaxpsn.tasks import registry
-from jaxpsn.training.control import PRESETS
-from jaxpsn.training.reasoning_study.arms import VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

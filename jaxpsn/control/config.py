@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 
 ALGORITHMS = ("ddpg", "td3", "es")
 ACTIVATIONS = ("relu", "tanh", "swish", "elu")

@@ -8,7 +8,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, PRNGKeyArray
 
-from jaxpsn import compat
+from jaxpsn.core import compat
 
 
 @struct.dataclass

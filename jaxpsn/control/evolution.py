@@ -9,18 +9,18 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn import compat
-from jaxpsn.control import agents, program, statistics
+from jaxpsn.control import agents, off_policy, statistics
 from jaxpsn.control.agents.learner import once
 from jaxpsn.control.state import ProgramState
 from jaxpsn.control.types import Hyper
+from jaxpsn.core import compat
 
 # Purposes folded into the key of a step.
 _ACT, _BEGIN, _ADAPT = range(3)
 
 _EVOLVED = ("fitness", "fitness_best", "update_norm")
 
-Metrics = program.Metrics
+Metrics = off_policy.Metrics
 
 
 @struct.dataclass
@@ -33,7 +33,7 @@ class Generation:
 
 
 @dataclass(frozen=True, eq=False)
-class Evolution(program.Program):
+class Evolution(off_policy.Program):
     """An evolution strategy on the task, networks, noise and evaluation of the gradient learners.
 
     A member plays one whole episode in each of its environments (``exploration.groups`` gives it several). An
@@ -60,7 +60,7 @@ class Evolution(program.Program):
         after, outcome = self.episodes.step(state.envs, action)
         outcome = _of_running(running, outcome, state.envs.obs)
         done = outcome.terminated | outcome.truncated
-        tally, metrics = program.count_episodes(state.tally, outcome.reward, done, self.config.env.action_repeat)
+        tally, metrics = off_policy.count_episodes(state.tally, outcome.reward, done, self.config.env.action_repeat)
         left = running & ~done
         state = state.replace(
             clock=state.clock + 1,
@@ -78,7 +78,7 @@ class Evolution(program.Program):
         played = jnp.sum(running, dtype=jnp.float32)
         metrics["reward"] = (jnp.sum(outcome.reward), played)
         metrics["waiting"] = 1.0 - played / running.shape[0]
-        metrics["saturation"] = jnp.mean((jnp.abs(action) > program.SATURATED).astype(jnp.float32))
+        metrics["saturation"] = jnp.mean((jnp.abs(action) > off_policy.SATURATED).astype(jnp.float32))
         if self.config.diagnose:
             seen, found = self._diagnose(before, action, outcome, state.clock)
             state, metrics = state.replace(diagnosis=seen), metrics | found

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxpsn import errors
 from jaxpsn.control.config import ControlConfig
-from jaxpsn.lm import sharding
+from jaxpsn.core import errors
+from jaxpsn.core import mesh as meshes
 
 AXIS = "data"
 _CUT = ("envs", "explore", "tally", "generation")  # fields of a state with entries per environment or perturbation
@@ -83,7 +83,7 @@ ONE_DEVICE = Placement()
 
 
 def _mesh(text: str) -> Mesh:
-    sizes = sharding.parse_mesh(text)
+    sizes = meshes.parse_mesh(text)
     if sizes.get("model", 1) != 1:
         errors.refuse("mesh model", sizes["model"], "1: the networks of a control run lie whole on every device")
-    return sharding.make_mesh(sizes)
+    return meshes.make_mesh(sizes)

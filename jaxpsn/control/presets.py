@@ -95,4 +95,4 @@ PRESETS: dict[str, ControlConfig] = {
     "es": _ES,
     "smoke": _SMOKE,
 }
-"""Control settings by name; :data:`jaxpsn.training.control.PRESETS` adds how long each runs."""
+"""Control settings by name; :data:`jaxpsn.run.jobs.control.PRESETS` adds how long each runs."""

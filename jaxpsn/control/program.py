@@ -1,268 +1,17 @@
-"""The off-policy loop as one pure step: act, step the environments, store, learn, adapt the noise."""
+"""The program of a control experiment, put together from its config."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn import envs
-from jaxpsn.control import agents, diagnosis, evaluation, exploration, replay, statistics
+from jaxpsn.control import agents, exploration
 from jaxpsn.control.config import ControlConfig
+from jaxpsn.control.evolution import Evolution
+from jaxpsn.control.off_policy import Program, episode_length
 from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
-from jaxpsn.control.state import LearnerState, ProgramState, Tally, Transition
 from jaxpsn.control.types import Hyper
-from jaxpsn.noise import scales
-
-# Purposes folded into the key of a seed, and into the key of a step.
-_ENVS, _LEARNER, _EXPLORER, _STEPS = range(4)
-_WARMUP, _ACT, _BEGIN, _BATCHES, _LEARN, _STATES, _ADAPT, _JUDGE = range(8)
-
-_LEARNT = ("critic_loss", "actor_loss", "q")
-SATURATED = 0.99  # actions beyond it count as saturated
-
-Metrics = dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Program:
-    """One control experiment as pure functions of one seed; see :mod:`jaxpsn.training.program` for the interface."""
-
-    config: ControlConfig
-    env: Any  # brax.envs.Env, one environment
-    episodes: Any  # Episodes that are learnt from
-    trials: Any  # Episodes of an evaluation
-    agent: agents.Agent
-    explorer: exploration.Explorer
-    schedule: Schedule
-    hyper: Hyper
-    cells: envs.Cells
-    place: Placement = ONE_DEVICE
-
-    @property
-    def steps_per_call(self) -> int:
-        """Environment steps of one :meth:`step`."""
-        return self.config.steps_per_call
-
-    @property
-    def silences(self) -> dict[str, Callable[[Mapping[str, Any]], bool]]:
-        """Under which condition on a row nothing can be learnt, by what is said of it."""
-        return {"no reward but 0 was seen": lambda row: row.get("reward") == 0.0}
-
-    def init(self, key: PRNGKeyArray, hyper: Hyper) -> ProgramState:
-        """The state of one seed before its first step."""
-        learner = self.agent.init(jax.random.fold_in(key, _LEARNER), hyper)
-        states = self.episodes.reset(jax.random.fold_in(key, _ENVS))
-        count = self.config.env.num_envs
-        return ProgramState(
-            clock=jnp.int32(0),
-            updates=jnp.int32(0),
-            key=jax.random.fold_in(key, _STEPS),
-            hyper=hyper,
-            envs=states,
-            explore=self.explorer.init(jax.random.fold_in(key, _EXPLORER), learner.actor, hyper),
-            learner=learner,
-            statistics=statistics.init(self.episodes.observation_size),
-            replay=replay.init(self.config.replay_capacity // count, self._example(states.obs)),
-            tally=Tally(jnp.zeros((count,), jnp.float32), jnp.zeros((count,), jnp.float32)),
-            diagnosis=diagnosis.init(self.cells) if self.config.diagnose else None,
-        )
-
-    def step(self, state: ProgramState) -> tuple[ProgramState, Metrics]:
-        """One vector step of all environments and the learning that follows it."""
-        key = jax.random.fold_in(state.key, state.clock)
-        state = state.replace(statistics=self._observe(state.statistics, state.envs.obs))
-        before = state
-        action, explore = self._act(key, state)
-        after, outcome = self.episodes.step(state.envs, action)
-        done = outcome.terminated | outcome.truncated
-        row = Transition(
-            state.envs.obs, action, outcome.reward, outcome.terminated, outcome.truncated, outcome.final_obs
-        )
-        tally, metrics = count_episodes(state.tally, outcome.reward, done, self.config.env.action_repeat)
-        explore = self._judge(jax.random.fold_in(key, _JUDGE), state, explore, outcome)
-        clock = state.clock + 1
-        state = state.replace(
-            clock=clock,
-            updates=self.schedule.updates_done(clock),
-            envs=after,
-            explore=self.explorer.begin(jax.random.fold_in(key, _BEGIN), explore, done),
-            replay=replay.insert(state.replay, state.clock, row),
-            tally=tally,
-        )
-        learner, learnt = self._learn(key, state)
-        state = state.replace(learner=learner)
-        state = state.replace(explore=self._adapt(key, state))
-        metrics |= learnt | self.explorer.report(state.explore)
-        metrics["reward"] = jnp.mean(outcome.reward)
-        metrics["saturation"] = jnp.mean((jnp.abs(action) > SATURATED).astype(jnp.float32))
-        if self.config.diagnose:
-            seen, found = self._diagnose(before, action, outcome, clock)
-            state, metrics = state.replace(diagnosis=seen), metrics | found
-        return state, metrics
-
-    def evaluate(self, key: PRNGKeyArray, state: ProgramState) -> Metrics:
-        """Episodes of the clean policy, side by side."""
-
-        def act(obs: Float[Array, "n o"]) -> Float[Array, "n a"]:
-            return self.agent.policy(state.learner.actor, self.normalise(state.statistics, obs))
-
-        limit = episode_length(self.config)
-        return evaluation.evaluate(key, self.trials, act, self.config.env.action_repeat, limit, self.place.spread)
-
-    @property
-    def lower(self) -> dict[str | None, str]:
-        """Fields of the config that make parts of the state smaller, by the names of the parts; None for all others."""
-        return {
-            "replay": "replay_capacity",
-            "learner": "agent.actor_hidden, agent.critic_hidden",
-            "batches": "agent.batch_size, agent.updates",
-            None: "env.num_envs",
-        }
-
-    def passing(self, state: ProgramState) -> dict[str, tuple[Any, str]]:
-        """The largest of what one seed holds for a while beside its state: as shapes, with the fields that set it."""
-        if state.replay is None:
-            return {}
-        shape = (self.schedule.updates, self.config.agent.batch_size)
-        obs = jax.ShapeDtypeStruct((1, self.episodes.observation_size), jnp.float32)
-        row = jax.eval_shape(self._example, obs)
-        batches = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*shape, *leaf.shape[1:]), leaf.dtype), row)
-        return {"batches": (batches, self.lower["batches"])}
-
-    def watch(self, state: ProgramState, metrics: Metrics) -> dict[str, Any]:
-        """What must stay finite, by the name that an error message gives it."""
-        learner = state.learner
-        trees = {
-            "actor": learner.actor,
-            "critic": learner.critic,
-            "targets": (learner.target_actor, learner.target_critic),
-            "optimiser": (learner.actor_optimizer, learner.critic_optimizer),
-            "critic_loss": metrics["critic_loss"],
-            "actor_loss": metrics["actor_loss"],
-            "observation statistics": state.statistics,
-        }
-        return trees | ({"sigma": metrics["sigma"]} if "sigma" in metrics else {})
-
-    def alarms(self) -> list[Any]:
-        """What is told once if the rows of metrics show it (:mod:`jaxpsn.training.alarms`)."""
-        exploration = self.config.exploration
-        if exploration.controller in ("constant", "linear"):
-            return []
-        fields = ("exploration.sigma_min", "exploration.sigma_max")
-        return [scales.Unsettled((exploration.sigma_min, exploration.sigma_max), fields=fields)]
-
-    def axes(self, state: ProgramState) -> ProgramState:
-        """Axes of ``jax.vmap`` over seeds: the clock is shared, all else has a leading axis."""
-        return jax.tree.map(lambda _: 0, state).replace(clock=None)
-
-    def normalise(self, stats: statistics.Statistics, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch o"]:
-        """Observations as the networks see them."""
-        if not self.config.agent.normalize_observations:
-            return obs
-        return statistics.normalise(stats, obs, self.config.agent.observation_clip)
-
-    def _observe(self, stats: statistics.Statistics, obs: Float[Array, "n o"]) -> statistics.Statistics:
-        if not self.config.agent.normalize_observations:
-            return stats
-        # What is stored is then what is used, bit for bit, whatever XLA fuses in one program and not in another.
-        return lax.optimization_barrier(statistics.update(stats, obs))
-
-    def _diagnose(
-        self, before: ProgramState, action: Float[Array, "n a"], outcome: Any, clock: Any
-    ) -> tuple[diagnosis.Diagnosis, Metrics]:
-        """What the step from ``before`` with ``action`` adds to what was seen."""
-        seen = diagnosis.observe(before.diagnosis, self.cells, outcome.final_obs, outcome.reward, clock)
-        clean = self.agent.policy(before.learner.actor, self.normalise(before.statistics, before.envs.obs))
-        distance = diagnosis.distance(action, clean, ~self.schedule.random(before.clock))
-        return seen, diagnosis.report(seen, self.steps_per_call) | {"action_distance": distance}
-
-    def _judge(self, key: PRNGKeyArray, state: ProgramState, explore: Any, outcome: Any) -> Any:
-        """What the step brought, for a rule that selects scales by it; random actions say nothing about them."""
-        if self.config.exploration.select == "none":
-            return explore
-
-        def judge(explore: Any) -> Any:
-            done = outcome.terminated | outcome.truncated
-            seen = self.normalise(state.statistics, outcome.final_obs)
-            return self.explorer.judge(key, explore, outcome.reward, done, seen)
-
-        return lax.cond(self.schedule.random(state.clock), lambda explore: explore, judge, explore)
-
-    def _example(self, obs: Float[Array, "n o"]) -> Transition:
-        count = obs.shape[0]
-        action = jnp.zeros((count, self.episodes.action_size), jnp.float32)
-        flag = jnp.zeros((count,), bool)
-        return Transition(obs, action, jnp.zeros((count,), jnp.float32), flag, flag, obs)
-
-    def _act(self, key: PRNGKeyArray, state: ProgramState) -> tuple[Float[Array, "n a"], Any]:
-        """The action to execute and to store, and the exploration state after it."""
-        obs = self.normalise(state.statistics, state.envs.obs)
-
-        def uniform(explore: Any) -> tuple[Array, Any]:
-            shape = (obs.shape[0], self.episodes.action_size)
-            return jax.random.uniform(jax.random.fold_in(key, _WARMUP), shape, jnp.float32, -1.0, 1.0), explore
-
-        def behave(explore: Any) -> tuple[Array, Any]:
-            return self.explorer.act(jax.random.fold_in(key, _ACT), state.learner.actor, explore, obs)
-
-        return lax.cond(self.schedule.random(state.clock), uniform, behave, state.explore)
-
-    def _learn(self, key: PRNGKeyArray, state: ProgramState) -> tuple[LearnerState, Metrics]:
-        """A round of updates if the clock says so; absent metrics are (0, 0)."""
-        shape = (self.schedule.updates, self.config.agent.batch_size)
-
-        def learn(learner: LearnerState) -> tuple[LearnerState, Metrics]:
-            batches = replay.sample(jax.random.fold_in(key, _BATCHES), state.replay, state.clock, shape)
-            batches = self.place.spread(batches, axis=1)
-            batches = batches.replace(
-                obs=self.normalise(state.statistics, batches.obs),
-                next_obs=self.normalise(state.statistics, batches.next_obs),
-            )
-            done_before = self.schedule.updates_done(state.clock) - self.schedule.updates
-            return agents.learn(self.agent, jax.random.fold_in(key, _LEARN), learner, batches, state.hyper, done_before)
-
-        def skip(learner: LearnerState) -> tuple[LearnerState, Metrics]:
-            zero = jnp.zeros((), jnp.float32)
-            return learner, {name: (zero, zero) for name in _LEARNT}
-
-        return lax.cond(self.schedule.learns(state.clock), learn, skip, state.learner)
-
-    def _adapt(self, key: PRNGKeyArray, state: ProgramState) -> Any:
-        """A scale update, or a look at a learnt scale, on replayed observations if the clock says so."""
-
-        def adapt(explore: Any) -> Any:
-            stored = replay.Replay(state.replay.data.obs)
-            shape = (self.config.probed_states,)
-            obs = replay.sample(jax.random.fold_in(key, _STATES), stored, state.clock, shape)
-            obs = self.normalise(state.statistics, obs)
-            return self.explorer.adapt(jax.random.fold_in(key, _ADAPT), state.learner.actor, explore, obs)
-
-        if not self.config.exploration.measures:
-            return state.explore
-        return lax.cond(self.schedule.adapts(state.clock), adapt, lambda explore: explore, state.explore)
-
-
-def count_episodes(
-    tally: Tally, reward: Float[Array, " n"], done: Bool[Array, " n"], action_repeat: int
-) -> tuple[Tally, Metrics]:
-    """Add one step; ``return`` and ``length`` of the episodes that ended with it as (total, count)."""
-    returns, length = tally.returns + reward, tally.length + action_repeat
-    zeros, ended = jnp.zeros_like(returns), jnp.sum(done, dtype=jnp.float32)
-    metrics = {
-        "return": (jnp.sum(jnp.where(done, returns, zeros)), ended),
-        "length": (jnp.sum(jnp.where(done, length, zeros)), ended),
-    }
-    return Tally(jnp.where(done, zeros, returns), jnp.where(done, zeros, length)), metrics
-
-
-def episode_length(config: ControlConfig) -> int:
-    """Time limit in environment steps: the config's, or the task's own."""
-    return config.env.episode_length or envs.default_episode_length(config.env.name)
 
 
 def make(
@@ -273,7 +22,7 @@ def make(
     ``total_calls``: vector steps of the run, for annealed noise scales. ``env``: a `brax.envs.Env` of your own
     (``done`` a true termination, actions in [-1, 1], one observation vector, no wrapper that ends episodes by time or
     resets) in place of the one that the config names; the config must then state its time limit. ``place``: the mesh
-    to run on, if any. Raises :class:`jaxpsn.errors.UserError` for what the task, the noise or the mesh refuses.
+    to run on, if any. Raises :class:`jaxpsn.core.errors.UserError` for what the task, the noise or the mesh refuses.
     """
     place = (place or ONE_DEVICE).fit(config)
     if env is None:
@@ -304,7 +53,5 @@ def make(
         total_adaptations=None if total_calls is None else schedule.adaptations(total_calls),
     )
     cells = envs.cells(env, episodes.observation_size)
-    kind = Program
-    if evolves:
-        from jaxpsn.control.evolution import Evolution as kind  # it is built upon this module
+    kind = Evolution if evolves else Program
     return kind(config, env, episodes, trials, agent, explorer, schedule, hyper, cells, place)

@@ -10,9 +10,10 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxpsn import compat, envs
-from jaxpsn.control.program import Program, episode_length
+from jaxpsn import envs
+from jaxpsn.control.off_policy import Program, episode_length
 from jaxpsn.control.state import ProgramState
+from jaxpsn.core import compat
 from jaxpsn.envs import scenes
 
 FRAME_RATE = 50.0  # frames per second, at most

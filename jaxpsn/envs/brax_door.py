@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxpsn import checks, compat, errors
+from jaxpsn.core import checks, compat, errors
 from jaxpsn.envs.brax_names import check_backend, default_backend
 
 _HUSHED = (

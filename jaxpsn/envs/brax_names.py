@@ -3,7 +3,7 @@
 import importlib.metadata
 from typing import Any
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 
 BACKENDS = ("generalized", "positional", "spring", "mjx")
 _ROBOTS = (

@@ -11,7 +11,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxpsn import checks, compat, errors
+from jaxpsn.core import checks, compat, errors
 from jaxpsn.envs import brax_door, lanes
 
 _POOL, _START = 0, 1  # what a key is for

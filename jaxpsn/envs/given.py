@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.envs import brax_door
 
 _ENDED = {

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.envs import brax_door
 from jaxpsn.envs.brax_api import Env, State
 

@@ -4,7 +4,7 @@ import importlib
 import inspect
 from typing import Any
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.envs import brax_names
 
 _OWN = {

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.extend import backend
 from jaxtyping import Array, Bool, Float
 
-from jaxpsn.compat import foreign
+from jaxpsn.core.compat import foreign
 
 
 def fits_cudnn(dtype: Any, head_dim: int) -> bool:

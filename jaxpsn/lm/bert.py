@@ -19,8 +19,8 @@ from jaxtyping import Array, Float, Int
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
-from jaxpsn import errors
-from jaxpsn.foreign import exists, read_json
+from jaxpsn.core import errors
+from jaxpsn.core.foreign import exists, read_json
 from jaxpsn.lm.hf_config import Source
 from jaxpsn.lm.hf_text import read_tokenizer
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from jaxpsn.errors import refuse
+from jaxpsn.core.errors import refuse
 
 PAD, END = "<|pad|>", "<|end|>"
 """How padding and end are written where text is all there is."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from jinja2 import meta, nodes
 
-from jaxpsn.errors import UserError, nearest
-from jaxpsn.foreign import shown
+from jaxpsn.core.errors import UserError, nearest
+from jaxpsn.core.foreign import shown
 from jaxpsn.lm.clock import Clock
 from jaxpsn.lm.hf_text import one_line
 from jaxpsn.lm.meter import Meter, Refused

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NoReturn
 
-from jaxpsn.errors import refuse
+from jaxpsn.core.errors import refuse
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = (

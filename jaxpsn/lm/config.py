@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 MOST = {

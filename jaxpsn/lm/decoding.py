@@ -9,8 +9,8 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from jaxpsn import checks
-from jaxpsn.errors import refuse
+from jaxpsn.core import checks
+from jaxpsn.core.errors import refuse
 from jaxpsn.lm import distribution, model
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.policies import Policy

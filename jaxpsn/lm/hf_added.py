@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Tokenizer
 
-from jaxpsn import foreign
-from jaxpsn.errors import UserError
+from jaxpsn.core import foreign
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm import hf_text as files
 
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")

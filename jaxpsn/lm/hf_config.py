@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jaxpsn.errors import UserError, nearest
-from jaxpsn.foreign import read_json, shown
+from jaxpsn.core.errors import UserError, nearest
+from jaxpsn.core.foreign import read_json, shown
 from jaxpsn.lm.config import FAMILIES, MOST, DecoderConfig, LinearScaling, Llama3Scaling, Rope
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm.places import INDEX as INDEX
 from jaxpsn.lm.places import SINGLE as SINGLE
 from jaxpsn.lm.places import weight_files, weight_index

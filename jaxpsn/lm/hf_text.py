@@ -6,8 +6,8 @@ from typing import Any
 
 import tokenizers
 
-from jaxpsn import foreign
-from jaxpsn.errors import UserError
+from jaxpsn.core import foreign
+from jaxpsn.core.errors import UserError
 
 _TOKENS = 20_000
 """Most tokens beside the vocabulary: adding one costs a look at all others."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxpsn import checks, foreign
-from jaxpsn.errors import UserError, nearest, refuse
+from jaxpsn.core import checks, foreign
+from jaxpsn.core.errors import UserError, nearest, refuse
 from jaxpsn.lm import clock as clocks
 from jaxpsn.lm import hf_added
 from jaxpsn.lm import hf_text as files

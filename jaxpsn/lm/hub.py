@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from jaxpsn.errors import UserError, refuse
+from jaxpsn.core.errors import UserError, refuse
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.hf_config import read_config as read_config
 from jaxpsn.lm.hf_config import special_tokens, to_json

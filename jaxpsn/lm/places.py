@@ -8,8 +8,8 @@ import os
 import re
 from pathlib import Path
 
-from jaxpsn import errors
-from jaxpsn.foreign import exists, read_json
+from jaxpsn.core import errors
+from jaxpsn.core.foreign import exists, read_json
 
 CONFIG = "config.json"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"

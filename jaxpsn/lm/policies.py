@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxpsn import noise
-from jaxpsn.errors import refuse
+from jaxpsn.core.errors import refuse
 
 Function = Callable[[Any, Any], Any]
 

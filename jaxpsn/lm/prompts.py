@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from flax import struct
 
-from jaxpsn.errors import refuse
+from jaxpsn.core.errors import refuse
 
 BUCKET = 16
 """Widths of packed prompts are multiples of this, so that few programs are compiled."""

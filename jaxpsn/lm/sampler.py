@@ -9,8 +9,8 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from jaxpsn import checks
-from jaxpsn.errors import refuse
+from jaxpsn.core import checks
+from jaxpsn.core.errors import refuse
 from jaxpsn.lm import decoding
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.decoding import Sampling as Sampling

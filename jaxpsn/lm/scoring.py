@@ -10,8 +10,8 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Int
 
-from jaxpsn import checks
-from jaxpsn.errors import refuse
+from jaxpsn.core import checks
+from jaxpsn.core.errors import refuse
 from jaxpsn.lm import attention, distribution, model
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.policies import Clean, Policy

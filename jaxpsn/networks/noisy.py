@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn import errors, noise
+from jaxpsn import noise
+from jaxpsn.core import errors
 from jaxpsn.noise.normals import normal
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from jaxpsn.errors import nearest, refuse
+from jaxpsn.core.errors import nearest, refuse
 from jaxpsn.noise import inputs
 from jaxpsn.noise.dense import Dense, InputGain
 from jaxpsn.noise.flipout import Flipout

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn.errors import nearest, refuse
+from jaxpsn.core.errors import nearest, refuse
 from jaxpsn.noise.normals import normal
 from jaxpsn.noise.spec import Leaf, Spec
 from jaxpsn.noise.structures import Structure

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 from jaxpsn.noise import inputs
 
 Axis = Any  # int | tuple[int, ...] | None

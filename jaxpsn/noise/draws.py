@@ -13,7 +13,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, PRNGKeyArray, UInt32
 
-from jaxpsn.compat import anywhere
+from jaxpsn.core.compat import anywhere
 from jaxpsn.noise.inputs import is_array
 from jaxpsn.noise.spec import Leaf, Spec
 

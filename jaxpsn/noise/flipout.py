@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn.errors import nearest, refuse
+from jaxpsn.core.errors import nearest, refuse
 from jaxpsn.noise.draws import path_hash
 from jaxpsn.noise.normals import normal
 from jaxpsn.noise.signs import apply_fixed, fixed_rows, unpack, words

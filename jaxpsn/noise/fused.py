@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from jaxpsn import compat
-from jaxpsn.compat import anywhere
-from jaxpsn.errors import refuse
+from jaxpsn.core import compat
+from jaxpsn.core.compat import anywhere
+from jaxpsn.core.errors import refuse
 from jaxpsn.noise import inputs
 from jaxpsn.noise.convolutions import as_outside
 from jaxpsn.noise.draws import Draw

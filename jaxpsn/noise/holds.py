@@ -9,7 +9,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
-from jaxpsn import checks
+from jaxpsn.core import checks
 from jaxpsn.noise.inputs import mask
 
 

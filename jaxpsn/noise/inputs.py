@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxpsn import compat
-from jaxpsn.errors import refuse
+from jaxpsn.core import compat
+from jaxpsn.core.errors import refuse
 
 
 def is_array(value: Any) -> bool:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from jaxpsn.errors import refuse
+from jaxpsn.core.errors import refuse
 from jaxpsn.noise import inputs
 from jaxpsn.noise.spec import Leaf, Parts, Spec
 from jaxpsn.noise.views import View

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn import checks
-from jaxpsn.errors import nearest, refuse
+from jaxpsn.core import checks
+from jaxpsn.core.errors import nearest, refuse
 from jaxpsn.noise import inputs
 from jaxpsn.noise.normals import normal
 from jaxpsn.noise.signs import unpack, words

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 
-from jaxpsn.errors import refuse
+from jaxpsn.core.errors import refuse
 from jaxpsn.noise import inputs
 from jaxpsn.noise.interpret import Rules, bind, evaluate, is_lazy
 from jaxpsn.noise.lazy import Lazy

@@ -16,7 +16,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 from jaxpsn.noise import inputs
 
 Sigma = Float[Array, "*members"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jaxpsn.errors import refuse
+from jaxpsn.core.errors import refuse
 from jaxpsn.noise import inputs
 from jaxpsn.noise.uses import MATRIX, NORM, SHIFT, TABLE, VARIANCE
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from jaxpsn.errors import refuse
+from jaxpsn.core.errors import refuse
 from jaxpsn.noise.inputs import is_array
 
 Use = Literal["matmul", "vector", "gather", "general"]

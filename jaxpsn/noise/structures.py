@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn.errors import nearest, refuse
+from jaxpsn.core.errors import nearest, refuse
 from jaxpsn.noise import inputs
 from jaxpsn.noise.draws import Draw, draw_all, leaf_key, per_slice, redraw_changed
 from jaxpsn.noise.lazy import Lazy, effective_sigma, make_lazy, planned, settle

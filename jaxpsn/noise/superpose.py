@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxpsn.errors import refuse
+from jaxpsn.core.errors import refuse
 from jaxpsn.noise import inputs
 from jaxpsn.noise.draws import Draw
 from jaxpsn.noise.lazy import matrix_view, planned, spread

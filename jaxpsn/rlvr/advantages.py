@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxpsn import checks
+from jaxpsn.core import checks
 from jaxpsn.rlvr import names
 
 EPS = 1e-6

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpsn import errors, files
+from jaxpsn.core import errors, files
 from jaxpsn.lm import config as decoders
 from jaxpsn.lm import hub, model, places, tokenizer
 from jaxpsn.lm.config import DecoderConfig

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 
 
 @dataclass(frozen=True)

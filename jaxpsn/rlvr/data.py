@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.tasks import files
 
 

@@ -9,7 +9,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array
 
-from jaxpsn import compat
+from jaxpsn.core import compat
 from jaxpsn.lm import policies, scoring
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.sampler import Prompts

@@ -6,7 +6,7 @@ them. Everything here is known before any weights are read. Imports no JAX.
 
 from typing import Any
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.rlvr.config import RlvrConfig, RolloutConfig
 
 LONGEST_PROMPT, LONGEST_ANSWER = 512, 1024

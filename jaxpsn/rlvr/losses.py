@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxpsn import checks
+from jaxpsn.core import checks
 from jaxpsn.rlvr import names
 from jaxpsn.rlvr.tokens import divide, require_float32
 

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpsn.analysis import pass_at_k
 from jaxpsn.rlvr import correction, diagnostics, learner, losses
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.evaluation import Found
 from jaxpsn.rlvr.gathering import Gathered
+from jaxpsn.stats import pass_at_k
 
 PHASES = ("probe", "sample", "verify", "update")
 """Phases of a step; ``seconds_PHASE`` is the time of each."""

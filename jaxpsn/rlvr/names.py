@@ -1,6 +1,6 @@
 """What a reasoning config may name, and which combinations make sense; imports no JAX."""
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 
 ADVANTAGES = ("group", "batch", "none", "leave_one_out", "pass_at_k")
 LOSSES = ("ppo", "gspo", "cispo", "reinforce")

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxpsn import checks
+from jaxpsn.core import checks
 
 
 def drop_truncated(mask: Bool[Array, "*rows T"], ended: Bool[Array, "*rows"]) -> Bool[Array, "*rows T"]:

@@ -9,7 +9,8 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxpsn import errors
+from jaxpsn.core import errors
+from jaxpsn.core import mesh as meshes
 from jaxpsn.lm import sharding
 from jaxpsn.lm.config import DecoderConfig
 
@@ -22,7 +23,7 @@ class Placement:
     """
 
     def __init__(self, mesh: str | None):
-        self.mesh = None if mesh is None else sharding.make_mesh(mesh)
+        self.mesh = None if mesh is None else meshes.make_mesh(mesh)
 
     @property
     def parts(self) -> int:

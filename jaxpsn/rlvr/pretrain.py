@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from jaxpsn import compat
+from jaxpsn.core import compat
 from jaxpsn.lm import model, policies, scoring, tokenizer
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.sampler import Prompts

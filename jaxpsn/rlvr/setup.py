@@ -8,8 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxpsn import errors
-from jaxpsn.analysis import evaluations
+from jaxpsn.core import errors
 from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr import data, evaluation
 from jaxpsn.rlvr.base import Base
@@ -17,6 +16,7 @@ from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.lengths import limits as limits
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import Problems, Reasoner, RlvrState, evaluation_key
+from jaxpsn.stats import evaluations
 from jaxpsn.tasks import file_task, files, grading, registry
 
 TEST_SEED = 0

@@ -20,7 +20,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 from jaxpsn.rlvr import names
 
 BOUNDS = (1e-6, 0.5)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 from jaxpsn.rlvr import names
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxpsn import checks
+from jaxpsn.core import checks
 
 NOTHING = 1e-5
 """Vectors shorter than this share of the typical one, after centring, are rounding errors."""

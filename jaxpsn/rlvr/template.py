@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.lm import clock as clocks
 
 _MOST = 64

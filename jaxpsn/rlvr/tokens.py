@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 
 
 def token_mask(lengths: Int[Array, "*rows"], width: int) -> Bool[Array, "*rows {width}"]:

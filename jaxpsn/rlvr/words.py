@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from jaxpsn import errors, foreign
+from jaxpsn.core import errors, foreign
 from jaxpsn.lm.characters import CharTokenizer
 from jaxpsn.lm.hf_tokenizer import HubTokenizer
 from jaxpsn.rlvr.template import TemplateConfig

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 
 LARGEST = 1 << 32
 """Bytes that a compressed file may unpack to."""

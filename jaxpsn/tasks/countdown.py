@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from functools import lru_cache
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 from jaxpsn.tasks import arithmetic, expressions
 from jaxpsn.tasks.problem import Problem, Procedural
 

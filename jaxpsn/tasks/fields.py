@@ -13,7 +13,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 
 QUESTIONS = ("prompt", "problem", "question", "query", "question_stem", "messages", "conversations", "ctx")
 """Fields that hold the question; the first that is there is asked."""

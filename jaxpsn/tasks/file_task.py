@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 from jaxpsn.tasks import answers
 from jaxpsn.tasks.problem import Problem
 

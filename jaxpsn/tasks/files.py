@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 from jaxpsn.tasks import answers, choices, containers, fields
 from jaxpsn.tasks.fields import Fields
 from jaxpsn.tasks.file_task import VERIFIERS

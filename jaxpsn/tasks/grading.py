@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 from jaxpsn.tasks.problem import Problem, Task
 
 MATH_VERIFY = "jaxpsn.tasks.worker:math_verify"

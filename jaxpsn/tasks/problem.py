@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 
 SPLITS = ("pretrain", "train", "test")
 _OWNERS = ("pretrain", "pretrain", "train", "test")  # by the prompt's hash, modulo 4

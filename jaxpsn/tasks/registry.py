@@ -4,7 +4,7 @@ import importlib
 from dataclasses import fields
 from typing import Any
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.tasks.problem import Task
 
 _FAMILIES = {

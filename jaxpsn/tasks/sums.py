@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from jaxpsn import checks
+from jaxpsn.core import checks
 from jaxpsn.tasks import arithmetic
 from jaxpsn.tasks.problem import Problem, Procedural
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from jaxpsn import checks
+from jaxpsn.core import checks
 from jaxpsn.tasks.problem import Problem, Procedural
 
 Swap = tuple[int, int]  # two positions from 0, in ascending order

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 from jaxpsn.tasks import arithmetic, expressions
 from jaxpsn.tasks.countdown import check_operators
 from jaxpsn.tasks.problem import Problem, Procedural

@@ -12,7 +12,8 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType
 
-from jaxpsn import compat, noise
+from jaxpsn import noise
+from jaxpsn.core import compat
 from jaxpsn.rlvr.config import NoiseConfig, SigmaConfig
 
 pytest.importorskip("tunix", reason="google-tunix is missing; it has an environment of its own (see this file's head)")

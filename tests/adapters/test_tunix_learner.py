@@ -6,7 +6,8 @@ import warnings
 import numpy as np
 import pytest
 
-from jaxpsn import compat, noise
+from jaxpsn import noise
+from jaxpsn.core import compat
 
 pytest.importorskip("tunix", reason="google-tunix is missing; it has an environment of its own (see test_tunix.py)")
 

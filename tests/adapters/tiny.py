@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType
 
-from jaxpsn import compat, errors, noise
+from jaxpsn import noise
+from jaxpsn.core import compat, errors
 from jaxpsn.rlvr.config import NoiseConfig, SigmaConfig
 
 with warnings.catch_warnings(), compat.foreign():

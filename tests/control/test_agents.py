@@ -9,12 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxpsn import compat
 from jaxpsn.control import agents
 from jaxpsn.control.agents import ddpg, learner, losses, td3
 from jaxpsn.control.config import AgentConfig
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.control.state import Transition
+from jaxpsn.core import compat
 
 SMALL = AgentConfig(actor_hidden=(8,), critic_hidden=(8,), head_scale=0.5, policy_delay=3, tau=0.1)
 

@@ -10,10 +10,11 @@ import optax
 import pytest
 from scipy import stats
 
-from jaxpsn import compat, errors, noise
+from jaxpsn import noise
 from jaxpsn.control import agents, program
 from jaxpsn.control.agents import es
 from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
+from jaxpsn.core import compat, errors
 from jaxpsn.envs.brax_api import Env, State
 from jaxpsn.networks.actor import Actor
 

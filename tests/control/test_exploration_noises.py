@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn import errors
 from jaxpsn.control import exploration
 from jaxpsn.control.config import AgentConfig, ControlConfig, ExplorationConfig
 from jaxpsn.control.exploration import pink
 from jaxpsn.control.types import Hyper
+from jaxpsn.core import errors
 
 N, OBS, A, T = 6, 5, 3, 40
 STD = 0.2

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn import errors, noise
+from jaxpsn import noise
 from jaxpsn.control import exploration
 from jaxpsn.control.config import STRUCTURES, ControlConfig, ExplorationConfig
 from jaxpsn.control.exploration.parameter import kind
 from jaxpsn.control.types import Hyper
+from jaxpsn.core import errors
 from jaxpsn.networks.actor import Actor
 
 N, OBS, A = 8, 5, 3

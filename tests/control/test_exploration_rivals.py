@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn import errors
 from jaxpsn.control import exploration
 from jaxpsn.control.config import RULES, ControlConfig, ExplorationConfig
 from jaxpsn.control.types import Hyper
+from jaxpsn.core import errors
 from jaxpsn.networks import Actor, Policy, noisy
 
 N, OBS, A, H = 8, 5, 3, 12

@@ -10,7 +10,7 @@ from jaxpsn.control import program as programs
 from jaxpsn.control.config import ControlConfig, ExplorationConfig
 from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.presets import PRESETS
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 
 WHOLE, CUT = PartitionSpec(), PartitionSpec("data")
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn import errors
 from jaxpsn.control import exploration, program
 from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
 from jaxpsn.control.exploration import population
 from jaxpsn.control.types import Hyper
+from jaxpsn.core import errors
 from jaxpsn.networks.actor import Actor
 
 N, OBS, A = 8, 3, 2

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.control import agents, program, replay
+from jaxpsn.control import agents, off_policy, program, replay
 from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
 from jaxpsn.control.state import Tally
 
@@ -71,12 +71,12 @@ def test_gradients_are_of_clean_weights_only():
     before, _ = _run(shared, 11, sigma=5.0)
     after, metrics = step(before)
     key = jax.random.fold_in(before.key, before.clock)
-    batches = replay.sample(jax.random.fold_in(key, program._BATCHES), after.replay, after.clock, (2, 16))
+    batches = replay.sample(jax.random.fold_in(key, off_policy._BATCHES), after.replay, after.clock, (2, 16))
     batches = batches.replace(
         obs=made.normalise(after.statistics, batches.obs), next_obs=made.normalise(after.statistics, batches.next_obs)
     )
     learnt, expected = agents.learn(
-        made.agent, jax.random.fold_in(key, program._LEARN), before.learner, batches, before.hyper, before.updates
+        made.agent, jax.random.fold_in(key, off_policy._LEARN), before.learner, batches, before.hyper, before.updates
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.learner, learnt)
     assert metrics["critic_loss"][0] == pytest.approx(float(expected["critic_loss"][0]), rel=1e-4)
@@ -156,7 +156,7 @@ def test_returns_and_lengths_are_of_finished_episodes():
     tally, running = Tally(jnp.zeros(ENVS), jnp.zeros(ENVS)), [[] for _ in range(ENVS)]
     for _ in range(30):
         reward, done = rng.normal(size=ENVS).astype(np.float32), rng.random(ENVS) < 0.2
-        tally, metrics = program.count_episodes(tally, jnp.asarray(reward), jnp.asarray(done), action_repeat=3)
+        tally, metrics = off_policy.count_episodes(tally, jnp.asarray(reward), jnp.asarray(done), action_repeat=3)
         finished = []
         for i in range(ENVS):
             running[i].append(float(reward[i]))

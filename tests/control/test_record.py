@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxpsn.analysis import viewer
 from jaxpsn.control import program, record
 from jaxpsn.control.presets import PRESETS
+from jaxpsn.report import viewer
 
 
 def _state(bias, **env):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxpsn import envs
+from jaxpsn.core.errors import UserError
 from jaxpsn.envs import own, probes
-from jaxpsn.errors import UserError
 
 
 class Counter(own.OwnEnv):

@@ -7,9 +7,9 @@ import pytest
 from jaxpsn import envs
 from jaxpsn.control import program
 from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig
+from jaxpsn.core.errors import UserError
 from jaxpsn.envs import brax_door
 from jaxpsn.envs.brax_api import Env, State
-from jaxpsn.errors import UserError
 
 with brax_door.quiet():  # warnings of Brax about itself
     from brax.envs.base import Wrapper

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxpsn import compat, envs
+from jaxpsn import envs
+from jaxpsn.core import compat
 from jaxpsn.envs import brax_door, lane_rules, lane_values, lanes, registry
 
 N = 5

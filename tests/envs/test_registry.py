@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import pytest
 
 from jaxpsn import envs
+from jaxpsn.core.errors import UserError
 from jaxpsn.envs import brax_door, brax_names, registry
-from jaxpsn.errors import UserError
 
 
 def refusal(*args, **options):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxpsn import envs
+from jaxpsn.core.errors import UserError
 from jaxpsn.envs import (
     brax_door,
     cartpole,
@@ -17,7 +18,6 @@ from jaxpsn.envs import (
     mountain_car,
     scenes,
 )
-from jaxpsn.errors import UserError
 
 SIZES = {"sphere": 1, "capsule": 2, "cylinder": 2, "box": 3, "plane": 0, "polyline": 0}
 NAMES = [

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpsn import noise
+from jaxpsn.core import mesh as meshes
 from jaxpsn.lm import hf_tensors, hub, model, sharding
 from tests.lm.oracle import GOLDEN, tokens
 
@@ -45,8 +46,8 @@ def _loaded(config, places) -> tuple:
 
 def main(out: str) -> None:
     """Everything that is compared, as one line of JSON."""
-    config, mesh = hub.read_config(FOLDER), sharding.make_mesh("data=4,model=2")
-    rows = sharding.rows(mesh)
+    config, mesh = hub.read_config(FOLDER), meshes.make_mesh("data=4,model=2")
+    rows = meshes.rows(mesh)
     alone = hub.load(FOLDER, config, jnp.float32)
     ids = jnp.asarray(tokens(8, 16))
     start = jnp.arange(8, dtype=jnp.int32) % 3
@@ -104,7 +105,7 @@ def exported_by_two(out: str, port: str, index: str) -> None:
     """One of two processes that hold half of every matrix each, and write them together."""
     jax.distributed.initialize(f"127.0.0.1:{port}", 2, int(index))
     config = hub.read_config(FOLDER)
-    places = sharding.shardings(config, sharding.make_mesh("model=2"))
+    places = sharding.shardings(config, meshes.make_mesh("model=2"))
     params = hub.load(FOLDER, config, shardings=places)
     assert not params["head"]["kernel"].is_fully_addressable
     hub.save(Path(out) / "two", config, params, shard_bytes=50_000)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm import sampler as rooms
 from jaxpsn.lm.policies import Clean
 from jaxpsn.lm.prompts import pack

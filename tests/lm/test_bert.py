@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.lm import bert
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"0123456789+-*/()="]

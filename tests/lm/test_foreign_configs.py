@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm import bert, hf_config
 from tests.lm.oracle import GOLDEN
 

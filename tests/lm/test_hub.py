@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm import hf_tensors, hub, model
 from jaxpsn.lm.config import DecoderConfig, LinearScaling, Llama3Scaling, Rope, tiny
 from tests.lm.oracle import GOLDEN

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxpsn import noise
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm import attention, hub, model, rope
 from jaxpsn.lm.config import DecoderConfig, LinearScaling, Llama3Scaling, Rope, tiny
 from tests.lm import oracle

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm import places
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm.policies import Single
 from tests.lm import members
 from tests.lm.members import quickly_compiled as quickly_compiled

@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 from scipy.stats import chi2
 
 from jaxpsn import noise
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm import decoding, distribution
 from jaxpsn.lm.policies import Clean, Fused, Single
 from jaxpsn.lm.sampler import Prompts, Sampling, sample

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import log_softmax
 
 from jaxpsn import noise
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm import model, scoring
 from jaxpsn.lm.policies import Clean, Fused, Stacked
 from jaxpsn.lm.prompts import pack

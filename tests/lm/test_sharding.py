@@ -11,7 +11,8 @@ import jax
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxpsn.errors import UserError
+from jaxpsn.core import mesh as meshes
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm import hub, model, sharding
 from jaxpsn.lm.config import tiny
 from tests.lm.oracle import GOLDEN
@@ -70,7 +71,7 @@ def test_two_processes_load_their_halves_and_export_together(tmp_path):
 
 def test_a_mesh_has_auto_axes():
     for spec in ("data=1,model=1", "model=1", {"data": 1}):
-        mesh = sharding.make_mesh(spec)
+        mesh = meshes.make_mesh(spec)
         assert dict(mesh.shape) == {"data": 1, "model": 1} and set(mesh.axis_types) == {AxisType.Auto}
 
 
@@ -89,7 +90,7 @@ def test_a_mesh_has_auto_axes():
 )
 def test_meshes_that_cannot_be_are_refused(spec, says):
     with pytest.raises(UserError, match=says):
-        sharding.make_mesh(spec)
+        meshes.make_mesh(spec)
 
 
 def test_rules_cover_the_tree_and_leave_norms_alone():
@@ -110,13 +111,13 @@ def test_heads_that_the_model_axis_does_not_divide_are_refused(model_axis, field
     config = hub.read_config(GOLDEN / "qwen3")
     if field == "num_heads = 5":
         config = tiny(20, 40, 1, 5)
-    mesh = jax.sharding.AbstractMesh((1, model_axis), sharding.AXES, axis_types=(AxisType.Auto,) * 2)
+    mesh = jax.sharding.AbstractMesh((1, model_axis), meshes.AXES, axis_types=(AxisType.Auto,) * 2)
     with pytest.raises(UserError, match=f"mesh model = {model_axis}: a divisor of the decoder's {field}"):
         sharding.shardings(config, mesh)
 
 
 def test_a_vocabulary_that_does_not_divide_stays_whole():
-    mesh = jax.sharding.AbstractMesh((4, 2), sharding.AXES, axis_types=(AxisType.Auto,) * 2)
+    mesh = jax.sharding.AbstractMesh((4, 2), meshes.AXES, axis_types=(AxisType.Auto,) * 2)
     found = sharding.shardings(tiny(23, 64, 1, 4), mesh, spread=True)
     assert found["embed"]["embedding"].spec == PartitionSpec(None, "data")
 

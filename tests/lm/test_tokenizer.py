@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm.tokenizer import CharTokenizer, HubTokenizer, pack
 
 TEXT = "What is 3 + 4? Ünïcode 漢字, tabs\t and\nlines."

@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm.tokenizer import HubTokenizer
 from tests.lm import oracle
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn import errors, noise
+from jaxpsn import noise
+from jaxpsn.core import errors
 from jaxpsn.networks import Actor, noisy
 
 OBS, A = 6, 2

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxpsn import noise
-from jaxpsn.compat import foreign
+from jaxpsn.core.compat import foreign
 
 
 class Model(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxpsn import noise
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from tests.noise.models import KINDS, MODELS
 
 KEY = jax.random.key(21)

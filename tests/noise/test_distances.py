@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.noise import distances
 
 RNG = np.random.default_rng(0)

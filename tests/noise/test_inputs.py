@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxpsn import noise
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from tests.noise.models import KINDS
 
 KEY = jax.random.key(8)

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from jaxpsn import noise
-from jaxpsn.compat import foreign
+from jaxpsn.core.compat import foreign
 
 KEY = jax.random.key(2)
 

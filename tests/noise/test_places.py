@@ -58,7 +58,7 @@ import jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_num_cpu_devices", 4)
 from jax.sharding import AxisType, PartitionSpec as P
 from jaxpsn import noise
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from tests.noise.models import KINDS
 from tests.noise.test_places import KEY, PARAMS, layer, spec
 

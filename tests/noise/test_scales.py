@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.noise import scales
 
 TARGET = 0.2

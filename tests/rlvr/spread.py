@@ -13,8 +13,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxpsn.rlvr.placement import Placement
-from jaxpsn.training import distributed
-from jaxpsn.training.config import ClusterConfig
+from jaxpsn.run.cluster import distributed
+from jaxpsn.run.config import ClusterConfig
 
 LIMIT = 900
 """Seconds after which a process that hangs says where, and ends."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.rlvr import advantages, names
 
 RNG = np.random.default_rng(0)

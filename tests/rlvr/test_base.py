@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm import config as decoders
 from jaxpsn.lm import policies, scoring
 from jaxpsn.lm.prompts import Prompts

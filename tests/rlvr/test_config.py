@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr import advantages, correction, losses, names, sigma
 from jaxpsn.rlvr.config import (
     AlgorithmConfig,
@@ -157,5 +157,5 @@ def test_presets_say_what_they_are(name):
 
 
 def test_config_and_presets_need_no_jax():
-    code = "import sys, jaxpsn.training.rlvr; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, jaxpsn.run.jobs.rlvr; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

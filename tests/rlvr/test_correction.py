@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.rlvr import correction, names
 from jaxpsn.rlvr.tokens import token_mask
 

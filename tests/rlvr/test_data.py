@@ -4,7 +4,7 @@ import collections
 
 import pytest
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr import data
 from jaxpsn.tasks import registry
 from jaxpsn.tasks.problem import Problem

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.analysis import pass_at_k
 from jaxpsn.rlvr import evaluation, measures, perturbation, program
 from jaxpsn.rlvr.config import EvaluationConfig, NoiseConfig
 from jaxpsn.rlvr.placement import Placement
+from jaxpsn.stats import pass_at_k
 
 PROBLEMS, SAMPLES = 5, 6
 KEY = program.evaluation_key()

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.lm import policies, sampler
 from jaxpsn.lm.decoding import Sampling
 from jaxpsn.lm.prompts import pack

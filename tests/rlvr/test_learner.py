@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxpsn import compat
+from jaxpsn.core import compat
 from jaxpsn.rlvr import advantages, correction, gathering, learner
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.tokens import token_mask

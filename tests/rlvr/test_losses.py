@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.rlvr import losses, names
 from jaxpsn.rlvr.tokens import token_mask
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.rlvr import overlong, tokens
 
 

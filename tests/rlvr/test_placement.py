@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr.placement import Placement
 
 SCRIPT = str(Path(__file__).parent / "spread.py")

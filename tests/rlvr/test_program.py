@@ -9,7 +9,7 @@ import pytest
 
 from jaxpsn.lm import tokenizer
 from jaxpsn.rlvr import program, rollout
-from jaxpsn.training.program import HostProgram
+from jaxpsn.run.program import HostProgram
 
 LOGS = {}
 TIMING = ("seconds", "tokens_per_second", "sampled_per_second")

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxpsn.errors import UserError
+from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr import setup
 from jaxpsn.rlvr.base import Base

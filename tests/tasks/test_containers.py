@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.tasks import containers
 
 ROWS = [{"question": "Zwölf \u2212 2?", "answer": "10"}, {"question": "b\nc?", "answer": "x", "n": {"k": [1]}}]

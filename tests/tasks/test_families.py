@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.tasks import problem as base
 from jaxpsn.tasks import registry
 

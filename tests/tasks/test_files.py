@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.tasks import files
 from jaxpsn.tasks.file_task import FileTask
 from jaxpsn.tasks.problem import Problem, Task

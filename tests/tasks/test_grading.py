@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 from jaxpsn.tasks import grading, registry
 from jaxpsn.tasks.file_task import FileTask
 from jaxpsn.tasks.problem import Problem

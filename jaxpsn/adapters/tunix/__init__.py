@@ -25,7 +25,7 @@ tunix's checkpoints do not hold sigma: to go on after a kill, give the last ``ps
 
 from importlib import metadata
 
-from jaxpsn import errors
+from jaxpsn.core import errors
 
 VERSION = "0.1.7"
 """The one release of google-tunix whose private methods these are."""

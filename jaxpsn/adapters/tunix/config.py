@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from jaxpsn import checks, errors
+from jaxpsn.core import checks, errors
 from jaxpsn.rlvr import names
 from jaxpsn.rlvr.config import NoiseConfig, SigmaConfig
 

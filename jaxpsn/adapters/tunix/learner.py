@@ -9,9 +9,9 @@ import numpy as np
 from tunix.rl import rl_cluster as clusters
 from tunix.rl.grpo import grpo_learner
 
-from jaxpsn import compat, errors
 from jaxpsn.adapters.tunix import perturbation, rollout
 from jaxpsn.adapters.tunix.config import PSNConfig
+from jaxpsn.core import compat, errors
 from jaxpsn.rlvr import correction, sigma
 
 _NOISE, _SAMPLER, _EVALUATION = 0x4E4F4953, 0x53414D50, 0x4556414C

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import PRNGKeyArray
 
-from jaxpsn import compat, noise
+from jaxpsn import noise
+from jaxpsn.core import compat
 from jaxpsn.rlvr.config import NoiseConfig
 
 # tunix's names of its layers; what LoRA adds to them is trained, not perturbed.

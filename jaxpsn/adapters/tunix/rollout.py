@@ -13,8 +13,8 @@ from jax.sharding import AxisType
 from tunix.rl import common
 from tunix.rl.rollout import base_rollout, vanilla_rollout
 
-from jaxpsn import compat, errors
 from jaxpsn.adapters.tunix.perturbation import Perturbation, replaced
+from jaxpsn.core import compat, errors
 
 
 class Order(NamedTuple):

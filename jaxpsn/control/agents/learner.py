@@ -9,10 +9,10 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxpsn import compat
 from jaxpsn.control.agents import losses
 from jaxpsn.control.config import AgentConfig
 from jaxpsn.control.state import LearnerState, Transition
+from jaxpsn.core import compat
 from jaxpsn.networks import Actor, Critic, Policy, ensemble_apply, ensemble_init
 from jaxpsn.networks import noisy as noisynet
 

@@ -10,9 +10,10 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn import compat, errors, noise
+from jaxpsn import noise
 from jaxpsn.control.config import ExplorationConfig
 from jaxpsn.control.types import Hyper
+from jaxpsn.core import compat, errors
 from jaxpsn.networks import Policy
 from jaxpsn.noise import holds
 

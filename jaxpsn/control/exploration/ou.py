@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn import errors
 from jaxpsn.control.exploration.rules import ActionNoise
 from jaxpsn.control.types import Hyper
+from jaxpsn.core import errors
 from jaxpsn.noise.normals import normal
 
 

@@ -11,11 +11,12 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxpsn import checks, compat, errors, noise
+from jaxpsn import noise
 from jaxpsn.control.config import ExplorationConfig
 from jaxpsn.control.exploration import held, population
 from jaxpsn.control.exploration.rules import Behaviour
 from jaxpsn.control.types import Hyper
+from jaxpsn.core import checks, compat, errors
 from jaxpsn.noise import distances, scales
 
 

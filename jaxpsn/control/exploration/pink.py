@@ -11,9 +11,9 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn import compat
 from jaxpsn.control.exploration.rules import ActionNoise
 from jaxpsn.control.types import Hyper
+from jaxpsn.core import compat
 from jaxpsn.noise.normals import normal
 
 

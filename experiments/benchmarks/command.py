@@ -1,0 +1,56 @@
+"""The benchmark job: from the command line to a table, its files and a plot; JAX is imported once all is understood."""
+
+import importlib
+import inspect
+from collections.abc import Sequence
+
+from benchmarks import tables
+from benchmarks.options import COMMANDS as ALONE
+from benchmarks.options import All, Benchmark, Response
+from benchmarks.peers_options import Peers
+from benchmarks.scale_options import COMMANDS as SCALE
+from benchmarks.scale_options import Gpu
+from jaxpsn.core import errors
+from jaxpsn.run import command, interrupts
+
+COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | {Peers.name: Peers}
+"""Benchmarks by the names of their commands."""
+
+
+def parse(argv: Sequence[str]) -> Benchmark:
+    """The benchmark that ``argv`` names, with its options. Raises UserError in one line for what cannot be."""
+    listed = ", ".join(COMMANDS)
+    if not argv:
+        raise errors.UserError(f"what shall be measured? One of {listed}; each has a --help")
+    name, *flags = argv
+    name = Peers.name if name == f"--{Peers.name}" else name
+    if [name, *flags[:1]] == ["--preset", Gpu.name]:
+        name, *flags = flags
+    if name in ("-h", "--help"):
+        lines = (f"  {each:<10} {(kind.__doc__ or '').splitlines()[0]}" for each, kind in COMMANDS.items())
+        print("\n".join(["What can be measured; each has a --help of its own:", *lines]))
+        raise SystemExit(0)
+    if name not in COMMANDS:
+        errors.refuse("benchmark", name, errors.nearest(name, COMMANDS))
+    kind = COMMANDS[name]
+    return command.flags(kind, flags, kind(), inspect.getdoc(kind) or "")
+
+
+def run(options: Benchmark) -> None:
+    """Measure, print and write."""
+    tables.check(options.out)
+    for part in options.parts() if isinstance(options, All) else (options,):
+        module = importlib.import_module(f"benchmarks.{part.name}")
+        if isinstance(part, Gpu | Response):
+            module.run(part)
+            continue
+        found = module.table(part)
+        tables.show(found.rows)
+        tables.write(part, found)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the benchmark that ``argv`` asks for."""
+    options = parse(argv)
+    with interrupts.stage(f"ended; the measurement under way is lost, tables that were finished are in {options.out}"):
+        run(options)

@@ -1,0 +1,193 @@
+"""What the readers of studies share: ``study.json``, files that may be missing, how far a run got, its versions."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxpsn.core import errors, files, shapes, text
+from jaxpsn.report import runs
+from jaxpsn.report.runs import Run
+
+FORMAT = 1
+FINISHED, RUNNING, FAILED, MISSING = "finished", "unfinished", "failed", "missing"
+_NOT_FINITE = "not finite"  # how the run loop's last event begins where NaN or infinity stopped it
+_KINDS = {
+    "control": ("experiments/compare.py", "jaxpsn.report.study.build"),
+    "reasoning": ("experiments/rlvr_compare.py", "jaxpsn.report.reasoning_study.build"),
+}
+
+
+def study(folder: str | Path, kind: str) -> dict[str, Any]:
+    """``study.json`` of a study of that ``kind`` (control or reasoning), with at least one arm.
+
+    Raises UserError, in one line, if there is none, if it is malformed or of another kind, or if a label of an arm is
+    no name of a folder.
+    """
+    path, (writer, _) = Path(folder) / "study.json", _KINDS[kind]
+    if not path.is_file():
+        errors.refuse("study folder", str(folder), f"a folder with study.json, written by {writer}")
+    content = files.read_json(path)
+    if not isinstance(content, dict):
+        raise errors.UserError(f"{path}: a JSON object is expected")
+    if content.get("format") != FORMAT:
+        errors.refuse("format", content.get("format"), f"a study of format {FORMAT}")
+    other = content.get("kind", "control")
+    if other != kind:
+        reader = f"; python -m {_KINDS[other][1]} reads this one" if other in tuple(_KINDS) else ""
+        errors.refuse("kind", other, f"a study of {kind}{reader}")
+    shapes.check(path, content, shapes.STUDY[kind])
+    objects("arms", content["arms"])
+    return content
+
+
+def objects(field: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Objects by a label that names their folder. Raises UserError if it is anything else, or empty."""
+    if not isinstance(value, dict) or not value or not all(isinstance(about, dict) for about in value.values()):
+        errors.refuse(field, value, f"an object with at least one {field[:-1]}")
+    for label in value:
+        if label != Path(label).name or label in ("", ".", ".."):
+            errors.refuse(field[:-1], label, "a label that is the name of a folder")
+    return value
+
+
+def optional(path: Path, shape: shapes.Shape, notes: list[str]) -> Mapping[str, Any]:
+    """A JSON object that may be missing; one that cannot be read, or has another ``shape``, is noted and left out."""
+    try:
+        return shapes.optional(path, shape) or {}
+    except (errors.UserError, OSError) as error:
+        notes.append(f"{error}; it is left out.")
+        return {}
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """``value`` if it is an object, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def is_real(value: Any) -> bool:
+    """Whether ``value`` is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def leaf(field: Any) -> str:
+    """A setting by its own name: exploration.target is target."""
+    return str(field).rpartition(".")[2]
+
+
+def cells(values: Any, shape: tuple[int, int]) -> Float[np.ndarray, "v s"]:
+    """A table of numbers in JSON, null as NaN; an empty one where there is none."""
+    if values is None:
+        return np.zeros((shape[0], 0))
+    if len(values) != shape[0]:
+        raise ValueError(f"{len(values)} rows for {shape[0]} values")
+    return np.array([[np.nan if cell is None else float(cell) for cell in row] for row in values]).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The value of an arm's scale that was chosen among V values, and by what."""
+
+    field: str
+    values: Float[np.ndarray, "v"]
+    chosen: float
+    by: str
+
+    @property
+    def at_an_end(self) -> bool:
+        """Whether the chosen value is the smallest or the largest that was tried."""
+        return len(self.values) > 1 and self.chosen in (self.values.min(), self.values.max())
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the folder of a run tells: its rows, None where there are none to read, and how far it got."""
+
+    run: Run | None
+    status: str
+    """finished, unfinished, failed or missing."""
+    detail: str
+    """Why it is not finished, in words."""
+    done: Mapping[str, Any]
+    """``finished.json``, empty where there is none."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time: what ``finished.json`` says, else the last row; NaN if unknown."""
+        if is_real(self.done.get("seconds")):
+            return float(self.done["seconds"])
+        series = None if self.run is None else self.run.series("seconds")
+        return float("nan") if series is None else float(np.nanmax(series.values))
+
+    @property
+    def versions(self) -> tuple[Mapping[str, str], ...]:
+        """The versions of every session, and those of ``finished.json``."""
+        sessions = runs.setting(self.run.config, "sessions") if self.run is not None else None
+        sources = [*sessions] if isinstance(sessions, list) else []
+        if self.run is not None and not sources:
+            sources.append(self.run.config)
+        found = (mapping(source).get("versions") for source in (*sources, self.done))
+        return tuple({str(name): str(version) for name, version in one.items()} for one in map(mapping, found) if one)
+
+
+def told(folder: Path, notes: list[str]) -> Told:
+    """Read the folder of a run: finished once it has rows and ``finished.json``, failed where it says so."""
+    run, status, detail = None, MISSING, "not started"
+    if (folder / "metrics.csv").is_file():
+        try:
+            run = runs.read(folder)
+            status, detail = _progress(run)
+        except errors.UserError as error:
+            detail = "no rows yet" if "no metrics yet" in str(error) else str(error)
+    done = optional(folder / "finished.json", shapes.FINISHED, notes)
+    failed = optional(folder / "failed.json", shapes.FAILED, notes)
+    if run is not None and done:
+        status, detail = FINISHED, ""
+    elif failed:
+        status, detail = FAILED, str(failed.get("reason", detail))
+    return Told(run, status, detail, done)
+
+
+def _progress(run: Run) -> tuple[str, str]:
+    """Status and detail of a run that is not complete, from its last stop."""
+    step, budget = float(run.columns["step"].max()), runs.setting(run.config, "run.steps")
+    made = f"{text.count(step)} of {text.count(budget)} steps" if is_real(budget) else f"{text.count(step)} steps"
+    stops = [str(event.get("detail", "")) for event in run.events if event.get("event") == "stop"]
+    if stops and stops[-1].startswith(_NOT_FINITE):
+        return FAILED, stops[-1].split(";")[0]
+    return RUNNING, made
+
+
+def unlike_versions(arms: Iterable[tuple[str, Sequence[Mapping[str, str]]]]) -> Iterator[str]:
+    """A sentence for each package of which the arms, (label, versions), were not all made with one version."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for label, sessions in arms:
+        for session in sessions:
+            for package, version in session.items():
+                labels = found.setdefault(package, {}).setdefault(version, [])
+                if label not in labels:
+                    labels.append(label)
+    for package, versions in found.items():
+        if len(versions) > 1:
+            shown = text.listed([f"{version} ({', '.join(labels)})" for version, labels in versions.items()])
+            yield f"Arms were made with different versions of {package}: {shown}. Differences may come from that."
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table as CSV; blank is unknown (None or NaN), numbers have nine digits."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_plain(cell) for cell in row] for row in rows)
+    return file.getvalue()
+
+
+def _plain(cell: Any) -> Any:
+    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+        return ""
+    return format(cell, ".9g") if isinstance(cell, float) else cell

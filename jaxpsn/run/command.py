@@ -1,0 +1,144 @@
+"""Command lines of the scripts: a preset or a run folder gives the defaults, flags override; imports no JAX."""
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from jaxpsn.core import errors
+from jaxpsn.run import folder, vacancy
+
+Job = TypeVar("Job")
+
+
+def from_record(kind: type[Job], record: Mapping[str, Any], where: str = "") -> Job:
+    """A nested frozen dataclass back from the dict that JSON made of it; ``where`` it lies in a whole record.
+
+    Raises UserError on a field that it lacks, and on a value of another type.
+    """
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for name, value in record.items():
+        place = f"{where}.{name}" if where else name
+        if name not in hints:
+            errors.refuse(place, value, errors.nearest(name, hints))
+        values[name] = _restored(place, value, hints[name])
+    for field in dataclasses.fields(kind):
+        if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            errors.refuse(f"{where}.{field.name}" if where else field.name, None, "a value; it is missing")
+    with errors.within(where) if where else contextlib.nullcontext():
+        return kind(**values)
+
+
+def _restored(place: str, value: Any, hint: Any) -> Any:
+    """``value`` as a field of the type ``hint`` holds it."""
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            errors.refuse(place, value, "an object")
+        return from_record(hint, value, place)
+    if not _fits(value, hint):
+        errors.refuse(place, value, _NAMES.get(hint) or str(hint).replace("typing.", ""))
+    return tuple(value) if isinstance(value, list) else value
+
+
+_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value can stand in a field of the type ``hint``: what we use of Python's types."""
+    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    if kind in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in parts)
+    if kind is typing.Literal:
+        return isinstance(value, str) and value in parts
+    if kind is tuple:
+        return isinstance(value, list | tuple) and all(_fits(entry, parts[0]) for entry in value)
+    if kind in (dict, Mapping):
+        return isinstance(value, Mapping) and all(_fits(entry, parts[1]) for entry in value.values())
+    if hint in (int, float):
+        number = isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+        return number and abs(value) < 1 << 63
+    return hint is Any or (isinstance(hint, type) and isinstance(value, hint))
+
+
+def parse(
+    kind: type[Job],
+    presets: Mapping[str, Job],
+    argv: Sequence[str],
+    restore: Callable[[Mapping[str, Any]], Job],
+    description: str,
+    read: Callable[[str], Mapping[str, Any]] = folder.read,
+    resumes: str = "run of control",
+) -> Job:
+    """The job that ``argv`` asks for.
+
+    ``--preset NAME`` or ``--resume FOLDER`` (through ``restore(read(folder)) -> job``) gives the values that the flags
+    then override; ``resumes``: what the script goes on with, of ``vacancy.SCRIPTS``. Raises UserError for anything that
+    cannot be understood; ``--help`` prints and exits.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--preset", default=None)
+    first.add_argument("--resume", default=None)
+    try:
+        known, rest = first.parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise errors.UserError(str(error).replace("argument ", "")) from None
+    if known.preset is not None and known.preset not in presets:
+        errors.refuse("preset", known.preset, errors.nearest(known.preset, presets))
+    if known.resume is not None and known.preset is not None:
+        errors.refuse("preset", known.preset, "not together with --resume, which has its own config")
+    default = presets[known.preset or "default"]
+    if known.resume is not None:
+        vacancy.refuse_other(known.resume, resumes)
+        record = read(known.resume)
+        with errors.within(known.resume):
+            default = restore(record)
+        rest += ["--resume", known.resume]
+    listed = f"{description}\n\n--preset gives the defaults below: {', '.join(presets)}."
+    return flags(kind, rest, default, listed)
+
+
+def flags(kind: type[Job], args: Sequence[str], default: Job, description: str) -> Job:
+    """``default`` with what ``args`` override. Raises UserError as :func:`parse` does."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(kind, args=list(args), default=default, description=description)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        text = _one_line(said.getvalue())
+        raise errors.UserError(_unknown(kind, args, default) if "Unrecognized options: " in text else text) from None
+
+
+def _unknown(kind: type[Job], args: Sequence[str], default: Job) -> str:
+    """What is said of flags that do not exist: the first one, with the nearest ones that do."""
+    told = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(told):
+        tyro.cli(kind, args=["--help"], default=default)
+    known = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", re.sub(r"\x1b\[[0-9;]*m", "", told.getvalue())))
+    given = [word.partition("=")[0] for word in args if word.startswith("--") and not word[2:3].isdigit()]
+    unknown = [flag for flag in given if flag.replace("_", "-") not in known]
+    if not unknown:
+        return f"{' '.join(args)}: not understood; flags begin with --, and --help lists them"
+    more = f" (and {len(unknown) - 1} more that are unknown)" if len(unknown) > 1 else ""
+    close = errors.nearest(unknown[0].replace("_", "-"), known)
+    said = close if "nearest" in close else "unknown; --help lists the flags"
+    return f"{errors.short(unknown[0], 80)}: {said}{more}"
+
+
+def _one_line(box: str) -> str:
+    """What a framed, wrapped message says, without the frame."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    text = re.sub(r"╭[^╮]*╮", " ", text)  # the title repeats the text
+    text = re.sub(r"\A[^\n]*\n\s*-{8,}|(?m:^\s*-{8,}\s*$)", " ", text)  # the same where only ASCII can be printed
+    words = re.sub(r"[╭╮╰╯│─━┃┏┓┗┛]+", " ", text).split()
+    said = re.sub(r" (For full helptext|Argument helptext:).*", "", " ".join(words)).strip()
+    return said or "the command line was not understood"

@@ -1,0 +1,275 @@
+"""What drives a program: compiled chunks of steps, or steps that the host makes one by one."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxpsn.core import errors, placed
+from jaxpsn.run import chunk, memory, report
+from jaxpsn.run.cadence import Cadence
+from jaxpsn.run.chunk import ChunkReport
+from jaxpsn.run.config import RunConfig
+from jaxpsn.run.program import HostProgram, Metrics, Program, State
+from jaxpsn.run.progress import Progress
+
+Note = Callable[..., None]
+Totals = dict[str, tuple[Any, Any]]
+"""Sum and count of every metric."""
+
+
+class Advance(NamedTuple):
+    """What became of a chunk."""
+
+    state: State
+    told: ChunkReport
+    """The report, as numbers on the host."""
+    calls: int
+    """Calls made; fewer than planned if the chunk was cut short."""
+    error: Exception | None = None
+    """What ended it; ``state`` is the one before the call that failed."""
+
+    def whole(self) -> bool:
+        """Whether no array of the state was donated to a call that failed."""
+        return not any(leaf.is_deleted() for leaf in jax.tree.leaves(self.state))
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """The one face that both kinds of programs show to the run loop."""
+
+    stepwise: bool
+    """Whether a chunk can end after any of its calls."""
+    columns: tuple[str, ...]
+    """The columns of the metrics, known after ``prepare``."""
+
+    def template(self) -> State:
+        """Shapes, dtypes and shardings of the state."""
+        ...
+
+    def attach(self, folder: Path, kept: int) -> None:
+        """The run folder, and the step after which its rows go."""
+        ...
+
+    def prepare(self, plan: Cadence, template: State, show: Progress, note: Note) -> None:
+        """Compile; ``note(event, detail, seconds)`` is written to the events."""
+        ...
+
+    def init(self) -> State:
+        """The state before the first step."""
+        ...
+
+    def advance(self, state: State, calls: int, go_on: Callable[[int], bool], totals: Totals) -> Advance:
+        """Up to ``calls`` calls: after each, ``go_on(calls made)`` may end the chunk.
+
+        ``totals`` are the sums and counts of the calls that the chunk has behind it.
+        """
+        ...
+
+    def judge(self, state: State) -> Metrics:
+        """The evaluation, as numbers on the host."""
+        ...
+
+    def sync(self) -> None:
+        """Make durable what a checkpoint counts on."""
+        ...
+
+    def close(self) -> None:
+        """End."""
+        ...
+
+
+class CompiledEngine:
+    """Two compiled programs for the whole run: a chunk, which always has the planned length, and an evaluation."""
+
+    stepwise = False
+
+    def __init__(self, program: Program, run: RunConfig):
+        self._program, self._seeds = program, run.seeds
+        self._layout = chunk.layout(program, run.seeds)
+        whole = None if self._layout is None else NamedSharding(program.place.mesh, PartitionSpec())
+        self._whole = whole
+        self._keys = placed.put(chunk.seed_keys(run.seed, run.seeds), whole)
+        self._init = self._jit(chunk.make_init(program, run.seeds), whole, self._layout)
+        self._chunk: Any = None
+        self._evaluate: Any = None
+        self._template: State = None
+        self.columns: tuple[str, ...] = ()
+
+    def _jit(self, function: Callable[..., Any], ins: Any, outs: Any, **options: Any) -> Any:
+        """``jax.jit``, on a mesh with these shardings."""
+        if self._layout is None:
+            return jax.jit(function, **options)
+        return jax.jit(function, in_shardings=ins, out_shardings=outs, **options)
+
+    def template(self) -> State:
+        """Shapes and dtypes of the state of all seeds, on a mesh with shardings."""
+        if self._template is not None:
+            return self._template
+        self._template = jax.eval_shape(self._init, self._keys)
+        if self._layout is not None:
+            self._template = jax.tree.map(
+                lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+                self._template,
+                self._layout,
+            )
+        return self._template
+
+    def attach(self, folder: Path, kept: int) -> None:
+        """Nothing to do: a compiled program writes no files."""
+
+    def prepare(self, plan: Cadence, template: State, show: Progress, note: Note) -> None:
+        """Compile both ahead of time."""
+        start = time.monotonic()
+        with show.phase(f"compiling the training step ({plan.chunk:,} steps a chunk)"):
+            made = chunk.make_chunk(self._program, self._seeds, plan.calls)
+            made = self._jit(made, (self._layout,), (self._layout, self._whole), donate_argnums=0)
+            lowered = made.lower(template)
+            self._chunk = lowered.compile()
+        memory.check_compiled(self._program, self._chunk, "the training step")
+        metrics, evaluation = lowered.out_info[1].totals, {}
+        note("compile", "training step", time.monotonic() - start)
+        if plan.eval_every:
+            start = time.monotonic()
+            with show.phase("compiling the evaluation"):
+                made = chunk.make_evaluate(self._program, self._seeds)
+                lowered = self._jit(made, (self._whole, self._layout), self._whole).lower(self._keys, template)
+                self._evaluate, evaluation = lowered.compile(), lowered.out_info
+            memory.check_compiled(self._program, self._evaluate, "the evaluation")
+            note("compile", "evaluation", time.monotonic() - start)
+        self.columns = report.columns(metrics, evaluation, hasattr(template, "updates"))
+
+    def init(self) -> State:
+        """The state of all seeds before the first step."""
+        return self._init(self._keys)
+
+    def advance(self, state: State, calls: int, go_on: Callable[[int], bool], totals: Totals) -> Advance:
+        """One compiled chunk of ``calls``, which cannot be cut short."""
+        state, told = self._chunk(state)
+        return Advance(state, jax.device_get(told), calls)
+
+    def judge(self, state: State) -> Metrics:
+        """The compiled evaluation."""
+        return jax.device_get(self._evaluate(self._keys, state))
+
+    def sync(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def _accumulate(totals: Totals, metrics: Metrics) -> None:
+    """Add a call's metrics, as of ``Program.step``, to the sums and counts so far."""
+    for name, value in metrics.items():
+        if isinstance(value, tuple):
+            total, count = (float(part) for part in value)
+        else:
+            total, count = (0.0, 0.0) if math.isnan(value) else (float(value), 1.0)
+        old = totals.get(name, (0.0, 0.0))
+        totals[name] = (old[0] + total, old[1] + count)
+
+
+class HostEngine:
+    """Calls one step after the other; a chunk ends early at a signal, at an error, and at what is not finite."""
+
+    stepwise = True
+
+    def __init__(self, program: HostProgram, run: RunConfig):
+        if run.seeds != 1:
+            errors.refuse("seeds", run.seeds, "1, as this experiment works on the host between its phases")
+        self._program = program
+        self._names = frozenset(program.metric_names())
+        self._evaluation = frozenset(program.evaluation_names())
+        self._not_finite = jax.jit(chunk.not_finite)
+        self._show = Progress()
+        self._template: State = None
+        self.columns: tuple[str, ...] = ()
+
+    def template(self) -> State:
+        """Shapes, dtypes and shardings of the state."""
+        if self._template is None:
+            self._template = self._program.template()
+        return self._template
+
+    def attach(self, folder: Path, kept: int) -> None:
+        """Tell the program where its side logs lie."""
+        self._program.attach(folder, kept)
+
+    def prepare(self, plan: Cadence, template: State, show: Progress, note: Note) -> None:
+        """Let the program compile its phases."""
+        self._show = show
+        start = time.monotonic()
+        with show.phase("preparing the phases of a step"):
+            self._program.prepare(template, show.say)
+        for name, compiled in getattr(self._program, "compiled", {}).items():
+            memory.check_compiled(self._program, compiled, name)
+        note("compile", "phases of a step", time.monotonic() - start)
+        evaluation = self._evaluation if plan.eval_every else ()
+        self.columns = report.columns(self._names, evaluation, hasattr(template, "updates"))
+
+    def init(self) -> State:
+        """The program's first state."""
+        return _as_promised(self._program.init(), self._template)
+
+    def advance(self, state: State, calls: int, go_on: Callable[[int], bool], totals: Totals) -> Advance:
+        """Up to ``calls`` steps."""
+        totals, bad = dict(totals), {}
+        made, error = 0, None
+        while made < calls and not bad and (made == 0 or go_on(made)):
+            try:
+                after, metrics = self._program.step(state)
+                after, metrics = _as_promised(after, self._template), _numbers(metrics, self._names)
+            except Exception as caught:  # whatever it is: the steps before it need not be lost
+                error = caught
+                break
+            state = after
+            flags = jax.device_get(self._not_finite(self._program.watch(state, metrics)))
+            bad = {name: made for name, flag in flags.items() if flag}
+            _accumulate(totals, metrics)
+            made += 1
+        updates = int(state.updates) if error is None and hasattr(state, "updates") else None
+        return Advance(state, ChunkReport(totals, bad, updates), made, error)
+
+    def judge(self, state: State) -> Metrics:
+        """The program's evaluation, with its seconds on the display."""
+        with self._show.phase("evaluating"):
+            return _numbers(self._program.evaluate(state), self._evaluation)
+
+    def sync(self) -> None:
+        """Make the program's side logs durable."""
+        self._program.sync()
+
+    def close(self) -> None:
+        """End the program."""
+        self._program.close()
+
+
+def _numbers(metrics: Metrics, known: Iterable[str]) -> Metrics:
+    """``metrics`` on the host; a name that has no column is a fault of the program."""
+    extra = sorted(metrics.keys() - set(known))
+    if extra:
+        raise ValueError(f"metrics that the program did not name beforehand: {', '.join(extra)}")
+    return jax.tree.map(np.asarray, jax.device_get(metrics))
+
+
+def _as_promised(state: State, template: State) -> State:
+    """``state``, which must be what ``template`` says: another one could be saved, but not be resumed."""
+    if jax.tree.structure(state) != jax.tree.structure(template):
+        raise ValueError(f"the state has the structure {jax.tree.structure(state)}, its template another one")
+    promised = jax.tree_util.tree_flatten_with_path(template)[0]
+    for (path, wanted), leaf in zip(promised, jax.tree.leaves(state), strict=True):
+        if (wanted.shape, wanted.dtype) != (leaf.shape, leaf.dtype):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(f"{name} is {leaf.dtype}{leaf.shape}, in its template {wanted.dtype}{wanted.shape}")
+    return state
+
+
+def make(program: Program | HostProgram, run: RunConfig) -> Engine:
+    """The engine of ``program``. Raises UserError if it cannot serve ``run``."""
+    return HostEngine(program, run) if isinstance(program, HostProgram) else CompiledEngine(program, run)

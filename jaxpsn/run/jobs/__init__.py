@@ -1,0 +1,1 @@
+"""Whole jobs, from a command line to a folder with its report."""

@@ -1,0 +1,1 @@
+"""Statistics of runs and evaluations: intervals over seeds, pass@k, comparisons problem by problem."""

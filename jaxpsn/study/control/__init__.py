@@ -1,0 +1,1 @@
+"""The study of control: one task, arms one after the other, vmapped seeds."""

@@ -1,0 +1,122 @@
+import html.parser
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxpsn.report import build, figures, runs
+from jaxpsn.report.control import plots
+
+VOID = {"meta", "img", "br", "input", "link", "hr"}
+
+
+class _Checker(html.parser.HTMLParser):
+    """Every element that is opened is closed in turn; sources and the text that is shown are collected."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.sources, self.words, self.iframes = [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.sources += [value for name, value in found.items() if name in ("src", "href")]
+        self.iframes += [found["srcdoc"]] if "srcdoc" in found else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def _read(page):
+    checker = _Checker()
+    checker.feed(page.read_text(encoding="utf-8"))
+    checker.close()
+    assert not checker.open
+    return checker, " ".join(checker.words)
+
+
+def test_the_report_holds_plots_rollout_numbers_and_config(write_run, walker_rollout, tmp_path):
+    folder = write_run(tmp_path / "run", 5, rollout=walker_rollout)
+    event = {"time": "2026-01-01T00:00:00+00:00", "step": 300000, "event": "resume", "detail": "a <good> checkpoint"}
+    (folder / "events.jsonl").write_text(json.dumps(event) + "\n")
+    page = build.build(folder)
+    assert page == folder / "report.html" and (folder / "rollout.html").is_file()
+    assert sorted(path.name for path in (folder / "plots").iterdir()) == ["learning.png", "losses.png", "noise.png"]
+    checker, words = _read(page)
+    assert len(checker.sources) == 3 and all(source.startswith("data:image/png;base64,") for source in checker.sources)
+    assert checker.iframes == [(folder / "rollout.html").read_text()]
+    for expected in ("halfcheetah, TD3, parameter noise (flipout)", "over 5 seeds", "TPU v5e", "4 min 12 s", "5.9",
+                     "a <good> checkpoint", "actor_hidden", "<b>bold</b> & co", "Final sigma"):  # fmt: skip
+        assert expected in words
+
+
+def test_what_is_missing_is_said(write_run, tmp_path):
+    folder = write_run(tmp_path / "run", 1, drop=("sigma", "distance", "target", "q"))
+    (folder / "config.json").unlink()
+    checker, words = _read(build.build(folder))
+    assert len(checker.sources) == 2 and not (folder / "plots" / "noise.png").exists()
+    for expected in ("No rollout was recorded", "No event was logged", "config.json is missing", "no interval"):
+        assert expected in words
+    assert "Final sigma" not in words and "over 1 seeds" not in words
+
+
+def test_a_broken_rollout_costs_only_its_section(write_run, cartpole_rollout, tmp_path):
+    folder = write_run(tmp_path / "run", rollout=cartpole_rollout | {"dt": 0})
+    checker, words = _read(build.build(folder))
+    assert "The rollout cannot be shown: rollout.dt = 0" in words and len(checker.sources) == 3
+    assert not checker.iframes and not (folder / "rollout.html").exists()
+
+
+def test_the_command_line(write_run, tmp_path, capsys):
+    assert build.main([str(write_run(tmp_path / "run"))]) == 0
+    assert capsys.readouterr().out.strip().endswith("report.html")
+    assert build.main([str(tmp_path / "none")]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1 and "none" in captured.err and not captured.out
+    done = subprocess.run([sys.executable, "-m", "jaxpsn.report.build"], capture_output=True, text=True)
+    assert done.returncode == 2 and "RUN" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_findings_tell_what_the_numbers_do(write_run, tmp_path):
+    run = runs.read(write_run(tmp_path / "run"))
+    returns = run.series("eval_return").values[0]
+    finding = plots.learning(run).finding
+    assert f"{returns[0]:.3g}" in finding and f"{returns[-1]:,.0f}" in finding and "1.5 M steps" in finding
+    assert "0.200 → 0.0" in plots.noise(run).finding and "on its target" in plots.noise(run).finding
+    run.columns["distance"][:] = 0.1
+    assert "-50% off its target" in plots.noise(run).finding
+    run.columns["eval_return"][np.isfinite(run.columns["eval_return"])] = np.arange(21) % 20
+    assert "return 0 → 0 in 1.5 M steps (best 19.0 at 1.45 M)" in plots.learning(run).finding
+
+
+def test_member_scales_have_lines_and_zeros_do_not_break_a_log_axis(write_run, tmp_path):
+    run = runs.read(write_run(tmp_path / "run"))
+    run.columns["sigma_max"] = run.columns["sigma"] * 3
+    run.columns["distance"][:] = 0.0
+    noise = plots.noise(run)
+    (axes,) = noise.figure.axes  # a distance of zero has no place on a log axis
+    assert len(axes.lines) == 2 and axes.get_yscale() == "log"
+
+
+@pytest.mark.parametrize("rows", ["0,0,,\n", "0,0,1.5,\n10,0,,0.3\n", "10,0,nan,0.0\n"])
+def test_a_run_that_has_barely_begun_has_a_report(tmp_path, rows):
+    (tmp_path / "metrics.csv").write_text(f"step,seed,eval_return,sigma\n{rows}")
+    _, words = _read(build.build(tmp_path))
+    assert "Environment steps" in words
+
+
+def test_plots_are_pictures_of_the_report_s_width(write_run, tmp_path):
+    written = plots.write(runs.read(write_run(tmp_path / "run", 2)), tmp_path / "plots")
+    for path, plot in written.values():
+        with Image.open(path) as picture:
+            assert (
+                picture.size[0] == figures.WIDTH * figures.DPI and len(picture.convert("RGB").getcolors(1 << 24)) > 50
+            )
+        assert plot.finding and plot.caption

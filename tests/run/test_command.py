@@ -1,0 +1,92 @@
+"""The command line: presets, resumed configs, and refusals in one line."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jaxpsn.core.errors import UserError
+from jaxpsn.run import command, folder
+from jaxpsn.run.jobs import control
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def parse(*argv):
+    return command.parse(control.ControlJob, control.PRESETS, argv, control.restore, "test")
+
+
+def test_the_default_and_overrides():
+    assert parse() == control.PRESETS["default"]
+    job = parse("--preset", "gpu", "--env.num-envs", "128", "--agent.actor-hidden", "32", "16", "--seed", "3")
+    gpu = control.PRESETS["gpu"]
+    assert job.control.env == dataclasses.replace(gpu.control.env, num_envs=128)
+    assert job.control.agent.actor_hidden == (32, 16)
+    assert (job.run.seed, job.run.steps) == (3, gpu.run.steps)
+
+
+@pytest.mark.parametrize("name", control.PRESETS)
+def test_presets_survive_their_own_record(name):
+    job = control.PRESETS[name]
+    assert control.restore({"config": folder.plain(job.control), "run": folder.plain(job.run)}) == job
+
+
+def test_resume_starts_from_the_recorded_config(tmp_path):
+    job = parse("--preset", "sparse", "--seed", "7", "--out", str(tmp_path), "--name", "one")
+    with folder.claim(job.run, job.control) as claimed:
+        pass
+    again = parse("--resume", str(claimed.path), "--steps", "999999")
+    assert again.control == job.control
+    assert (again.run.seed, again.run.steps, again.run.resume) == (7, 999999, str(claimed.path))
+
+
+def test_the_paper_column_is_the_papers():
+    paper = control.PRESETS["paper"].control
+    assert (paper.agent.actor_hidden, paper.agent.action_layer) == ((64, 64), 1)
+    assert (paper.agent.actor_lr, paper.agent.critic_lr, paper.agent.tau) == (1e-4, 1e-3, 1e-3)
+    assert (paper.agent.batch_size, paper.replay_capacity, paper.agent.critic_l2) == (128, 100_000, 1e-2)
+    assert (paper.exploration.rate, paper.exploration.target) == (1.01, 0.2)
+    # 50 updates in 100 environment steps, one adaptation in 50 updates.
+    assert paper.agent.updates / paper.agent.update_every == 0.5
+    assert paper.exploration.adapt_every == paper.agent.update_every
+    # One perturbed copy sees the batch that is learnt from.
+    for column in (paper, control.PRESETS["release-2017"].control):
+        assert column.exploration.probes == 1 and column.exploration.probe_states == column.agent.batch_size
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--preset", "gpux"], "preset = 'gpux': unknown; nearest: gpu"),
+        (["--preset"], "--preset: expected one argument"),
+        (["--env.num-envs", "0"], "env.num_envs = 0: a whole number from 1"),
+        (["--env.num-envs", "many"], "--env.num-envs"),
+        (["--env.num-envss", "3"], "--env.num-envss: unknown; nearest: --env.num-envs, "),
+        (["--exploration.structure", "flipoutt"], "nearest: flipout"),
+        (["--exploration.groups", "7"], "0 or a divisor of env.num_envs = 64"),
+        (["--exploration.probe-states", "1000000"], "at most 4,194,304 states in all; here 8,000,000"),
+        (["--exploration.rule", "parameter+parameter"], "each rule at most once"),
+        (["--exploration.sigma", "-0.1"], "exploration.sigma = -0.1: a number at least 0"),
+        (["--agent.gamma", "nan"], "agent.gamma = nan"),
+        (["--agent.precision", "float16"], "--agent.precision"),
+        (["--resume", "nowhere"], "resume = 'nowhere': a run folder"),
+        (["--resume", "nowhere", "--preset", "gpu"], "not together with --resume"),
+    ],
+)
+def test_refusals_are_one_line(argv, said):
+    with pytest.raises(UserError) as caught:
+        parse(*argv)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_script_refuses_with_status_2_and_no_traceback():
+    command_line = [sys.executable, ROOT / "experiments" / "control.py", "--env.num-envs", "0"]
+    done = subprocess.run(command_line, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    said = done.stderr.strip().splitlines()
+    assert said[-1] == "error: env.num_envs = 0: a whole number from 1 to 1048576"
+    assert len(said) == 2  # the greeting and the refusal
