@@ -38,15 +38,11 @@ class Component:
     """What a tuning tries; None: there is nothing to tune."""
 
     def __post_init__(self) -> None:
-        traced = False
-        for one in fields_of(type(self)):
-            value = getattr(self, one.name)
-            if one.traced and fields.is_array(value):
-                traced = True
-            else:
-                value = one.kind.coerce(f"{called(type(self))}.{one.name}", value)
-                object.__setattr__(self, one.name, value)
-        if not traced:
+        known = fields_of(type(self))
+        for one in known:
+            value = one.accept(f"{called(type(self))}.{one.name}", getattr(self, one.name))
+            object.__setattr__(self, one.name, value)
+        if not any(fields.is_array(getattr(self, one.name)) for one in known):
             self.check()
 
     def check(self) -> None:
@@ -75,6 +71,10 @@ class Field:
     """``dataclasses.MISSING`` if it must be given."""
     traced: bool
     positional: bool
+
+    def accept(self, where: str, value: Any) -> Any:
+        """``value`` as the field holds it: checked, but for an array in a traced field. Raises UserError."""
+        return value if self.traced and fields.is_array(value) else self.kind.coerce(where, value)
 
     @property
     def required(self) -> bool:
@@ -242,7 +242,7 @@ def replaced(value: Any, changes: Mapping[str, Any], where: str = "") -> Any:
 
     In a sum a field that a single summand has may go without the summand's name. Raises UserError.
     """
-    return _rebuilt(value, changes, where, lambda kind, path, content: kind.coerce(path, content))
+    return _rebuilt(value, changes, where, Field.accept)
 
 
 def override(value: Any, changes: Mapping[str, str], where: str = "") -> Any:
@@ -250,7 +250,7 @@ def override(value: Any, changes: Mapping[str, str], where: str = "") -> Any:
 
     A path goes into what another one has just chosen. ``where`` precedes paths in messages (``explore``).
     """
-    return _rebuilt(value, changes, where, lambda kind, path, text: kind.read(path, text))
+    return _rebuilt(value, changes, where, lambda one, path, text: one.kind.read(path, text))
 
 
 def _rebuilt(value: Any, changes: Mapping[str, Any], where: str, take: Any) -> Any:
@@ -266,7 +266,7 @@ def _rebuilt(value: Any, changes: Mapping[str, Any], where: str, take: Any) -> A
         path = _joined(where, head)
         if head not in known:
             _unknown(value, head, inner, where)
-        held = take(known[head].kind, path, inner.pop("")) if "" in inner else getattr(value, head)
+        held = take(known[head], path, inner.pop("")) if "" in inner else getattr(value, head)
         if inner and not isinstance(held, Component | Sum):
             _unknown(value, head, inner, where)
         after[head] = _rebuilt(held, inner, path, take) if inner else held
@@ -300,4 +300,6 @@ def _unknown(value: Any, head: str, inner: Mapping[str, Any], where: str) -> NoR
     rest, content = next(iter(inner.items()))
     told = grammar.write(content) if fields.is_node(content) else content
     path = _joined(head, rest)
-    errors.refuse(_joined(where, path), told, errors.nearest(path, paths_of(value)))
+    known = paths_of(value)
+    allowed = errors.nearest(path, known) if known else f"nothing, as {called(type(value))} has no fields"
+    errors.refuse(_joined(where, path), told, allowed)

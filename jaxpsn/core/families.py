@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import importlib
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -23,7 +22,6 @@ class Alias(NamedTuple):
 
     spec: str
     doc: str
-    module: str
 
 
 class Family(Generic[_B]):
@@ -73,9 +71,10 @@ class Family(Generic[_B]):
 
     def alias(self, name: str, spec: str, doc: str = "") -> None:
         """Let ``name`` stand for ``spec``; its fields can be set as those of a component, ``name(field=value)``."""
-        module = str(sys._getframe(1).f_globals.get("__name__", ""))
-        self._free(name, module)
-        self.aliases[name] = Alias(spec, doc, module)
+        made = Alias(spec, doc)
+        if self.aliases.get(name) != made:
+            self._free(name)
+        self.aliases[name] = made
 
     def names(self) -> tuple[str, ...]:
         """All names, aliases last; nothing is imported."""
@@ -216,20 +215,17 @@ class Family(Generic[_B]):
         fields_of(kind)
         self._free(name, kind.__module__, kind.__qualname__)
 
-    def _free(self, name: str, module: str, qualname: str = "") -> None:
+    def _free(self, name: str, module: str = "", qualname: str = "") -> None:
         """Refuse what is no name, and one that another place has."""
         if not grammar.is_name(name):
             errors.refuse(self.name, name, "a name of letters, digits and ._/-, from a letter on")
-        owner = self.modules.get(name)
-        if name in self.kinds:
-            old = self.kinds[name]
-            owner = None if (old.__module__, old.__qualname__) == (module, qualname) else old.__module__
-        elif name in self.aliases:
-            owner = self.aliases[name].module
-        if owner is not None and owner != module:
-            errors.refuse(self.name, name, f"another name, as {owner} has it")
-        if owner is not None and (name in self.kinds or (qualname and name in self.aliases)):
-            errors.refuse(self.name, name, "another name, as its module has it twice")
+        if name in self.aliases:
+            errors.refuse(self.name, name, f"another name, as it stands for {self.aliases[name].spec}")
+        old = self.kinds.get(name)
+        if old is not None and (old.__module__, old.__qualname__) != (module, qualname):
+            errors.refuse(self.name, name, f"another name, as {old.__module__}.{old.__qualname__} has it")
+        if self.modules.get(name, module) != module:
+            errors.refuse(self.name, name, f"another name, as {self.modules[name]} has it")
 
 
 def _new(kind: type[_B], name: str, given: Mapping[str, Any]) -> _B:

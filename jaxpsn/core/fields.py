@@ -23,8 +23,8 @@ def is_node(value: Any) -> bool:
 
 
 def is_array(value: Any) -> bool:
-    """Whether a value is an array, perhaps traced; of any library, as none is imported here."""
-    return hasattr(value, "shape") and hasattr(value, "dtype")
+    """Whether a value is an array, perhaps traced; of any library, as none is imported here. Numbers are none."""
+    return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, numbers.Number)
 
 
 class Kind:

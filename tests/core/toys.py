@@ -175,4 +175,4 @@ def refused(text: str, call, *given, **named) -> None:
     """The call ends in exactly this message."""
     with pytest.raises(errors.UserError) as caught:
         call(*given, **named)
-    assert str(caught.value) == text
+    assert str(caught.value) == text, str(caught.value)
