@@ -43,9 +43,9 @@ class Component:
             value = one.accept(f"{called(type(self))}.{one.name}", getattr(self, one.name))
             object.__setattr__(self, one.name, value)
         if not any(fields.is_array(getattr(self, one.name)) for one in known):
-            self.check()
+            self.validate()
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse what no field shows by itself; not called while a field holds an array."""
 
     def tune_field(self) -> Tune | None:
@@ -155,25 +155,20 @@ class Nested(Kind):
     base: Any
 
     @property
-    def type(self) -> str:  # type: ignore[override]
-        """The family."""
+    def type(self) -> str:
         return self.base.family.name
 
     @property
     def allowed(self) -> str:
-        """The family's names."""
         return f"one of {', '.join(self.base.family.names())}"
 
     def coerce(self, where: str, value: Any) -> Any:
-        """A component, of its text or JSON too."""
         return self.base.family.make(value, where, self.base)
 
     def write(self, value: Any) -> str:
-        """Its text."""
         return spec_of(value)
 
     def plain(self, value: Any) -> Any:
-        """Its JSON."""
         return to_json(value)
 
 
@@ -235,6 +230,16 @@ def paths_of(value: Any) -> tuple[str, ...]:
 def traced(value: Any) -> dict[str, Any]:
     """The traced fields: path -> number or array. What is None is left out."""
     return {path: held for path, one, held in _walk(value) if one.traced and held is not None}
+
+
+def tunes_of(value: Any) -> dict[str, tuple[float, ...]]:
+    """What a tuning of each summand tries: path -> values; of a single component one path, or none."""
+    found = {}
+    for term in terms_of(value):
+        tune = term.tune_field()
+        if tune is not None:
+            found[_joined(called(type(term)) if isinstance(value, Sum) else "", tune.field)] = tune.grid
+    return found
 
 
 def replaced(value: Any, changes: Mapping[str, Any], where: str = "") -> Any:

@@ -4,7 +4,7 @@ import inspect
 from typing import Any, NamedTuple
 
 from jaxpsn.core import errors
-from jaxpsn.core.components import Component, fields_of
+from jaxpsn.core.components import fields_of
 from jaxpsn.core.families import ALL, Family
 
 
@@ -108,9 +108,3 @@ def overview_text() -> str:
         width = max((len(name) for name, _ in rows), default=0)
         lines += [f"{family}{': ' * bool(doc)}{doc}", *(f"  {name:{width}}  {summary}" for name, summary in rows), ""]
     return "\n".join(lines)
-
-
-def is_described(kind: type[Component]) -> bool:
-    """Whether a component says what it is, and each of its fields too."""
-    own = kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}(")
-    return bool(own) and all(one.doc for one in fields_of(kind))

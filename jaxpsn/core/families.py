@@ -44,10 +44,11 @@ class Family(Generic[_B]):
             raise ValueError(f"there is a family {name} already")
         self.name, self.base, self.doc = name, base, doc
         self.modules, self.sums = dict(modules or {}), sums
-        self.kinds: dict[str, type[_B]] = {}
+        self.kinds: dict[str, Any] = {}
         self.known: dict[type, str] = {}
         self.aliases: dict[str, Alias] = {}
         self._streams: dict[str, int] = {}
+        self._open: set[str] = set()  # aliases that are being expanded
         base.family = ALL[name] = self
 
     def register(self, name: str, *, stream: int | None = None) -> Callable[[_K], _K]:
@@ -86,7 +87,9 @@ class Family(Generic[_B]):
             importlib.import_module(self.modules[name])
         if name in self.aliases:
             made = self.make(name, where)
-            return type(made) if isinstance(made, Component) else errors.refuse(where or self.name, name, "no sum")
+            if isinstance(made, Sum):
+                errors.refuse(where or self.name, name, f"one {self.name}, not a sum")
+            return type(made)
         if name not in self.kinds:
             errors.refuse(where or self.name, name, errors.nearest(name, self.names()))
         return self.kinds[name]
@@ -146,7 +149,7 @@ class Family(Generic[_B]):
             return self._build(node.items[0], where)
         call = grammar.Call(node.text, (), ()) if isinstance(node, grammar.Word) else node
         if call.name in self.aliases:
-            base = self.parse(self.aliases[call.name].spec, call.name)
+            base = self._expanded(call.name)
             given = self._given(call, fields_of(type(base)) if isinstance(base, Component) else ())
             return replaced(base, given, call.name) if given else base
         kind = self.get(call.name, where)
@@ -161,6 +164,15 @@ class Family(Generic[_B]):
         made = _new(kind, call.name, direct)
         dotted = {name: value for name, value in given.items() if name not in direct}
         return replaced(made, dotted, call.name) if dotted else made
+
+    def _expanded(self, name: str) -> Any:
+        if name in self._open:
+            errors.refuse(self.name, name, "an alias that does not stand for itself")
+        self._open.add(name)
+        try:
+            return self.parse(self.aliases[name].spec, name)
+        finally:
+            self._open.remove(name)
 
     def _given(self, call: grammar.Call, known: Iterable[Any]) -> dict[str, Any]:
         """The fields that a call sets; values without a name fill them in order."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.core import Component, Sum, Tune, fields_of, override, paths_of, replaced, spec_of, traced
+from jaxpsn.core import Component, Sum, Tune, fields_of, override, paths_of, replaced, spec_of, traced, tunes_of
 from jaxpsn.core.errors import UserError
 from tests.core.toys import RULES, Everything, Gaussian, LowRank, Parameter, Steps, refused
 
@@ -55,6 +55,8 @@ def test_what_is_out_of_range_is_refused(fields, message):
 def test_a_long_number_is_shown_by_its_ends():
     with pytest.raises(UserError, match=r"^all\.free = 1000.* \.\.\. .*000: a number$"):
         Everything(0, free=10**400)
+    with pytest.raises(UserError, match=r"^all\.free = Fraction\(1000.* \.\.\. .*: a number$"):
+        Everything(0, free=Ratio(10**400))
 
 
 def test_fields_that_contradict_each_other():
@@ -100,7 +102,7 @@ def test_traced_fields_take_arrays_and_are_swept():
         Parameter(low=jnp.zeros(()))
 
 
-def test_a_check_does_not_see_arrays():
+def test_validation_does_not_see_arrays():
     assert Parameter(target=jnp.zeros(3), low=3.0, high=2.0).low == 3.0
 
 
@@ -136,7 +138,9 @@ def test_overrides_that_are_refused(rule, path, text, message):
 
 def test_what_a_tuning_tries():
     assert Gaussian().tune_field() == Tune("std", (0.1, 0.3))
-    assert Parameter().tune_field().field == "target" and Steps().tune_field() is None
+    assert Parameter().tune_field().field == "target" and tunes_of(Steps()) == {}
+    assert tunes_of(Gaussian()) == {"std": (0.1, 0.3)}
+    assert tunes_of(RULES.parse("both")) == {"parameter.target": (0.1, 0.2), "gaussian.std": (0.1, 0.3)}
 
 
 def test_the_room_imports_no_numerics():

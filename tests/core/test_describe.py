@@ -4,7 +4,7 @@ import pytest
 
 from jaxpsn.core import describe, families
 from tests.core import toys
-from tests.core.toys import RULES, Everything, Gaussian, refused
+from tests.core.toys import RULES, refused
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,3 @@ def test_names_that_are_not_the_only_one(monkeypatch):
     refused("--describe = 'gaussian': one of toy-explore.gaussian, toy-explore.gaussian", describe.find, "gaussian")
     assert describe.find("toy-explore.gaussian").name == "gaussian"
     assert families.ALL is not describe.ALL
-
-
-def test_what_is_described():
-    assert describe.is_described(Gaussian) and not describe.is_described(Everything)

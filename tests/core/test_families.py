@@ -134,6 +134,14 @@ def test_aliases_stand_for_texts():
     assert RULES.stream("wide") == RULES.stream("parameter")
 
 
+def test_an_alias_of_itself_is_refused(monkeypatch):
+    monkeypatch.setattr(RULES, "aliases", dict(RULES.aliases))
+    RULES.alias("round", "all(1, inner=and-round)")
+    RULES.alias("and-round", "round")
+    RULES.alias("round", "all(1, inner=and-round)")  # a cell that runs again
+    refused("toy-explore = 'round': an alias that does not stand for itself", RULES.parse, "round")
+
+
 def test_objects_of_ones_own_go_where_a_name_goes():
     @dataclass(frozen=True)
     class Mine(Rule):

@@ -128,7 +128,7 @@ class Parameter(Policy):
     high: Positive = 10.0
     """Upper bound."""
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse an empty range."""
         if self.low > self.high:
             errors.refuse("parameter.low", self.low, f"at most high = {self.high:g}")
