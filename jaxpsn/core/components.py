@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Union
 
-from jaxpsn.core import errors, fields, grammar
+from jaxpsn.core import errors, fields, grammar, sources
 from jaxpsn.core.fields import Kind, Sweepable
 
 
@@ -94,8 +94,6 @@ class Field:
     @property
     def doc(self) -> str:
         """The text below the field in its source."""
-        from jaxpsn.core import sources  # which parses source text, for descriptions only
-
         return sources.field_docs(self.owner).get(self.name, "")
 
 
