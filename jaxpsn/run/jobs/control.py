@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import tyro
 
+from jaxpsn.control.agents.family import Generational
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
-from jaxpsn.core import errors, files
+from jaxpsn.core import errors, files, plugins
 from jaxpsn.envs import registry
 from jaxpsn.run import cadence, command, folder, interrupts, progress, startup, status
 from jaxpsn.run.cluster import distributed
@@ -46,6 +47,10 @@ PRESETS: dict[str, ControlJob] = {
 
 def restore(record: Mapping[str, Any]) -> ControlJob:
     """The job of a run folder's config.json."""
+    if "exploration" in record["config"]:
+        old = record.get("versions", {}).get("jaxpsn", "unknown")
+        errors.refuse("version", old, "a newer one: this run was made before there were components; it stays as it is")
+    plugins.require(record.get("plugins", []))
     run = command.from_record(RunConfig, record["run"])
     # A folder resumes where it lies, whatever it was first asked to be called or to overwrite.
     run = replace(run, name=None, resume=None, overwrite=False)
@@ -91,18 +96,18 @@ def _refuse(job: ControlJob) -> None:
     config.refuse_idle(cadence.plan(job.run, config.steps_per_call).end)
     _refuse_other_schedule(job)
     limit = config.env.episode_length or registry.default_episode_length(config.env.name)
-    if config.agent.algorithm == "es" and job.run.steps < limit * config.env.num_envs:
+    if isinstance(config.agent, Generational) and job.run.steps < limit * config.env.num_envs:
         startup.speak(f"warning: steps = {job.run.steps}: no generation ends if episodes last {limit} steps")
 
 
 def _refuse_other_schedule(job: ControlJob) -> None:
     """An annealed scale is a function of the run's length, which a resumed run could otherwise extend."""
-    if job.run.resume is None or job.control.exploration.controller != "linear":
+    if job.run.resume is None or not job.control.annealed:
         return
     recorded = folder.read(job.run.resume)["run"]["steps"]
     if job.run.steps != recorded:
         errors.refuse(
-            "steps", job.run.steps, f"{recorded} as recorded; exploration.controller = 'linear' anneals over it"
+            "steps", job.run.steps, f"{recorded} as recorded; the scale of explore is annealed over it"
         )
 
 
