@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from jaxpsn.control.config import RULES
+from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.rlvr import names
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.run.jobs.control import PRESETS
@@ -31,7 +31,7 @@ def test_the_example_runs_and_does_what_its_comments_say():
 
 
 def test_presets_and_rules_are_named():
-    for name in (*PRESETS, *RULES, *RLVR_PRESETS, *registry.names(), *names.LOSSES, *VARIANTS):
+    for name in (*PRESETS, *EXPLORATION.modules, *RLVR_PRESETS, *registry.names(), *names.LOSSES, *VARIANTS):
         assert f"`{name}`" in README, name
 
 

@@ -12,6 +12,10 @@ def _shown(value: Any) -> list[str]:
 
 
 SPEC: Any = PrimitiveConstructorSpec(
-    nargs=1, metavar="TEXT", instance_from_str=lambda texts: texts[0], is_instance=lambda value: True, str_from_instance=_shown
+    nargs=1,
+    metavar="TEXT",
+    instance_from_str=lambda texts: texts[0],
+    is_instance=lambda value: True,
+    str_from_instance=_shown,
 )
 """``Annotated[Any, SPEC]``: a flag takes the text of a component; whoever holds the field makes the component of it."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import tyro
 
 from jaxpsn.core import errors
-from jaxpsn.run import folder, vacancy
+from jaxpsn.run import component_flags, folder, vacancy
 
 Job = TypeVar("Job")
 
@@ -83,6 +83,7 @@ def parse(
     then override; ``resumes``: what the script goes on with, of ``vacancy.SCRIPTS``. Raises UserError for anything that
     cannot be understood; ``--help`` prints and exits.
     """
+    argv = component_flags.prepare(argv)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default=None)
     first.add_argument("--resume", default=None)
@@ -102,7 +103,7 @@ def parse(
             default = restore(record)
         rest += ["--resume", known.resume]
     listed = f"{description}\n\n--preset gives the defaults below: {', '.join(presets)}."
-    return flags(kind, rest, default, listed)
+    return flags(kind, component_flags.merged(rest, default), default, listed)
 
 
 def flags(kind: type[Job], args: Sequence[str], default: Job, description: str) -> Job:

@@ -54,11 +54,11 @@ def trace(
 ) -> Curves:
     """Run ``program`` for ``points`` chunks of ``calls // points`` steps each, without a run folder.
 
-    Runs ``seed .. seed + seeds - 1`` are made for each value of the hyper-parameters named in ``swept`` (paths, as ``explore.sigma``; a unique end will do):
-    equal seeds, so that differences between values are paired. A value is whatever stands there, a scalar or a
-    vector; several fields are swept together (their first values, their second values, ...). ``judge``: evaluate after
-    each chunk. Compiled once whatever the values. Raises UserError for a field that does not exist, for unequal
-    numbers of values, and where there is only one run.
+    Runs ``seed .. seed + seeds - 1`` are made for each value of the hyper-parameters named in ``swept`` (paths, as
+    ``explore.sigma``; a unique end will do): equal seeds, so that differences between values are paired. A value is
+    whatever stands there, a scalar or a vector; several fields are swept together (their first values, their second
+    values, ...). ``judge``: evaluate after each chunk. Compiled once whatever the values. Raises UserError for a field
+    that does not exist, for unequal numbers of values, and where there is only one run.
     """
     checks.whole("points", points, 1, 1 << 20)
     checks.whole("calls", calls, points)

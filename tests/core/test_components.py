@@ -11,7 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.core import Component, Sum, Tune, fields_of, override, path_in, paths_of, replaced, spec_of, traced, tunes_of
+from jaxpsn.core import (
+    Component,
+    Sum,
+    Tune,
+    fields_of,
+    override,
+    path_in,
+    paths_of,
+    replaced,
+    spec_of,
+    traced,
+    tunes_of,
+)
 from jaxpsn.core.errors import UserError
 from tests.core.toys import RULES, Everything, Gaussian, LowRank, Parameter, Steps, refused
 

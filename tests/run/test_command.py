@@ -20,7 +20,7 @@ def parse(*argv):
 
 def test_the_default_and_overrides():
     assert parse() == control.PRESETS["default"]
-    job = parse("--preset", "gpu", "--env.num-envs", "128", "--agent.actor-hidden", "32", "16", "--seed", "3")
+    job = parse("--preset", "gpu", "--env.num-envs", "128", "--agent.actor-hidden", "32x16", "--seed", "3")
     gpu = control.PRESETS["gpu"]
     assert job.control.env == dataclasses.replace(gpu.control.env, num_envs=128)
     assert job.control.agent.actor_hidden == (32, 16)
@@ -46,14 +46,14 @@ def test_the_paper_column_is_the_papers():
     paper = control.PRESETS["paper"].control
     assert (paper.agent.actor_hidden, paper.agent.action_layer) == ((64, 64), 1)
     assert (paper.agent.actor_lr, paper.agent.critic_lr, paper.agent.tau) == (1e-4, 1e-3, 1e-3)
-    assert (paper.agent.batch_size, paper.replay_capacity, paper.agent.critic_l2) == (128, 100_000, 1e-2)
-    assert (paper.exploration.rate, paper.exploration.target) == (1.01, 0.2)
+    assert (paper.agent.batch_size, paper.agent.replay_capacity, paper.agent.critic_l2) == (128, 100_000, 1e-2)
+    assert (paper.explore.scale.rate, paper.explore.scale.target) == (1.01, 0.2)
     # 50 updates in 100 environment steps, one adaptation in 50 updates.
     assert paper.agent.updates / paper.agent.update_every == 0.5
-    assert paper.exploration.adapt_every == paper.agent.update_every
+    assert paper.explore.adapt_every == paper.agent.update_every
     # One perturbed copy sees the batch that is learnt from.
     for column in (paper, control.PRESETS["release-2017"].control):
-        assert column.exploration.probes == 1 and column.exploration.probe_states == column.agent.batch_size
+        assert column.explore.probes == 1 and column.explore.probe_states == column.agent.batch_size
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,25 @@ def test_the_paper_column_is_the_papers():
         (["--env.num-envs", "0"], "env.num_envs = 0: a whole number from 1"),
         (["--env.num-envs", "many"], "--env.num-envs"),
         (["--env.num-envss", "3"], "--env.num-envss: unknown; nearest: --env.num-envs, "),
-        (["--exploration.structure", "flipoutt"], "nearest: flipout"),
-        (["--exploration.groups", "7"], "0 or a divisor of env.num_envs = 64"),
-        (["--exploration.probe-states", "1000000"], "at most 4,194,304 states in all; here 8,000,000"),
-        (["--exploration.rule", "parameter+parameter"], "each rule at most once"),
-        (["--exploration.sigma", "-0.1"], "exploration.sigma = -0.1: a number at least 0"),
+        (["--explore.structure", "flipoutt"], "nearest: flipout"),
+        (["--explore.groups", "7"], "0 or a divisor of env.num_envs = 64"),
+        (["--explore.probe-states", "1000000"], "= 8000000: at most 4,194,304 in all"),
+        (["--explore", "parameter+parameter"], "parameter once only"),
+        (["--explore.sigma", "-0.1"], "explore.sigma = -0.1: a number at least 0"),
+        (["--explore.sigma"], "--explore.sigma = None: a value"),
+        (["--explore.std", "1"], "explore.std = '1': unknown; nearest: "),
+        (["--explore", "gaussian + parameter", "--explore.low", "20"], "scale.low = 20.0: at most high = 10"),
+        (["--explore", "gaussian + pink", "--explore.std", "1"], "a whole path: gaussian.std, pink.std"),
+        (["--agent", "td33"], "--agent = 'td33': unknown; nearest: td3"),
+        (["--agent", "es", "--agent.gamma", "0.9"], "agent.gamma = '0.9': unknown"),
         (["--agent.gamma", "nan"], "agent.gamma = nan"),
-        (["--agent.precision", "float16"], "--agent.precision"),
+        (["--agent.precision", "float16"], "agent.precision = 'float16': unknown"),
+        (["--plugin", "nowhere.py"], "--plugin = 'nowhere.py': a module's name or an existing .py file"),
+        (["--describe", "parametr"], "nearest: parameter"),
         (["--resume", "nowhere"], "resume = 'nowhere': a run folder"),
         (["--resume", "nowhere", "--preset", "gpu"], "not together with --resume"),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_refusals_are_one_line(argv, said):
     with pytest.raises(UserError) as caught:

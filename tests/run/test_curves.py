@@ -16,7 +16,8 @@ CALLS = 40
 @pytest.fixture(scope="module")
 def swept():
     made = program.make(PRESETS["smoke"])
-    return made, curves.trace(made, seeds=2, calls=CALLS, points=4, seed=3, target=[0.2, np.nan], sigma=[0.1, 0.3])
+    return made, curves.trace(made, seeds=2, calls=CALLS, points=4, seed=3,
+                              swept={"explore.scale.target": [0.2, np.nan], "sigma": [0.1, 0.3]})  # fmt: skip
 
 
 def test_shapes_and_steps(swept):
@@ -28,7 +29,9 @@ def test_shapes_and_steps(swept):
 
 def test_a_run_is_the_run_of_its_seed_and_value(swept):
     made, traced = swept
-    state = made.init(jax.random.key(4), made.hyper.replace(target=jnp.float32(0.2), sigma=jnp.float32(0.1)))
+    state = made.init(
+        jax.random.key(4), made.hyper | {"explore.scale.target": jnp.float32(0.2), "explore.sigma": jnp.float32(0.1)}
+    )
     advance = jax.jit(chunk.make_chunk(made, 1, CALLS // 4))
     for point in range(4):
         state, told = advance(chunk.strip_weak_types(state))
@@ -48,9 +51,9 @@ def test_without_a_target_sigma_stays(swept):
 def test_mistakes_are_named():
     made = program.make(PRESETS["smoke"])
     with pytest.raises(UserError, match=r"swept.*targett"):
-        curves.trace(made, seeds=2, calls=4, points=2, targett=[0.1])
+        curves.trace(made, seeds=2, calls=4, points=2, swept={"targett": [0.1]})
     with pytest.raises(UserError, match="as many values"):
-        curves.trace(made, seeds=2, calls=4, points=2, target=[0.1, 0.2], sigma=[0.1])
+        curves.trace(made, seeds=2, calls=4, points=2, swept={"target": [0.1, 0.2], "sigma": [0.1]})
     with pytest.raises(UserError, match="at least two runs"):
         curves.trace(made, seeds=1, calls=4, points=2)
     with pytest.raises(UserError, match="calls"):

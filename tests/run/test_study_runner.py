@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from jaxpsn.core.components import spec_of
 from jaxpsn.core.errors import UserError
 from jaxpsn.report.study import build as reports
 from jaxpsn.run import folder, lock, status, sweep
@@ -68,8 +69,9 @@ def compare(real, fake, monkeypatch):
     real.nan, real.made = {}, []
 
     def program(control, steps, env):
-        real.made.append(control.exploration.rule)
-        return fake.Fake(nan_at=real.nan.get(control.exploration.rule, -1), nan_seed=1)
+        rule = spec_of(control.explore)
+        real.made.append(rule)
+        return fake.Fake(nan_at=real.nan.get(rule, -1), nan_seed=1)
 
     monkeypatch.setattr(experiment, "program", program)
     monkeypatch.setattr(experiment, "environment", lambda control: None)
@@ -105,10 +107,10 @@ def test_a_study_leaves_what_its_format_says(compare, capsys):
     assert (told["format"], told["name"], told["threshold"]) == (1, "study", None)
     assert list(told["arms"]) == list(ARMS) and told["control"]["diagnose"] is True
     gaussian, none = told["arms"].values()
-    assert gaussian["spec"] == "gaussian" and gaussian["exploration"]["rule"] == "gaussian"
+    assert gaussian["spec"] == "gaussian" and gaussian["explore"] == {"name": "gaussian", "fields": {"std": 0.2}}
     assert gaussian["agent"] == told["control"]["agent"] and none["scale"] is None
-    scale = {"field": "exploration.action_std", "value": 0.2, "tuned": False}
-    assert gaussian["scale"] == scale | {"grid": list(arms.ACTION_GRID)}
+    scale = {"field": "explore.std", "value": 0.2, "tuned": False}
+    assert gaussian["scale"] == scale | {"grid": [0.1, 0.3, 0.6, 1.0]}
     assert len(told["sessions"]) == 1 and told["versions"]["jax"] and told["study"]["seeds"] == 2
     for label in ARMS:
         arm = path / "arms" / label
@@ -116,7 +118,7 @@ def test_a_study_leaves_what_its_format_says(compare, capsys):
         assert done["step"] == 160 and done["seconds"] > 0 and done["versions"] == told["versions"]
         rows = table(arm)
         assert [(row["step"], row["seed"]) for row in rows[:4]] == [("0", "0"), ("0", "1"), ("40", "0"), ("40", "1")]
-        assert json.loads((arm / "config.json").read_text())["config"]["exploration"]["rule"] == label
+        assert json.loads((arm / "config.json").read_text())["config"]["explore"]["name"] == label
         assert not (arm / "checkpoints").exists()
     assert compare.built == [["gaussian"], [*ARMS]]
     assert not (path / "tuning").exists()
@@ -302,6 +304,6 @@ def test_a_task_or_rule_that_cannot_be_is_refused_before_anything_is_written(rea
     unknown = dataclasses.replace(SMOKE, env=dataclasses.replace(SMOKE.env, name="probe/acton"))
     with pytest.raises(UserError, match=r"env\.name = 'probe/acton': unknown; nearest: probe/action"):
         real(control=unknown)
-    with pytest.raises(UserError, match=r"arm wild: exploration\.ou_dt"):
-        real(arms=("none", "wild:ou,ou_dt=50"))
+    with pytest.raises(UserError, match=r"ou\.dt = 50"):
+        real(arms=("none", "wild:ou(dt=50)"))
     assert not list(tmp_path.iterdir())

@@ -63,7 +63,7 @@ class Es(Generational):
                 errors.refuse(f"parameter.{name}", shown, f"{said}, as agent is es")
         if explore.scale.annealed:
             errors.refuse("parameter.scale", spec_of(explore.scale), "another one, as es does not know its generations")
-        if not fields.is_array(explore.sigma) and not explore.sigma or explore.members(num_envs) < 2:
+        if (not fields.is_array(explore.sigma) and not explore.sigma) or explore.members(num_envs) < 2:
             errors.refuse("parameter.sigma", explore.sigma, "above 0, with two members or more, for es")
 
     def tunes(self, explore: Any, found: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:

@@ -51,7 +51,7 @@ class Agent(Component):
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> Any:
         """The agent as pure functions, of normalised observations and actions in [-1, 1].
 
-        ``learnt``: noise in the actor that is learnt with its weights (:class:`jaxpsn.control.exploration.LearntNoise`).
+        ``learnt``: noise in the actor that is learnt with its weights.
         """
         raise NotImplementedError
 

@@ -16,7 +16,6 @@ from jaxpsn.control.state import LearnerState, Transition
 from jaxpsn.core import errors
 from jaxpsn.core.fields import Real, Whole
 
-
 _CLIP = 0.5
 
 

@@ -46,8 +46,8 @@ __all__ = [
 def make(explore: Any, policy: Any, params: Any, space: Space) -> Explorer:
     """The explorer of a component or sum (or its text).
 
-    ``policy(params, obs[..., O]) -> action[..., A]`` takes observations as the explorer gets them; gsde and lattice need
-    a :class:`jaxpsn.networks.Policy`, whose features they know. ``params`` may be abstract; for noisynet they hold
+    ``policy(params, obs[..., O]) -> action[..., A]`` takes observations as the explorer gets them; gsde and lattice
+    need a :class:`jaxpsn.networks.Policy`, whose features they know. ``params`` may be abstract; for noisynet they hold
     scales too. ``init`` of what is returned takes ``hyper`` as :func:`hyper_of` gives it.
     """
     explore = EXPLORATION.make(explore, "explore")
@@ -85,4 +85,6 @@ def learnt_noise(explore: Any) -> LearntNoise | None:
 
 def alarms(explore: Any, where: str) -> Iterable[Any]:
     """What is told once if the rows of metrics show it; ``where``: what the user calls the whole."""
-    return [alarm for term in terms_of(explore) for alarm in term.alarms(f"{where}.{prefix(explore, term)}".rstrip("."))]
+    return [
+        alarm for term in terms_of(explore) for alarm in term.alarms(f"{where}.{prefix(explore, term)}".rstrip("."))
+    ]

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
+from jaxpsn.control.exploration.rules import BehaviourFunctions, LearntNoise, NoiseFunctions
 from jaxpsn.core import errors
 from jaxpsn.core.components import Component, Sum, called, terms_of
 from jaxpsn.core.families import Family
-from jaxpsn.control.exploration.rules import BehaviourFunctions, LearntNoise, NoiseFunctions
 
 
 class Space(NamedTuple):

@@ -90,4 +90,3 @@ def total(
 def part(hyper: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The entries of ``hyper`` below ``name``, by the rest of their paths."""
     return {path[len(name) + 1 :]: leaf for path, leaf in hyper.items() if path.startswith(f"{name}.")}
-

@@ -106,9 +106,7 @@ def _refuse_other_schedule(job: ControlJob) -> None:
         return
     recorded = folder.read(job.run.resume)["run"]["steps"]
     if job.run.steps != recorded:
-        errors.refuse(
-            "steps", job.run.steps, f"{recorded} as recorded; the scale of explore is annealed over it"
-        )
+        errors.refuse("steps", job.run.steps, f"{recorded} as recorded; the scale of explore is annealed over it")
 
 
 def _finish(program: Any, state: Any, claimed: folder.RunFolder) -> None:
@@ -137,5 +135,5 @@ def _report(program: Any, state: Any, path: Path) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
-    about = "Off-policy control with parameter-space noise."
+    about = "Control with parameter-space noise; --describe NAME tells of a component, --plugin FILE brings one."
     return run(command.parse(ControlJob, PRESETS, argv, restore, about))

@@ -48,7 +48,7 @@ class StudyConfig(Place):
     """Which arms are compared, on which seeds and for how long; every arm has the same of all but exploration."""
 
     arms: Annotated[tuple[str, ...], arg(aliases=["--arms"])] = ("parameter", "gaussian", "ou", "pink", "none")
-    """Arms as [label:]name[,field=value]...: a rule or one of its variants, and what it changes."""
+    """Arms as [label:]exploration[, agent=...]: a rule with its fields, pink(std=1), a sum, or a named arm (es)."""
     seeds: Annotated[int, arg(aliases=["--seeds"])] = 5
     """Runs of each arm, side by side."""
     seed: Annotated[int, arg(aliases=["--seed"])] = 0

@@ -73,6 +73,6 @@ def main(argv: Sequence[str]) -> int:
     """Run the comparison that ``argv`` asks for; returns the exit status."""
     about = "Exploration methods compared on one task: the same learner (but for es), seeds and steps for every arm."
     about += (
-        f"\n\nArms: {', '.join(arm_specs.names())}; sums such as parameter+gaussian; any field=value after a comma."
+        f"\n\nArms: {', '.join(arm_specs.names())}; with their fields, pink(std=1), and sums, parameter + gaussian."
     )
     return run(command.parse(StudyJob, PRESETS, argv, restore, about, record.read, resumes="study of control"))

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jaxpsn.control.config import ControlConfig, ExplorationConfig
-from jaxpsn.core import errors, files, shapes
+from jaxpsn.control.config import ControlConfig
+from jaxpsn.core import errors, files, plugins, shapes
+from jaxpsn.core.components import spec_of
 from jaxpsn.run import command, folder, vacancy
 from jaxpsn.run.lock import locked
 from jaxpsn.study.control import arms as arm_specs
@@ -69,6 +70,7 @@ class Study:
             "arms": {arm.label: arm.record() for arm in self.arms},
             "threshold": self.threshold,
             "versions": folder.versions(),
+            "plugins": plugins.loaded(),
             "command": sys.argv,
             "sessions": self.sessions,
         }
@@ -98,6 +100,12 @@ def read(path: str | Path, kind: str = KIND) -> dict[str, Any]:
 
 def restore(record: Mapping[str, Any]) -> tuple[ControlConfig, StudyConfig]:
     """The settings of a study.json."""
+    if "exploration" in record["control"]:
+        old = record.get("versions", {}).get("jaxpsn", "unknown")
+        errors.refuse(
+            "version", old, "a newer one: this study was made before there were components; it stays as it is"
+        )
+    plugins.require(record.get("plugins", []))
     study = command.from_record(StudyConfig, record["study"])
     # A folder goes on where it lies, whatever it was first asked to be called or to overwrite.
     study = replace(study, name=None, resume=None, overwrite=False)
@@ -109,8 +117,8 @@ def plan(control: ControlConfig, study: StudyConfig) -> list[Arm]:
 
     Refused are arms that do not exist, tuning on reported seeds, and a resumed study of another kind.
     """
-    if control.exploration.rule != ExplorationConfig.rule:
-        errors.refuse("exploration.rule", control.exploration.rule, "left to the arms (--study.arms)")
+    if control.explore != ControlConfig().explore:
+        errors.refuse("explore", spec_of(control.explore), "left to the arms (--study.arms)")
     if not control.diagnose:
         errors.refuse("diagnose", False, "True: the report tells of first rewards and of the states visited")
     kept: dict[str, Arm] = {}

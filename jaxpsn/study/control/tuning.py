@@ -64,7 +64,7 @@ def tune(study: record.Study, arm: Arm, title: str, env: Any) -> tuple[Arm, Ende
         runs_in_all = len(scale.grid) * config.tune_seeds
         run = stages.run_config(study, steps=steps, seed=config.tune_seed, seeds=runs_in_all)
         program = experiment.program(arm.control, steps, env)
-        swept = sweep.over(program, scale.leaf, scale.grid, config.tune_seeds)
+        swept = sweep.over(program, scale.field, scale.grid, config.tune_seeds)
         content = folder.plain(arm.control) | {"sweep": {"field": scale.field, "values": list(scale.grid)}}
         ended = stages.stage(path, run, swept, content, f"{title}, tuning")
         if ended.status != status.DONE:
