@@ -48,7 +48,7 @@ lint: .venv/ready
 
 # One universal pin file for every Python and platform; it must not name a package index.
 pins:
-	uv pip compile --quiet --universal --no-emit-index-url --no-header --python-version 3.11 --group test pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --no-emit-index-url --no-header --python-version 3.11 --group test --group docs pyproject.toml -o requirements.txt
 
 clean:
 	rm -rf .venv
