@@ -1,0 +1,80 @@
+"""MkDocs hook: adds the generated pages, carries along what pages link to outside of docs/, and fetches nothing."""
+
+import posixpath
+import re
+import sys
+from pathlib import Path
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from _make import api
+
+ROOT = Path(__file__).resolve().parents[2]
+CARRIED = "files"
+"""Folder of the site for what lies outside of docs/; a Markdown file there is a page."""
+_LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?\)")
+_FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
+
+
+def on_config(config):
+    """The pages of the API into the navigation."""
+    config.nav.append({"API": list(api.pages())})
+    return config
+
+
+def on_files(files, config):
+    """Pages that no one writes, and what pages link to outside of docs/."""
+    for uri, text in api.pages().items():
+        files.append(File.generated(config, uri, content=text))
+    queue = [
+        (file.src_uri, Path(file.abs_src_path).read_text()) for file in files.documentation_pages() if file.abs_src_path
+    ]
+    while queue:
+        uri, text = queue.pop()
+        for link in _LINK.finditer(text):
+            found = _outside(uri, link[1])
+            if found and files.get_file_from_path(found) is None:
+                path = ROOT / found.removeprefix(f"{CARRIED}/")
+                files.append(File.generated(config, found, abs_src_path=str(path)))
+                if path.suffix == ".md":
+                    queue.append((found, path.read_text()))
+    return files
+
+
+def _outside(uri: str, link: str) -> str | None:
+    """Where in the site a link of the page ``uri`` leads if its target is no file of docs/."""
+    carried = uri.startswith(f"{CARRIED}/")
+    source = uri.removeprefix(f"{CARRIED}/") if carried else f"docs/{uri}"
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link))
+    if target.startswith("docs/") or (not carried and not target.startswith("../") and not (ROOT / target).exists()):
+        return None
+    if not (ROOT / target).is_file():
+        raise PluginError(f"{source} links to {link}, which is not there")
+    return f"{CARRIED}/{target}"
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Links that leave docs/ in the repository lead to a copy within the site."""
+    uri = page.file.src_uri
+
+    def moved(link):
+        found = _outside(uri, link[1])
+        if found is None:
+            return link[0]
+        return f"]({posixpath.relpath(found, posixpath.dirname(uri) or '.')}{link[2] or ''})"
+
+    return _LINK.sub(moved, markdown)
+
+
+def on_post_page(output, page, config):
+    """Refuse a page that fetches anything, and a page of the API that lacks a public name."""
+    fetched = _FETCHED.search(output)
+    if fetched:
+        raise PluginError(f"{page.file.src_uri} fetches {fetched[0][:200]}")
+    for name in api.names().get(page.file.src_uri, ()):
+        if f'id="{name}"' not in output:
+            raise PluginError(f"{page.file.src_uri} lacks {name}")
+    return output
