@@ -38,13 +38,19 @@ def _read(name: str, path: Path) -> Module:
     tree = ast.parse(path.read_text())
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
     own, unpacked, given = [], [], {}
-    for node in tree.body:
+    for node in [*tree.body, *_for_type_checkers(tree)]:
         if isinstance(node, ast.ImportFrom) and node.level == 0:
             given |= {one.asname: f"{node.module}.{one.name}" for one in node.names if one.asname == one.name}
         defined = [one for one in _defined(node) if not one.startswith("_")]
         own += defined
         unpacked += defined if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) else []
     return Module(name, summary, tuple(dict.fromkeys(own)), tuple(unpacked), given)
+
+
+def _for_type_checkers(tree: ast.Module) -> list[ast.stmt]:
+    """What a module that imports late shows to type checkers: ``if TYPE_CHECKING:``."""
+    ifs = [node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)]
+    return [node for one in ifs if one.test.id == "TYPE_CHECKING" for node in one.body]
 
 
 def _defined(node: ast.stmt) -> list[str]:
@@ -76,7 +82,7 @@ def names() -> dict[str, list[str]]:
 def pages() -> dict[str, str]:
     """File below ``docs/`` -> Markdown: the list of folders, and a page for each."""
     rows = [f"| [`{folder}`]({folder}.md) | {content[0].summary} |" for folder, content in folders().items()]
-    index = "\n".join(["# API", "", _ABOUT, "", "| folder | |", "| --- | --- |", *rows, ""])
+    index = "\n".join(["# API", "", _ABOUT, "", "| folder | what lives there |", "| --- | --- |", *rows, ""])
     return {"api/index.md": index} | {f"api/{folder}.md": _page(folder, of) for folder, of in folders().items()}
 
 

@@ -10,7 +10,7 @@ from mkdocs.structure.files import File
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from _make import api
+from _make import api, methods
 
 ROOT = Path(__file__).resolve().parents[2]
 CARRIED = "files"
@@ -20,14 +20,18 @@ _FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=[\"']?(?:
 
 
 def on_config(config):
-    """The pages of the API into the navigation."""
+    """The generated pages into the navigation: methods before the results, the API at the end."""
+    groups = [{title: list(content)} if title else next(iter(content)) for title, content in methods.pages().items()]
+    place = next(at for at, entry in enumerate(config.nav) if "Results" in entry)
+    config.nav.insert(place, {"Methods": groups})
     config.nav.append({"API": list(api.pages())})
     return config
 
 
 def on_files(files, config):
     """Pages that no one writes, and what pages link to outside of docs/."""
-    for uri, text in api.pages().items():
+    made = [api.pages(), *methods.pages().values()]
+    for uri, text in (page for content in made for page in content.items()):
         files.append(File.generated(config, uri, content=text))
     queue = [
         (file.src_uri, Path(file.abs_src_path).read_text()) for file in files.documentation_pages() if file.abs_src_path

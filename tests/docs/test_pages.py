@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from _make import api, markdown, tables
+from _make import api, markdown, methods, tables
 
 from jaxpsn.control.config import RULES
 from jaxpsn.control.presets import PRESETS
@@ -13,6 +13,7 @@ from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.study.control import arms, presets
 from jaxpsn.study.reasoning.arms import VARIANTS
 from jaxpsn.tasks import registry
+from tests.core import toys
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -81,3 +82,24 @@ def test_docstrings_become_markdown():
     )
     assert r"\[problem\]\[sample\]" in told and "``x[i][j]``" in told and told.endswith("`nowhere`:\n\n    code")
     assert "[`Flipout`][jaxpsn.noise.flipout.Flipout]" in told
+
+
+def test_every_component_and_every_module_of_methods_has_a_page():
+    made = {uri: text for content in methods.pages().values() for uri, text in content.items()}
+    for family in methods.families().values():
+        for name in family.names():
+            assert made[f"methods/{family.name}/{name}.md"].startswith(f"# {name}\n")
+    index = made.pop("methods/index.md")
+    for uri, text in made.items():
+        assert uri.removeprefix("methods/") in index
+        assert len(text) > 100, uri
+
+
+def test_a_component_of_a_family_is_described(monkeypatch):
+    monkeypatch.setattr(methods, "families", lambda: {"rule": toys.RULES})
+    methods.pages.cache_clear()
+    try:
+        made = methods.pages()[toys.RULES.name.capitalize()]
+    finally:
+        methods.pages.cache_clear()
+    assert set(made) == {f"methods/{toys.RULES.name}/{name}.md" for name in toys.RULES.names()}
