@@ -39,7 +39,7 @@ def on_files(files, config):
     while queue:
         uri, text = queue.pop()
         for link in _LINK.finditer(text):
-            found = _outside(uri, link[1])
+            found = _moved(uri, link[1])
             if found and files.get_file_from_path(found) is None:
                 path = ROOT / found.removeprefix(f"{CARRIED}/")
                 files.append(File.generated(config, found, abs_src_path=str(path)))
@@ -48,13 +48,13 @@ def on_files(files, config):
     return files
 
 
-def _outside(uri: str, link: str) -> str | None:
-    """Where in the site a link of the page ``uri`` leads if its target is no file of docs/."""
+def _moved(uri: str, link: str) -> str | None:
+    """Where in the site a link of the page ``uri`` leads, if page and target are not both of docs/."""
     carried = uri.startswith(f"{CARRIED}/")
     source = uri.removeprefix(f"{CARRIED}/") if carried else f"docs/{uri}"
     target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link))
-    if target.startswith("docs/") or (not carried and not target.startswith("../") and not (ROOT / target).exists()):
-        return None
+    if target.startswith("docs/"):
+        return target.removeprefix("docs/") if carried else None
     if not (ROOT / target).is_file():
         raise PluginError(f"{source} links to {link}, which is not there")
     return f"{CARRIED}/{target}"
@@ -64,13 +64,13 @@ def on_page_markdown(markdown, page, config, files):
     """Links that leave docs/ in the repository lead to a copy within the site."""
     uri = page.file.src_uri
 
-    def moved(link):
-        found = _outside(uri, link[1])
+    def told(link):
+        found = _moved(uri, link[1])
         if found is None:
             return link[0]
         return f"]({posixpath.relpath(found, posixpath.dirname(uri) or '.')}{link[2] or ''})"
 
-    return _LINK.sub(moved, markdown)
+    return _LINK.sub(told, markdown)
 
 
 def on_post_page(output, page, config):
