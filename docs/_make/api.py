@@ -92,12 +92,13 @@ Start with [`jaxpsn.noise`](jaxpsn.noise.md), the part that works on any network
 
 def _page(folder: str, content: list[Module]) -> str:
     top, *rest = content if content[0].name == folder else [Module(folder, "", (), (), {}), *content]
-    lines = [f"# {folder}", "" if top.own else f"<a id='{folder}'></a>", "", top.summary, ""]
+    lines = [f"# {folder} {{#{folder}}}", "", top.summary, ""]
     if top.given:
         told = [f"[`{name}`][{target}]" for name, target in top.given.items()]
         lines += [f"`from {folder} import ...`: " + ", ".join(told), ""]
     for one in ([top] if top.own else []) + rest:
-        lines += [f"## {one.name.removeprefix(folder + '.')} {{#{one.name}}}", "", f"::: {one.name}", "    options:"]
+        head = f"{one.name.removeprefix(folder + '.')} {{#{one.name}}}" if one is not top else "In the folder itself"
+        lines += [f"## {head}", "", f"::: {one.name}", "    options:"]
         lines += ["      show_root_heading: false", "      show_root_toc_entry: false", ""]
         if one.unpacked:
             told = [f"[](){{#{one.name}.{name}}}`{name}`" for name in one.unpacked]
