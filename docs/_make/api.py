@@ -16,14 +16,15 @@ class Module(NamedTuple):
     """``jaxpsn.noise.flipout``"""
     summary: str
     """First line of its docstring."""
-    own: tuple[str, ...]
-    """Public names defined in it."""
+    own: dict[str, str]
+    """Public names defined in it, and the first line of what they say of themselves."""
     unpacked: tuple[str, ...]
     """Those of them that a tuple is unpacked into (``A, B = 1, 2``), which have no description of their own."""
     given: dict[str, str]
     """Names that it hands on (``from m import X as X``) and where they are defined."""
 
 
+@functools.cache
 def modules() -> list[Module]:
     """Every public module, sorted by name; a package comes before what lies in it."""
     found = []
@@ -37,14 +38,16 @@ def modules() -> list[Module]:
 def _read(name: str, path: Path) -> Module:
     tree = ast.parse(path.read_text())
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-    own, unpacked, given = [], [], {}
+    own: dict[str, str] = {}
+    unpacked, given = [], {}
     for node in [*tree.body, *_for_type_checkers(tree)]:
         if isinstance(node, ast.ImportFrom) and node.level == 0:
             given |= {one.asname: f"{node.module}.{one.name}" for one in node.names if one.asname == one.name}
-        defined = [one for one in _defined(node) if not one.startswith("_")]
-        own += defined
+        said = ast.get_docstring(node) if isinstance(node, ast.FunctionDef | ast.ClassDef) else None
+        defined = {one: (said or "").partition("\n")[0] for one in _defined(node) if not one.startswith("_")}
+        own |= defined
         unpacked += defined if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) else []
-    return Module(name, summary, tuple(dict.fromkeys(own)), tuple(unpacked), given)
+    return Module(name, summary, own, tuple(unpacked), given)
 
 
 def _for_type_checkers(tree: ast.Module) -> list[ast.stmt]:
@@ -71,6 +74,16 @@ def folders() -> dict[str, list[Module]]:
     return found
 
 
+def _said(path: str) -> str:
+    """The first line of what a module, or a name in it, says of itself, fit for a table."""
+    from _make.markdown import cell  # which looks names up here
+
+    home, _, name = path.rpartition(".")
+    of = {one.name: one for one in modules()}
+    said = of[path].summary if path in of else of[home].own.get(name, "") if home in of else ""
+    return cell(said, (path, home))
+
+
 def names() -> dict[str, list[str]]:
     """Page -> the paths of all public names that it has to describe."""
     return {
@@ -91,11 +104,11 @@ Start with [`jaxpsn.noise`](jaxpsn.noise.md), the part that works on any network
 
 
 def _page(folder: str, content: list[Module]) -> str:
-    top, *rest = content if content[0].name == folder else [Module(folder, "", (), (), {}), *content]
+    top, *rest = content if content[0].name == folder else [Module(folder, "", {}, (), {}), *content]
     lines = [f"# {folder} {{#{folder}}}", "", top.summary, ""]
     if top.given:
-        told = [f"[`{name}`][{target}]" for name, target in top.given.items()]
-        lines += [f"`from {folder} import ...`: " + ", ".join(told), ""]
+        lines += [f"| `from {folder} import` | what it is |", "| --- | --- |"]
+        lines += [f"| [`{name}`][{target}] | {_said(target)} |" for name, target in top.given.items()] + [""]
     for one in ([top] if top.own else []) + rest:
         head = f"{one.name.removeprefix(folder + '.')} {{#{one.name}}}" if one is not top else "In the folder itself"
         lines += [f"## {head}", "", f"::: {one.name}", "    options:"]

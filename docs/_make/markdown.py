@@ -19,6 +19,12 @@ def markdown(text: str, near: tuple[str, ...] = ()) -> str:
     return re.sub("\0([\\w.]+)\0", lambda match: _link(match[1], near), "".join(plain))
 
 
+def cell(text: str, near: tuple[str, ...] = ()) -> str:
+    """As :func:`markdown`, for a cell of a table."""
+    parts = _CODE.split(markdown(text, near))
+    return "".join(part if place % 2 else part.replace("|", r"\|") for place, part in enumerate(parts))
+
+
 def _link(name: str, near: tuple[str, ...]) -> str:
     """A link to a name that is on a page, else its code."""
     target = next((found[path] for path in _paths(name, near) if path in (found := _public())), None)
