@@ -1,4 +1,4 @@
-"""The order, the cores, the failures and the cuts of a reasoning study, with workers that do their work at once."""
+"""The order, the cores, the failures and the cuts of a study, with workers that do their work at once."""
 
 import json
 import os
@@ -7,14 +7,17 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from jaxpsn.core.errors import UserError
 from jaxpsn.report.reasoning_study import build as reports
 from jaxpsn.run import startup, status
-from jaxpsn.study.reasoning import job, record, runner, worker
+from jaxpsn.study import launchers, worker
+from jaxpsn.study.kinds import reasoning as job
+from jaxpsn.study.kinds.reasoning import ReasoningStudy
+from jaxpsn.study.launchers import local
+from jaxpsn.study.launchers.local import Local
 from jaxpsn.study.reasoning.config import ReasoningStudyConfig
 
 SMOKE = job.PRESETS["smoke"]
@@ -24,16 +27,16 @@ SMOKE = job.PRESETS["smoke"]
 def compare(tmp_path, monkeypatch):
     """``compare(behave={}, resume=False, **study) -> (exit status, study folder)``."""
     here = Path(__file__).parent
-    monkeypatch.setattr(runner, "worker", SimpleNamespace(__name__="fake_worker", CORES=worker.CORES))
+    monkeypatch.setattr(launchers, "WORKER", "fake_worker")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parents[1])]))
     monkeypatch.setattr(reports, "build", lambda path: path / "report.html")
 
     def run(behave=None, resume=False, **fields):
         (tmp_path / "behave.json").write_text(json.dumps(behave or {}))
         place = {"resume": str(tmp_path / "s")} if resume else {"out": str(tmp_path), "name": "s"}
-        old = job.restore(record.read(tmp_path / "s")).study if resume else SMOKE.study
+        old = job.restore(ReasoningStudy.read(tmp_path / "s")).study if resume else SMOKE.study
         fixed = {"grid": ()} if resume else {}
-        config = ReasoningStudyConfig(**(vars(old) | {"workers": 2} | fixed | fields | place))
+        config = ReasoningStudyConfig(**(vars(old) | {"launcher": "local(workers=2)"} | fixed | fields | place))
         return job.run(job.ReasoningStudyJob(SMOKE.rlvr, config)), tmp_path / "s"
 
     return run
@@ -47,16 +50,14 @@ def test_units_come_in_order_on_cores_of_their_own(compare, capsys):
     code, path = compare(tasks=("chain_sum", "grid"))
     assert code == status.DONE
     made = order(path)
-    assert made[:2] == ["base/chain_sum/", "base/grid/"]
-    first, second = made[2:5], made[5:]
-    assert sorted(first) == ["arm/chain_sum/grpo", "arm/chain_sum/psn", "tune/chain_sum/psn"]
-    assert first.index("tune/chain_sum/psn") < first.index("arm/chain_sum/psn")
-    assert all("/grid/" in unit for unit in second) and len(second) == 3
-    used = {line.split(" ")[1] for line in (path / "order.txt").read_text().splitlines()[2:]}
+    assert sorted(made[:2]) == ["base/chain_sum/", "base/grid/"] and len(made) == 8
+    for task in ("chain_sum", "grid"):
+        assert made.index(f"tune/{task}/psn") < made.index(f"arm/{task}/psn")
+    used = {line.split(" ")[1] for line in (path / "order.txt").read_text().splitlines()}
     if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1:
         assert len(used) == 2 and not set.intersection(*(set(cores.split(",")) for cores in used))
     said = capsys.readouterr().err
-    assert "chain_sum psn tuning: made" in said and "3 of 3 parts after 0 min" in said
+    assert "chain_sum psn tuning: made" in said and "8 of 8 parts after 0 min" in said
 
 
 def test_what_is_made_is_never_made_again(compare, capsys):
@@ -65,8 +66,8 @@ def test_what_is_made_is_never_made_again(compare, capsys):
     code, _ = compare(resume=True, arms=("entropy",), tune=True)
     assert code == status.DONE and order(path)[len(before) :] == ["tune/chain_sum/entropy", "arm/chain_sum/entropy"]
     said = capsys.readouterr().err
-    assert "chain_sum grpo: 2 of 2 seeds finished before; kept" in said
-    assert "warning: chain_sum grpo: kept runs were made with other versions" in said
+    assert "chain_sum grpo: finished before; kept" in said
+    assert "warning: chain_sum grpo: made with other versions, and kept" in said
 
 
 def test_a_saturated_task_is_refused_with_its_figure(compare):
@@ -77,19 +78,19 @@ def test_a_saturated_task_is_refused_with_its_figure(compare):
 
 
 def test_a_worker_s_mistake_stops_the_study_and_what_was_made_stays(compare):
-    with pytest.raises(UserError, match=r"chain_sum grpo: user of arm/chain_sum/grpo \(exit status 2; see .*log"):
-        compare({"arm/chain_sum/grpo": "user"}, workers=1)
+    with pytest.raises(UserError, match=r"chain_sum grpo: user of arm/chain_sum/grpo \(exit status 2"):
+        compare({"arm/chain_sum/grpo": "user"}, launcher="local(workers=1)")
     code, path = compare(resume=True)
     assert code == status.DONE and order(path).count("base/chain_sum/") == 1
 
 
 def test_a_worker_that_dies_is_told_of(compare):
     with pytest.raises(UserError, match="exit status 1"):
-        compare({"tune/chain_sum/psn": "crash"}, workers=1)
+        compare({"tune/chain_sum/psn": "crash"}, launcher="local(workers=1)")
 
 
 def test_what_is_not_finite_does_not_stop_the_others(compare):
-    code, path = compare({"arm/chain_sum/grpo": "not finite"}, workers=1)
+    code, path = compare({"arm/chain_sum/grpo": "not finite"}, launcher="local(workers=1)")
     assert code == status.NOT_FINITE and "arm/chain_sum/psn" in order(path)
 
 
@@ -111,14 +112,41 @@ def test_a_signal_is_passed_on_once_and_the_study_says_how_to_go_on(compare, tmp
     assert compare(resume=True)[0] == status.DONE
 
 
-def test_shares_of_cores_do_not_meet():
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    if cores is None:
-        pytest.skip("this system does not tell cores apart")
-    assert runner._shares(1) == [tuple(cores)]
-    shares = runner._shares(len(cores))
-    assert sorted(core for share in shares for core in share) == cores
-    assert len(runner._shares(len(cores) + 1)) == len(cores) + 1
+def test_a_lost_worker_is_replaced_twice(compare, capsys):
+    code, path = compare({"arm/chain_sum/grpo": ["lost", "lost"]})
+    assert code == status.DONE and order(path).count("arm/chain_sum/grpo") == 3
+    assert capsys.readouterr().err.count("chain_sum grpo: its worker is lost; started again") == 2
+
+
+@pytest.mark.parametrize("told", ["told to end", "lost"])
+def test_a_worker_that_was_ended_from_outside_is_left_for_later(compare, told):
+    with pytest.raises(UserError, match=r"left for later: chain_sum psn tuning; go on with: python .*--resume"):
+        compare({"tune/chain_sum/psn": told})
+    code, path = compare(resume=True)
+    assert code == status.DONE and order(path).count("arm/chain_sum/grpo") == 1
+
+
+def test_shares_of_cores_do_not_meet(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5, 7}, raising=False)
+    assert [share.cores for share in Local(workers=1).shares()] == [()], "all of them"
+    assert [share.cores for share in Local(workers=2).shares()] == [(0, 1), (2, 5, 7)]
+    assert [share.cores for share in Local(workers=2, cores=2).shares()] == [(0, 1), (2, 5)]
+    assert [share.cores for share in Local().shares()] == [(0,), (1,), (2,), (5,), (7,)]
+    assert len(Local(cores=2).shares()) == 2 and len(Local(workers=6).shares()) == 6
+    with pytest.raises(UserError, match=r"local.cores = 6: at most 5"):
+        Local(cores=6).shares()
+
+
+def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,MIG-7")
+    monkeypatch.setattr(local.importlib.util, "find_spec", lambda name: object())
+    assert [share.gpu for share in Local().shares()] == ["3", "MIG-7"]
+    assert [share.gpu for share in Local(workers=1).shares()] == [None], "a single program may use all"
+    with pytest.raises(UserError, match=r"local.workers = 3: at most 2, one for each GPU"):
+        Local(workers=3).shares()
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert {share.gpu for share in Local(workers=3).shares()} == {None}
 
 
 def test_the_worker_refuses_other_words(monkeypatch, capsys):
