@@ -156,7 +156,7 @@ def _alive(file: Path, held: dict[str, Any], own: dict[str, Any]) -> bool:
     if held.get("job") is not None and held.get("job") == own.get("job"):
         return False  # this is the same job, begun again
     if held.get("host") == own["host"]:
-        return held["pid"] != own["pid"] and _runs(held["pid"])
+        return held["pid"] != own["pid"] and runs(held["pid"])
     try:
         seen, begun = file.stat().st_mtime_ns, time.monotonic()
         while time.monotonic() - begun < SILENCE:
@@ -168,7 +168,8 @@ def _alive(file: Path, held: dict[str, Any], own: dict[str, Any]) -> bool:
     return False
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
+    """Whether a process of this host is alive."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
