@@ -38,7 +38,6 @@ SelectTypeParameters=CR_Core
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SchedulerParameters=sched_interval=1
-RequeueExit=
 KillWait=30
 MinJobAge=300
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
@@ -78,8 +77,8 @@ def started():
         patch.setenv("SLURM_CONF", str(root / "slurm.conf"))
         try:
             for command in (munge, ["slurmctld", "-D"], ["slurmd", "-D", "-N", host]):
-                log = (root / f"{command[0]}.out").open("w")
-                daemons.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+                with (root / f"{command[0]}.out").open("w") as log:
+                    daemons.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
                 time.sleep(1.0)
             _await_idle(root)
             yield

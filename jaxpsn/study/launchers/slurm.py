@@ -14,6 +14,7 @@ accounts.
 
 import contextlib
 import importlib.util
+import io
 import json
 import os
 import signal
@@ -198,7 +199,7 @@ class _Jobs(Pool):
             self._folder(unit).mkdir(parents=True, exist_ok=True)
             (self._folder(unit) / units.ENDED).unlink(missing_ok=True)
         try:
-            with self._executor.batch():
+            with contextlib.redirect_stderr(io.StringIO()), self._executor.batch():  # its errors come below
                 jobs = [self._executor.submit(Job(study, str(unit))) for unit in units_]
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:  # submitit's own errors are RuntimeErrors
             lines = [line for line in str(error).splitlines() if "error" in line.lower()] or [str(error)]
