@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         terms_of,
         to_json,
         traced,
+        tunes_of,
     )
     from jaxpsn.core.families import Family, from_json
     from jaxpsn.core.fields import Count, Fraction, Items, NonNegative, Positive, Real, Traced, Whole, Widths
@@ -48,6 +49,7 @@ __all__ = [
     "terms_of",
     "to_json",
     "traced",
+    "tunes_of",
 ]
 
 

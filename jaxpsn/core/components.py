@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Union
 
-from jaxpsn.core import errors, fields, grammar
+from jaxpsn.core import errors, fields, grammar, sources
 from jaxpsn.core.fields import Kind, Sweepable
 
 
@@ -38,18 +38,14 @@ class Component:
     """What a tuning tries; None: there is nothing to tune."""
 
     def __post_init__(self) -> None:
-        traced = False
-        for one in fields_of(type(self)):
-            value = getattr(self, one.name)
-            if one.traced and fields.is_array(value):
-                traced = True
-            else:
-                value = one.kind.coerce(f"{called(type(self))}.{one.name}", value)
-                object.__setattr__(self, one.name, value)
-        if not traced:
-            self.check()
+        known = fields_of(type(self))
+        for one in known:
+            value = one.accept(f"{called(type(self))}.{one.name}", getattr(self, one.name))
+            object.__setattr__(self, one.name, value)
+        if not any(fields.is_array(getattr(self, one.name)) for one in known):
+            self.validate()
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse what no field shows by itself; not called while a field holds an array."""
 
     def tune_field(self) -> Tune | None:
@@ -76,6 +72,10 @@ class Field:
     traced: bool
     positional: bool
 
+    def accept(self, where: str, value: Any) -> Any:
+        """``value`` as the field holds it: checked, but for an array in a traced field. Raises UserError."""
+        return value if self.traced and fields.is_array(value) else self.kind.coerce(where, value)
+
     @property
     def required(self) -> bool:
         """Whether it must be given."""
@@ -94,8 +94,6 @@ class Field:
     @property
     def doc(self) -> str:
         """The text below the field in its source."""
-        from jaxpsn.core import sources  # which parses source text, for descriptions only
-
         return sources.field_docs(self.owner).get(self.name, "")
 
 
@@ -155,25 +153,20 @@ class Nested(Kind):
     base: Any
 
     @property
-    def type(self) -> str:  # type: ignore[override]
-        """The family."""
+    def type(self) -> str:
         return self.base.family.name
 
     @property
     def allowed(self) -> str:
-        """The family's names."""
         return f"one of {', '.join(self.base.family.names())}"
 
     def coerce(self, where: str, value: Any) -> Any:
-        """A component, of its text or JSON too."""
         return self.base.family.make(value, where, self.base)
 
     def write(self, value: Any) -> str:
-        """Its text."""
         return spec_of(value)
 
     def plain(self, value: Any) -> Any:
-        """Its JSON."""
         return to_json(value)
 
 
@@ -237,12 +230,22 @@ def traced(value: Any) -> dict[str, Any]:
     return {path: held for path, one, held in _walk(value) if one.traced and held is not None}
 
 
+def tunes_of(value: Any) -> dict[str, tuple[float, ...]]:
+    """What a tuning of each summand tries: path -> values; of a single component one path, or none."""
+    found = {}
+    for term in terms_of(value):
+        tune = term.tune_field()
+        if tune is not None:
+            found[_joined(called(type(term)) if isinstance(value, Sum) else "", tune.field)] = tune.grid
+    return found
+
+
 def replaced(value: Any, changes: Mapping[str, Any], where: str = "") -> Any:
     """The component with other values, objects or nodes at these paths; fields of one component change together.
 
     In a sum a field that a single summand has may go without the summand's name. Raises UserError.
     """
-    return _rebuilt(value, changes, where, lambda kind, path, content: kind.coerce(path, content))
+    return _rebuilt(value, changes, where, Field.accept)
 
 
 def override(value: Any, changes: Mapping[str, str], where: str = "") -> Any:
@@ -250,7 +253,7 @@ def override(value: Any, changes: Mapping[str, str], where: str = "") -> Any:
 
     A path goes into what another one has just chosen. ``where`` precedes paths in messages (``explore``).
     """
-    return _rebuilt(value, changes, where, lambda kind, path, text: kind.read(path, text))
+    return _rebuilt(value, changes, where, lambda one, path, text: one.kind.read(path, text))
 
 
 def _rebuilt(value: Any, changes: Mapping[str, Any], where: str, take: Any) -> Any:
@@ -266,7 +269,7 @@ def _rebuilt(value: Any, changes: Mapping[str, Any], where: str, take: Any) -> A
         path = _joined(where, head)
         if head not in known:
             _unknown(value, head, inner, where)
-        held = take(known[head].kind, path, inner.pop("")) if "" in inner else getattr(value, head)
+        held = take(known[head], path, inner.pop("")) if "" in inner else getattr(value, head)
         if inner and not isinstance(held, Component | Sum):
             _unknown(value, head, inner, where)
         after[head] = _rebuilt(held, inner, path, take) if inner else held
@@ -300,4 +303,6 @@ def _unknown(value: Any, head: str, inner: Mapping[str, Any], where: str) -> NoR
     rest, content = next(iter(inner.items()))
     told = grammar.write(content) if fields.is_node(content) else content
     path = _joined(head, rest)
-    errors.refuse(_joined(where, path), told, errors.nearest(path, paths_of(value)))
+    known = paths_of(value)
+    allowed = errors.nearest(path, known) if known else f"nothing, as {called(type(value))} has no fields"
+    errors.refuse(_joined(where, path), told, allowed)

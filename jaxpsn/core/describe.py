@@ -4,7 +4,7 @@ import inspect
 from typing import Any, NamedTuple
 
 from jaxpsn.core import errors
-from jaxpsn.core.components import Component, fields_of
+from jaxpsn.core.components import fields_of
 from jaxpsn.core.families import ALL, Family
 
 
@@ -30,7 +30,7 @@ class Description(NamedTuple):
     rows: tuple[Row, ...]
     tune: str
     source: str
-    """The module that has it."""
+    """The module that has it; nothing for an alias."""
 
 
 def describe(family: Family[Any], name: str) -> Description:
@@ -38,7 +38,7 @@ def describe(family: Family[Any], name: str) -> Description:
     if name in family.aliases:
         alias = family.aliases[name]
         told = f"Stands for {alias.spec}."
-        return Description(family.name, name, alias.doc or told, told if alias.doc else "", (), "", alias.module)
+        return Description(family.name, name, alias.doc or told, told if alias.doc else "", (), "", "")
     kind = family.get(name)
     summary, _, text = inspect.cleandoc(kind.__doc__ or "").partition("\n")
     rows = tuple(_row(one) for one in fields_of(kind))
@@ -84,7 +84,7 @@ def as_text(told: Description) -> str:
     for row in told.rows:
         lines.append(f"  {row.name} = {row.default}{'  [traced]' if row.traced else ''}")
         lines += [f"      {line}" for line in (row.doc, row.allowed) if line]
-    lines += [""] + [f"Tuned: {told.tune}."] * bool(told.tune) + [f"Source: {told.source}"]
+    lines += [""] + [f"Tuned: {told.tune}."] * bool(told.tune) + [f"Source: {told.source}"] * bool(told.source)
     return "\n".join(lines)
 
 
@@ -96,7 +96,7 @@ def as_markdown(told: Description, level: int = 2) -> str:
     for row in told.rows:
         cells = f"`{row.name}`", f"`{row.default}`", row.allowed, "yes" if row.traced else "", row.doc
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    lines += [""] + [f"Tuned: {told.tune}.", ""] * bool(told.tune) + [f"Source: `{told.source}`"]
+    lines += [""] + [f"Tuned: {told.tune}.", ""] * bool(told.tune) + [f"Source: `{told.source}`"] * bool(told.source)
     return "\n".join(lines) + "\n"
 
 
@@ -108,9 +108,3 @@ def overview_text() -> str:
         width = max((len(name) for name, _ in rows), default=0)
         lines += [f"{family}{': ' * bool(doc)}{doc}", *(f"  {name:{width}}  {summary}" for name, summary in rows), ""]
     return "\n".join(lines)
-
-
-def is_described(kind: type[Component]) -> bool:
-    """Whether a component says what it is, and each of its fields too."""
-    own = kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}(")
-    return bool(own) and all(one.doc for one in fields_of(kind))

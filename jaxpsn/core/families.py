@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import importlib
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -23,7 +22,6 @@ class Alias(NamedTuple):
 
     spec: str
     doc: str
-    module: str
 
 
 class Family(Generic[_B]):
@@ -46,10 +44,11 @@ class Family(Generic[_B]):
             raise ValueError(f"there is a family {name} already")
         self.name, self.base, self.doc = name, base, doc
         self.modules, self.sums = dict(modules or {}), sums
-        self.kinds: dict[str, type[_B]] = {}
+        self.kinds: dict[str, Any] = {}
         self.known: dict[type, str] = {}
         self.aliases: dict[str, Alias] = {}
         self._streams: dict[str, int] = {}
+        self._open: set[str] = set()  # aliases that are being expanded
         base.family = ALL[name] = self
 
     def register(self, name: str, *, stream: int | None = None) -> Callable[[_K], _K]:
@@ -73,9 +72,10 @@ class Family(Generic[_B]):
 
     def alias(self, name: str, spec: str, doc: str = "") -> None:
         """Let ``name`` stand for ``spec``; its fields can be set as those of a component, ``name(field=value)``."""
-        module = str(sys._getframe(1).f_globals.get("__name__", ""))
-        self._free(name, module)
-        self.aliases[name] = Alias(spec, doc, module)
+        made = Alias(spec, doc)
+        if self.aliases.get(name) != made:
+            self._free(name)
+        self.aliases[name] = made
 
     def names(self) -> tuple[str, ...]:
         """All names, aliases last; nothing is imported."""
@@ -87,7 +87,9 @@ class Family(Generic[_B]):
             importlib.import_module(self.modules[name])
         if name in self.aliases:
             made = self.make(name, where)
-            return type(made) if isinstance(made, Component) else errors.refuse(where or self.name, name, "no sum")
+            if isinstance(made, Sum):
+                errors.refuse(where or self.name, name, f"one {self.name}, not a sum")
+            return type(made)
         if name not in self.kinds:
             errors.refuse(where or self.name, name, errors.nearest(name, self.names()))
         return self.kinds[name]
@@ -147,7 +149,7 @@ class Family(Generic[_B]):
             return self._build(node.items[0], where)
         call = grammar.Call(node.text, (), ()) if isinstance(node, grammar.Word) else node
         if call.name in self.aliases:
-            base = self.parse(self.aliases[call.name].spec, call.name)
+            base = self._expanded(call.name)
             given = self._given(call, fields_of(type(base)) if isinstance(base, Component) else ())
             return replaced(base, given, call.name) if given else base
         kind = self.get(call.name, where)
@@ -162,6 +164,15 @@ class Family(Generic[_B]):
         made = _new(kind, call.name, direct)
         dotted = {name: value for name, value in given.items() if name not in direct}
         return replaced(made, dotted, call.name) if dotted else made
+
+    def _expanded(self, name: str) -> Any:
+        if name in self._open:
+            errors.refuse(self.name, name, "an alias that does not stand for itself")
+        self._open.add(name)
+        try:
+            return self.parse(self.aliases[name].spec, name)
+        finally:
+            self._open.remove(name)
 
     def _given(self, call: grammar.Call, known: Iterable[Any]) -> dict[str, Any]:
         """The fields that a call sets; values without a name fill them in order."""
@@ -216,20 +227,17 @@ class Family(Generic[_B]):
         fields_of(kind)
         self._free(name, kind.__module__, kind.__qualname__)
 
-    def _free(self, name: str, module: str, qualname: str = "") -> None:
+    def _free(self, name: str, module: str = "", qualname: str = "") -> None:
         """Refuse what is no name, and one that another place has."""
         if not grammar.is_name(name):
             errors.refuse(self.name, name, "a name of letters, digits and ._/-, from a letter on")
-        owner = self.modules.get(name)
-        if name in self.kinds:
-            old = self.kinds[name]
-            owner = None if (old.__module__, old.__qualname__) == (module, qualname) else old.__module__
-        elif name in self.aliases:
-            owner = self.aliases[name].module
-        if owner is not None and owner != module:
-            errors.refuse(self.name, name, f"another name, as {owner} has it")
-        if owner is not None and (name in self.kinds or (qualname and name in self.aliases)):
-            errors.refuse(self.name, name, "another name, as its module has it twice")
+        if name in self.aliases:
+            errors.refuse(self.name, name, f"another name, as it stands for {self.aliases[name].spec}")
+        old = self.kinds.get(name)
+        if old is not None and (old.__module__, old.__qualname__) != (module, qualname):
+            errors.refuse(self.name, name, f"another name, as {old.__module__}.{old.__qualname__} has it")
+        if self.modules.get(name, module) != module:
+            errors.refuse(self.name, name, f"another name, as {self.modules[name]} has it")
 
 
 def _new(kind: type[_B], name: str, given: Mapping[str, Any]) -> _B:

@@ -9,7 +9,7 @@ import numbers
 import re
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 from jaxpsn.core import errors, grammar
 
@@ -23,20 +23,17 @@ def is_node(value: Any) -> bool:
 
 
 def is_array(value: Any) -> bool:
-    """Whether a value is an array, perhaps traced; of any library, as none is imported here."""
-    return hasattr(value, "shape") and hasattr(value, "dtype")
+    """Whether a value is an array, perhaps traced; of any library, as none is imported here. Numbers are none."""
+    return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, numbers.Number)
 
 
 class Kind:
     """What one field can hold. A kind of one's own says the things below."""
 
-    type = "object"
+    type: Any = "object"
     """Its type in a description."""
-
-    @property
-    def allowed(self) -> str:
-        """The values, in words: the end of an error message and the range in a description."""
-        raise NotImplementedError
+    allowed: Any = ""
+    """The values in words: the end of an error message, and the range in a description."""
 
     def coerce(self, where: str, value: Any) -> Any:
         """``value`` as the field holds it; raises UserError naming ``where``."""
@@ -54,7 +51,7 @@ class Kind:
         """The value of a flag's text."""
         return self.coerce(where, grammar.parse(where, text))
 
-    def refuse(self, where: str, value: Any) -> Any:
+    def refuse(self, where: str, value: Any) -> NoReturn:
         """Raise UserError: the value is none of this kind."""
         errors.refuse(where, grammar.write(value) if is_node(value) else value, self.allowed)
 
@@ -71,25 +68,23 @@ class Real(Kind):
 
     @property
     def allowed(self) -> str:
-        """The range in words."""
         ends = [f"above {self.low:g}" if self.open_low else f"at least {self.low:g}"] * (self.low > -math.inf)
         ends += [f"at most {self.high:g}"] * (self.high < math.inf)
         return f"a number {' and '.join(ends)}".strip()
 
     def coerce(self, where: str, value: Any) -> float:
-        """A float in the range."""
         number = _number(value)
-        inside = number is not None and abs(number) <= sys.float_info.max and self.low <= number <= self.high
+        if number is None:
+            self.refuse(where, value)
+        inside = abs(number) <= sys.float_info.max and self.low <= number <= self.high
         if not inside or (self.open_low and number == self.low):
-            self.refuse(where, value if number is None else number)
+            self.refuse(where, number)
         return float(number)
 
     def write(self, value: Any) -> str:
-        """The shortest text that gives the same float; of an array that is one number, this number."""
         return repr(self.plain(value)).removesuffix(".0")
 
     def plain(self, value: Any) -> float:
-        """The float; raises UserError for an array of several numbers or one that is being traced."""
         try:
             return float(value)
         except Exception:
@@ -107,25 +102,22 @@ class Whole(Kind):
 
     @property
     def allowed(self) -> str:
-        """The range in words."""
         if self.low is not None and self.high is not None:
             return f"a whole number from {self.low} to {self.high}"
         least, most = self.low is not None, self.high is not None
         return "a whole number" + f" of at least {self.low}" * least + f" of at most {self.high}" * most
 
     def coerce(self, where: str, value: Any) -> int:
-        """An int in the range."""
         number = _number(value)
         if is_node(value) and isinstance(number, float) and number.is_integer() and abs(number) < 1 << 53:
             number = int(number)  # 1e6
         if not isinstance(number, int):
             self.refuse(where, value)
-        if (self.low is not None and number < self.low) or (self.high is not None and number > self.high):
+        if not (self.low is None or number >= self.low) or not (self.high is None or number <= self.high):
             self.refuse(where, number)
         return number
 
     def write(self, value: Any) -> str:
-        """Its digits."""
         return str(value)
 
 
@@ -134,21 +126,15 @@ class Flag(Kind):
     """True or false."""
 
     type = "bool"
-
-    @property
-    def allowed(self) -> str:
-        """The two."""
-        return "true or false"
+    allowed = "true or false"
 
     def coerce(self, where: str, value: Any) -> bool:
-        """A bool, or one of the two words."""
         if isinstance(value, bool):
             return value
         word = value.text.lower() if isinstance(value, grammar.Word) and not value.quoted else ""
         return word == "true" if word in ("true", "false") else self.refuse(where, value)
 
     def write(self, value: Any) -> str:
-        """true or false."""
         return str(value).lower()
 
 
@@ -157,24 +143,17 @@ class Text(Kind):
     """Any text, such as a path."""
 
     type = "str"
-
-    @property
-    def allowed(self) -> str:
-        """The kind in words."""
-        return "a text (in quotes, if it has brackets, commas, signs or spaces)"
+    allowed = "a text (in quotes, if it has brackets, commas, signs or spaces)"
 
     def coerce(self, where: str, value: Any) -> str:
-        """A str."""
         if isinstance(value, grammar.Word):
             return value.text
         return str(value) if isinstance(value, str) else self.refuse(where, value)
 
     def write(self, value: Any) -> str:
-        """Bare, or quoted where it must be."""
         return grammar.quote(value)
 
     def read(self, where: str, text: str) -> str:
-        """A flag's text as it is."""
         return text
 
 
@@ -188,11 +167,9 @@ class Choice(Kind):
 
     @property
     def allowed(self) -> str:
-        """The names."""
         return f"one of {', '.join(self.names)}"
 
     def coerce(self, where: str, value: Any) -> str:
-        """One of the names; refuses another with those that are nearest."""
         text = value.text if isinstance(value, grammar.Word) else value
         if not isinstance(text, str):
             self.refuse(where, value)
@@ -201,7 +178,6 @@ class Choice(Kind):
         return text
 
     def write(self, value: Any) -> str:
-        """The name."""
         return grammar.quote(value)
 
 
@@ -212,31 +188,25 @@ class Maybe(Kind):
     of: Kind
 
     @property
-    def type(self) -> str:  # type: ignore[override]
-        """That of the value."""
+    def type(self) -> str:
         return f"{self.of.type} | None"
 
     @property
     def allowed(self) -> str:
-        """Both in words."""
         return f"{self.of.allowed}, or none"
 
     def coerce(self, where: str, value: Any) -> Any:
-        """None or the value."""
         if value is None or (isinstance(value, grammar.Word) and not value.quoted and value.text.lower() == "none"):
             return None
         return self.of.coerce(where, value)
 
     def write(self, value: Any) -> str:
-        """None as ``none``."""
         return "none" if value is None else self.of.write(value)
 
     def plain(self, value: Any) -> Any:
-        """None as null."""
         return None if value is None else self.of.plain(value)
 
     def read(self, where: str, text: str) -> Any:
-        """A flag's text."""
         return None if text.strip().lower() == "none" else self.of.read(where, text)
 
 
@@ -252,13 +222,11 @@ class Items(Kind):
 
     @property
     def allowed(self) -> str:
-        """The kinds in words."""
         if isinstance(self.of, tuple):
             return f"({'; '.join(kind.allowed for kind in self.of)})"
         return f"{self.least} to {self.most} values, each {self.of.allowed}"
 
     def coerce(self, where: str, value: Any) -> tuple[Any, ...]:
-        """A tuple, of a list too, or of ``(1, 2)`` or ``1x2``."""
         if isinstance(value, grammar.Group):
             items: Any = value.items
         elif isinstance(value, grammar.Word) and not value.quoted and self._numeric():
@@ -273,14 +241,12 @@ class Items(Kind):
         return tuple(kind.coerce(where, item) for kind, item in zip(self._kinds(items), items, strict=True))
 
     def write(self, value: Any) -> str:
-        """``64x64`` for widths, else with brackets."""
         texts = [kind.write(item) for kind, item in zip(self._kinds(value), value, strict=True)]
         if texts and self._numeric() and all(text.isdigit() for text in texts):
             return "x".join(texts)
         return f"({', '.join(texts)})"
 
     def plain(self, value: Any) -> Any:
-        """A list."""
         return [kind.plain(item) for kind, item in zip(self._kinds(value), value, strict=True)]
 
     def _kinds(self, items: Any) -> tuple[Kind, ...]:
@@ -297,9 +263,12 @@ def _number(value: Any) -> int | float | None:
             return int(value.text) if _INTEGER.fullmatch(value.text) else float(value.text)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if isinstance(value, numbers.Integral):
+        return None if isinstance(value, bool) else int(value)
+    try:
+        return float(value) if isinstance(value, numbers.Real) else None
+    except OverflowError:  # a ratio of long integers
         return None
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 @dataclass(frozen=True)

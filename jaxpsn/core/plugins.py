@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
@@ -44,20 +45,20 @@ def load_plugin(text: str) -> dict[str, str]:
     Modules are looked for in the working directory too. Raises UserError for one that fails to import, registers a
     taken name, or registers nothing; what it had registered by then is forgotten.
     """
-    key = str(_file(text)) if _is_path(text) else text
+    key = str(_file(text)) if _is_path(text) else _name(text)
     if key not in _LOADED:
-        before = _registered()
+        before = {name: family.snapshot() for name, family in ALL.items()}
         try:
-            module = _from_file(Path(key)) if _is_path(text) else _by_name(key)
-            digest = _digest(module)
-            if not _names_of(module, before):
-                errors.refuse(OPTION, text, "a plugin that registers something")
-        except BaseException as error:
+            module = _from_file(Path(key)) if _is_path(text) else importlib.import_module(key)
+        except (Exception, SystemExit) as error:
             _forget(before)
-            if isinstance(error, KeyboardInterrupt):
-                raise
             errors.refuse(OPTION, text, _told(error))
-        _LOADED[key] = Plugin(key, digest)
+        if not getattr(module, "__file__", None):
+            errors.refuse(OPTION, text, "a module with a source file")
+        if not _registers(module, before):
+            sys.modules.pop(module.__name__ if _is_path(text) else "", None)
+            errors.refuse(OPTION, text, "a plugin that registers something")
+        _LOADED[key] = Plugin(key, _digest(Path(str(module.__file__))))
     return _LOADED[key].record()
 
 
@@ -105,19 +106,16 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
-def _by_name(name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        errors.refuse(OPTION, name, "a module's name or an existing .py file")
+def _name(text: str) -> str:
+    if not all(part.isidentifier() for part in text.split(".")):
+        errors.refuse(OPTION, text, "a module's name or an existing .py file")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last: nothing in it hides an installed module
-    return importlib.import_module(name)
+    return text
 
 
-def _digest(module: ModuleType) -> str:
-    """Of the source; paths within a package count, the place where it lies does not."""
-    if not module.__file__:
-        errors.refuse(OPTION, module.__name__, "a module with a source file")
-    file = Path(module.__file__)
+def _digest(file: Path) -> str:
+    """Of a module's source, or all of a package's: paths within it count, the place where it lies does not."""
     if file.name != "__init__.py":
         return hashlib.sha256(file.read_bytes()).hexdigest()
     whole = hashlib.sha256()
@@ -125,10 +123,6 @@ def _digest(module: ModuleType) -> str:
         content = path.read_bytes()
         whole.update(f"{path.relative_to(file.parent).as_posix()}\0{len(content)}\0".encode() + content)
     return whole.hexdigest()
-
-
-def _registered() -> dict[str, tuple[Any, ...]]:
-    return {name: family.snapshot() for name, family in ALL.items()}
 
 
 def _forget(before: Mapping[str, tuple[Any, ...]]) -> None:
@@ -139,15 +133,12 @@ def _forget(before: Mapping[str, tuple[Any, ...]]) -> None:
             del ALL[name]
 
 
-def _names_of(module: ModuleType, before: Mapping[str, tuple[Any, ...]]) -> list[str]:
-    """What is new, or was registered by the module when something else imported it."""
-    found = [name for name, family in ALL.items() if name not in before or family.snapshot() != before[name]]
-    for family in ALL.values():
-        owners = {kind.__module__: name for name, kind in family.kinds.items()}
-        owners |= {alias.module: name for name, alias in family.aliases.items()}
-        inside = module.__name__ + "."
-        found += [name for owner, name in owners.items() if f"{owner}.".startswith(inside)]
-    return found
+def _registers(module: ModuleType, before: Mapping[str, tuple[Any, ...]]) -> bool:
+    """Whether something is new, or is the module's own since something else imported it."""
+    if any(family.snapshot() != before.get(name) for name, family in ALL.items()):
+        return True
+    owners = {kind.__module__ for family in ALL.values() for kind in family.kinds.values()}
+    return any(f"{owner}.".startswith(f"{module.__name__}.") for owner in owners)
 
 
 def _told(error: BaseException) -> str:
@@ -157,7 +148,8 @@ def _told(error: BaseException) -> str:
     kind = type(error).__name__
     if isinstance(error, SyntaxError):
         return f"{kind} in line {error.lineno}: {error.msg}"
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if "importlib" not in one.filename]
-    inside = [one for one in frames if Path(one.filename).parent != Path(__file__).parent]
+    ours = str(Path(__file__).parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [one for one in frames if not re.search(f"^{re.escape(ours)}|importlib|site-packages", one.filename)]
     place = f" in line {inside[-1].lineno} of {Path(inside[-1].filename).name}" if inside else ""
     return f"{kind}{place}: {error}"

@@ -128,7 +128,7 @@ class Parameter(Policy):
     high: Positive = 10.0
     """Upper bound."""
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse an empty range."""
         if self.low > self.high:
             errors.refuse("parameter.low", self.low, f"at most high = {self.high:g}")
@@ -175,4 +175,4 @@ def refused(text: str, call, *given, **named) -> None:
     """The call ends in exactly this message."""
     with pytest.raises(errors.UserError) as caught:
         call(*given, **named)
-    assert str(caught.value) == text
+    assert str(caught.value) == text, str(caught.value)
