@@ -1,6 +1,6 @@
 """Studies as jobs of submitit: its local executor in every run of the tests, a Slurm of our own behind a marker.
 
-``python -m pytest -m slurm tests/study/test_slurm.py`` (``make test-slurm``) starts munge, slurmctld and slurmd on
+``python -m pytest -m slurm tests/study/test_launchers.py`` (``make test-slurm``) starts munge, slurmctld and slurmd on
 loopback, as root, where Debian's packages are installed: apt-get install slurmctld slurmd slurm-client munge.
 """
 
@@ -57,6 +57,24 @@ def rows_of(path):
     return len(file.read_text().splitlines()) if file.is_file() else 0
 
 
+STUDY = """
+import sys
+from jaxpsn.study import launchers
+from jaxpsn.study.control.config import StudyConfig
+from jaxpsn.study.kinds import control
+launchers.WORKER = "slow_worker"
+config = StudyConfig(arms=("gaussian",), seeds=2, steps=160, chunk=40, eval_every=80, checkpoint_every=0,
+                     launcher=sys.argv[2], out=sys.argv[1], name="s", progress="plain")
+control.run(control.StudyJob(control.PRESETS["smoke"].control, config))
+"""
+
+
+def begin(out, launcher):
+    """A process of its own with the same study."""
+    script = [sys.executable, "-c", STUDY, str(out), launcher]
+    return subprocess.Popen(script, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def meanwhile(action):
     thread = threading.Thread(target=action, daemon=True)
     thread.start()
@@ -66,13 +84,14 @@ def meanwhile(action):
 @pytest.fixture
 def compare(tmp_path, monkeypatch):
     """``compare(launcher, **study) -> (exit status, study folder)`` of the fake program, slowed down."""
-    pytest.importorskip("submitit")
     monkeypatch.setattr(launchers, "WORKER", "slow_worker")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
     monkeypatch.setattr(reports, "build", lambda path: path / "report.html")
     monkeypatch.setattr(slurm_launcher, "EVERY", 1.0)
 
     def run(launcher, resume=False, **fields):
+        if launcher.startswith("slurm"):
+            pytest.importorskip("submitit")
         place = {"resume": str(tmp_path / "s")} if resume else {"out": str(tmp_path), "name": "s"}
         old = vars(job.restore(ControlStudy.read(tmp_path / "s")).study) if resume else FIELDS | {"progress": "plain"}
         config = StudyConfig(**(old | fields | {"launcher": launcher} | place))
@@ -93,6 +112,23 @@ def whole(compare, fake, monkeypatch, tmp_path):
     assert code == status.DONE
     path.rename(tmp_path / "whole")
     return table(tmp_path / "whole" / "arms" / "gaussian")
+
+
+def test_a_worker_process_makes_the_rows_that_this_process_makes(compare, whole, tmp_path, capfd):
+    code, path = compare("local(workers=1)")
+    assert code == status.DONE and table(path / "arms" / "gaussian") == whole
+    assert "jaxpsn: arm 1/1 gaussian: 160/160 steps" in capfd.readouterr().err, "its display is the study's"
+
+
+@pytest.mark.slow
+def test_workers_of_a_study_that_is_killed_save_and_end(compare, whole, tmp_path):
+    arm = tmp_path / "s" / "arms" / "gaussian"
+    study = begin(tmp_path, "local(workers=1)")
+    wait(lambda: rows_of(arm) >= 5)
+    study.kill()
+    study.wait()
+    wait(lambda: '"signal"' in (arm / "events.jsonl").read_text())
+    assert compare("local(workers=1)", resume=True)[0] == status.DONE and table(arm) == whole
 
 
 @pytest.mark.parametrize(
@@ -256,8 +292,7 @@ def test_a_job_that_waits_too_long_ends_the_study(slurm, compare, tmp_path):
 def test_jobs_outlive_a_study_that_is_killed_and_are_found_again(slurm, compare, whole, tmp_path):
     path = tmp_path / "s"
     arm = path / "arms" / "gaussian"
-    script = [sys.executable, "-c", STUDY, str(tmp_path)]
-    study = subprocess.Popen(script, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    study = begin(tmp_path, "slurm(cpus=1)")
     number = jobs(path, "gaussian")[0]
     wait(lambda: rows_of(arm) >= 5)
     study.kill()
@@ -265,15 +300,3 @@ def test_jobs_outlive_a_study_that_is_killed_and_are_found_again(slurm, compare,
     assert compare("slurm(cpus=1)", resume=True)[0] == status.DONE and table(arm) == whole
     assert jobs(path, "gaussian")[0] == number, "the same job"
     assert "resume" not in (arm / "events.jsonl").read_text(), "it was never cut"
-
-
-STUDY = """
-import sys
-from jaxpsn.study import launchers
-from jaxpsn.study.control.config import StudyConfig
-from jaxpsn.study.kinds import control
-launchers.WORKER = "slow_worker"
-config = StudyConfig(arms=("gaussian",), seeds=2, steps=160, chunk=40, eval_every=80, checkpoint_every=0,
-                     launcher="slurm(cpus=1)", out=sys.argv[1], name="s", progress="plain")
-control.run(control.StudyJob(control.PRESETS["smoke"].control, config))
-"""
