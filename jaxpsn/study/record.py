@@ -78,7 +78,7 @@ class Study(ABC):
 
     @abstractmethod
     def title(self, unit: Unit) -> str:
-        """What a unit is called on the display."""
+        """What a unit is called on the display; empty for one that says so itself."""
 
     @abstractmethod
     def is_done(self, unit: Unit) -> bool:

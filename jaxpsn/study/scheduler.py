@@ -74,6 +74,11 @@ class _Session:
                 self._end(unit, result)
         return self._close()
 
+    def _named(self, unit: Unit) -> str:
+        """How a line about a unit begins."""
+        title = self._study.title(unit)
+        return f"{title}: " if title else ""
+
     def _stopped(self) -> int | None:
         """The status with which the study is to stop, None to go on."""
         return self._stop if self._interrupts.signum is None else 128 + self._interrupts.signum
@@ -89,12 +94,12 @@ class _Session:
             self._fail(unit, why)
 
     def _say_kept(self, unit: Unit, kept: Sequence[dict], count: int) -> None:
-        title, now = self._study.title(unit), folder.versions()
+        named, now = self._named(unit), folder.versions()
         some = "" if len(kept) == count else f"{len(kept)} of {count} seeds "
-        startup.speak(f"{title}: {some}finished before; kept")
+        startup.speak(f"{named}{some}finished before; kept")
         other = {text for one in kept for text in folder.differences(one.get("versions", {}), now)}
         if other:
-            startup.speak(f"warning: {title}: made with other versions, and kept: {', '.join(sorted(other))}")
+            startup.speak(f"warning: {named}made with other versions, and kept: {', '.join(sorted(other))}")
 
     def _start(self) -> None:
         room = self._pool.room()
@@ -111,10 +116,9 @@ class _Session:
 
     def _relay(self, unit: Unit) -> None:
         for line in self._lines.new(units.place(self._study.path, unit)):
-            startup.speak(f"{self._study.title(unit)}: {line}")
+            startup.speak(f"{self._named(unit)}{line}")
 
     def _end(self, unit: Unit, result: Result | None) -> None:
-        title, path = self._study.title(unit), units.place(self._study.path, unit)
         self._stop = self._stop or (result and result.stop)
         if (result is not None and result.status == status.DONE) or self._study.is_done(unit):
             self._finish(unit)
@@ -125,16 +129,16 @@ class _Session:
             return
         elif result is None and self._lost.get(unit, 0) < AGAIN:
             self._lost[unit] = self._lost.get(unit, 0) + 1
-            startup.speak(f"{title}: its worker is lost; started again, from what it saved")
+            startup.speak(f"{self._named(unit)}its worker is lost; started again, from what it saved")
         elif result is None or result.status >= 128:
             self._left.pop(unit)
-            self._outside.append(title)
+            self._outside.append(self._study.title(unit) or unit.kind)
             told = f"its worker was lost {AGAIN + 1} times" if result is None else "its worker was told to end"
-            startup.speak(f"{title}: {told}; left for later")
+            startup.speak(f"{self._named(unit)}{told}; left for later")
         else:
-            log = path / units.LOG
-            see = f"; see {log}" if log.is_file() else ""
-            raise errors.UserError(f"{title}: {result.reason} (exit status {result.status}{see})")
+            log = units.place(self._study.path, unit) / units.LOG
+            fault = result.status != status.USER_ERROR and log.is_file()
+            raise errors.UserError(f"{self._named(unit)}{result.reason}" + (f" (see {log})" if fault else ""))
 
     def _finish(self, unit: Unit) -> None:
         self._left.pop(unit, None)
@@ -144,7 +148,7 @@ class _Session:
     def _fail(self, unit: Unit, why: str) -> None:
         self._left.pop(unit)
         self._status = status.NOT_FINITE
-        startup.speak(f"{self._study.title(unit)}: failed, {why}")
+        startup.speak(f"{self._named(unit)}failed, {why}")
 
     def _progress(self, unit: Unit) -> None:
         """How far the study is, and the report so far, once an arm is there."""
@@ -156,7 +160,7 @@ class _Session:
             try:
                 self._study.report()
             except Exception as error:  # of whatever kind: what is left matters more, and the last report tells
-                startup.speak(f"{self._study.title(unit)}: no report yet ({type(error).__name__}: {error})")
+                startup.speak(f"{self._named(unit)}no report yet ({type(error).__name__}: {error})")
 
     def _close(self) -> int:
         stopped = self._stopped()

@@ -5,6 +5,8 @@ besides its exit status (:mod:`jaxpsn.run.status`). On SIGTERM it saves and stop
 whoever started it is gone then.
 """
 
+import contextlib
+import io
 import os
 import signal
 import sys
@@ -54,7 +56,17 @@ def _made(path: Path, unit: Unit) -> Result:
         result = kinds.load(path).make(unit)
         return Result(result.stop or result.status, result.reason)
     except Exception as error:
-        return Result(startup.last_words(error), str(error) or type(error).__name__)
+        return _told(error)
+
+
+def _told(error: Exception) -> Result:
+    """What ends the worker, in the words of every script; what the user caused is for the study to say."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        code = startup.last_words(error)
+    if code != status.USER_ERROR or SHOWN not in os.environ:
+        print(said.getvalue(), end="", file=sys.stderr, flush=True)
+    return Result(code, said.getvalue().strip().splitlines()[-1].removeprefix("error: "))
 
 
 def main() -> int:

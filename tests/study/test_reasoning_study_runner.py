@@ -19,6 +19,7 @@ from jaxpsn.study.kinds.reasoning import ReasoningStudy
 from jaxpsn.study.launchers import local
 from jaxpsn.study.launchers.local import Local
 from jaxpsn.study.reasoning.config import ReasoningStudyConfig
+from jaxpsn.study.units import Result
 
 SMOKE = job.PRESETS["smoke"]
 
@@ -78,14 +79,14 @@ def test_a_saturated_task_is_refused_with_its_figure(compare):
 
 
 def test_a_worker_s_mistake_stops_the_study_and_what_was_made_stays(compare):
-    with pytest.raises(UserError, match=r"chain_sum grpo: user of arm/chain_sum/grpo \(exit status 2"):
+    with pytest.raises(UserError, match=r"chain_sum grpo: user of arm/chain_sum/grpo$"):
         compare({"arm/chain_sum/grpo": "user"}, launcher="local(workers=1)")
     code, path = compare(resume=True)
     assert code == status.DONE and order(path).count("base/chain_sum/") == 1
 
 
 def test_a_worker_that_dies_is_told_of(compare):
-    with pytest.raises(UserError, match="exit status 1"):
+    with pytest.raises(UserError, match="chain_sum psn tuning: crash of tune/chain_sum/psn"):
         compare({"tune/chain_sum/psn": "crash"}, launcher="local(workers=1)")
 
 
@@ -153,3 +154,14 @@ def test_the_worker_refuses_other_words(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["worker"])
     assert startup.main_guard(worker.main)() == status.USER_ERROR
     assert "a study folder and a unit" in capsys.readouterr().err
+
+
+def test_what_a_user_caused_is_said_once_and_a_fault_whole(monkeypatch, capsys):
+    mistake = UserError("x = 1: two")
+    monkeypatch.setenv(local.SHOWN, "1")
+    assert worker._told(mistake) == Result(status.USER_ERROR, "x = 1: two") and not capsys.readouterr().err
+    assert worker._told(ValueError("three")) == Result(1, "ValueError: three")
+    assert "ValueError: three" in capsys.readouterr().err
+    monkeypatch.delenv(local.SHOWN)
+    assert worker._told(mistake).status == status.USER_ERROR, "of several workers each has a log"
+    assert capsys.readouterr().err == "error: x = 1: two\n"

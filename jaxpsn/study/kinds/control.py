@@ -89,9 +89,9 @@ class ControlStudy(record.Study):
         return {check: ()} | found if left else found
 
     def title(self, unit: Unit) -> str:
-        """Such as arm 1/2 gaussian."""
+        """Such as arm 1/2 gaussian; a look at all arms names the one that it refuses itself."""
         if unit.kind == CHECK:
-            return "check"
+            return ""
         number = [arm.label for arm in self.arms].index(unit.arm) + 1
         return f"arm {number}/{len(self.arms)} {unit.arm}" + (", tuning" if unit.kind == TUNE else "")
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from jaxpsn.core import Count, Real, Whole, errors, files, shapes
-from jaxpsn.run import status
+from jaxpsn.run import startup, status
 from jaxpsn.study import launchers, units
 from jaxpsn.study.launchers import LAUNCHERS, Launcher, Pool, Study
 from jaxpsn.study.units import Result, Unit
@@ -208,6 +208,8 @@ class _Jobs(Pool):
             told = {"job": job.job_id, "cluster": self._launcher.cluster}
             files.write_atomically(self._folder(unit) / JOB, json.dumps(told) + "\n")
             self._jobs[unit] = _Submitted(job, time.monotonic())
+        numbers = f"{jobs[0].job_id} to {jobs[-1].job_id}" if len(jobs) > 1 else jobs[0].job_id
+        startup.speak(f"submitted {len(jobs)} of the study's parts as jobs: {numbers}")
 
     @property
     def running(self) -> Sequence[Unit]:
