@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in python3.12 python3.13 python3.11 python3; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name && break; done)
 BIN := .venv/bin
 
-.PHONY: train reason compare notebooks test test-slow lint docs benchmark pins clean
+.PHONY: train reason compare notebooks test test-slow test-slurm lint docs benchmark pins clean
 
 train: .venv/ready
 	$(BIN)/python experiments/control.py $(ARGS)
@@ -28,10 +28,13 @@ notebooks: .venv/ready
 	$(BIN)/jupyter lab notebooks $(ARGS)
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not slow and not slurm" $(ARGS)
 
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
+
+test-slurm: .venv/ready
+	$(BIN)/python -m pytest -m slurm $(ARGS)
 
 benchmark: .venv/ready
 	$(BIN)/python experiments/benchmark.py $(or $(ARGS),all)

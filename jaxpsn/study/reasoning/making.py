@@ -1,9 +1,10 @@
-"""What a worker makes: a task's base, an arm's tuning, or all seeds of an arm; each goes on where it was left."""
+"""What the units of a study of reasoning do: a task's base, an arm's tuning, or all seeds of an arm.
+
+Each goes on where it was left. A ``Study`` is that of :mod:`jaxpsn.study.kinds.reasoning`, which imports this module.
+"""
 
 import contextlib
-import csv
 import json
-import shutil
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,25 +19,17 @@ from jaxpsn.core import files
 from jaxpsn.rlvr import setup
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.program import Reasoner
-from jaxpsn.run import cache, folder, loop, status
+from jaxpsn.run import cache, loop, status
 from jaxpsn.run.config import RunConfig
 from jaxpsn.stats import evaluations, pass_at_k
-from jaxpsn.study.control import record as records
-from jaxpsn.study.control import stages
+from jaxpsn.study import record, stages
 from jaxpsn.study.reasoning.arms import Arm
-from jaxpsn.study.reasoning.record import Study
+from jaxpsn.study.units import Result
 
 TUNING = "tuning"
 """Label of the evaluation by which a scale is chosen."""
 Say = Callable[[str], None]
-
-
-class Stopped(Exception):
-    """A signal ended the unit; ``code`` is the exit status."""
-
-    def __init__(self, code: int):
-        self.code = code
-        super().__init__(f"stopped with status {code}")
+Study = Any
 
 
 class _Job(NamedTuple):
@@ -49,28 +42,24 @@ class _Job(NamedTuple):
     scale: dict[str, Any] | None
 
 
-def base(study: Study, task: str, say: Say) -> None:
-    """Pre-train the policy that a task's arms start from, unless it is kept, and judge it."""
+def base(study: Study, task: str, say: Say) -> Result:
+    """Pre-train the policy that a task's arms start from, and judge it."""
     path = study.base(task)
-    if study.finished(path) is not None:
-        return
     files.refuse_links(study.path, path)
     path.mkdir(parents=True, exist_ok=True)
     config = Arm(task, "", {"noise.structure": "none", "sigma.rule": "fixed"}, None).config(_on(study, task))
     with _program(study, config, study.config.seed, study.config.steps) as program:
         setup.judge_base(program, path, _quiet)
     found = evaluations.read(evaluations.path(path, evaluations.BASE))
-    _finish(path, {"step": 0, "backend": jax.default_backend()})
+    record.finish(path, step=0, backend=jax.default_backend())
     say(_told(found))
+    return Result(status.DONE)
 
 
-def tune(study: Study, task: str, arm: Arm, say: Say) -> None:
+def tune(study: Study, task: str, arm: Arm, say: Say) -> Result:
     """Choose the scale of ``arm`` on a task: one run for each value and seed, judged on problems not reported."""
     path, config = study.tuning(task, arm.label), study.config
     values, seeds = arm.scale.grid, range(config.tune_seed, config.tune_seed + config.tune_seeds)
-    known = study.chosen(task, arm.label)
-    if known is not None and known["values"] == list(values):
-        return
     scores = []
     for value in values:
         jobs = [
@@ -80,7 +69,9 @@ def tune(study: Study, task: str, arm: Arm, say: Say) -> None:
             )
             for seed in seeds
         ]  # fmt: skip
-        _series(study, task, arm.config(_tuning(study, task), value), jobs, lambda text: None)
+        made = _series(study, task, arm.config(_tuning(study, task), value), jobs, lambda text: None)
+        if made.stop is not None:
+            return made
         scores.append([score(job.path) for job in jobs])
     means = [float(np.mean([one for one in row if one is not None] or [-np.inf])) for row in scores]
     chosen = values[int(np.argmax(means))]
@@ -88,13 +79,14 @@ def tune(study: Study, task: str, arm: Arm, say: Say) -> None:
         "field": arm.scale.field, "values": list(values), "seeds": list(seeds), "scores": scores,
         "by": f"mean pass@k over k = 1, 2, 4, ..., {config.tune_samples}", "chosen": chosen,
     }  # fmt: skip
-    files.write_atomically(path / records.CHOICE, json.dumps(choice, indent=2) + "\n")
+    files.write_atomically(path / record.CHOICE, json.dumps(choice, indent=2) + "\n")
     told = ", ".join(f"{value:g}: {mean:.3f}" for value, mean in zip(values, means, strict=True))
     say(f"{arm.scale.field} = {chosen:g} ({choice['by']}: {told})")
+    return Result(status.DONE)
 
 
-def arm(study: Study, task: str, arm: Arm, say: Say) -> bool:
-    """Make all seeds of ``arm`` on a task; returns whether something in one of them was not finite."""
+def arm(study: Study, task: str, arm: Arm, say: Say) -> Result:
+    """Make all seeds of ``arm`` on a task."""
     value = study.choice(task, arm)
     scale = None if value is None else {"field": arm.scale.field, "value": value}
     jobs = [
@@ -117,13 +109,14 @@ def score(path: Path) -> float | None:
     return float(np.mean([pass_at_k.estimate(found.n, found.correct, k).mean() for k in ks]))
 
 
-def _series(study: Study, task: str, config: RlvrConfig, jobs: list[_Job], say: Say) -> bool:
-    """Make the runs that are left, which share what is compiled; returns whether one was not finite."""
-    left = [job for job in jobs if study.finished(job.path) is None]
-    failed = False
+def _series(study: Study, task: str, config: RlvrConfig, jobs: list[_Job], say: Say) -> Result:
+    """Make the runs that are left, which share what is compiled, up to one in which a signal came."""
+    made = Result(status.DONE)
     with ExitStack() as stack:
         program: Reasoner | None = None
-        for job in left:
+        for job in jobs:
+            if record.finished(job.path) is not None:
+                continue
             if program is None:
                 program = stack.enter_context(_program(study, config, job.seed, job.steps))
                 if job.label == TUNING:
@@ -132,14 +125,14 @@ def _series(study: Study, task: str, config: RlvrConfig, jobs: list[_Job], say: 
                 program = setup.reseeded(program, job.seed)
             ended = _run(study, program, job, say)
             if ended.status == status.NOT_FINITE:
-                failed = True
+                made = ended
                 say(f"seed {job.seed}: failed, {ended.reason}")
             if ended.stop is not None:
-                raise Stopped(ended.stop)
-    return failed
+                return ended
+    return made
 
 
-def _run(study: Study, program: Reasoner, job: _Job, say: Say) -> stages.Ended:
+def _run(study: Study, program: Reasoner, job: _Job, say: Say) -> Result:
     """One run from wherever it is to its end, its evaluation and its mark."""
     files.refuse_links(study.path, job.path)
     job.path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,12 +143,10 @@ def _run(study: Study, program: Reasoner, job: _Job, say: Say) -> stages.Ended:
 
     def done(outcome: loop.Outcome) -> None:
         setup.judge(program, outcome.state.params, job.path, job.label, int(outcome.state.clock), _quiet)
-        with (job.path / "metrics.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = record.rows(job.path)
         spent = [float(row["seconds_step"]) for row in rows if row["seconds_step"]]
-        _finish(job.path, {"step": job.steps, "seconds": float(rows[-1]["seconds"]), "scale": job.scale})
-        if not study.config.keep_checkpoints:
-            shutil.rmtree(job.path / "checkpoints", ignore_errors=True)
+        record.finish(job.path, step=job.steps, seconds=float(rows[-1]["seconds"]), scale=job.scale)
+        record.drop_checkpoints(study, job.path)
         found = evaluations.read(evaluations.path(job.path, job.label))
         say(f"seed {job.seed}: {_told(found)}, {statistics.median(spent):.2f} s a step")
 
@@ -189,12 +180,6 @@ def _program(study: Study, config: RlvrConfig, seed: int, steps: int) -> Iterato
 
 def _quiet(done: int, total: int, shown: dict[str, float]) -> None:
     """A worker has no display of its own."""
-
-
-def _finish(path: Path, told: dict[str, Any]) -> None:
-    """Mark a run as complete."""
-    done = told | {"versions": folder.versions()}
-    files.write_atomically(path / records.FINISHED, json.dumps(done, indent=2) + "\n")
 
 
 def _told(found: evaluations.Evaluation) -> str:

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from jaxpsn.rlvr import setup
-from jaxpsn.run import loop
+from jaxpsn.run import loop, status
 from jaxpsn.stats import evaluations
-from jaxpsn.study.control import stages
-from jaxpsn.study.reasoning import job, record, units
+from jaxpsn.study import record
+from jaxpsn.study.kinds import reasoning as job
+from jaxpsn.study.kinds.reasoning import ReasoningStudy
+from jaxpsn.study.reasoning import making
 from jaxpsn.study.reasoning.config import ReasoningStudyConfig
+from jaxpsn.study.units import Unit
 
 SMOKE = job.PRESETS["smoke"]
 UNTIMED = ("seconds", "tokens_per_second", "sampled_per_second", "steps_per_second")
@@ -23,15 +26,15 @@ def study(tmp_path_factory):
     """A study folder with base, tuning and both arms."""
     out = tmp_path_factory.mktemp("studies")
     config = ReasoningStudyConfig(**(vars(SMOKE.study) | {"out": str(out), "name": "s"}))
-    arms, tasks = record.plan(SMOKE.rlvr, config)
+    arms, tasks = ReasoningStudy.plan(SMOKE.rlvr, config)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(out / "cache"))
-        with record.claim(SMOKE.rlvr, config, arms, tasks) as made:
+        with ReasoningStudy.claim(SMOKE.rlvr, config, arms, tasks) as made:
             made.said = []
-            units.base(made, "chain_sum", made.said.append)
-            units.tune(made, "chain_sum", made.arm("psn"), made.said.append)
+            making.base(made, "chain_sum", made.said.append)
+            making.tune(made, "chain_sum", made.arm("psn"), made.said.append)
             for arm in made.arms:
-                assert not units.arm(made, "chain_sum", arm, made.said.append)
+                assert making.arm(made, "chain_sum", arm, made.said.append).status == status.DONE
         yield made
 
 
@@ -42,14 +45,14 @@ def rows(path):
 
 
 def test_the_folder_is_what_its_format_says(study):
-    assert study.finished(study.base("chain_sum"))["backend"] == "cpu"
+    assert record.finished(study.base("chain_sum"))["backend"] == "cpu"
     base = evaluations.read(evaluations.path(study.base("chain_sum"), "base"))
     for arm in ("grpo", "psn"):
         for seed in (0, 1):
             path = study.run("chain_sum", arm, seed)
             judged = evaluations.read(evaluations.path(path, "trained"))
             assert judged.ids == base.ids and judged.n == 8
-            done = study.finished(path)
+            done = record.finished(path)
             assert done["step"] == 2 and done["versions"] and not (path / "checkpoints").exists()
             chosen = study.chosen("chain_sum", "psn")["chosen"]
             assert done["scale"] == (None if arm == "grpo" else {"field": "sigma.initial", "value": chosen})
@@ -67,7 +70,7 @@ def test_the_tuning_sees_no_reported_problem_and_no_reported_seed(study):
         judged = evaluations.read(evaluations.path(path, "tuning"))
         assert judged.n == 4 and len(judged.ids) == 2 and not reported & set(judged.prompts)
         expected = np.mean([_pass_at(judged, k) for k in (1, 2, 4)])
-        assert units.score(path) == pytest.approx(expected)
+        assert making.score(path) == pytest.approx(expected)
 
 
 def _pass_at(judged, k):
@@ -89,17 +92,17 @@ def test_a_seed_of_a_series_is_the_run_of_that_seed_alone(study):
     judged = evaluations.read(evaluations.path(path, "trained")).correct
     shutil.rmtree(path)
     said = []
-    units.arm(study, "chain_sum", study.arm("psn"), said.append)
+    making.arm(study, "chain_sum", study.arm("psn"), said.append)
     assert len(said) == 1 and said[0].startswith("seed 1: "), "the seed that was there was kept"
     assert rows(path) == kept != rows(study.run("chain_sum", "psn", 0))
     assert (evaluations.read(evaluations.path(path, "trained")).correct == judged).all()
 
 
 def test_arms_of_one_seed_see_the_same_problems(study):
-    with units._program(study, study.arm("grpo").config(units._on(study, "chain_sum")), 0, 2) as grpo:
+    with making._program(study, study.arm("grpo").config(making._on(study, "chain_sum")), 0, 2) as grpo:
         one = setup.reseeded(grpo, 1)
         assert [grpo.problems.train.problem(i) for i in range(9)] != [one.problems.train.problem(i) for i in range(9)]
-        with units._program(study, study.arm("psn").config(units._on(study, "chain_sum")), 1, 2) as psn:
+        with making._program(study, study.arm("psn").config(making._on(study, "chain_sum")), 1, 2) as psn:
             assert [psn.problems.train.problem(i) for i in range(9)] == [
                 one.problems.train.problem(i) for i in range(9)
             ]
@@ -116,14 +119,14 @@ def test_a_cut_run_goes_on_and_a_failed_one_is_left(study, monkeypatch):
         return outcome._replace(status=143, signum=15) if len(ended) == 1 else outcome
 
     monkeypatch.setattr(loop, "train", cut)
-    with pytest.raises(units.Stopped) as caught:
-        units.arm(study, "chain_sum", arm, lambda text: None)
-    assert caught.value.code == 143 and study.finished(path) is None
-    assert not units.arm(study, "chain_sum", arm, lambda text: None)
-    assert study.finished(path)["step"] == 2
+    assert making.arm(study, "chain_sum", arm, lambda text: None).stop == 143
+    assert record.finished(path) is None
+    assert making.arm(study, "chain_sum", arm, lambda text: None).status == status.DONE
+    assert record.finished(path)["step"] == 2
     (path / record.FINISHED).unlink()
-    (path / stages.FAILED).write_text(json.dumps({"reason": "not finite at step 2"}))
+    (path / record.FAILED).write_text(json.dumps({"reason": "not finite at step 2"}))
     said = []
-    assert units.arm(study, "chain_sum", arm, said.append), "told as failed"
+    assert making.arm(study, "chain_sum", arm, said.append).status == status.NOT_FINITE
+    assert "not finite at step 2" in study.failed(Unit("arm", "chain_sum", "grpo"))
     assert "not finite at step 2" in said[0]
-    (path / stages.FAILED).unlink()
+    (path / record.FAILED).unlink()

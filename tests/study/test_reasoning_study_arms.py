@@ -6,18 +6,21 @@ import pytest
 
 from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.study.reasoning import arms, job, plan, record
+from jaxpsn.study import record
+from jaxpsn.study.kinds import reasoning as job
+from jaxpsn.study.kinds.reasoning import ReasoningStudy
+from jaxpsn.study.reasoning import arms
 from jaxpsn.study.reasoning.config import ReasoningStudyConfig
-from jaxpsn.study.reasoning.plan import Unit
+from jaxpsn.study.units import Unit
 
 
 def study(tmp_path, *argv):
     """The planned study of a command line, in no folder."""
     asked = job.command.parse(
-        job.ReasoningStudyJob, job.PRESETS, argv, job.restore, "", record.read, "study of reasoning"
+        job.ReasoningStudyJob, job.PRESETS, argv, job.restore, "", ReasoningStudy.read, "study of reasoning"
     )
-    chosen, tasks = record.plan(asked.rlvr, asked.study)
-    return record.Study(tmp_path, asked.rlvr, asked.study, chosen, tasks)
+    chosen, tasks = ReasoningStudy.plan(asked.rlvr, asked.study)
+    return ReasoningStudy(tmp_path, asked.rlvr, asked.study, chosen, tasks)
 
 
 def test_every_named_arm_is_an_experiment_and_only_its_own_fields_differ():
@@ -105,18 +108,20 @@ def test_the_presets_are_whole(tmp_path):
 
 def test_units_wait_for_the_tuning_that_they_use(tmp_path):
     made = study(tmp_path, "--arms", "grpo", "psn-half", "psn-kl", "--tasks", "grid")
-    assert plan.bases(made) == [Unit("base", "grid")]
-    psn, kl = Unit("tune", "grid", "psn"), Unit("tune", "grid", "psn-kl")
-    assert plan.rest(made) == {
-        Unit("arm", "grid", "grpo"): None,
-        psn: None,
-        Unit("arm", "grid", "psn-half"): psn,
-        kl: None,
-        Unit("arm", "grid", "psn-kl"): kl,
+    base, psn, kl = Unit("base", "grid"), Unit("tune", "grid", "psn"), Unit("tune", "grid", "psn-kl")
+    assert made.units() == {
+        base: (),
+        psn: (base,),
+        Unit("arm", "grid", "grpo"): (base,),
+        Unit("arm", "grid", "psn-half"): (base, psn),
+        kl: (base,),
+        Unit("arm", "grid", "psn-kl"): (base, kl),
     }
-    assert all(Unit.of(str(unit)) == unit for unit in plan.rest(made))
+    assert all(Unit.of(str(unit)) == unit for unit in made.units())
+    two = study(tmp_path, "--arms", "grpo", "--tasks", "grid", "countdown")
+    assert two.units()[Unit("arm", "grid", "grpo")] == (base, Unit("base", "countdown")), "a task may be refused"
     untuned = study(tmp_path, "--arms", "psn-half", "--study.no-tune", "--tasks", "grid")
-    assert plan.rest(untuned) == {Unit("arm", "grid", "psn-half"): None}
+    assert untuned.units() == {base: (), Unit("arm", "grid", "psn-half"): (base,)}
     assert untuned.choice("grid", untuned.arm("psn-half")) == 0.5 * untuned.shared.sigma.initial
 
 
@@ -128,20 +133,20 @@ def test_an_arm_takes_the_choice_of_the_study_s_own_psn(tmp_path):
     told = {"field": "sigma.initial", "values": [0.3, 0.6], "chosen": 0.6, "seeds": [1000], "scores": [[0.1], [0.2]]}
     (path / record.CHOICE).write_text(json.dumps(told))
     assert made.choice("grid", made.arm("psn-double")) == 1.2
-    assert plan.is_done(made, Unit("tune", "grid", "psn"))
+    assert made.is_done(Unit("tune", "grid", "psn"))
     (path / record.CHOICE).write_text(json.dumps(told | {"values": [0.1, 0.2], "chosen": 0.2}))
-    assert not plan.is_done(made, Unit("tune", "grid", "psn")), "another grid was tried"
+    assert not made.is_done(Unit("tune", "grid", "psn")), "another grid was tried"
 
 
 def test_a_study_goes_on_with_what_it_was_asked_for(tmp_path):
     asked = job.PRESETS["smoke"]
     place = {"out": str(tmp_path), "name": "s"}
     config = ReasoningStudyConfig(**(vars(asked.study) | place))
-    chosen, tasks = record.plan(asked.rlvr, config)
-    with record.claim(asked.rlvr, config, chosen, tasks) as made:
-        with pytest.raises(UserError, match="exists"), record.claim(asked.rlvr, config, chosen, tasks):
+    chosen, tasks = ReasoningStudy.plan(asked.rlvr, config)
+    with ReasoningStudy.claim(asked.rlvr, config, chosen, tasks) as made:
+        with pytest.raises(UserError, match="exists"), ReasoningStudy.claim(asked.rlvr, config, chosen, tasks):
             pass
-    again = record.load(made.path)
+    again = ReasoningStudy.load(made.path)
     assert (again.arms, again.tasks, again.shared) == (made.arms, made.tasks, made.shared)
     more = study(tmp_path, "--resume", str(made.path), "--arms", "grpo", "entropy", "--tasks", "grid")
     assert [arm.label for arm in more.arms] == ["grpo", "psn", "entropy"]
@@ -151,4 +156,4 @@ def test_a_study_goes_on_with_what_it_was_asked_for(tmp_path):
         study(tmp_path, "--resume", str(made.path), "--rollout.samples", "4")
     (made.path / record.STUDY).write_text('{"format": 1, "arms": {}}')
     with pytest.raises(UserError, match="a study of reasoning; this one is of control"):
-        record.read(made.path)
+        ReasoningStudy.read(made.path)

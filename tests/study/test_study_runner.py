@@ -14,11 +14,22 @@ from jaxpsn.core.errors import UserError
 from jaxpsn.report.study import build as reports
 from jaxpsn.run import folder, lock, status, sweep
 from jaxpsn.run.loggers import sinks
-from jaxpsn.study.control import arms, experiment, job, record, stages
+from jaxpsn.study import record, stages
+from jaxpsn.study.control import arms, making
 from jaxpsn.study.control.config import StudyConfig
+from jaxpsn.study.kinds import control as job
+from jaxpsn.study.kinds.control import ControlStudy
 
 UNTIMED = ("seconds", "steps_per_second")
-SMALL = {"seeds": 2, "steps": 160, "chunk": 40, "eval_every": 80, "checkpoint_every": 40, "progress": "none"}
+SMALL = {
+    "seeds": 2,
+    "steps": 160,
+    "chunk": 40,
+    "eval_every": 80,
+    "checkpoint_every": 40,
+    "progress": "none",
+    "launcher": "inline",
+}
 ARMS = ("gaussian", "none")
 SMOKE = job.PRESETS["smoke"].control
 
@@ -51,7 +62,7 @@ def real(tmp_path, monkeypatch):
     def run(name="study", control=SMOKE, resume=False, **fields):
         place = {"resume": str(tmp_path / name)} if resume else {"out": str(tmp_path), "name": name}
         if resume:
-            old = job.restore(record.read(tmp_path / name))
+            old = job.restore(ControlStudy.read(tmp_path / name))
             config = StudyConfig(**(folder.plain(old.study) | {"arms": tuple(old.study.arms), "grid": ()}
                                     | fields | place))  # fmt: skip
         else:
@@ -71,8 +82,8 @@ def compare(real, fake, monkeypatch):
         real.made.append(control.exploration.rule)
         return fake.Fake(nan_at=real.nan.get(control.exploration.rule, -1), nan_seed=1)
 
-    monkeypatch.setattr(experiment, "program", program)
-    monkeypatch.setattr(experiment, "environment", lambda control: None)
+    monkeypatch.setattr(making, "program", program)
+    monkeypatch.setattr(making, "environment", lambda control: None)
     monkeypatch.setattr(stages, "release", lambda: None)  # what is kept saves these tests half of their time
     return real
 
@@ -177,7 +188,7 @@ def test_a_cut_arm_of_real_learners_is_the_uncut_one_bit_for_bit(real):
 def test_every_arm_makes_a_program_whose_scale_can_be_swept(name):
     control = SMOKE
     arm = arms.parse(name, control)
-    program = experiment.program(arm.control, 1600, experiment.environment(control))
+    program = making.program(arm.control, 1600, making.environment(control))
     if arm.scale is not None:
         swept = sweep.over(program, arm.scale.leaf, arm.scale.grid, 2)
         assert getattr(program.hyper, arm.scale.leaf) == pytest.approx(arm.scale.value)
@@ -231,7 +242,7 @@ def test_an_arm_that_is_not_finite_is_recorded_and_the_others_go_on(compare, cap
     compare.nan = {"ou": 25}
     code, path = compare(arms=("ou", "none"))
     assert code == status.NOT_FINITE and labels(path) == ["none"]
-    reason = json.loads((path / "arms" / "ou" / stages.FAILED).read_text())["reason"]
+    reason = json.loads((path / "arms" / "ou" / record.FAILED).read_text())["reason"]
     assert "step 104, seed 1: params" in reason and f"arm 1/2 ou: failed, {reason}" in capsys.readouterr().err
     before = contents(path / "arms")
     compare.nan = {}
@@ -266,7 +277,7 @@ def test_a_study_folder_is_not_taken_over(compare):
     with pytest.raises(UserError, match="was not made here; it is left alone"):
         compare("run", overwrite=True)
     with pytest.raises(UserError, match=r"resume = .*run': a study folder; unknown; allowed: study"):
-        record.read(path.parent / "run")
+        ControlStudy.read(path.parent / "run")
 
 
 def test_arms_of_other_versions_are_named_and_kept(compare, capsys):
@@ -278,7 +289,7 @@ def test_arms_of_other_versions_are_named_and_kept(compare, capsys):
     before = contents(path / "arms")
     compare(resume=True)
     said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert len(said) == 1 and "arm 1/2 none: made with other versions, and kept: jax 0.1 (now " in said[0]
+    assert len(said) == 1 and "arm 1/2 none: made with other versions, and kept: jax = " in said[0]
     assert contents(path / "arms") == before
 
 

@@ -7,19 +7,21 @@ import pytest
 from jaxpsn.control.config import RULES
 from jaxpsn.core.errors import UserError
 from jaxpsn.run import command, folder
-from jaxpsn.study.control import arms, job, record
+from jaxpsn.study.control import arms
 from jaxpsn.study.control.config import StudyConfig
+from jaxpsn.study.kinds import control as job
+from jaxpsn.study.kinds.control import ControlStudy
 
 BASE = job.PRESETS["default"].control
 
 
 def parse(*argv):
-    return command.parse(job.StudyJob, job.PRESETS, argv, job.restore, "test", record.read)
+    return command.parse(job.StudyJob, job.PRESETS, argv, job.restore, "test", ControlStudy.read)
 
 
 def plan(*argv):
     asked = parse(*argv)
-    return record.plan(asked.control, asked.study)
+    return ControlStudy.plan(asked.control, asked.study)[0]
 
 
 @pytest.mark.parametrize(
@@ -84,13 +86,13 @@ def test_the_scale_of_noise_that_is_not_adapted_is_its_sigma():
 @pytest.mark.parametrize("name", job.PRESETS)
 def test_the_arms_of_a_preset_share_all_but_exploration(name):
     preset = job.PRESETS[name]
-    for arm in record.plan(preset.control, dataclasses.replace(preset.study, tune=True)):
+    for arm in ControlStudy.plan(preset.control, dataclasses.replace(preset.study, tune=True))[0]:
         expected = dataclasses.replace(preset.control, exploration=arm.control.exploration)
         if arm.spec.startswith("es"):  # another learner on the same networks, task and steps
             changed = {"algorithm": "es", "actor_lr": arm.control.agent.actor_lr}
             expected = dataclasses.replace(expected, agent=dataclasses.replace(expected.agent, **changed))
         assert arm.control == expected
-    again = record.restore({"control": folder.plain(preset.control), "study": folder.plain(preset.study)})
+    again = ControlStudy.restore({"control": folder.plain(preset.control), "study": folder.plain(preset.study)})
     assert job.StudyJob(*again) == preset
 
 
@@ -98,7 +100,7 @@ def test_structures_are_compared_at_equal_distance():
     structures = {"sparse": ["dense", "flipout", "factorised"], "dense": ["dense", "flipout", "lowrank", "factorised"]}
     for reward, names in structures.items():
         preset = job.PRESETS[f"structures-{reward}"]
-        found = [arm.control.exploration for arm in record.plan(preset.control, preset.study)]
+        found = [arm.control.exploration for arm in ControlStudy.plan(preset.control, preset.study)[0]]
         assert [one.structure for one in found] == names
         assert len({(one.rule, one.target, one.controller, one.hold) for one in found}) == 1
 
@@ -106,7 +108,7 @@ def test_structures_are_compared_at_equal_distance():
 def test_flags_are_those_of_a_run_and_of_a_study():
     asked = parse("--preset", "smoke", "--steps", "320", "--study.seeds", "3", "--tune", "--study.arms", "ou", "a:pink")
     assert (asked.study.steps, asked.study.seeds, asked.study.tune) == (320, 3, True)
-    assert [arm.label for arm in record.plan(asked.control, asked.study)] == ["ou", "a"]
+    assert [arm.label for arm in ControlStudy.plan(asked.control, asked.study)[0]] == ["ou", "a"]
 
 
 def test_grids_replace_those_of_their_arms():
@@ -157,6 +159,9 @@ def test_thresholds():
         (["--no-diagnose"], "diagnose = False: True"),
         (["--exploration.rule", "ou"], "exploration.rule = 'ou': left to the arms"),
         (["--resume", "nowhere"], "resume = 'nowhere': a study folder"),
+        (["--launcher", "lokal"], "launcher = 'lokal': unknown; nearest: local"),
+        (["--launcher", "local(worker=1)"], "local.worker = '1': unknown; nearest: workers"),
+        (["--launcher", "local(workers=-1)"], "local.workers = -1: a whole number"),
         (["--name", "a/b"], "name = 'a/b': a folder name without slashes"),
     ],
 )

@@ -17,8 +17,10 @@ from jaxpsn.core.errors import UserError
 from jaxpsn.report.study import build as reports
 from jaxpsn.run import status
 from jaxpsn.run.loggers import sinks
-from jaxpsn.study.control import experiment, job, record, stages, tuning
+from jaxpsn.study import record, stages
+from jaxpsn.study.control import making
 from jaxpsn.study.control.config import StudyConfig
+from jaxpsn.study.kinds import control as job
 
 ROOT = Path(__file__).resolve().parents[2]
 NEVER = np.nan
@@ -27,7 +29,7 @@ NEVER = np.nan
 def trials(final, first=None, coverage=None):
     final = np.array(final, float)
     unknown = np.full(final.shape, np.nan)
-    return tuning.Trials(final, *(unknown if given is None else np.array(given, float) for given in (first, coverage)))
+    return making.Trials(final, *(unknown if given is None else np.array(given, float) for given in (first, coverage)))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def trials(final, first=None, coverage=None):
     ],
 )
 def test_what_is_chosen_and_by_what(told, index, by):
-    assert tuning.choose(told, 1000) == (index, by)
+    assert making.choose(told, 1000) == (index, by)
 
 
 @flax.struct.dataclass
@@ -71,14 +73,20 @@ def compare(fake, tmp_path, monkeypatch):
             return {"eval_return": -((state.params["rate"] - 0.3) ** 2) + 1e-4 * jax.random.normal(key)}
 
     Tunable.spoilt = -1
-    monkeypatch.setattr(experiment, "program", lambda control, steps, env: Tunable(control.exploration))
-    monkeypatch.setattr(experiment, "environment", lambda control: None)
+    monkeypatch.setattr(making, "program", lambda control, steps, env: Tunable(control.exploration))
+    monkeypatch.setattr(making, "environment", lambda control: None)
     monkeypatch.setattr(stages, "release", lambda: None)
     monkeypatch.setattr(reports, "build", lambda path: path)
 
     def run(**fields):
         fixed = {"arms": ("gaussian", "none"), "seeds": 2, "steps": 80, "chunk": 40, "eval_every": 40, "tune": True}
-        fixed |= {"grid": ("gaussian=0.1,0.35,0.9",), "tune_seeds": 2, "progress": "none", "out": str(tmp_path)}
+        fixed |= {
+            "grid": ("gaussian=0.1,0.35,0.9",),
+            "tune_seeds": 2,
+            "progress": "none",
+            "launcher": "inline",
+            "out": str(tmp_path),
+        }
         resumed = "resume" in fields
         fields = {"name": None if resumed else "study"} | fields
         return job.run(job.StudyJob(job.PRESETS["smoke"].control, StudyConfig(**(fixed | fields)))), tmp_path / "study"
@@ -165,7 +173,7 @@ def test_a_tuning_that_is_not_finite_fails_its_arm_alone(compare, capsys):
     code, path = compare()
     assert code == status.NOT_FINITE and (path / "arms" / "none" / record.FINISHED).exists()
     assert not (path / "arms" / "gaussian").exists()
-    assert "arm 1/2 gaussian: failed, not finite at step 52, seed 1001" in capsys.readouterr().err
+    assert "arm 1/2 gaussian, tuning: failed, not finite at step 52, seed 1001" in capsys.readouterr().err
 
 
 def test_the_script_tunes_runs_and_reports(tmp_path):
