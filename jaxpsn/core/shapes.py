@@ -23,7 +23,7 @@ _SESSION = {
 }  # fmt: skip
 RUN: Shape = {
     "format?": int, "name?": str, "config?": _OBJECT, "run?": _OBJECT, "versions?": _VERSIONS, "command?": [str],
-    "written?": str, "sessions?": [_SESSION], "device?": str, "backend?": str,
+    "written?": str, "sessions?": [_SESSION], "device?": str, "backend?": str, "plugins?": [{str: str}],
 }  # fmt: skip
 """``config.json`` of a run."""
 WHOLE_RUN: Shape = RUN | {

@@ -43,27 +43,19 @@ def budget(full: int, least: int = 1) -> int:
 
 
 def trace(
-    program: Program,
-    *,
-    seeds: int,
-    calls: int,
-    points: int,
-    seed: int = 0,
-    judge: bool = True,
-    swept: Mapping[str, Any] | None = None,
+    program: Program, *, seeds: int, calls: int, points: int, seed: int = 0, judge: bool = True, **swept: Any
 ) -> Curves:
     """Run ``program`` for ``points`` chunks of ``calls // points`` steps each, without a run folder.
 
-    Runs ``seed .. seed + seeds - 1`` are made for each value of the hyper-parameters named in ``swept`` (paths, as
-    ``explore.sigma``; a unique end will do): equal seeds, so that differences between values are paired. A value is
-    whatever stands there, a scalar or a vector; several fields are swept together (their first values, their second
-    values, ...). ``judge``: evaluate after each chunk. Compiled once whatever the values. Raises UserError for a field
+    Runs ``seed .. seed + seeds - 1`` are made for each value of the hyper-parameters named in ``swept`` (``sigma``
+    or ``**{"explore.sigma": ...}``: a path of ``program.hyper``, or its end): equal seeds, so that differences between
+    values are paired. A value is whatever stands there, a scalar or a vector; several fields are swept together (their
+    first values, their second values, ...). ``judge``: evaluate after each chunk. Compiled once whatever the values. Raises UserError for a field
     that does not exist, for unequal numbers of values, and where there is only one run.
     """
     checks.whole("points", points, 1, 1 << 20)
     checks.whole("calls", calls, points)
     checks.whole("seeds", seeds, 1, 1 << 16)
-    swept = swept or {}
     count, hyper = _spread(program.hyper, swept, seeds)
     runs = count * seeds
     if runs < 2:

@@ -17,7 +17,7 @@ CALLS = 40
 def swept():
     made = program.make(PRESETS["smoke"])
     return made, curves.trace(made, seeds=2, calls=CALLS, points=4, seed=3,
-                              swept={"explore.scale.target": [0.2, np.nan], "sigma": [0.1, 0.3]})  # fmt: skip
+                              target=[0.2, np.nan], **{"explore.sigma": [0.1, 0.3]})  # fmt: skip
 
 
 def test_shapes_and_steps(swept):
@@ -51,9 +51,9 @@ def test_without_a_target_sigma_stays(swept):
 def test_mistakes_are_named():
     made = program.make(PRESETS["smoke"])
     with pytest.raises(UserError, match=r"swept.*targett"):
-        curves.trace(made, seeds=2, calls=4, points=2, swept={"targett": [0.1]})
+        curves.trace(made, seeds=2, calls=4, points=2, targett=[0.1])
     with pytest.raises(UserError, match="as many values"):
-        curves.trace(made, seeds=2, calls=4, points=2, swept={"target": [0.1, 0.2], "sigma": [0.1]})
+        curves.trace(made, seeds=2, calls=4, points=2, target=[0.1, 0.2], sigma=[0.1])
     with pytest.raises(UserError, match="at least two runs"):
         curves.trace(made, seeds=1, calls=4, points=2)
     with pytest.raises(UserError, match="calls"):

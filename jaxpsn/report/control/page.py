@@ -41,20 +41,34 @@ def content(run: Run) -> page.Content:
     return page.Content(_title(run), _lede(written), sections, _NOTES)
 
 
+def _component(value: Any) -> list[Mapping[str, Any]]:
+    """The summands of a component in a config: each with ``name`` and ``fields``."""
+    terms = value.get("sum", [value]) if isinstance(value, Mapping) else []
+    return [term for term in terms if isinstance(term, Mapping) and isinstance(term.get("fields"), Mapping)]
+
+
 def _exploration(config: Mapping[str, Any]) -> str:
+    own = {"gsde": "gSDE", "lattice": "Lattice", "noisynet": "NoisyNet", "none": "no exploration"}
+    told = []
+    for term in _component(config.get("explore")):
+        (form, *_) = *_component(term["fields"].get("structure")), {}
+        weights = f"parameter noise ({form['name']})" if form else "parameter noise"
+        named = {"parameter": weights} | own
+        told.append(named.get(str(term.get("name")), f"{term.get('name')} action noise"))
+    if told:
+        return " + ".join(told)
     rule, structure = setting(config, "exploration.rule"), setting(config, "exploration.structure")
     if rule is None:
         return ""
     parts = [part.strip() for part in str(rule).split("+")]
     weights = f"parameter noise ({structure})" if structure else "parameter noise"
-    own = {"gsde": "gSDE", "lattice": "Lattice", "noisynet": "NoisyNet"}
-    named = {"parameter": weights, "none": "no exploration"} | own
+    named = {"parameter": weights} | own
     return " + ".join(named.get(part, f"{part} action noise") for part in parts)
 
 
 def _title(run: Run) -> str:
     """Task, algorithm and exploration, as far as the config tells them."""
-    algorithm = setting(run.config, "agent.algorithm")
+    algorithm = setting(run.config, "agent.name", setting(run.config, "agent.algorithm"))
     parts = (setting(run.config, "env.name"), algorithm and str(algorithm).upper(), _exploration(run.config))
     return ", ".join(str(part) for part in parts if part) or run.path.resolve().name
 

@@ -105,7 +105,7 @@ def _arm(path: Path, label: str, about: Mapping[str, Any], notes: list[str]) -> 
     return Arm(
         label=label,
         spec=str(about.get("spec") or label),
-        settings=files.mapping(about.get("exploration")),
+        settings=files.mapping(about.get("explore") or about.get("exploration")),
         scale={**scale, "field": files.leaf(scale.get("field"))} if isinstance(scale, Mapping) else None,
         status=told.status,
         detail=told.detail,

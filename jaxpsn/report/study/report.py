@@ -64,9 +64,10 @@ def as_run(study: Study) -> Run:
 
 
 def _title(study: Study) -> str:
-    shared = runs.setting(study.content.get("control") or {}, "agent.algorithm")
+    control = study.content.get("control") or {}
+    shared = runs.setting(control, "agent.name", runs.setting(control, "agent.algorithm"))
     agents = [files.mapping(files.mapping(about).get("agent")) for about in study.content["arms"].values()]
-    names = (agent.get("algorithm") or shared for agent in agents)
+    names = (agent.get("name") or agent.get("algorithm") or shared for agent in agents)
     learners = dict.fromkeys(str(name).upper() for name in names if name)
     count = len(study.arms)
     ways = "one way to explore" if count == 1 else f"{count} ways to explore"
