@@ -50,8 +50,8 @@ def trace(
     Runs ``seed .. seed + seeds - 1`` are made for each value of the hyper-parameters named in ``swept`` (``sigma``
     or ``**{"explore.sigma": ...}``: a path of ``program.hyper``, or its end): equal seeds, so that differences between
     values are paired. A value is whatever stands there, a scalar or a vector; several fields are swept together (their
-    first values, their second values, ...). ``judge``: evaluate after each chunk. Compiled once whatever the values. Raises UserError for a field
-    that does not exist, for unequal numbers of values, and where there is only one run.
+    first values, their second values, ...). ``judge``: evaluate after each chunk. Compiled once whatever the values.
+    Raises UserError for a field that does not exist, for unequal numbers of values, and where there is only one run.
     """
     checks.whole("points", points, 1, 1 << 20)
     checks.whole("calls", calls, points)
