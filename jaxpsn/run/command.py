@@ -125,6 +125,7 @@ def _unknown(kind: type[Job], args: Sequence[str], default: Job) -> str:
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(told):
         tyro.cli(kind, args=["--help"], default=default)
     known = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", re.sub(r"\x1b\[[0-9;]*m", "", told.getvalue())))
+    known |= {component_flags.PLUGIN, component_flags.DESCRIBE}
     given = [word.partition("=")[0] for word in args if word.startswith("--") and not word[2:3].isdigit()]
     unknown = [flag for flag in given if flag.replace("_", "-") not in known]
     if not unknown:

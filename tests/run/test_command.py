@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxpsn.core import spec_of
 from jaxpsn.core.errors import UserError
 from jaxpsn.run import command, folder
 from jaxpsn.run.jobs import control
@@ -31,6 +32,33 @@ def test_the_default_and_overrides():
 def test_presets_survive_their_own_record(name):
     job = control.PRESETS[name]
     assert control.restore({"config": folder.plain(job.control), "run": folder.plain(job.run)}) == job
+
+
+def test_a_run_from_before_components_is_refused_by_name():
+    old = {
+        "config": {"env": {}, "agent": {}, "exploration": {"rule": "ou"}},
+        "run": {},
+        "versions": {"jaxpsn": "0.1.0"},
+    }
+    with pytest.raises(UserError, match=r"version = '0\.1\.0': a newer one: this run was made before"):
+        control.restore(old)
+
+
+def test_dotted_flags_change_what_a_text_or_a_preset_chose():
+    job = parse("--preset", "sparse", "--explore.target=0.3", "--explore.structure", "lowrank", "--explore.rank", "4")
+    assert spec_of(job.control.explore) == (
+        "parameter(structure=lowrank(rank=4), scale=multiplicative(target=0.3), sigma=0.6)"
+    )
+    job = parse("--explore", "gaussian + pink(std=1)", "--explore.gaussian.std", "0.5", "--agent", "ddpg")
+    assert spec_of(job.control.explore) == "gaussian(std=0.5) + pink(std=1)" and spec_of(job.control.agent) == "ddpg"
+
+
+def test_describe_tells_of_a_component_and_ends(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse("--describe", "parameter")
+    assert caught.value.code == 0
+    told = capsys.readouterr().out
+    assert "parameter (explore): Parameter-space noise" in told and "sigma = 0.05  [traced]" in told
 
 
 def test_resume_starts_from_the_recorded_config(tmp_path):
