@@ -1,6 +1,7 @@
 """The reasoning job: from the command line to a trained, judged, exported policy and its report."""
 
 import contextlib
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -104,3 +105,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
     about = "Reinforcement learning with verifiable rewards and parameter-space noise, on language models."
     return run(command.parse(RlvrJob, PRESETS, argv, restore, about, resumes="run of reasoning"))
+
+
+if __name__ == "__main__":
+    sys.exit(startup.script(lambda: main(sys.argv[1:])))
