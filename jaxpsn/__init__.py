@@ -11,17 +11,24 @@ if TYPE_CHECKING:
     from jaxpsn.api.evaluating import evaluate as evaluate
     from jaxpsn.api.functions import make as make
     from jaxpsn.api.loading import load as load
+    from jaxpsn.api.reasoning import reason as reason
+    from jaxpsn.api.studies import compare as compare
     from jaxpsn.api.training import train as train
     from jaxpsn.core.errors import UserError as UserError
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "UserError": "core.errors", "evaluate": "api.evaluating", "load": "api.loading", "make": "api.functions",
+    "UserError": "core.errors",
+    "compare": "api.studies",
+    "evaluate": "api.evaluating",
+    "load": "api.loading",
+    "make": "api.functions",
+    "reason": "api.reasoning",
     "train": "api.training",
-}  # fmt: skip
+}
 
-__all__ = ["UserError", "__version__", "evaluate", "load", "make", "noise", "train"]
+__all__ = ["UserError", "__version__", "compare", "evaluate", "load", "make", "noise", "reason", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from jaxpsn.core import errors
 
 
 class Run:
-    """A control run that was trained in this process: metrics, policies and state of all its seeds."""
+    """A run that was trained in this process: its metrics and its state."""
 
     def __init__(self, program: Any, outcome: Any, metrics: Mapping[str, np.ndarray], seeds: Sequence[int]):
         """``outcome``: of :mod:`jaxpsn.run.outcome`; ``metrics``: as of :func:`table`."""
@@ -26,7 +26,7 @@ class Run:
 
     def __repr__(self) -> str:
         where = f", {self.folder}" if self.folder else ""
-        return f"Run({self.config.env.name}, {self.step:,} steps, {len(self.seeds)} seeds, {self.status}{where})"
+        return f"{type(self).__name__}({self.step:,} steps, {len(self.seeds)} seeds, {self.status}{where})"
 
     @property
     def config(self) -> Any:
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def step(self) -> int:
-        """Environment steps made by each seed."""
+        """Environment steps (reasoning: training steps) made by each seed."""
         return self._outcome.step
 
     @property
@@ -57,6 +57,14 @@ class Run:
     def state(self) -> Any:
         """The last state; of several seeds its arrays, but for the clock, have a leading axis [seeds]."""
         return self._outcome.state
+
+    def curve(self, name: str) -> tuple[Float[np.ndarray, "t"], Float[np.ndarray, "t seeds"]]:
+        """Steps [t] and values [t, seeds] of a metric, at those points at which some seed has one."""
+        return curve(self.metrics, name)
+
+
+class ControlRun(Run):
+    """A control run: also the policies of all its seeds."""
 
     @property
     def policy(self) -> policies.Policy:
@@ -75,10 +83,6 @@ class Run:
     def params(self) -> dict[str, Any]:
         """The clean weights of the first seed as Flax variables, for ``run.policy.module``."""
         return self.policy.params
-
-    def curve(self, name: str) -> tuple[Float[np.ndarray, "t"], Float[np.ndarray, "t seeds"]]:
-        """Steps [t] and values [t, seeds] of a metric, at those points at which some seed has one."""
-        return curve(self.metrics, name)
 
 
 def curve(metrics: Mapping[str, np.ndarray], name: str) -> tuple[Float[np.ndarray, "t"], Float[np.ndarray, "t seeds"]]:

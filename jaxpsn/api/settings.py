@@ -73,6 +73,23 @@ def _component(field: str, base: Any, head: str, given: Any) -> Any:
     return dataclasses.replace(base, **{head: "+".join(names)}, **changes)
 
 
+def arm(given: Any) -> str:
+    """An arm of a study of control as the study reads it: ``label: parameter(target=0.6) + gaussian``, or as there."""
+    if not isinstance(given, str):
+        errors.refuse("arms", given, "texts such as 'parameter(target=0.6)'")
+    head, colon, rest = given.rpartition(":")
+    if "(" not in rest:
+        return given
+    names, settings = [], []
+    for term in rest.split("+"):
+        found = _TERM.fullmatch(term)
+        if not found:
+            errors.refuse("arms", given, "written like label: parameter(target=0.6) + gaussian(action_std=0.1)")
+        names.append(found.group(1))
+        settings += [pair.strip() for pair in filter(str.strip, (found.group(2) or "").split(","))]
+    return ",".join([f"{head}{colon}{'+'.join(names)}", *settings])
+
+
 def run_fields() -> list[str]:
     """The fields of a run that may be named beside those of what is trained."""
     return [field.name for field in dataclasses.fields(RunConfig) if field.name not in _PLACED]
@@ -86,18 +103,15 @@ def split(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def run_config(
     base: RunConfig, *, steps: int | None, seed: int | None, seeds: int | None, folder: str | Path | None, resume: bool,
-    overwrite: bool, progress: str, fields: Mapping[str, Any],
+    overwrite: bool, progress: str, fields: Mapping[str, Any], stepwise: bool = False,
 ) -> RunConfig:  # fmt: skip
     """How long the run is and where it lies.
 
-    Where ``steps`` are stated, and no cadence is, there are :data:`POINTS` rows and evaluations, and four checkpoints.
+    Where ``steps`` are stated, and no cadence is, there are :data:`POINTS` evaluations, and four checkpoints; and as
+    many rows of metrics, or one a step if it is made ``stepwise``.
     """
     changes: dict[str, Any] = {"progress": progress, "overwrite": overwrite}
-    if steps is not None:
-        changes |= {"steps": steps}
-        if not {"chunk", "eval_every", "checkpoint_every"} & fields.keys() and isinstance(steps, int) and steps > 0:
-            each = -(-steps // POINTS)
-            changes |= {"chunk": each, "eval_every": each, "checkpoint_every": 5 * each}
+    changes |= cadence(steps, fields, stepwise)
     changes |= {name: value for name, value in (("seed", seed), ("seeds", seeds)) if value is not None}
     if folder is not None:
         path = Path(folder)
@@ -105,6 +119,16 @@ def run_config(
     elif overwrite or resume:
         errors.refuse("overwrite" if overwrite else "resume", True, "only together with folder")
     return dataclasses.replace(base, **changes, **fields)
+
+
+def cadence(steps: int | None, fields: Mapping[str, Any], stepwise: bool = False) -> dict[str, int]:
+    """The length that was stated, and a rhythm for it where none is among ``fields``; see :func:`run_config`."""
+    if steps is None:
+        return {}
+    if {"chunk", "eval_every", "checkpoint_every"} & fields.keys() or not isinstance(steps, int) or steps < 1:
+        return {"steps": steps}
+    each = -(-steps // POINTS)
+    return {"steps": steps, "chunk": 1 if stepwise else each, "eval_every": each, "checkpoint_every": 5 * each}
 
 
 def preset(presets: Mapping[str, Any], name: str) -> Any:

@@ -16,7 +16,7 @@ def train(
     env: Any = None, agent: Any = None, explore: Any = None, *, preset: str = "default", steps: int | None = None,
     seeds: int | None = None, seed: int | None = None, folder: str | Path | None = None, resume: bool = False,
     overwrite: bool = False, progress: str = "auto", logger: Any = None, mesh: str | None = None, **fields: Any,
-) -> runs.Run:  # fmt: skip
+) -> runs.ControlRun:  # fmt: skip
     """Train a control policy with parameter-space noise; returns its metrics, policies and state.
 
     ``env``: the name of a task (``jaxpsn.envs.names()``), or a ``brax.envs.Env`` of your own, then with
@@ -57,9 +57,9 @@ def train(
             trained, rows = control.in_memory(job, own, trackers)
             columns = runs.columns(rows)
         else:
-            trained, columns = control.train(job, own, trackers), _written(path)
+            trained, columns = control.train(job, own, trackers), written(path)
     stopped(trained.outcome)
-    return runs.Run(trained.program, trained.outcome, runs.table(columns), range(run.seed, run.seed + run.seeds))
+    return runs.ControlRun(trained.program, trained.outcome, runs.table(columns), range(run.seed, run.seed + run.seeds))
 
 
 def stopped(outcome: Any) -> None:
@@ -75,7 +75,7 @@ def _recorded(path: Path | None) -> Any:
         return control.restore(record)
 
 
-def _written(path: Path) -> dict[str, Any]:
+def written(path: Path) -> dict[str, Any]:
     """The columns of the metrics of a run folder."""
     from jaxpsn.report.runs import read
 

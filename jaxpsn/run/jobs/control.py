@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import tyro
 
@@ -17,6 +17,7 @@ from jaxpsn.envs import registry
 from jaxpsn.run import cadence, command, folder, interrupts, progress, startup, status
 from jaxpsn.run.cluster import distributed
 from jaxpsn.run.config import ClusterConfig, RunConfig
+from jaxpsn.run.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,6 @@ def restore(record: Mapping[str, Any]) -> ControlJob:
     # A folder resumes where it lies, whatever it was first asked to be called or to overwrite.
     run = replace(run, name=None, resume=None, overwrite=False)
     return ControlJob(command.from_record(ControlConfig, record["config"]), run)
-
-
-class Trained(NamedTuple):
-    """What a job leaves in this process."""
-
-    program: Any
-    outcome: Any
-    first: bool
-    """Whether this is the process that writes."""
 
 
 def run(job: ControlJob) -> int:
