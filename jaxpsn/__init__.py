@@ -31,15 +31,17 @@ _HOMES = {
 __all__ = ["UserError", "__version__", "compare", "evaluate", "load", "make", "noise", "reason", "train"]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    elif name == "noise":
-        found = importlib.import_module(f"{__name__}.noise")
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # what is not exported is no name of this module
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        elif name == "noise":
+            found = importlib.import_module(f"{__name__}.noise")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import jax
 import numpy as np
@@ -14,6 +14,9 @@ from jaxpsn.control import evaluation
 from jaxpsn.control.off_policy import episode_length
 from jaxpsn.core import checks
 from jaxpsn.stats import statistics
+
+if TYPE_CHECKING:
+    from jaxpsn.api.reasoning import Judged, ReasoningPolicy
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,16 @@ class Evaluation:
 
     def __repr__(self) -> str:
         return f"Evaluation({len(self.returns)} episodes, mean return {self.mean})"
+
+
+@overload
+def evaluate(policy: policies.Policy, episodes: int = 64, seed: int = 0) -> Evaluation: ...
+
+
+@overload
+def evaluate(
+    policy: "ReasoningPolicy", *, seed: int = 0, problems: int = 64, samples: int = 16, temperature: float = 1.0
+) -> "Judged": ...
 
 
 def evaluate(policy: Any, episodes: int = 64, seed: int = 0, **asked: Any) -> Any:
