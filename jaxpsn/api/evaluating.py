@@ -35,13 +35,15 @@ class Evaluation:
 
 
 @overload
-def evaluate(policy: policies.Policy, episodes: int = 64, seed: int = 0) -> Evaluation: ...
+def evaluate(policy: policies.Policy, episodes: int = 64, seed: int = 0) -> Evaluation:
+    """Of a control policy: whole episodes."""
 
 
 @overload
 def evaluate(
     policy: "ReasoningPolicy", *, seed: int = 0, problems: int = 64, samples: int = 16, temperature: float = 1.0
-) -> "Judged": ...
+) -> "Judged":
+    """Of a reasoning policy: pass@k."""
 
 
 def evaluate(policy: Any, episodes: int = 64, seed: int = 0, **asked: Any) -> Any:
