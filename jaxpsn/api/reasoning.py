@@ -1,5 +1,6 @@
 """``jaxpsn.reason``, and the policies of reasoning runs: text in, text out, judged by pass@k."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
@@ -14,16 +15,18 @@ from jaxtyping import Int
 from jaxpsn.api import reasoning_config, runs, settings, training
 from jaxpsn.core import checks, errors
 from jaxpsn.lm import policies, sampler, tokenizer
-from jaxpsn.rlvr import data, evaluation, lengths, rollout
-from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig
+from jaxpsn.rlvr import data, evaluation, lengths, perturbation, rollout, setup
+from jaxpsn.rlvr.config import EvaluationConfig, NoiseConfig, RlvrConfig
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import evaluation_key
 from jaxpsn.run import folder as folders
 from jaxpsn.run import interrupts
+from jaxpsn.run import progress as displays
 from jaxpsn.run.jobs import rlvr
+from jaxpsn.run.reasoning import curves as explorations
 from jaxpsn.run.reasoning.job import PRESETS, restore
 from jaxpsn.stats import pass_at_k, statistics
-from jaxpsn.tasks import grading
+from jaxpsn.tasks import grading, registry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +105,31 @@ class ReasoningPolicy:
             found = judge.judge(self.params, asked, samples, evaluation_key(seed))
         return Judged(tuple(one.problem for one in found), samples, np.array([one.correct for one in found]))
 
+    def perturbed(
+        self, sigmas: Sequence[float], *, problems: int = 48, members: int = 32, answers: int = 1, seed: int = 0,
+        **noise: Any,
+    ) -> explorations.Explored:  # fmt: skip
+        """How its perturbed forms answer at each of ``sigmas``, at temperature 1; nothing is trained.
+
+        ``members`` perturbations of the form ``noise`` (``structure="dense"``, ``rank=4``, ``target="attention"``),
+        each with as many ``answers`` to each of the first ``problems`` of the test split.
+        """
+        base = dataclasses.asdict(NoiseConfig())
+        for name, value in noise.items():
+            if name not in base:
+                errors.refuse(name, value, errors.nearest(name, base))
+        form = perturbation.plan(NoiseConfig(**noise), self.decoder, self.params, members, answers)
+        return explorations.perturbed(self._ground(problems), form, sigmas, seed=seed)
+
+    def heated(
+        self, temperatures: Sequence[float], *, problems: int = 48, samples: int = 32, seed: int = 0
+    ) -> explorations.Explored:
+        """The same of the clean policy at each of ``temperatures``: noise on actions in place of weights."""
+        return explorations.heated(self._ground(problems), samples, temperatures, seed=seed)
+
+    def _ground(self, problems: int) -> explorations.Ground:
+        return explorations.ground(self.config, self._base._replace(params=self.params), self.task, problems)
+
 
 @partial(jax.jit, static_argnums=0)
 def _answers(still: Any, params: Any, prompts: Any, key: Any, temperature: Any) -> Any:
@@ -167,6 +195,21 @@ def reason(
     return made
 
 
+def base(task: str | None = None, *, preset: str = "default", progress: str = "auto", **fields: Any) -> ReasoningPolicy:
+    """The policy that :func:`reason` would start from: a model that is read, or a small decoder, pre-trained or kept.
+
+    ``fields``: as there. Raises :class:`jaxpsn.UserError`.
+    """
+    from jaxpsn.run import cache
+
+    config = reasoning_config.config(settings.preset(PRESETS, preset).rlvr, task, None, fields)
+    cache.enable()
+    with contextlib.closing(displays.make(progress)) as show:
+        made = registry.make(config.task, **config.task_options)
+        found = setup.policy(config, made, cache.home() / "bases", show.say, displays.teller(show))
+    return ReasoningPolicy(found, found.params, config, 0, made, None)
+
+
 def _made(trained: Any, columns: Any, seed: int) -> ReasoningRun:
     program, outcome = trained.program, trained.outcome
     made = ReasoningRun(program, outcome, runs.table(columns), (seed,))
@@ -178,7 +221,7 @@ def _made(trained: Any, columns: Any, seed: int) -> ReasoningRun:
 
 def load(text: str) -> ReasoningPolicy:
     """The policy of a reasoning run: ``RUN``, ``RUN:STEP`` or ``RUN:base``, as of :func:`jaxpsn.load`."""
-    from jaxpsn.run import cache, draws, progress
+    from jaxpsn.run import cache, draws
     from jaxpsn.run.reasoning import judging, origins
 
     draws.fix()
@@ -187,7 +230,7 @@ def load(text: str) -> ReasoningPolicy:
     if origin.config is None:
         errors.refuse("run", text, "a run of reasoning")
     one = judging.candidate("run", origin, origin.config)
-    found = judging.weights(one, Placement(None), origin.config.dtype, progress.Progress())
+    found = judging.weights(one, Placement(None), origin.config.dtype, displays.Progress())
     task, _, problems = judging.task_of(origin)
     return ReasoningPolicy(one.form, found.params, origin.config, found.step or 0, task, problems or None)
 

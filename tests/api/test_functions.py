@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import jaxpsn
+from jaxpsn.api.sweeps import sweep
 from jaxpsn.core.errors import UserError
 from jaxpsn.run.checkpoints.store import digest
 
@@ -65,3 +66,20 @@ def test_what_cannot_be_is_refused():
         jaxpsn.make("nope")
     with pytest.raises(UserError, match="steps = 0"):
         jaxpsn.make(preset="smoke", steps=0)
+
+
+def test_a_sweep_is_one_program_whose_runs_are_those_of_single_ones():
+    values = {"target": [0.1, 0.3], "sigma": [0.1, 0.2]}
+    found = sweep(preset="smoke", values=values, steps=320, seeds=2, points=4)
+    assert found.metrics["sigma"].shape == (2, 2, 4) and found.steps.tolist() == [80, 160, 240, 320]
+    np.testing.assert_allclose(found.metrics["target"][:, :, -1], [[0.1] * 2, [0.3] * 2], rtol=1e-6)
+    assert found.last("eval_return").shape == (2, 2)
+    policy, seen = found.policy(1, 0), found.observations(1, 0)
+    assert seen.shape == (16 * 8, 1) and policy(seen).shape == (128, 1)
+    alone = jaxpsn.train(
+        preset="smoke", steps=320, explore={"target": 0.3, "sigma": 0.2}, progress="none", replay_capacity=320
+    )
+    np.testing.assert_allclose(policy(seen), alone.policy(seen), rtol=1e-3, atol=1e-5)
+    for call, said in ((lambda: found.policy(2), "value = 2"), (lambda: found.last("sigm"), "metric = 'sigm'")):
+        with pytest.raises(UserError, match=said):
+            call()

@@ -8,6 +8,7 @@ import pytest
 
 import jaxpsn
 from jaxpsn.api import reasoning_config
+from jaxpsn.api.reasoning import base
 from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run.checkpoints.store import digest
@@ -125,3 +126,13 @@ def test_an_arm_of_the_studies_is_a_way_to_explore():
     made = reasoning_config.config(RlvrConfig(), "countdown(numbers=4)", "psn(sigma.initial=0.3)", {"prompts": 8})
     assert (made.task, made.task_options) == ("countdown", {"numbers": "4"})
     assert (made.sigma.rule, made.sigma.initial, made.rollout.prompts) == ("fixed", 0.3, 8)
+
+
+def test_a_base_can_be_explored_without_training():
+    policy = base("modular", preset="smoke", progress="none", task_options={"terms": "2", "max_modulus": "4"})
+    noisy = policy.perturbed([0.1, 1.0], problems=3, members=4, structure="dense")
+    assert noisy.kl.shape == (2, 4) and noisy.right.shape == (2, 1, 3) and noisy.kl[1].mean() > noisy.kl[0].mean()
+    warm = policy.heated([1.0], problems=3, samples=4)
+    assert warm.samples == 4 and np.allclose(warm.kl, 0.0, atol=1e-5)
+    with pytest.raises(UserError, match="structur = 'dense': unknown; nearest: structure"):
+        policy.perturbed([0.1], structur="dense")

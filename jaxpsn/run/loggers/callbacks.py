@@ -11,7 +11,20 @@ _METHODS = ("start", "log", "finish")
 
 @runtime_checkable
 class Logger(Protocol):
-    """What ``jaxpsn.train(..., logger=...)`` takes. An error in it costs the tracker, never the run."""
+    """What ``jaxpsn.train(..., logger=...)`` takes. An error in it costs the tracker, never the run.
+
+    For trackio, and much alike for MLflow::
+
+        class Trackio:
+            def start(self, config, name):
+                trackio.init(project="jaxpsn", name=name, config=dict(config))
+
+            def log(self, step, metrics):
+                trackio.log(dict(metrics), step=step)
+
+            def finish(self, status):
+                trackio.finish()
+    """
 
     def start(self, config: Mapping[str, Any], name: str) -> None:
         """Called once before the first row: what ``config.json`` holds, and the name of the run."""
