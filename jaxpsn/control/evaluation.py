@@ -56,14 +56,7 @@ def play(
     return end.returns, end.length
 
 
-def evaluate(
-    key: PRNGKeyArray,
-    episodes: Any,
-    act: Callable[[Array], Array],
-    action_repeat: int,
-    limit: int,
-    spread: Callable[[Any], Any] = lambda tree: tree,
-) -> dict[str, Array]:
-    """Mean and standard deviation of the returns of :func:`play`, and the mean length; its arguments."""
-    returns, length = play(key, episodes, act, action_repeat, limit, spread)
+def evaluate(*asked: Any) -> dict[str, Array]:
+    """Mean and standard deviation of the returns of :func:`play`, and the mean length; its arguments in their order."""
+    returns, length = play(*asked)
     return {"eval_return": jnp.mean(returns), "eval_return_std": jnp.std(returns), "eval_length": jnp.mean(length)}
