@@ -20,7 +20,7 @@ from jaxpsn.study.reasoning import job as reasoning_job
 from jaxpsn.study.reasoning import record as reasoning_record
 from jaxpsn.study.reasoning import units
 
-_SPEC = importlib.util.spec_from_file_location("damage", Path(__file__).parents[1] / "analysis" / "damage.py")
+_SPEC = importlib.util.spec_from_file_location("damage", Path(__file__).parents[1] / "report" / "damage.py")
 damage = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(damage)
 

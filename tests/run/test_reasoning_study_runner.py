@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from jaxpsn.core.errors import UserError
-from jaxpsn.report.reasoning_study import build as reports
+from jaxpsn.report import build as reports
 from jaxpsn.run import startup, status
 from jaxpsn.study.reasoning import job, record, runner, worker
 from jaxpsn.study.reasoning.config import ReasoningStudyConfig

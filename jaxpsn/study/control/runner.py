@@ -107,6 +107,6 @@ def _finish(path: Path) -> None:
 
 def report(study: Study) -> Path:
     """Tables, plots and the report of what there is so far; returns the page."""
-    from jaxpsn.report.study import build as reports
+    from jaxpsn.report import build
 
-    return reports.build(study.path)
+    return build.build(study.path)

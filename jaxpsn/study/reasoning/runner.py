@@ -225,7 +225,7 @@ def _say_kept(study: Study) -> None:
 
 def report(study: Study) -> Path:
     """Tables, plots and the report of what there is so far; returns the page."""
-    from jaxpsn.report.reasoning_study import build
+    from jaxpsn.report import build
 
     return build.build(study.path)
 
