@@ -3,6 +3,7 @@
 ``python -m jaxpsn.report FOLDER`` builds it; see :mod:`jaxpsn.report.command`.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from jaxpsn.report.reasoning.study import plots as reasoning_plots
 from jaxpsn.report.reasoning.study import report as reasoning_report
 from jaxpsn.report.reasoning.study import scores as reasoning_scores
 from jaxpsn.report.reasoning.study import words as reasoning_words
-from jaxpsn.report.study import folder, tidy
+from jaxpsn.report.study import folder, raw, tidy
 from jaxpsn.report.study.words import as_run
 from jaxpsn.stats import evaluations
 
@@ -61,7 +62,9 @@ def results(path: str | Path) -> Any:
     """Every number of a study; of which type depends on its kind. Raises UserError as ``build``."""
     content = folder.content(path)
     reader, scores, *_ = _KINDS[content["kind"]]
-    return scores.compute(reader.read(Path(path), content))
+    with raw.opened(Path(path)) as place:
+        study = reader.read(place, content)
+    return scores.compute(dataclasses.replace(study, path=Path(path)))
 
 
 def markdown(paths: Sequence[str | Path]) -> str:

@@ -2,7 +2,8 @@
 
 ``python -m jaxpsn.report FOLDER`` writes ``report.html`` into a run or a study. With ``--markdown`` it prints the final
 table of a study instead, and for several studies of control each task with an aggregate over tasks. Two or more folders
-are compared side by side, their configs first, in a folder of their own (``--out``).
+are compared side by side, their configs first, in a folder of their own (``--out``). ``--pack`` writes the raw rows of
+a study as one file, to be published with its tables; the report can be made again from it.
 """
 
 import argparse
@@ -18,7 +19,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line of ours."""
 
     def error(self, message: str) -> NoReturn:
-        errors.refuse("arguments", message, "FOLDER... [--markdown] [--out DIR] [--overwrite]; --help tells more")
+        errors.refuse("arguments", message, "FOLDER... [--markdown] [--pack] [--out DIR] [--overwrite]; see --help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,10 +40,11 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
                      allow_abbrev=False)  # fmt: skip
     parser.add_argument("folders", nargs="+", metavar="FOLDER", type=Path, help="a run or a study")
     parser.add_argument("--markdown", action="store_true", help="print the final table of studies")
+    parser.add_argument("--pack", action="store_true", help="put the raw rows of studies into one file, raw.tar.gz")
     parser.add_argument("--out", type=Path, help="where a comparison is written (default: report-NAME-NAME...)")
     parser.add_argument("--overwrite", action="store_true", help="replace a comparison that is there")
     found = parser.parse_args(arguments)
-    alone = len(found.folders) == 1 or found.markdown
+    alone = len(found.folders) == 1 or found.markdown or found.pack
     if alone and (found.out is not None or found.overwrite):
         errors.refuse("out" if found.out else "overwrite", found.out or True, "a comparison of two or more folders")
     return found
@@ -50,7 +52,10 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _answer(found: argparse.Namespace) -> str:
     from jaxpsn.report import build, compare
+    from jaxpsn.report.study import raw
 
+    if found.pack:
+        return "".join(f"{raw.pack(path)}\n" for path in found.folders)
     if found.markdown:
         return build.markdown(found.folders)
     if len(found.folders) == 1:

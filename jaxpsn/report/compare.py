@@ -234,21 +234,16 @@ def _content(entries: Sequence[Entry], differences: Sequence[Sequence[str]], tar
     rest = [page.drawn(chart) for name in metrics if name not in chief and (chart := _chart(entries, name))]
     more = [page.Details(f"{len(rest)} other metrics", rest)] if rest else []
     count = text.listed(_names(entries)) if len(entries) < 5 else f"{len(entries)} runs"
+    judged = [*_judged(entries), *page.shown(drawn, "pass_at_k")] if "pass_at_k" in drawn else []
     sections = (
         page.Section("differences", "What differs in their settings", _settings_shown(entries, differences)),
         page.Section("numbers", "Numbers at the end", [_table(entries, chief)]),
-        page.Section("judgement", "Evaluations", [*_judged(entries), *page.shown(drawn, "pass_at_k")])
-        if "pass_at_k" in drawn
-        else page.Section("judgement", "Evaluations", [page.Missing("No two of them were judged by pass@k.")]),
+        *([page.Section("judgement", "pass@k", judged)] if judged else []),
         page.Section("curves", "Curves", [*page.shown(drawn, *(name for name in drawn if name != "pass_at_k")), *more]),
     )
-    lede = f"{len(differences) or 'No'} setting{'' if len(differences) == 1 else 's'} differ{_s(differences)}."
+    lede = "1 setting differs." if len(differences) == 1 else f"{len(differences) or 'No'} settings differ."
     return page.Content(f"{count}, side by side", lede, sections, _NOTES, "Comparison", list(_warnings(entries)),
                         "the numbers are in config.csv, table.csv and tidy.csv")  # fmt: skip
-
-
-def _s(differences: Sequence[Any]) -> str:
-    return "s" if len(differences) == 1 else ""
 
 
 def _warnings(entries: Sequence[Entry]) -> Iterator[str]:
