@@ -7,9 +7,9 @@ from jaxpsn.run import startup
 
 def main() -> int:
     """Run the comparison that the command line asks for."""
-    from jaxpsn.study.control import job
+    from jaxpsn.study.kinds import control
 
-    return job.main(sys.argv[1:])
+    return control.main(sys.argv[1:])
 
 
 if __name__ == "__main__":

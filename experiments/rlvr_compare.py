@@ -7,9 +7,9 @@ from jaxpsn.run import startup
 
 def main() -> int:
     """Run the study that the command line asks for."""
-    from jaxpsn.study.reasoning import job
+    from jaxpsn.study.kinds import reasoning
 
-    return job.main(sys.argv[1:])
+    return reasoning.main(sys.argv[1:])
 
 
 if __name__ == "__main__":

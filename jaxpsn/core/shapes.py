@@ -45,7 +45,7 @@ REASONING_CHOICE: Shape = _CHOICE | {"seeds": [int], "scores": _TABLE}
 """``choice.json`` of the tuning of an arm of reasoning."""
 _STUDY = {
     "format": int, "kind?": str, "name?": str, "study?": _OBJECT, "versions?": _VERSIONS, "command?": [str],
-    "sessions?": [_SESSION], "arms": {str: {"spec?": str}},
+    "plugins?": [{str: str}], "sessions?": [_SESSION], "arms": {str: {"spec?": str}},
 }  # fmt: skip
 STUDY: dict[str, Shape] = {
     "control": _STUDY | {

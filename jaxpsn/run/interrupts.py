@@ -125,6 +125,11 @@ def listen() -> bool:
     return True
 
 
+def came() -> bool:
+    """Whether a signal was taken that the process now ends for."""
+    return any(isinstance(one, Interrupts) and one.signum is not None for one in _stages)
+
+
 def settle() -> None:
     """Say from now on that the process was about to end anyway."""
     _stages[0] = Stage(AFTER)

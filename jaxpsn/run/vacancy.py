@@ -71,8 +71,9 @@ def trained(path: Path) -> bool:
 
 
 def studied(path: Path) -> bool:
-    """Whether a study folder holds a file of one of its parts."""
-    return any(one.is_file() and one.parent != path for one in path.rglob("*"))
+    """Whether a study folder holds a file of one of its parts; what only workers say of them (``units/``) is none."""
+    return any(one.is_file() and one.parent != path and "units" not in one.relative_to(path).parts[:1]
+               for one in path.rglob("*"))  # fmt: skip
 
 
 @contextlib.contextmanager

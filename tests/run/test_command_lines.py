@@ -10,8 +10,8 @@ from jaxpsn.core import errors
 from jaxpsn.core.errors import LONGEST, UserError
 from jaxpsn.run import command
 from jaxpsn.run.jobs import control, evaluate, rlvr
-from jaxpsn.study.control import job as study
-from jaxpsn.study.reasoning import job as reasoning_study
+from jaxpsn.study.kinds import control as study
+from jaxpsn.study.kinds import reasoning as reasoning_study
 
 PARSERS = {
     "control": lambda argv: command.parse(control.ControlJob, control.PRESETS, argv, control.restore, ""),

@@ -11,13 +11,12 @@ from jaxpsn.core.errors import UserError
 from jaxpsn.run import command, folder, vacancy
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.jobs import control, rlvr
-from jaxpsn.study.control import job as study_job
-from jaxpsn.study.control import record as studies
+from jaxpsn.study.kinds import control as study_job
 
 PARSERS = {
     "run of control": (control.ControlJob, control.PRESETS, control.restore, folder.read),
     "run of reasoning": (rlvr.RlvrJob, rlvr.PRESETS, rlvr.restore, folder.read),
-    "study of control": (study_job.StudyJob, study_job.PRESETS, study_job.restore, studies.read),
+    "study of control": (study_job.StudyJob, study_job.PRESETS, study_job.restore, study_job.STUDY.read),
 }
 
 

@@ -1,0 +1,48 @@
+"""Descriptions: what a terminal and the docs show of a component."""
+
+import pytest
+
+from jaxpsn.core import describe, families
+from tests.core import toys
+from tests.core.toys import RULES, refused
+
+
+@pytest.fixture(autouse=True)
+def own_families(monkeypatch):
+    """The toys are the families there are."""
+    monkeypatch.setattr(describe, "ALL", toys.OWN)
+
+
+def test_as_text():
+    assert describe.as_text(describe.find("gaussian")) == (
+        "gaussian (toy-explore): White noise.\n\nEvery step anew.\n\n"
+        "  std = 0.2  [traced]\n      Standard deviation of the noise.\n      a number at least 0\n\n"
+        "Tuned: std over 0.1, 0.3.\nSource: tests.core.toys"
+    )
+    assert describe.as_text(describe.find("both")).startswith(
+        "both (toy-explore): Stands for parameter + gaussian(std=0.1)."
+    )
+    assert "Tuned: target over 0.1, 0.2." in describe.as_text(describe.find("parameter"))
+
+
+def test_as_markdown():
+    text = describe.as_markdown(describe.describe(RULES, "all"))
+    assert "| `needed` | `(required)` | a number at least 0 and at most 1 |  |  |" in text
+    assert "| `rate` | `none` | a number above 0, or none | yes |  |" in text
+    assert text.startswith("## all\n\nA field of each kind.\n")
+
+
+def test_overview():
+    told = describe.overview()
+    assert list(told) == sorted(toys.OWN)
+    assert ("gaussian", "White noise.") in told["toy-explore"] and ("wide", "A wide one.") in told["toy-explore"]
+    text = describe.overview_text()
+    assert "toy-hold: how long a draw is held\n  episode  The whole episode.\n  steps    A number of steps.\n" in text
+
+
+def test_names_that_are_not_the_only_one(monkeypatch):
+    refused("--describe = 'gausian': unknown; nearest: gaussian", describe.find, "gausian")
+    monkeypatch.setattr(describe, "ALL", {**toys.OWN, "other": toys.OWN["toy-explore"]})
+    refused("--describe = 'gaussian': one of toy-explore.gaussian, toy-explore.gaussian", describe.find, "gaussian")
+    assert describe.find("toy-explore.gaussian").name == "gaussian"
+    assert families.ALL is not describe.ALL
