@@ -142,11 +142,11 @@ def _written(judged: list["Evaluation"], out: Path, show: progress.Progress) -> 
     files.write_atomically(out / "pass_at_k.csv", rows)
     files.write_atomically(out / "pass_at_k.json", content)
     with show.phase("drawing the plot"):
-        from jaxpsn.report import figures
+        from jaxpsn.report.charts import picture
         from jaxpsn.report.reasoning import evaluation_plot
         from jaxpsn.report.reasoning.folder import Judged
 
-        figures.write([evaluation_plot.pass_at_k(Judged(tuple(judged[::-1]), compared, ()))], out)
+        picture.write([evaluation_plot.pass_at_k(Judged(tuple(judged[::-1]), compared, ()))], out)
     return table
 
 
