@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxpsn.core import describe, errors, plugins
-from jaxpsn.core.components import Component, Sum, override, spec_of, terms_of
+from jaxpsn.core.components import Component, Sum, override, paths_of, spec_of, terms_of
 
 PLUGIN, DESCRIBE = "--plugin", "--describe"
 
@@ -65,6 +65,12 @@ def merged(args: Sequence[str], default: Any) -> list[str]:
     for name in (name for name in parts if name in texts or changes[name]):
         kept += [f"--{name}", spec_of(_made(name, parts[name], texts.get(name), changes[name]))]
     return kept
+
+
+def dotted(default: Any) -> list[str]:
+    """The flags that change what the components of a job hold: ``--explore.scale.target``."""
+    paths = ((name, path) for name, value in _components(default) for path in paths_of(value))
+    return [f"--{name}.{path}".replace("_", "-") for name, path in paths]
 
 
 def _made(name: str, value: Any, text: str | None, changes: Mapping[str, str]) -> Any:
