@@ -13,10 +13,11 @@ def component(rule="parameter", **fields):
     explore = exploration.EXPLORATION.make(rule)
     terms = []
     for term in terms_of(explore):
-        for name, value in fields.items():
-            if any(path.rpartition(".")[2] == name for path in paths_of(term)):
-                term = replaced(term, {name: value})
-        terms.append(term)
+        own = [field for field in fields if any(path.rpartition(".")[2] == field for path in paths_of(term))]
+        first = {field: fields[field] for field in own if "." not in field and field in paths_of(term)}
+        term = replaced(term, first)  # what is chosen first may have the others
+        own = [field for field in fields if any(path.rpartition(".")[2] == field for path in paths_of(term))]
+        terms.append(replaced(term, {field: fields[field] for field in own}))
     return Sum(tuple(terms)) if isinstance(explore, Sum) else terms[0]
 
 

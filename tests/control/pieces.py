@@ -146,7 +146,7 @@ class Halving(ScaleRule):
     """Updates in which it halves."""
 
     def build(self, start, updates):
-        return scheduled(lambda count: start * 0.5 ** (count / self.life))
+        return scheduled(lambda count: start * 0.5 ** (count.astype("float32") / self.life))
 ''',
     "environment": '''
 import jax

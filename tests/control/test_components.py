@@ -127,12 +127,16 @@ def fingerprint(function, *given):
 def acted(explore):
     """The program of some steps with a rule, and what the loop asks of it."""
     space = exploration.Space(N, OBS, A, 12, 30)
-    made, given = exploration.make(explore, POLICY, WIDE, space), exploration.hyper_of(explore)
+    made, given = (
+        exploration.make(explore, POLICY, WIDE if "noisynet" in spec_of(explore) else CLEAN, space),
+        exploration.hyper_of(explore),
+    )
     given = {path: np.asarray(leaf) for path, leaf in given.items()}
-    params = WIDE if "noisynet" in spec_of(explore) else CLEAN
+    learnt = exploration.learnt_noise(explore)
     states = max(explore.probed_states(N), 1)
 
     def steps(key, params, obs, batch):
+        params = params if learnt is None else learnt.widen(params, given)
         state, told = made.init(key, params, given), []
         for index in range(2):
             action, state = made.act(key, params, state, obs)
@@ -142,7 +146,7 @@ def acted(explore):
             told.append((action, made.report(state)))
         return told, made.act(key, params, state, obs)[0]
 
-    args = jax.random.key(0), params, jnp.ones((N, OBS)), jnp.ones((states, OBS))
+    args = jax.random.key(0), CLEAN, jnp.ones((N, OBS)), jnp.ones((states, OBS))
     return fingerprint(steps, *args), states, explore.every, explore.members(N), explore.judges
 
 

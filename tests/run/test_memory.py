@@ -36,7 +36,7 @@ def test_the_parts_of_a_state_are_its_bytes():
               for x in jax.tree.leaves(real)]  # fmt: skip
     assert sum(size for name, (size, _) in parts.items() if name != "batches") == sum(x.nbytes for x in leaves)
     transition = 4 + 4 + 4 + 1 + 1 + 4  # observation, action, reward, two flags, next observation
-    assert parts["replay"] == (SMOKE.replay_capacity * transition, "replay_capacity")
+    assert parts["replay"] == (SMOKE.agent.replay_capacity * transition, "agent.replay_capacity")
     assert parts["batches"][0] == SMOKE.agent.updates * SMOKE.agent.batch_size * transition
     assert memory.parts(*state(seeds=3), seeds=3)["replay"][0] == 3 * parts["replay"][0]
 

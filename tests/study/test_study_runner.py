@@ -230,13 +230,13 @@ def test_a_signal_in_the_last_chunk_of_an_arm_stops_before_the_next(compare, mon
 def test_arms_are_added_and_the_others_stay(compare):
     _, path = compare(arms=("gaussian",))
     before = contents(path / "arms")
-    assert compare(resume=True, arms=("slow:ou,ou_dt=0.1",))[0] == status.DONE
+    assert compare(resume=True, arms=("slow:ou(dt=0.1)",))[0] == status.DONE
     assert labels(path) == ["gaussian", "slow"] and study_json(path)["study"]["arms"] == [
         "gaussian",
-        "slow:ou,ou_dt=0.1",
+        "slow:ou(dt=0.1)",
     ]
     assert {name: kept for name, kept in contents(path / "arms").items() if name in before} == before
-    with pytest.raises(UserError, match=r"a label of its own, label:slow:ou; 'slow:ou,ou_dt=0.1' has it"):
+    with pytest.raises(UserError, match=r"a label of its own, label:slow:ou; 'slow:ou\(dt=0\.1\)' has it"):
         compare(resume=True, arms=("slow:ou",))
 
 
@@ -261,7 +261,7 @@ def test_other_settings_are_refused_by_name(compare):
         compare(resume=True, seeds=3, steps=320)
     with pytest.raises(UserError, match=r"study\.tune = True \(was False\)"):
         compare(resume=True, tune=True)
-    other = dataclasses.replace(SMOKE, warmup=8)
+    other = dataclasses.replace(SMOKE, agent=dataclasses.replace(SMOKE.agent, warmup=8))
     with pytest.raises(UserError, match=r"warmup = 8 \(was 64\)"):
         compare(resume=True, control=other)
     assert contents(path) == before
