@@ -172,10 +172,16 @@ SCREENS: dict[str, Screen] = {
         usage="--policy RUN [--against RUN:base] [flags] | --replay RUN",
     ),
     "report": Screen(
-        "The report of a run folder: plots and one page of HTML.",
-        "jaxpsn.report.build",
-        examples=("runs/NAME",),
-        usage="FOLDER",
+        "Reports: one page of HTML for a run or a study, or several folders side by side.",
+        "jaxpsn.report.command",
+        (
+            ("--markdown", "print the final table of studies instead"),
+            ("--out DIR", "where a comparison is written (default: report-NAME-NAME...)"),
+            ("--overwrite", "replace a comparison that is there"),
+            ("--pack", "put the raw rows of studies into one file, raw.tar.gz"),
+        ),
+        ("runs/NAME", "runs/ONE runs/OTHER"),
+        usage="FOLDER... [flags]",
     ),
 }
 """Every command of ``jaxpsn``."""
