@@ -138,6 +138,11 @@ def _flat(tree: Any, path: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict) or not tree:
         return {path: tree}
     flat = {}
+    if set(tree) == {"name", "fields"}:  # a component: its fields lie below it
+        flat, tree = {path: tree["name"]}, tree["fields"]
+    elif set(tree) == {"sum"}:
+        flat[path] = " + ".join(term["name"] for term in tree["sum"])
+        tree = {term["name"]: term["fields"] for term in tree["sum"]}
     for name, value in tree.items():
         flat |= _flat(value, f"{path}.{name}" if path else name)
     return flat

@@ -139,7 +139,7 @@ def test_thresholds():
         (["--study.arms", "parameter-members(select=return)"], "parameter.select = 'return': none unless"),
         (["--study.arms", "ou(std=big)"], "ou.std = 'big': a number"),
         (["--study.arms", "ou(std=-1)"], "ou.std = -1: a number at least 0"),
-        (["--study.arms", "parameter-lowrank(rank=1.5)"], "rank = 1.5: a whole number"),
+        (["--study.arms", "parameter-lowrank(rank=1.5)"], "structure.rank = '1.5': a whole number"),
         (["--study.arms", "parameter(rank=2)"], "parameter.rank = '2': unknown"),
         (["--study.arms", "parameter(relative=yes)"], "parameter.relative = 'yes': true or false"),
         (["--study.arms", "ou, agent.actor_hidden=a"], "agent.actor_hidden = 'a'"),
