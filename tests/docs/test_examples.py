@@ -12,9 +12,9 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 JOBS = {
     "control": "jaxpsn.run.jobs.control",
-    "compare": "jaxpsn.study.control.job",
+    "compare": "jaxpsn.study.kinds.control",
     "rlvr": "jaxpsn.run.jobs.rlvr",
-    "rlvr_compare": "jaxpsn.study.reasoning.job",
+    "rlvr_compare": "jaxpsn.study.kinds.reasoning",
     "evaluate": "jaxpsn.run.jobs.evaluate",
 }
 """Script of experiments/ -> module whose ``main`` reads the command line and hands what it asks for to ``run``."""
