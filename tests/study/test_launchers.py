@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from jaxpsn.core.errors import UserError
-from jaxpsn.report.study import build as reports
+from jaxpsn.report import build as reports
 from jaxpsn.run import status
 from jaxpsn.study import launchers, units
 from jaxpsn.study.control.config import StudyConfig

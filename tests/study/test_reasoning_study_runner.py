@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jaxpsn.core.errors import UserError
-from jaxpsn.report.reasoning_study import build as reports
+from jaxpsn.report import build as reports
 from jaxpsn.run import startup, status
 from jaxpsn.study import launchers, worker
 from jaxpsn.study.kinds import reasoning as job

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from jaxpsn.core.errors import UserError
-from jaxpsn.report.study import build as reports
+from jaxpsn.report import build as reports
 from jaxpsn.run import folder, lock, status, sweep
 from jaxpsn.run.loggers import sinks
 from jaxpsn.study import record, stages

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxpsn.core.errors import UserError
-from jaxpsn.report.study import build as reports
+from jaxpsn.report import build as reports
 from jaxpsn.run import status
 from jaxpsn.run.loggers import sinks
 from jaxpsn.study import record, stages

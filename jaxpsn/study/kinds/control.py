@@ -148,9 +148,9 @@ class ControlStudy(record.Study):
 
     def report(self) -> Path:
         """Tables, plots and the report of what there is so far; returns the page."""
-        from jaxpsn.report.study import build as reports
+        from jaxpsn.report import build
 
-        return reports.build(self.path)
+        return build.build(self.path)
 
 
 STUDY = ControlStudy

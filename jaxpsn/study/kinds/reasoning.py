@@ -183,7 +183,7 @@ class ReasoningStudy(record.Study):
 
     def report(self) -> Path:
         """Tables, plots and the report of what there is so far; returns the page."""
-        from jaxpsn.report.reasoning_study import build
+        from jaxpsn.report import build
 
         return build.build(self.path)
 
