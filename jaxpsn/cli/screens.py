@@ -165,10 +165,14 @@ SCREENS: dict[str, Screen] = {
         usage="--policy RUN [--against RUN:base] [flags] | --replay RUN",
     ),
     "report": Screen(
-        "The report of a run folder: plots and one page of HTML.",
-        "jaxpsn.report.build",
-        examples=("runs/NAME",),
-        usage="FOLDER",
+        "The page of a run or a study, or several folders side by side, what differs in their settings first.",
+        "jaxpsn.report.command",
+        (
+            ("--markdown", "print the final table of a study instead"),
+            ("--out FOLDER", "where a comparison goes (default: report-NAME-NAME...)"),
+        ),
+        ("runs/NAME", "runs/ONE runs/OTHER"),
+        usage="FOLDER... [--markdown] [--out FOLDER]",
     ),
 }
 """Every command of ``jaxpsn``."""
