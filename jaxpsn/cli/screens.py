@@ -165,14 +165,16 @@ SCREENS: dict[str, Screen] = {
         usage="--policy RUN [--against RUN:base] [flags] | --replay RUN",
     ),
     "report": Screen(
-        "The page of a run or a study, or several folders side by side, what differs in their settings first.",
+        "Reports: one page of HTML for a run or a study, or several folders side by side.",
         "jaxpsn.report.command",
         (
-            ("--markdown", "print the final table of a study instead"),
-            ("--out FOLDER", "where a comparison goes (default: report-NAME-NAME...)"),
+            ("--markdown", "print the final table of studies instead"),
+            ("--out DIR", "where a comparison is written (default: report-NAME-NAME...)"),
+            ("--overwrite", "replace a comparison that is there"),
+            ("--pack", "put the raw rows of studies into one file, raw.tar.gz"),
         ),
         ("runs/NAME", "runs/ONE runs/OTHER"),
-        usage="FOLDER... [--markdown] [--out FOLDER]",
+        usage="FOLDER... [flags]",
     ),
 }
 """Every command of ``jaxpsn``."""
