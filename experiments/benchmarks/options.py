@@ -130,7 +130,10 @@ class _Control(Benchmark):
             shared = replace(shared, agent=replaced(shared.agent, {"warmup": 0}))
         wanted = {rule: rule for rule in self.rules}
         weights = shared.explore if "structure" in paths_of(shared.explore) else EXPLORATION.make("parameter")
-        wanted |= {name: override(weights, {"structure": name}) for name in self.structures}
+        pairs = str(weights.structure.antithetic).lower()
+        wanted |= {
+            name: override(weights, {"structure": name, "structure.antithetic": pairs}) for name in self.structures
+        }
         return {name: replace(shared, explore=explore) for name, explore in wanted.items()}
 
 
