@@ -61,6 +61,13 @@ class Problems(NamedTuple):
     """Tokens."""
     max_tokens: int
     """Tokens of the longest answer, its end included."""
+    reward: Callable[[Sequence[Any], Sequence[str]], Sequence[float]] | None = None
+    """What is trained for, if not for ``grade``, which judges."""
+
+    @property
+    def scored(self) -> Callable[[Sequence[Any], Sequence[str]], Sequence[float]]:
+        """What is trained for."""
+        return self.grade if self.reward is None else self.reward
 
 
 class Reasoner:
@@ -91,7 +98,7 @@ class Reasoner:
             base.decoder,
             base.words,
             problems.train,
-            problems.grade,
+            problems.scored,
             gathering.plan(config, self.noise, probe_noise),
             problems.max_prompt,
             problems.max_tokens,

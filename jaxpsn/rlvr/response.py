@@ -182,4 +182,4 @@ def _reward(program: Any, state: Any, probes: scale.Probes) -> float:
     problems = program.problems.train
     asked = [problems.problem(int(state.position) + index) for index in range(len(probes.texts))]
     each = [problem for problem, texts in zip(asked, probes.texts, strict=True) for _ in texts]
-    return float(np.mean(program.problems.grade(each, [text for texts in probes.texts for text in texts])))
+    return float(np.mean(program.problems.scored(each, [text for texts in probes.texts for text in texts])))

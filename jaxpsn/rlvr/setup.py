@@ -41,12 +41,14 @@ def reasoner(
     agreed: Callable[[Grade], Grade] = lambda grade: grade,
     alike: Callable[[dict[str, str]], None] = lambda facts: None,
     own: Path | None = None,
+    reward: Grade | None = None,
 ) -> Iterator[Reasoner]:
     """The program of a config, its verifiers running until the block ends.
 
     ``cache``: folder of pre-trained bases; ``own``: where a resumed run keeps its own. Lengths are checked
     before any weights are read or trained. For processes that share a run ``agreed`` makes them see the same scores,
-    and ``alike`` refuses facts in which they differ. Raises UserError for whatever of model, data and config does not
+    and ``alike`` refuses facts in which they differ. ``reward``: what is trained for, in place of the task's own grade,
+    which then only judges. Raises UserError for whatever of model, data and config does not
     fit.
     """
     task, train, test = _task(config, say)
@@ -56,9 +58,9 @@ def reasoner(
     if config.model is None:  # each process makes it or has it kept; on other hardware it is another one
         alike({"pre-trained weights": bases.fingerprint(base.params)})
     with grading.Grader(task) as grader:
-        yield Reasoner(
-            config, base, Problems(task, *asked[:2], agreed(grader.grade), *asked[2:]), seed, total_steps, open_log
-        )
+        scored = None if reward is None else agreed(reward)
+        problems = Problems(task, *asked[:2], agreed(grader.grade), *asked[2:], scored)
+        yield Reasoner(config, base, problems, seed, total_steps, open_log)
 
 
 def outline(config: RlvrConfig, task: Any) -> Base:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxpsn.core import errors, files
-from jaxpsn.run import interrupts
+from jaxpsn.run import interrupts, started
 from jaxpsn.run.lock import LOCK
 
 SCRIPTS = {
-    "run of control": "control.py", "run of reasoning": "rlvr.py",
-    "study of control": "compare.py", "study of reasoning": "rlvr_compare.py",
+    "run of control": "train", "run of reasoning": "reason",
+    "study of control": "compare", "study of reasoning": "reason-compare",
 }  # fmt: skip
-"""The script under ``experiments/`` that goes on with each kind of folder."""
+"""The command that goes on with each kind of folder."""
 
 
 def resumable(path: Path) -> bool:
@@ -118,7 +118,7 @@ def kind(path: Path) -> str | None:
     config = read("config.json").get("config")
     if not isinstance(config, dict):
         return None
-    if "exploration" in config and "agent" in config:
+    if ("explore" in config or "exploration" in config) and "agent" in config:
         return "run of control"
     return "run of reasoning" if "rollout" in config and "algorithm" in config else None
 
@@ -134,5 +134,5 @@ def refuse_other(text: str, wanted: str) -> None:
     found = kind(path)
     if found is None or (found == wanted and not above):
         return
-    right = f"--resume {path}" if found == wanted else f"python experiments/{SCRIPTS[found]} --resume {path}"
+    right = f"--resume {path}" if found == wanted else f"{started.command(SCRIPTS[found])} --resume {path}"
     errors.refuse("resume", text, f"{'within ' if above else ''}a {found}; go on with: {right}")

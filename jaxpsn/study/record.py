@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from jaxpsn.core import errors, files, plugins, shapes
-from jaxpsn.run import command, folder, vacancy
+from jaxpsn.run import command, folder, started, vacancy
 from jaxpsn.run.lock import locked
 from jaxpsn.study.units import Result, Unit
 
@@ -111,8 +111,8 @@ class Study(ABC):
     @property
     def again(self) -> str:
         """The command that goes on with the study."""
-        script = vacancy.SCRIPTS[f"study of {self.KIND}"]
-        return f"python experiments/{script} --resume {shlex.quote(str(self.path))}"
+        name = vacancy.SCRIPTS[f"study of {self.KIND}"]
+        return f"{started.command(name)} --resume {shlex.quote(str(self.path))}"
 
     @property
     def seeds(self) -> range:

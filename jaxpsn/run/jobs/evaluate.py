@@ -1,6 +1,7 @@
 """The evaluation job: one policy judged, two compared on the same problems, or a run's sample log replayed."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -173,3 +174,7 @@ def main(argv: Sequence[str]) -> int:
     """Do what ``argv`` asks for; returns the exit status."""
     about = "Unbiased pass@k of a policy, two policies compared in pairs, or a sample log verified and scored anew."
     return run(command.flags(EvaluateJob, argv, EvaluateJob(), about))
+
+
+if __name__ == "__main__":
+    sys.exit(startup.script(lambda: main(sys.argv[1:])))

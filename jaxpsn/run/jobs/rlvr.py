@@ -1,7 +1,8 @@
 """The reasoning job: from the command line to a trained, judged, exported policy and its report."""
 
 import contextlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,37 +14,71 @@ from jaxpsn.rlvr import lengths, words
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run import command, folder, progress, startup, status
 from jaxpsn.run.cluster import distributed
-from jaxpsn.run.cluster.team import Team
+from jaxpsn.run.cluster.team import ALONE, Team
 from jaxpsn.run.reasoning import inputs, stages
-from jaxpsn.run.reasoning.job import PRESETS, RlvrJob, restore
+from jaxpsn.run.reasoning.job import PRESETS, REWARD, RlvrJob, restore
+from jaxpsn.run.trained import Trained
 from jaxpsn.tasks import file_task, files, registry
+
+Reward = Callable[[Sequence[Any], Sequence[str]], Sequence[float]]
+"""``reward(problems, answers)``: a number for each answer."""
 
 
 def run(job: RlvrJob) -> int:
     """Train, judge base and trained policy, export, write the report; returns the exit status."""
+    with train(job) as trained:
+        if trained.first:
+            startup.result(trained.outcome.folder)
+        return trained.outcome.status
+
+
+@contextlib.contextmanager
+def train(job: RlvrJob, reward: Reward | None = None, loggers: Sequence[Any] = ()) -> Iterator[Trained]:
+    """Train, judge base and trained policy, export, write the report; the program lives until the block ends.
+
+    ``reward``: what is trained for in place of the task's own grade; ``loggers``: trackers of one's own. Raises
+    UserError.
+    """
     job = _checked(job)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.rlvr.mesh))
         job = replace(job, rlvr=_clocked(job.rlvr, team))
-        content = _content(job)
+        content = _content(job) | ({} if reward is None else {REWARD: _named(reward)})
         team.alike(distributed.common(job.run, content, mesh=job.rlvr.mesh))
         if team.first:  # the others have no folder
             folder.check(job.run, content)
         own = replace(job, run=distributed.quiet(team, job.run))
         phases, base = stages.Phases(), {}
-        program = stack.enter_context(stages.prepared(own, team, phases, base))
+        program = stack.enter_context(stages.prepared(own, team, phases, base, reward))
         from jaxpsn.run import loop
 
         engine = loop.ready(program, own.run)
         claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
         stages.keep_base(program, claimed, team, base)
         stages.judge_base(program, claimed, own, team, phases)
-        outcome = loop.train(program, own.run, claimed, team=team, engine=engine)
+        outcome = loop.train(program, own.run, claimed, team=team, engine=engine, loggers=loggers)
         if outcome.status == status.DONE:
             stages.finish(program, outcome, claimed, own, team, phases)
-        if team.first:
-            startup.result(claimed.path)
-        return outcome.status
+        yield Trained(program, outcome, team.first)
+
+
+@contextlib.contextmanager
+def in_memory(
+    job: RlvrJob, reward: Reward | None = None, loggers: Sequence[Any] = ()
+) -> Iterator[tuple[Trained, list[dict[str, Any]]]]:
+    """Train without a run folder, in one process; also the rows of metrics. Nothing is judged but what they hold."""
+    job = _checked(job)
+    job = replace(job, rlvr=_clocked(job.rlvr, ALONE))
+    with stages.prepared(job, ALONE, stages.Phases(), {}, reward) as program:
+        from jaxpsn.run import untracked
+
+        record = {"name": _name(job.rlvr), "config": folder.plain(job.rlvr), "run": folder.plain(job.run)}
+        outcome, rows = untracked.train(program, job.run, record, loggers=loggers)
+        yield Trained(program, outcome, True), rows
+
+
+def _named(reward: Reward) -> str:
+    return getattr(reward, "__name__", type(reward).__name__)
 
 
 def _name(config: RlvrConfig) -> str:
@@ -104,3 +139,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
     about = "Reinforcement learning with verifiable rewards and parameter-space noise, on language models."
     return run(command.parse(RlvrJob, PRESETS, argv, restore, about, resumes="run of reasoning"))
+
+
+if __name__ == "__main__":
+    sys.exit(startup.script(lambda: main(sys.argv[1:])))

@@ -22,6 +22,9 @@ class RlvrJob:
     cluster: Annotated[ClusterConfig, tyro.conf.arg(name="")] = field(default_factory=ClusterConfig)
 
 
+REWARD = "reward"
+"""Entry of a run's config: the name of a reward of the user's own, which the run must be given again to go on."""
+
 _LENGTHS = {
     "smoke": RunConfig(steps=40, chunk=1, eval_every=10, checkpoint_every=20),
     "default": RunConfig(steps=200, chunk=1, eval_every=20, checkpoint_every=40),
@@ -38,5 +41,5 @@ PRESETS: dict[str, RlvrJob] = {
 def restore(record: Mapping[str, Any]) -> RlvrJob:
     """The job of a run folder's config.json."""
     run = replace(command.from_record(RunConfig, record["run"]), name=None, resume=None, overwrite=False)
-    config = {name: value for name, value in record["config"].items() if name != inputs.HASHES}
+    config = {name: value for name, value in record["config"].items() if name not in (inputs.HASHES, REWARD)}
     return RlvrJob(command.from_record(RlvrConfig, config), run)

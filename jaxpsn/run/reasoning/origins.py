@@ -11,7 +11,7 @@ from typing import Any, Literal
 from jaxpsn.core import errors, foreign
 from jaxpsn.lm import places
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.run import folder
+from jaxpsn.run import folder, started
 from jaxpsn.run.reasoning import inputs, stages
 from jaxpsn.run.reasoning.job import RlvrJob, restore
 
@@ -70,7 +70,7 @@ def find(name: str, text: str, step: int | None = None) -> Origin:
         return Origin("folder", path)
     record = folder.read(path, name)
     if not isinstance(record.get("config"), Mapping) or "rollout" not in record["config"]:
-        errors.refuse(name, text, "a run of experiments/rlvr.py; this one trains no language model")
+        errors.refuse(name, text, f"a run of {started.command('reason')}; this one trains no language model")
     hashes = record["config"].get(inputs.HASHES, {})
     run = Origin("run", path, step, restore(record), record.get("versions", {}), hashes, record.get(stages.BASE))
     if part is None:

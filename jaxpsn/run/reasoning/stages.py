@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxpsn.core import errors
 from jaxpsn.rlvr import names
-from jaxpsn.run import folder, interrupts, progress, startup
+from jaxpsn.run import folder, interrupts, progress
 from jaxpsn.run.cluster import distributed
 from jaxpsn.run.cluster.team import Team
 
@@ -48,10 +48,12 @@ class Phases:
 
 
 @contextlib.contextmanager
-def prepared(job: Any, team: Team, phases: Phases, record: dict[str, str]) -> Iterator[Any]:
+def prepared(
+    job: Any, team: Team, phases: Phases, record: dict[str, str], reward: Callable[..., Any] | None = None
+) -> Iterator[Any]:
     """The program; the display is up while JAX loads and the small decoder learns. There is no folder yet.
 
-    ``record`` is given the digest of a small decoder, under :data:`BASE`.
+    ``record`` is given the digest of a small decoder, under :data:`BASE`. ``reward``: as of ``rlvr.setup.reasoner``.
     """
     with contextlib.ExitStack() as stack:
         show = progress.make(job.run.progress)
@@ -75,7 +77,7 @@ def prepared(job: Any, team: Team, phases: Phases, record: dict[str, str]) -> It
             phase = "pre-training" if trains else "reading the model"
             with interrupts.stage(_UNTRAINED), memory.told(lowers), phases(phase):
                 made = setup.reasoner(
-                    job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared
+                    job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared, reward
                 )
                 program = stack.enter_context(made)
         yield program
@@ -156,4 +158,4 @@ def finish(program: Any, outcome: Any, claimed: folder.RunFolder, job: Any, team
         with show.phase("writing the model and the report"):
             setup.export(program, outcome.state, path / MODEL)
             if team.first:
-                startup.speak(f"report: {build.build(path)}")
+                show.say(f"report: {build.build(path)}")
