@@ -62,7 +62,7 @@ def compare(
 ) -> Study:  # fmt: skip
     """Compare ways to explore on one task: the same learner, seeds and steps for every arm.
 
-    ``arms``: such as ``["parameter(target=0.6)", "wide: pink(action_std=1.0)", "none"]``. ``tune=True`` chooses the
+    ``arms``: such as ``["parameter(target=0.6)", "wide: pink(std=1.0)", "none"]``. ``tune=True`` chooses the
     scale of each first, on seeds that are not reported. What is left out is that of the ``preset``; any other field, of
     the study or of what all arms share, is named as it is. The study lies in ``folder``, or in a new one under
     ``runs``; ``resume=True`` goes on with it if it is there. It is made in this process, unless ``launcher`` is another
