@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import tyro
 
 from jaxpsn.core import errors
-from jaxpsn.run import folder, startup, vacancy
+from jaxpsn.run import component_flags, folder, startup, vacancy
 
 Job = TypeVar("Job")
 
@@ -84,6 +84,7 @@ def parse(
     then override; ``resumes``: what the script goes on with, of ``vacancy.SCRIPTS``. ``--help-all`` prints every flag
     and exits. Raises UserError for anything that cannot be understood.
     """
+    argv = component_flags.prepare(argv)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default=None)
     first.add_argument("--resume", default=None)
@@ -103,7 +104,7 @@ def parse(
             default = restore(record)
         rest += ["--resume", known.resume]
     listed = f"{description}\n\n--preset gives the defaults below: {', '.join(presets)}."
-    return flags(kind, rest, default, listed)
+    return flags(kind, component_flags.merged(rest, default), default, listed)
 
 
 def flags(kind: type[Job], args: Sequence[str], default: Job, description: str) -> Job:
@@ -132,6 +133,7 @@ def _unknown(kind: type[Job], args: Sequence[str], default: Job) -> str:
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(told):
         tyro.cli(kind, args=["--help"], default=default)
     known = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", re.sub(r"\x1b\[[0-9;]*m", "", told.getvalue())))
+    known |= {component_flags.PLUGIN, component_flags.DESCRIBE, *component_flags.dotted(default)}
     given = [word.partition("=")[0] for word in args if word.startswith("--") and not word[2:3].isdigit()]
     unknown = [flag for flag in given if flag.replace("_", "-") not in known]
     if not unknown:
@@ -142,7 +144,7 @@ def _unknown(kind: type[Job], args: Sequence[str], default: Job) -> str:
 
 _SYNONYMS = {
     "learning-rate": "lr", "timesteps": "steps", "total-timesteps": "steps", "total-steps": "steps",
-    "environment": "env.name", "env": "env.name", "env-id": "env.name", "algo": "algorithm", "n-envs": "num-envs",
+    "environment": "env.name", "env": "env.name", "env-id": "env.name", "algo": "agent", "n-envs": "num-envs",
     "discount": "gamma", "buffer-size": "replay-capacity", "layers": "hidden", "output": "out", "device": "mesh",
 }  # fmt: skip
 """What others call our flags."""

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxpsn.core import errors, files, shapes
+from jaxpsn.core import errors, files, plugins, shapes
+from jaxpsn.core.components import Component, Sum, to_json
 from jaxpsn.run import interrupts, vacancy
 from jaxpsn.run.config import MAY_CHANGE, RunConfig
 from jaxpsn.run.lock import LOCK, locked
@@ -67,8 +68,17 @@ def versions() -> dict[str, str]:
 
 def plain(config: Any) -> Any:
     """``config`` (dict or dataclass) as it reads back from JSON."""
-    record = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config
-    return json.loads(json.dumps(record, default=str))
+    return json.loads(json.dumps(_record(config), default=str))
+
+
+def _record(value: Any) -> Any:
+    if isinstance(value, Component | Sum):
+        return to_json(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _record(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {name: _record(inner) for name, inner in value.items()}
+    return [_record(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def digest(record: Any) -> str:
@@ -114,6 +124,7 @@ def write_record(folder: RunFolder, run: RunConfig, **more: Any) -> dict[str, An
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     record = old | {"format": FORMAT, "name": folder.path.name, "config": folder.content, "run": plain(run)}
     record |= {"versions": versions(), "command": sys.argv, "written": now} | more
+    record |= {"plugins": plugins.loaded()}
     files.write_atomically(folder.config, json.dumps(record, indent=2) + "\n")
     return record
 
@@ -127,6 +138,11 @@ def _flat(tree: Any, path: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict) or not tree:
         return {path: tree}
     flat = {}
+    if set(tree) == {"name", "fields"}:  # a component: its fields lie below it
+        flat, tree = {path: tree["name"]}, tree["fields"]
+    elif set(tree) == {"sum"}:
+        flat[path] = " + ".join(term["name"] for term in tree["sum"])
+        tree = {term["name"]: term["fields"] for term in tree["sum"]}
     for name, value in tree.items():
         flat |= _flat(value, f"{path}.{name}" if path else name)
     return flat

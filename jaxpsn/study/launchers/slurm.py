@@ -81,7 +81,7 @@ class Slurm(Launcher):
     cluster: Literal["slurm", "local"] = "slurm"
     """local: the same on this host without Slurm, to try a study out."""
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse what does nothing without Slurm."""
         without = Slurm.__dataclass_fields__ if self.cluster == "local" else {}
         for name in set(without) - {"time_limit", "gpus", "grace", "requeues", "setup", "cluster"}:
