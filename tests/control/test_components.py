@@ -1,5 +1,6 @@
 """Pieces of one's own go wherever a name goes, and no setting of ours does nothing."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -131,7 +132,6 @@ def acted(explore):
         exploration.make(explore, POLICY, WIDE if "noisynet" in spec_of(explore) else CLEAN, space),
         exploration.hyper_of(explore),
     )
-    given = {path: np.asarray(leaf) for path, leaf in given.items()}
     learnt = exploration.learnt_noise(explore)
     states = max(explore.probed_states(N), 1)
 
@@ -163,7 +163,11 @@ def others(one, value):
         return [(5,)]
     if isinstance(kind, fields.Whole):
         return [2 if value != 2 else 4]
-    return [value / 2 if value else 0.5]
+    for other in (value / 2, 2 * value, 0.5):
+        with contextlib.suppress(errors.UserError):
+            if other != value:
+                return [kind.coerce(one.name, other)]
+    raise AssertionError(f"{one.name} holds nothing but {value}")
 
 
 def _components(family):
@@ -199,12 +203,11 @@ LEARNERS = [(name, one.name) for name, kind in _components(agents.AGENTS) for on
 def learnt(config):
     """What an agent makes of a run: its program, its cadences, the shapes of its state, and its numbers."""
     made = program.make(config)
-    given = {path: np.asarray(leaf) for path, leaf in made.hyper.items()}
     state = jax.eval_shape(made.init, jax.random.key(0), made.hyper)
     told = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
 
     def begin(key):
-        first = made.init(key, given)
+        first = made.init(key, made.hyper)
         return first, made.step(first)
 
     return str(told), Schedule.from_config(config), fingerprint(begin, jax.random.key(0))

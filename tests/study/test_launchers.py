@@ -175,8 +175,12 @@ def test_a_job_that_is_preempted_goes_on_where_it_was(compare, whole, tmp_path, 
     assert "going on with" in log and "arm 1/1 gaussian: 160/160 steps" in log
 
 
-@pytest.mark.slow
-def test_a_signal_to_the_study_lets_its_jobs_save(compare, whole, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "launcher", [pytest.param(LOCAL, marks=pytest.mark.slow), pytest.param("slurm(cpus=1)", marks=pytest.mark.slurm)]
+)
+def test_a_signal_to_the_study_lets_its_jobs_save(compare, whole, tmp_path, capsys, request, launcher):
+    if launcher != LOCAL:
+        request.getfixturevalue("slurm")
     arm = tmp_path / "s" / "arms" / "gaussian"
 
     def interrupt():
@@ -184,11 +188,11 @@ def test_a_signal_to_the_study_lets_its_jobs_save(compare, whole, tmp_path, caps
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = meanwhile(interrupt)
-    code, path = compare(LOCAL)
+    code, path = compare(launcher)
     thread.join()
     assert code == status.TERMINATED and f"--resume {path}" in capsys.readouterr().err
     assert [one.name for one in (arm / "checkpoints").iterdir()], "the worker saved"
-    assert compare(LOCAL, resume=True)[0] == status.DONE and table(arm) == whole
+    assert compare(launcher, resume=True)[0] == status.DONE and table(arm) == whole
 
 
 @pytest.mark.slow
