@@ -127,3 +127,11 @@ def loggers(given: Any) -> Sequence[Any]:
     found = () if given is None else tuple(given) if isinstance(given, list | tuple) else (given,)
     callbacks.require(found)
     return found
+
+
+def place(folder: str | Path | None, resume: bool) -> tuple[Path | None, bool]:
+    """The folder, and whether what lies there is gone on with. Raises UserError for ``resume`` without a folder."""
+    if folder is None:
+        return errors.refuse("resume", True, "only together with folder") if resume else (None, False)
+    path = Path(folder)
+    return path, resume and path.exists()

@@ -69,10 +69,7 @@ def compare(
     one, such as ``"local(workers=4)"``. Ctrl-C saves the arm under way and gives the study back,
     with ``study.status == "SIGINT"``. Raises :class:`jaxpsn.UserError`.
     """
-    path = None if folder is None else Path(folder)
-    if resume and path is None:
-        errors.refuse("resume", True, "only together with folder")
-    going_on = bool(resume and path is not None and path.exists())
+    path, going_on = settings.place(folder, resume)
     base = _recorded(path) if going_on else settings.preset(jobs.PRESETS, preset)
     known = [field.name for field in dataclasses.fields(StudyConfig) if field.name not in _PLACED]
     of_study = {name: value for name, value in fields.items() if name in known}

@@ -13,7 +13,7 @@ import jaxpsn
 from jaxpsn import cli
 from jaxpsn.cli import screens
 from jaxpsn.core.errors import UserError
-from jaxpsn.run import started, vacancy
+from jaxpsn.run import component_flags, started, vacancy
 from jaxpsn.run.jobs import control
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +43,8 @@ def test_every_flag_of_the_screen_exists(name, capsys):
     everything = capsys.readouterr().out
     assert stop.value.code == 0 and max(map(len, everything.splitlines())) <= 260
     known = set(re.findall(r"--[a-z][a-z.-]*[a-z]", everything)) | {"--preset", "--resume", "--quick"}
+    for flag in component_flags.dotted(control.PRESETS["default"]):  # the end of a path will do: --explore.target
+        known |= {flag, f"{flag.partition('.')[0]}.{flag.rpartition('.')[2]}"}
     shown = [flag for flag, _ in screen.flags] + list(screen.examples)
     for flag in re.findall(r"--[a-z][a-z.-]*[a-z]", " ".join(shown)):
         assert flag in known, flag

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxpsn.cli import screens
+from jaxpsn.core import families
 from jaxpsn.run import started
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,9 +39,13 @@ COMMANDS = sorted({(line, _name(page)) for page, line in _commands()})
 
 @pytest.mark.parametrize("page", [page for page in PAGES[1:] if _blocks(page, "python")], ids=_name)
 def test_python_examples_run_one_after_the_other(page):
-    names = {}
-    for block in _blocks(page, "python"):
-        exec(compile(block, _name(page), "exec", dont_inherit=True), names)
+    names, before = {}, {family: family.snapshot() for family in families.ALL.values()}
+    try:
+        for block in _blocks(page, "python"):
+            exec(compile(block, _name(page), "exec", dont_inherit=True), names)
+    finally:  # what an example registers is its own
+        for family, known in before.items():
+            family.restore(known)
     assert len(names) > 1
 
 

@@ -57,10 +57,17 @@ def _exploration(config: Mapping[str, Any]) -> str:
         told.append(known.get(str(term.get("name")), f"{term.get('name')} action noise"))
     if told:
         return " + ".join(told)
-    rule, structure = named(config, "exploration", "rule"), setting(config, "exploration.structure")
-    if not rule:
+    """What explores: the parts of a sum by their names, of a component or of a rule as runs of old have it."""
+    explore, structure = setting(config, "explore"), setting(config, "exploration.structure")
+    if isinstance(explore, Mapping):
+        listed = explore.get("sum")
+        terms = [term for term in (listed if isinstance(listed, list) else [explore]) if isinstance(term, Mapping)]
+        parts = [named({"term": term}, "term") for term in terms]
+        structure = next(filter(None, (named(term, "structure") for term in terms)), None)
+    else:
+        parts = [part.strip() for part in named(config, "exploration", "rule").split("+")]
+    if not any(parts):
         return ""
-    parts = [part.strip() for part in str(rule).split("+")]
     weights = f"parameter noise ({structure})" if structure else "parameter noise"
     known = {"parameter": weights} | own
     return " + ".join(known.get(part, f"{part} action noise") for part in parts)

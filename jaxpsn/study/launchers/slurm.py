@@ -276,10 +276,18 @@ class _Jobs(Pool):
         if self._local:
             self.kill()  # the worker sees that its job is gone, and saves
             return
-        numbers = [one.job.job_id for one in self._jobs.values()]
-        for how in (["--state=PENDING"], ["--signal=TERM"]):
-            subprocess.run(["scancel", "--quiet", *how, *numbers], capture_output=True, check=False)
+        self._cancel("--state=PENDING")
+        self._cancel("--signal=TERM")
 
     def kill(self) -> None:
-        for one in self._jobs.values():
-            one.job.cancel(check=False)
+        if self._local:
+            for one in self._jobs.values():
+                one.job.cancel(check=False)
+        elif self._jobs:
+            self._cancel()
+
+    def _cancel(self, *how: str) -> None:
+        """scancel, for a moment: without its controller it would try for minutes."""
+        numbers = [one.job.job_id for one in self._jobs.values()]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(["scancel", "--quiet", *how, *numbers], capture_output=True, check=False, timeout=20)
