@@ -6,11 +6,11 @@ from pathlib import Path
 import jax
 
 from jaxpsn.control.config import RULES
-from jaxpsn.rlvr import names
+from jaxpsn.rlvr.algorithms import LOSSES
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.run.jobs.control import PRESETS
 from jaxpsn.study.reasoning.arms import VARIANTS
-from jaxpsn.tasks import registry
+from jaxpsn.tasks.problem import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -31,7 +31,7 @@ def test_the_example_runs_and_does_what_its_comments_say():
 
 
 def test_presets_and_rules_are_named():
-    for name in (*PRESETS, *RULES, *RLVR_PRESETS, *registry.names(), *names.LOSSES, *VARIANTS):
+    for name in (*PRESETS, *RULES, *RLVR_PRESETS, *TASKS.names(), *LOSSES.kinds, *VARIANTS):
         assert f"`{name}`" in README, name
 
 

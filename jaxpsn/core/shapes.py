@@ -23,7 +23,7 @@ _SESSION = {
 }  # fmt: skip
 RUN: Shape = {
     "format?": int, "name?": str, "config?": _OBJECT, "run?": _OBJECT, "versions?": _VERSIONS, "command?": [str],
-    "written?": str, "sessions?": [_SESSION], "device?": str, "backend?": str,
+    "plugins?": [{str: str}], "written?": str, "sessions?": [_SESSION], "device?": str, "backend?": str,
 }  # fmt: skip
 """``config.json`` of a run."""
 WHOLE_RUN: Shape = RUN | {
@@ -45,7 +45,7 @@ REASONING_CHOICE: Shape = _CHOICE | {"seeds": [int], "scores": _TABLE}
 """``choice.json`` of the tuning of an arm of reasoning."""
 _STUDY = {
     "format": int, "kind?": str, "name?": str, "study?": _OBJECT, "versions?": _VERSIONS, "command?": [str],
-    "sessions?": [_SESSION], "arms": {str: {"spec?": str}},
+    "plugins?": [{str: str}], "sessions?": [_SESSION], "arms": {str: {"spec?": str}},
 }  # fmt: skip
 STUDY: dict[str, Shape] = {
     "control": _STUDY | {
@@ -54,7 +54,7 @@ STUDY: dict[str, Shape] = {
     },
     "reasoning": _STUDY | {
         "shared?": _OBJECT, "arms": {str: {"spec?": str, "changes?": _OBJECT, "scale?": (_OBJECT, None)}},
-        "tasks": {str: {"spec?": str, "task?": str, "task_options?": _VERSIONS, "pretrain?": _OBJECT}},
+        "tasks": {str: {"spec?": str, "task?": (str, _OBJECT), "pretrain?": _OBJECT}},
     },
 }  # fmt: skip
 """``study.json`` by the kind of the study."""
@@ -66,7 +66,7 @@ WHOLE_STUDY: dict[str, Shape] = {
     "reasoning": STUDY["reasoning"] | {
         "shared": _OBJECT, "study": _OBJECT, "sessions": [_SESSION],
         "arms": {str: {"spec": str, "changes": _OBJECT, "scale": (_OBJECT, None)}},
-        "tasks": {str: {"spec": str, "task": str, "task_options": _VERSIONS, "pretrain": _OBJECT}},
+        "tasks": {str: {"spec": str, "task": _OBJECT, "pretrain": _OBJECT}},
     },
 }  # fmt: skip
 """The same, of a study that is to go on."""

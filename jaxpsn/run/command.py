@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import tyro
 
-from jaxpsn.core import errors
-from jaxpsn.run import folder, vacancy
+from jaxpsn.core import errors, plugins
+from jaxpsn.run import component_flags, folder, vacancy
 
 Job = TypeVar("Job")
 
@@ -39,6 +39,9 @@ def from_record(kind: type[Job], record: Mapping[str, Any], where: str = "") -> 
 
 def _restored(place: str, value: Any, hint: Any) -> Any:
     """``value`` as a field of the type ``hint`` holds it."""
+    base = component_flags.base_of(hint)
+    if base is not None:
+        return base.family.make(_record(place, value), place)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             errors.refuse(place, value, "an object")
@@ -46,6 +49,10 @@ def _restored(place: str, value: Any, hint: Any) -> Any:
     if not _fits(value, hint):
         errors.refuse(place, value, _NAMES.get(hint) or str(hint).replace("typing.", ""))
     return tuple(value) if isinstance(value, list) else value
+
+
+def _record(place: str, value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else errors.refuse(place, value, "a component of today's run folders")
 
 
 _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
@@ -76,13 +83,16 @@ def parse(
     description: str,
     read: Callable[[str], Mapping[str, Any]] = folder.read,
     resumes: str = "run of control",
+    short: Mapping[str, str] | None = None,
 ) -> Job:
     """The job that ``argv`` asks for.
 
     ``--preset NAME`` or ``--resume FOLDER`` (through ``restore(read(folder)) -> job``) gives the values that the flags
-    then override; ``resumes``: what the script goes on with, of ``vacancy.SCRIPTS``. Raises UserError for anything that
-    cannot be understood; ``--help`` prints and exits.
+    then override; ``resumes``: what the script goes on with, of ``vacancy.SCRIPTS``; ``short``: other beginnings of the
+    flags of components. Plugins are loaded first, on resume those of the run. Raises UserError for anything that cannot
+    be understood; ``--help`` prints and exits.
     """
+    argv = component_flags.load_plugins(argv)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default=None)
     first.add_argument("--resume", default=None)
@@ -99,30 +109,34 @@ def parse(
         vacancy.refuse_other(known.resume, resumes)
         record = read(known.resume)
         with errors.within(known.resume):
+            plugins.require(record.get("plugins", []))
             default = restore(record)
         rest += ["--resume", known.resume]
     listed = f"{description}\n\n--preset gives the defaults below: {', '.join(presets)}."
-    return flags(kind, rest, default, listed)
+    return flags(kind, rest, default, listed, short or {})
 
 
-def flags(kind: type[Job], args: Sequence[str], default: Job, description: str) -> Job:
+def flags(
+    kind: type[Job], args: Sequence[str], default: Job, description: str, short: Mapping[str, str] | None = None
+) -> Job:
     """``default`` with what ``args`` override. Raises UserError as :func:`parse` does."""
     said = io.StringIO()
+    words, registry = component_flags.gathered(args, default, short or {})
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, args=list(args), default=default, description=description)
+            return tyro.cli(kind, args=words, default=default, description=description, registry=registry)
     except SystemExit as stop:
         if not stop.code:
             raise
         text = _one_line(said.getvalue())
-        raise errors.UserError(_unknown(kind, args, default) if "Unrecognized options: " in text else text) from None
+        raise errors.UserError(_unknown(kind, words, default) if "Unrecognized options: " in text else text) from None
 
 
 def _unknown(kind: type[Job], args: Sequence[str], default: Job) -> str:
     """What is said of flags that do not exist: the first one, with the nearest ones that do."""
     told = io.StringIO()
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(told):
-        tyro.cli(kind, args=["--help"], default=default)
+        tyro.cli(kind, args=["--help"], default=default, registry=component_flags.gathered([], default, {})[1])
     known = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", re.sub(r"\x1b\[[0-9;]*m", "", told.getvalue())))
     given = [word.partition("=")[0] for word in args if word.startswith("--") and not word[2:3].isdigit()]
     unknown = [flag for flag in given if flag.replace("_", "-") not in known]

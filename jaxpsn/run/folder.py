@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxpsn.core import errors, files, shapes
+from jaxpsn.core import errors, files, plugins, shapes
+from jaxpsn.core.components import Component, Sum, to_json
 from jaxpsn.run import interrupts, vacancy
 from jaxpsn.run.config import MAY_CHANGE, RunConfig
 from jaxpsn.run.lock import LOCK, locked
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of run folders and checkpoints; another one is refused."""
 PACKAGES = ("jaxpsn", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "brax", "mujoco", "mujoco-mjx")
 
@@ -67,8 +68,18 @@ def versions() -> dict[str, str]:
 
 def plain(config: Any) -> Any:
     """``config`` (dict or dataclass) as it reads back from JSON."""
-    record = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config
-    return json.loads(json.dumps(record, default=str))
+    return json.loads(json.dumps(_record(config), default=str))
+
+
+def _record(value: Any) -> Any:
+    """Components by name and fields, other dataclasses by their fields alone."""
+    if isinstance(value, Component | Sum):
+        return to_json(value)
+    if dataclasses.is_dataclass(value):
+        return {one.name: _record(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {name: _record(inner) for name, inner in value.items()}
+    return [_record(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def digest(record: Any) -> str:
@@ -113,7 +124,7 @@ def write_record(folder: RunFolder, run: RunConfig, **more: Any) -> dict[str, An
     old = read(folder.path) if folder.config.is_file() else {}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     record = old | {"format": FORMAT, "name": folder.path.name, "config": folder.content, "run": plain(run)}
-    record |= {"versions": versions(), "command": sys.argv, "written": now} | more
+    record |= {"plugins": plugins.loaded(), "versions": versions(), "command": sys.argv, "written": now} | more
     files.write_atomically(folder.config, json.dumps(record, indent=2) + "\n")
     return record
 

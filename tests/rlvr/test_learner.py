@@ -22,7 +22,7 @@ def experience(small):
 @pytest.fixture(scope="module")
 def batch(experience):
     """The experience as one update sees it."""
-    gained = np.asarray(advantages.advantages("group", jnp.asarray(experience.rewards))).T
+    gained = np.asarray(advantages.group(jnp.asarray(experience.rewards))).T
     assert np.abs(gained).sum() > 1
     return learner.Batch(experience.prompts, experience.answers, gained)
 
@@ -163,7 +163,7 @@ def test_answers_cut_off_teach_nothing_where_they_are_masked(small, batch, step)
 
 def test_equal_rewards_teach_nothing(small, batch):
     """Exactly nothing, through Adam as well; only an entropy bonus or a KL term moves the weights then."""
-    flat = batch.replace(advantages=np.asarray(advantages.advantages("group", jnp.full((4, 4), 0.7))).T)
+    flat = batch.replace(advantages=np.asarray(advantages.group(jnp.full((4, 4), 0.7))).T)
 
     def after(**algorithm):
         settings = small.config(noise={"clean_share": 0.25}, algorithm=algorithm)
@@ -229,6 +229,6 @@ def test_rate_rises_over_the_warm_up(small):
 
 
 def test_a_constant_divides_by_the_limit(small):
-    made = learner.make(small.config(algorithm={"aggregation": "constant"}), small.DECODER, 4, 15, Placement(None))
+    made = learner.make(small.config(algorithm={"loss": "dr_grpo"}), small.DECODER, 4, 15, Placement(None))
     assert (made.settings.aggregation, made.settings.length) == ("constant", 4)
     assert correction.KL_TARGET == made.config.sigma.kl_target

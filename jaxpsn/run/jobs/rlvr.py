@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxpsn.core import errors
+from jaxpsn.core.components import called
 from jaxpsn.lm import clock, hf_config, places
 from jaxpsn.lm import config as decoders
 from jaxpsn.rlvr import lengths, words
@@ -15,8 +16,8 @@ from jaxpsn.run import command, folder, progress, startup, status
 from jaxpsn.run.cluster import distributed
 from jaxpsn.run.cluster.team import Team
 from jaxpsn.run.reasoning import inputs, stages
-from jaxpsn.run.reasoning.job import PRESETS, RlvrJob, restore
-from jaxpsn.tasks import file_task, files, registry
+from jaxpsn.run.reasoning.job import PRESETS, SHORT, RlvrJob, refuse_unused, restore
+from jaxpsn.tasks import file_task, files
 
 
 def run(job: RlvrJob) -> int:
@@ -47,7 +48,7 @@ def run(job: RlvrJob) -> int:
 
 
 def _name(config: RlvrConfig) -> str:
-    return config.task if config.model is None else places.name(Path(config.model))
+    return called(type(config.task)) if config.model is None else places.name(Path(config.model))
 
 
 def _content(job: RlvrJob) -> dict[str, Any]:
@@ -85,22 +86,22 @@ def _checked(job: RlvrJob) -> RlvrJob:
     config = job.rlvr
     if job.run.seeds != 1:
         errors.refuse("seeds", job.run.seeds, "1; runs of several seeds are made one after the other, with --seed")
-    if config.data is None:
-        registry.make(config.task, **config.task_options)
     for path in (config.data, config.test_data):
         if path is not None:
             file_task.FileTask(files.read(path, config.data_kind), config.verifier)
     config = inputs.located(config)
     form = decoders.tiny(vocab_size=3) if config.model is None else hf_config.read_config(config.model)
     lengths.check_asked(config.rollout, form.max_positions)
-    if job.run.resume is not None and config.sigma.rule == "staged":
+    if job.run.resume is not None and config.sigma.lasts:
         recorded = folder.read(job.run.resume)["run"]["steps"]
         if job.run.steps != recorded:
-            errors.refuse("steps", job.run.steps, f"{recorded} as recorded; sigma.rule = 'staged' decays over it")
+            errors.refuse("steps", job.run.steps, f"{recorded} as recorded; noise.sigma depends on it")
     return replace(job, rlvr=config)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
     about = "Reinforcement learning with verifiable rewards and parameter-space noise, on language models."
-    return run(command.parse(RlvrJob, PRESETS, argv, restore, about, resumes="run of reasoning"))
+    job = command.parse(RlvrJob, PRESETS, argv, restore, about, resumes="run of reasoning", short=SHORT)
+    refuse_unused(argv, job.rlvr)
+    return run(job)

@@ -15,12 +15,12 @@ from jaxpsn.core import checks
 from jaxpsn.lm import distribution, model, policies, sampler, tokenizer
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.rlvr import correction, gathering, rollout, setup, similarity
+from jaxpsn.rlvr.algorithms import CORRECTIONS
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.perturbation import Perturbation
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.tokens import masked_mean, token_mask
 from jaxpsn.run import cache
-from jaxpsn.tasks import registry
 
 
 class Ground(NamedTuple):
@@ -79,7 +79,7 @@ def ground(config: RlvrConfig, problems: int, told: Callable[[int, int], None] =
 
     ``told(step, steps)`` hears of the pre-training. Raises UserError for whatever of task and config does not fit.
     """
-    task = registry.make(config.task, **config.task_options)
+    task = config.task
     bases: Path = cache.home() / "bases"
     base = setup.policy(config, task, bases, lambda text: None, lambda step, steps, shown: told(step, steps))
     width, most = setup.limits(config, base, task, generated=True)
@@ -215,7 +215,7 @@ def _summary(members: int, seen: Any) -> tuple[dict[str, Array], dict[str, Array
 
 
 def _ratios(level: str, clean: Array, noisy: Array, mask: Bool[Array, "S P T"]) -> dict[str, Array]:
-    columns = correction.diagnostics(level, clean, noisy, mask)
+    columns = correction.diagnostics(CORRECTIONS.make(level), clean, noisy, mask)
     raw = "ratio_ess" if level == "token" else "sequence_ratio_ess"
     names = {"ess": raw, "truncated": "truncated_share", "mean": "weight_mean", "used_ess": "weight_ess"}
     return {f"{level}_{name}": columns[column] for name, column in names.items()}

@@ -1,11 +1,12 @@
 """What a reasoning job is asked, its presets, and how a run folder gives it back; imports no JAX."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import tyro
 
+from jaxpsn.core import errors
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.run import command
@@ -33,6 +34,8 @@ PRESETS: dict[str, RlvrJob] = {
     for name, config in RLVR_PRESETS.items()
 }
 """Whole jobs by name."""
+SHORT = {"sigma": "noise.sigma"}
+"""Other beginnings of flags."""
 
 
 def restore(record: Mapping[str, Any]) -> RlvrJob:
@@ -40,3 +43,16 @@ def restore(record: Mapping[str, Any]) -> RlvrJob:
     run = replace(command.from_record(RunConfig, record["run"]), name=None, resume=None, overwrite=False)
     config = {name: value for name, value in record["config"].items() if name != inputs.HASHES}
     return RlvrJob(command.from_record(RlvrConfig, config), run)
+
+
+def refuse_unused(argv: Sequence[str], config: RlvrConfig) -> None:
+    """Refuse flags of which nothing is made: of a small decoder beside a model, of a task beside data.
+
+    Presets hold both, and whoever names a model leaves the decoder aside; whoever sets both means something else.
+    """
+    for word in argv:
+        flag, _, value = word.partition("=")
+        if config.model is not None and flag.startswith(("--decoder.", "--pretrain.")):
+            errors.refuse(flag, value or "given", f"nothing with --model {config.model}, which is no small decoder")
+        if config.data is not None and (flag == "--task" or flag.startswith("--task.")):
+            errors.refuse(flag, value or "given", f"nothing with --data {config.data}, whose problems take its place")

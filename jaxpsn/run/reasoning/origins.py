@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxpsn.core import errors, foreign
+from jaxpsn.core import errors, foreign, plugins
 from jaxpsn.lm import places
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run import folder
@@ -71,6 +71,7 @@ def find(name: str, text: str, step: int | None = None) -> Origin:
     record = folder.read(path, name)
     if not isinstance(record.get("config"), Mapping) or "rollout" not in record["config"]:
         errors.refuse(name, text, "a run of experiments/rlvr.py; this one trains no language model")
+    plugins.require(record.get("plugins", ()))
     hashes = record["config"].get(inputs.HASHES, {})
     run = Origin("run", path, step, restore(record), record.get("versions", {}), hashes, record.get(stages.BASE))
     if part is None:

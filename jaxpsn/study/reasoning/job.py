@@ -8,6 +8,7 @@ import tyro
 
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run import command, interrupts, startup, status, vacancy
+from jaxpsn.run.reasoning.job import SHORT
 from jaxpsn.study.control import record as records
 from jaxpsn.study.reasoning import arms as arm_specs
 from jaxpsn.study.reasoning import presets, record
@@ -61,7 +62,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the study that ``argv`` asks for; ``--quick`` stands for ``--preset quick``. Returns the exit status."""
     given = [part for word in argv for part in (("--preset", "quick") if word == "--quick" else (word,))]
     about = "What parameter-space noise does to pass@k: arms with the same base, prompts, answers and updates."
-    about += f"\n\nArms: {', '.join(arm_specs.VARIANTS)}; any section.field=value after a comma."
+    about += f"\n\nArms: {', '.join(arm_specs.VARIANTS)}; path=value after a comma."
     return run(
-        command.parse(ReasoningStudyJob, PRESETS, given, restore, about, record.read, resumes="study of reasoning")
+        command.parse(
+            ReasoningStudyJob, PRESETS, given, restore, about, record.read, resumes="study of reasoning", short=SHORT
+        )
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jaxpsn.core import errors, files, shapes
+from jaxpsn.core import errors, files, plugins, shapes
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run import command, folder
 from jaxpsn.study.control.record import CHOICE, FINISHED, FORMAT, STUDY, occupied, place
@@ -94,6 +94,7 @@ class Study:
             "study": folder.plain(replace(self.config, **asked)),
             "tasks": {one.label: one.record() for one in self.tasks},
             "arms": {one.label: one.record() for one in self.arms},
+            "plugins": plugins.loaded(),
             "versions": folder.versions(),
             "command": sys.argv,
             "sessions": self.sessions,
@@ -107,7 +108,8 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def restore(record: Mapping[str, Any]) -> tuple[RlvrConfig, ReasoningStudyConfig]:
-    """The settings of a study.json."""
+    """The settings of a study.json, after its plugins are loaded."""
+    plugins.require(record.get("plugins", ()))
     study = command.from_record(ReasoningStudyConfig, record["study"])
     # A folder goes on where it lies, whatever it was first asked to be called or to overwrite.
     study = replace(study, name=None, resume=None, overwrite=False)
@@ -138,7 +140,7 @@ def plan(shared: RlvrConfig, config: ReasoningStudyConfig) -> tuple[list[Arm], l
     the shared settings do not allow, and a resumed study of other settings.
     """
     default = RlvrConfig()
-    for name, owner in (("task", "tasks"), ("task_options", "tasks"), ("data", "tasks")):
+    for name, owner in (("task", "tasks"), ("data", "tasks")):
         if getattr(shared, name) != getattr(default, name):
             errors.refuse(name, str(getattr(shared, name)), f"left to the {owner} (--study.{owner})")
     kept_arms: dict[str, Arm] = {}
