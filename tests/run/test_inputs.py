@@ -145,7 +145,7 @@ def test_a_run_records_them_and_goes_on_with_the_same_ones_only(made, tmp_path, 
         start(job)
     run = tmp_path / "run"
     recorded = folder.read(run)["config"][inputs.HASHES]
-    assert set(recorded) == {"data", "test_data", "model", "sigma.bert"}
+    assert set(recorded) == {"data", "test_data", "model", "noise.sigma.similarity.folder"}
     assert len(recorded["model"]) == 5 and all(len(one) == 64 for one in recorded["model"].values())
     again = replace(rlvr.restore(folder.read(run)), run=replace(job.run, name=None, resume=str(run)))
     with pytest.raises(UserError, match="reached True"):

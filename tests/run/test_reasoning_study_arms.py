@@ -37,7 +37,8 @@ def test_every_named_arm_is_an_experiment_and_only_its_own_fields_differ():
         for path, value in changes.items():
             head, _, field = path.partition(".")
             found = getattr(config, head) if not field else _at(getattr(config, head), field)
-            assert (spec_of(found) if isinstance(found, Component) else found) == _plain(value), (name, path)
+            wanted = type(found).family.make(value) if isinstance(found, Component) else _plain(value)
+            assert found == wanted, (name, path)
 
 
 def _at(value, path):
@@ -105,7 +106,7 @@ def test_tasks_take_options():
         (["--tasks", "countdown(nummer=4)"], "countdown.nummer"),
         (["--tasks", "grid,pretrain.step=1"], "'pretrain.step' is unknown; nearest: pretrain.steps"),
         (["--tasks", "grid,pretrain.steps=-1"], "pretrain.steps = -1"),
-        (["--task", "grid"], "task = 'grid': left to the tasks (--study.tasks)"),
+        (["--task", "grid"], "left to the tasks (--study.tasks)"),
         (["--study.grid", "grpo=0.1,0.2"], "grpo has no scale of its own to tune"),
         (["--study.grid", "psn=0.1"], "two values or more"),
         (["--study.grid", "other=0.1,0.2"], "the label of an arm"),

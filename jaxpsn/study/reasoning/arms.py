@@ -112,7 +112,7 @@ class TaskChoice:
 
     label: str
     spec: str
-    task: Procedural
+    task: Procedural | Mapping[str, Any]
     pretrain: Mapping[str, Any]
     """Fields of PretrainConfig that differ on this task: tasks are not equally hard to learn."""
 
