@@ -137,6 +137,8 @@ def note(folder: RunFolder, **more: Any) -> None:
 def _flat(tree: Any, path: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict) or not tree:
         return {path: tree}
+    if tree.keys() == {"name", "fields"}:  # a component: its name, and its fields right below it
+        return ({path: tree["name"]} if path else {}) | (_flat(tree["fields"], path) if tree["fields"] else {})
     flat = {}
     for name, value in tree.items():
         flat |= _flat(value, f"{path}.{name}" if path else name)

@@ -192,7 +192,7 @@ def test_a_run_killed_while_it_finished_is_finished(whole, inside, tmp_path):
 
 def test_another_config_is_refused_by_field(whole, inside, tmp_path):
     run = shutil.copytree(whole[0], tmp_path / "copy")
-    with pytest.raises(UserError, match=r"algorithm\.clip_high = 0\.5 \(was 0\.2\)"):
+    with pytest.raises(UserError, match=r"algorithm\.loss\.clip_high = 0\.5 \(was 0\.2\)"):
         inside("--resume", str(run), "--algorithm.loss.clip-high", "0.5")
 
 
@@ -233,7 +233,7 @@ BAD = {
     ("--task.numbers", "9"): "task.numbers = 9",
     ("--task.digits", "2"): "task.digits = '2': unknown",
     ("--algorithm.correction", "none", "--algorithm.correction.cap", "2"): "algorithm.correction.cap = '2': nothing",
-    ("--sigma", "fixed", "--sigma.target", "1"): "noise.sigma.target = '1': unknown; nearest",
+    ("--sigma", "fixed", "--sigma.target", "1"): "noise.sigma.target = '1': unknown; allowed: value",
     ("--noise", "none", "--noise.rank", "2"): "noise.rank = '2': nothing, as none has no fields",
     ("--plugin", "nowhere.py"): "--plugin = 'nowhere.py': a module's name or an existing .py file",
     ("--seeds", "2"): "seeds = 2: 1; runs of several seeds are made one after the other",
