@@ -3,6 +3,7 @@
 # make compare the same for experiments/compare.py
 # make notebooks opens notebooks/ in JupyterLab
 # make test    sets everything up and runs the tests (ARGS="-k noise" goes to pytest)
+# make docs    builds the documentation into site/, offline
 # Installs the pinned versions of requirements.txt into .venv; EXTRAS=cuda13 adds GPU support, EXTRAS=playground more tasks.
 
 EXTRAS ?=
@@ -11,7 +12,7 @@ PYTHON ?= $(shell for name in python3.12 python3.13 python3.11 python3; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name && break; done)
 BIN := .venv/bin
 
-.PHONY: train reason compare notebooks test test-slow lint benchmark pins clean
+.PHONY: train reason compare notebooks test test-slow test-slurm lint docs benchmark pins clean
 
 train: .venv/ready
 	$(BIN)/python experiments/control.py $(ARGS)
@@ -27,16 +28,24 @@ notebooks: .venv/ready
 	$(BIN)/jupyter lab notebooks $(ARGS)
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not slow and not slurm" $(ARGS)
 
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
+
+test-slurm: .venv/ready
+	$(BIN)/python -m pytest -m slurm $(ARGS)
 
 benchmark: .venv/ready
 	$(BIN)/python experiments/benchmark.py $(or $(ARGS),all)
 
 lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# Whatever the site fetches or lacks is an error; NO_MKDOCS_2_WARNING silences an advertisement.
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict $(ARGS)
+	@echo "jaxpsn: the documentation is in site/index.html"
 
 .venv/ready: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "jaxpsn needs Python 3.11, 3.12 or 3.13" >&2; exit 2; }
@@ -48,7 +57,7 @@ lint: .venv/ready
 
 # One universal pin file for every Python and platform; it must not name a package index.
 pins:
-	uv pip compile --quiet --universal --no-emit-index-url --no-header --python-version 3.11 --group test pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --no-emit-index-url --no-header --python-version 3.11 --group test --group docs pyproject.toml -o requirements.txt
 
 clean:
-	rm -rf .venv
+	rm -rf .venv site

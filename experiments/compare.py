@@ -1,16 +1,11 @@
-"""Compare ways to explore: `python experiments/compare.py [--preset NAME] [--resume STUDY] [flags]`."""
+"""Compare ways to explore: `python experiments/compare.py [--preset NAME] [--resume STUDY] [flags]`.
+
+The same as `jaxpsn compare`.
+"""
 
 import sys
 
-from jaxpsn.run import startup
-
-
-def main() -> int:
-    """Run the comparison that the command line asks for."""
-    from jaxpsn.study.control import job
-
-    return job.main(sys.argv[1:])
-
+from jaxpsn import cli
 
 if __name__ == "__main__":
-    sys.exit(startup.script(main))
+    sys.exit(cli.main(["compare", *sys.argv[1:]]))

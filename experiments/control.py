@@ -1,16 +1,11 @@
-"""Train a policy with parameter-space noise: `python experiments/control.py [--preset NAME] [--resume RUN] [flags]`."""
+"""Train a policy with parameter-space noise: `python experiments/control.py [--preset NAME] [--resume RUN] [flags]`.
+
+The same as `jaxpsn train`.
+"""
 
 import sys
 
-from jaxpsn.run import startup
-
-
-def main() -> int:
-    """Run the control job that the command line asks for."""
-    from jaxpsn.run.jobs import control
-
-    return control.main(sys.argv[1:])
-
+from jaxpsn import cli
 
 if __name__ == "__main__":
-    sys.exit(startup.script(main))
+    sys.exit(cli.main(["train", *sys.argv[1:]]))

@@ -1,16 +1,11 @@
-"""Judge policies: `python experiments/evaluate.py --policy RUN [--against RUN:base] [flags]`, or `--replay RUN`."""
+"""Judge policies: `python experiments/evaluate.py --policy RUN [--against RUN:base] [flags]`.
+
+The same as `jaxpsn evaluate`.
+"""
 
 import sys
 
-from jaxpsn.run import startup
-
-
-def main() -> int:
-    """Do the evaluation that the command line asks for."""
-    from jaxpsn.run.jobs import evaluate
-
-    return evaluate.main(sys.argv[1:])
-
+from jaxpsn import cli
 
 if __name__ == "__main__":
-    sys.exit(startup.script(main))
+    sys.exit(cli.main(["evaluate", *sys.argv[1:]]))

@@ -1,16 +1,11 @@
-"""Compare ways to explore with verifiable rewards: `python experiments/rlvr_compare.py [--quick] [--resume STUDY]`."""
+"""Compare ways to explore with verifiable rewards: `python experiments/rlvr_compare.py [--quick] [--resume STUDY]`.
+
+The same as `jaxpsn reason-compare`.
+"""
 
 import sys
 
-from jaxpsn.run import startup
-
-
-def main() -> int:
-    """Run the study that the command line asks for."""
-    from jaxpsn.study.reasoning import job
-
-    return job.main(sys.argv[1:])
-
+from jaxpsn import cli
 
 if __name__ == "__main__":
-    sys.exit(startup.script(main))
+    sys.exit(cli.main(["reason-compare", *sys.argv[1:]]))

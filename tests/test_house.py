@@ -13,6 +13,7 @@ LIBRARY = [p for p in SOURCES if p.is_relative_to(ROOT / "jaxpsn")]
 FLOORS = {
     "core": 0, "stats": 1, "noise": 1, "networks": 2, "report": 2, "envs": 3, "lm": 3, "tasks": 3, "control": 4,
     "rlvr": 4, "run": 5, "adapters": 5, "study": 6,
+    "api": 7, "cli": 8,
 }  # fmt: skip
 MOST = 0.2
 """Share of the package that one room may have."""

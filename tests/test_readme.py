@@ -1,42 +1,34 @@
-"""What the README says is so: its example runs, and it names what there is."""
+"""The README is short, its example does what its comments say, and its numbers are those of the files."""
 
 import re
 from pathlib import Path
 
 import jax
 
-from jaxpsn.control.config import RULES
-from jaxpsn.rlvr.algorithms import LOSSES
-from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
-from jaxpsn.run.jobs.control import PRESETS
-from jaxpsn.study.reasoning.arms import VARIANTS
-from jaxpsn.tasks.problem import TASKS
-
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 
 
+def test_it_is_one_screen_and_a_half():
+    assert README.count("\n") <= 130
+    assert len(README.split()) <= 900
+
+
 def test_the_example_runs_and_does_what_its_comments_say():
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in example.splitlines() if line and "import" not in line]) <= 10
     names = {}
     exec(example, names)
     assert names["actions"].shape == (4096, 8)
-    draw, where = names["draw"], names["obs"][:, 0] > 0
-    assert (draw.counter == where.astype("uint32")).all()
     claimed = int(re.search(r"perturbations, (\d+) bytes each", example).group(1))
-    assert sum(leaf.nbytes for leaf in jax.tree.leaves(draw)) == 4096 * claimed
-    assert float(names["state"].sigma) != 0.1
-    kernel = names["weights"]["params"]["layers_0"]["kernel"]
-    assert kernel.shape == (27, 256) and not (kernel == names["params"]["params"]["layers_0"]["kernel"]).any()
-
-
-def test_presets_and_rules_are_named():
-    for name in (*PRESETS, *RULES, *RLVR_PRESETS, *TASKS.names(), *LOSSES.kinds, *VARIANTS):
-        assert f"`{name}`" in README, name
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(names["draw"])) == 4096 * claimed
+    assert (names["actions"][:1] != names["actions"][1:]).any(axis=1).all()
 
 
 def test_files_that_it_points_to_exist():
-    for target in re.findall(r"\]\(((?!https?:)[^)#]+)\)", README):
+    targets = re.findall(r"\]\(((?!https?:)[^)#]+)\)", README)
+    assert len(targets) > 10
+    for target in targets:
         assert (ROOT / target).exists(), target
 
 

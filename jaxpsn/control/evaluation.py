@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpsn.core import compat
 
@@ -20,15 +20,15 @@ class _Progress:
     length: Any  # [N] float32, environment steps
 
 
-def evaluate(
+def play(
     key: PRNGKeyArray,
     episodes: Any,
     act: Callable[[Array], Array],
     action_repeat: int,
     limit: int,
     spread: Callable[[Any], Any] = lambda tree: tree,
-) -> dict[str, Array]:
-    """One episode in each of ``episodes``' environments; mean and standard deviation of returns, mean length.
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """One episode in each of ``episodes``' N environments: its return, and its length in environment steps.
 
     ``act(obs[N, O]) -> action[N, A]``. Each environment counts until its first episode ends, by itself or by the time
     limit; ``limit`` (decisions) bounds the loop, which stops as soon as all have ended. ``spread`` cuts what has an
@@ -53,8 +53,10 @@ def evaluate(
         )
 
     end = lax.while_loop(unfinished, step, start)
-    return {
-        "eval_return": jnp.mean(end.returns),
-        "eval_return_std": jnp.std(end.returns),
-        "eval_length": jnp.mean(end.length),
-    }
+    return end.returns, end.length
+
+
+def evaluate(*asked: Any) -> dict[str, Array]:
+    """Mean and standard deviation of the returns of :func:`play`, and the mean length; its arguments in their order."""
+    returns, length = play(*asked)
+    return {"eval_return": jnp.mean(returns), "eval_return_std": jnp.std(returns), "eval_length": jnp.mean(length)}

@@ -36,14 +36,21 @@ def rollout(
     ``steps``: environment steps at most; the time limit if left out. At most 50 frames a second and 1000 in all: a
     frame stands for several steps where that is needed, its reward for their sum. Plain Python numbers.
     """
+    return play(program, state.learner.actor, state.statistics, key, steps)
+
+
+def play(
+    program: Program, actor: Any, statistics: Any, key: PRNGKeyArray | None = None, steps: int | None = None
+) -> dict[str, Any]:
+    """As :func:`rollout`, from the parts of a state that act: the actor's weights, and the statistics."""
     limit = min(steps or episode_length(program.config), episode_length(program.config))
     dt = float(program.env.dt)
     stride = max(1, math.ceil(1.0 / (FRAME_RATE * dt) - 1e-6), math.ceil(limit / FRAMES))
     key = jax.random.key(0) if key is None else key
-    play = jax.jit(lambda key, learnt: _play(program, key, *learnt, -(-limit // stride), stride, limit))
+    run = jax.jit(lambda key, learnt: _play(program, key, *learnt, -(-limit // stride), stride, limit))
     # By way of the host: one device plays, wherever training left them.
-    learnt = jax.device_get((state.learner.actor, state.statistics))
-    poses, rewards, ended = jax.device_get(play(key, learnt))
+    learnt = jax.device_get((actor, statistics))
+    poses, rewards, ended = jax.device_get(run(key, learnt))
     ends = np.flatnonzero(ended)
     count = int(ends[0]) + 1 if len(ends) else len(rewards)
     total = float(np.sum(rewards[:count], dtype=np.float64))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from flax import nnx
 
 from jaxpsn.noise import inputs
 
@@ -16,6 +15,8 @@ def nnx_policy(module: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
     to it is dropped, so that every call starts from the same. Dropout that is switched on hence drops the same units
     at every call and for every member: call ``module.eval()`` before, or hand a key of each member over as an input.
     """
+    from flax import nnx  # late: whoever has no NNX module does not wait for it
+
     inputs.of_type("module", module, nnx.Module, "an instance of flax.nnx.Module")
     graph, template, rest = nnx.split(module, nnx.Param, ...)
     # Variables are references: the module's own may change later, and the copies must never hold a call's tracers.

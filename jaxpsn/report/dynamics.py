@@ -1,8 +1,9 @@
 """Small plots of sweeps for notebooks, in the look of the reports: curves by value, points by choice, pictures."""
 
+import contextlib
 import io
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -86,3 +87,15 @@ def points(
     axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.set_title(label)
     axes.grid(axis="x", visible=False)
+
+
+@contextlib.contextmanager
+def shown(title: str, heights: Sequence[float], columns: int = 1, *, share: bool = True) -> Iterator[Any]:
+    """Axes to draw on, as of ``figures.figure``; the picture is shown in the notebook's cell when the block ends."""
+    with figures.style():
+        figure, axes = figures.figure(title, list(heights), columns, share=share)
+        yield axes
+        made = picture(figure)
+    from IPython import display
+
+    display.display(made)

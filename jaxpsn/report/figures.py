@@ -1,8 +1,8 @@
-"""What all plots share: the look, curves over seeds, axes, and how figures are written."""
+"""What figures drawn by hand share, in benchmarks and notebooks: the look, axes, and how they are written."""
 
 import io
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -16,20 +16,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jaxpsn.core import files, text
-from jaxpsn.report.runs import Series
-from jaxpsn.stats import statistics
 
 # Okabe and Ito's palette: told apart with any colour vision, and in grey.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
 INK, SOFT, LINE = "#1c2733", "#5b6b7b", "#d5dde5"
-WIDTH = 8.0  # inches; with DPI the width of the report's column on a screen of double density
-DPI = 200
+WIDTH = 8.0  # inches
+DPI = 150
 _LARGE = 140_000  # bytes of a picture
-_THIN_LINES = 32  # more seeds than this are told by their interval alone
 _LINE = 80  # characters of a finding on a line
-_LEAST_SHARE = 0.04  # an axis of shares spans at least this
 _LEAST_RATIO = 1.05  # a log axis reaches at least this far to either side
-_SMOOTH = 20  # a running mean spans one part in this many of the run
 
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -78,12 +73,12 @@ def write(plots: Iterable[Plot | None], folder: str | Path) -> Written:
     for plot in plots:
         if plot is not None:
             path = folder / f"{plot.name}.png"
-            _save(plot.figure, path)
+            save(plot.figure, path)
             written[plot.name] = (path, plot)
     return written
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     """A PNG of 256 colours, or of 64 where that is still large: they look like all of them, at a third of the size."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -118,65 +113,9 @@ def figure(finding: str, heights: list[float], columns: int = 1, *, share: bool 
     return figure, list(grid.flat)
 
 
-def curve(axes: Axes, series: Series, color: str, label: str, *, markers: bool = False, thin: bool = False) -> None:
-    """One metric: a line, or with several seeds a thin line each, and their interquartile mean in its interval."""
-    steps, values = series
-    if len(values) > 1:
-        for one in values[:_THIN_LINES]:
-            seen = np.isfinite(one)
-            axes.plot(steps[seen], one[seen], color=color, lw=0.7, alpha=0.35)
-    band = statistics.curve(values, resamples=1000)
-    if np.isfinite(band.low).any():
-        axes.fill_between(steps, band.low, band.high, color=color, alpha=0.18, lw=0)
-    style = {"marker": "o", "ms": 3.6, "mec": "white", "mew": 0.6} if markers or len(steps) == 1 else {}
-    axes.plot(steps, band.value, color=color, lw=0.9 if thin else 2.0, alpha=0.6 if thin else 1.0, label=label, **style)
-
-
-def jittery(axes: Axes, series: Series, color: str, label: str) -> None:
-    """A metric that jumps from step to step: its running mean, over what was measured where there is one seed."""
-    if len(series.values) == 1 and len(series.steps) > _SMOOTH:
-        axes.plot(series.steps, series.values[0], color=color, lw=0.7, alpha=0.35)
-    curve(axes, smooth(series), color, label)
-
-
-def smooth(series: Series) -> Series:
-    """The running mean over a twentieth of the run, of what is present; at the ends the window is cut off."""
-    half = len(series.steps) // (2 * _SMOOTH)
-    kernel = np.ones(2 * half + 1)
-    present = np.isfinite(series.values)
-    total, count = (
-        np.array([np.convolve(row, kernel, "same") for row in rows])
-        for rows in (np.where(present, series.values, 0.0), present.astype(float))
-    )
-    values = np.divide(total, count, out=np.full_like(total, np.nan), where=present & (count > 0))
-    return Series(series.steps, values)
-
-
-def steps(axes: Axes, series: Iterable[Series | None], label: str = "environment steps") -> None:
-    """The x axis, from the start of the run to the last step of ``series``."""
-    end = max(found.steps[-1] for found in series if found is not None)
-    axes.set_xlim(0, end * 1.02 or 1)
-    axes.set_xlabel(label)
-    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: text.count(x)))
-
-
-def percent(axes: Axes) -> None:
-    """A linear y axis of shares, in percent; at least a few points of them, or rounding would look like a course."""
-    low, high = axes.get_ylim()
-    if high - low < _LEAST_SHARE:
-        low = min(max((low + high - _LEAST_SHARE) / 2, 0.0), 1.0 + _LEAST_SHARE / 20 - _LEAST_SHARE)
-        axes.set_ylim(low, low + _LEAST_SHARE)
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: f"{text.tick(round(100 * y, 9))} %"))
-
-
 def legend_above(axes: Axes) -> None:
     """A legend in a row above the panel, where it hides nothing."""
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, borderaxespad=0.2)
-
-
-def plain(axes: Axes) -> None:
-    """A linear y axis whose ticks are plain numbers."""
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: text.tick(y)))
 
 
 def log(axes: Axes) -> None:
@@ -195,17 +134,3 @@ def log(axes: Axes) -> None:
     axes.yaxis.set_major_locator(locator)
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: text.tick(y)))
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
-
-
-def positive(series: Series | None) -> Series | None:
-    """``series`` without what a log axis cannot show."""
-    if series is None:
-        return None
-    values = np.where(series.values > 0, series.values, np.nan)
-    seen = np.isfinite(values).any(axis=0)
-    return Series(series.steps[seen], values[:, seen]) if seen.any() else None
-
-
-def last(series: Series, part: Callable[[np.ndarray], np.ndarray] = lambda band: band[-1:]) -> float:
-    """The mean over a part of the interquartile mean over seeds; the last point if not said otherwise."""
-    return float(np.nanmean(part(statistics.curve(series.values, resamples=1).value)))

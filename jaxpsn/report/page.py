@@ -1,22 +1,128 @@
-"""What the reports of both homes share: the page with its head, cards, tables, figures, events and config."""
+"""The page of a report: blocks of content, which the templates draw, with its head, notes, events and config."""
 
-import base64
 import datetime
-import html
+import functools
 import json
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any, NamedTuple
 
+import jinja2
 import numpy as np
+from markupsafe import Markup
 
-from jaxpsn.core import errors, files, text
-from jaxpsn.report import figures
+from jaxpsn.core import files, text
+from jaxpsn.report.charts import look, svg
+from jaxpsn.report.charts import spec as charts
 from jaxpsn.report.runs import Run, Series, setting
 from jaxpsn.stats import statistics
+
+
+class Cell(NamedTuple):
+    """A cell of a table: its value, the lines below it, and what it counts as where the table is sorted."""
+
+    value: str
+    details: tuple[str, ...] = ()
+    order: float | None = None
+
+
+class Row(NamedTuple):
+    """A row that stands for an arm: its cells, its name first, its colour, and whether it is the best."""
+
+    cells: Sequence[Cell | str]
+    color: str = ""
+    best: bool = False
+
+
+class Table(NamedTuple):
+    """A table; its rows are Rows, or sequences of cells whose first is a heading."""
+
+    heads: Sequence[str]
+    rows: Sequence[Row | Sequence[Any]]
+    look: str = ""
+    """arms: dense, a row for each arm; said: sentences, whose lines break."""
+    kind = "table"
+
+
+class Missing(NamedTuple):
+    """A box that says why something is not there."""
+
+    text: str
+    kind = "missing"
+
+
+class Text(NamedTuple):
+    """A paragraph in small letters."""
+
+    text: str
+    kind = "text"
+
+
+class Heading(NamedTuple):
+    """A heading within a section."""
+
+    text: str
+    kind = "heading"
+
+
+class Command(NamedTuple):
+    """What is typed in a terminal."""
+
+    text: str
+    kind = "command"
+
+
+class Terms(NamedTuple):
+    """Terms with their meanings."""
+
+    terms: Sequence[tuple[str, str]]
+    kind = "terms"
+
+
+class Cards(NamedTuple):
+    """Key numbers: label, value, detail, and whether it is a chief one."""
+
+    cards: Sequence[tuple[str, str, str, bool]]
+    kind = "cards"
+
+
+class Details(NamedTuple):
+    """A part that opens at a click."""
+
+    summary: str
+    blocks: Sequence[Any]
+    kind = "details"
+
+
+class Frame(NamedTuple):
+    """A page within the page."""
+
+    title: str
+    page: str
+    kind = "frame"
+
+
+class Drawn(NamedTuple):
+    """A chart as it is shown."""
+
+    name: str
+    finding: str
+    caption: str
+    keys: Sequence[tuple[str, Markup]]
+    drawings: Sequence[Markup]
+    values: Markup
+    kind = "chart"
+
+
+Block = Table | Missing | Text | Heading | Command | Terms | Cards | Details | Frame | Drawn
+
+
+class Section(NamedTuple):
+    """A part of the page with its anchor and its heading."""
+
+    name: str
+    heading: str
+    blocks: Sequence[Any]
 
 
 class Content(NamedTuple):
@@ -24,8 +130,7 @@ class Content(NamedTuple):
 
     title: str
     lede: str
-    sections: Sequence[str]
-    """HTML of :func:`section`."""
+    sections: Sequence[Section]
     notes: Sequence[str]
     """How the page is read, in sentences."""
     kind: str = "Run"
@@ -38,67 +143,55 @@ class Content(NamedTuple):
 
 def write(run: Run, content: Content) -> Path:
     """Write ``report.html`` of a run folder: head, warnings, sections, notes, events, config; returns its path."""
-    notes = "".join(f"<li>{escape(note)}</li>" for note in (*run.notes, *content.notes))
-    shared = (
-        section("reading", "How to read this", f'<div class="notes"><ul>{notes}</ul></div>'),
-        section("events", "Events", _events(run.events)),
-    )
-    template = resources.files("jaxpsn.report").joinpath("templates/report.html").read_text(encoding="utf-8")
-    page = Template(template).substitute(
-        title=escape(content.title),
-        kicker=escape(f"{content.kind} {run.config.get('name') or run.path.resolve().name}"),
-        lede=escape(content.lede),
-        tags=_tags(run, content.unused),
-        kind=escape(content.kind.lower()),
-        source=escape(content.source),
-        warnings="".join(f'<p class="warning" role="alert">{escape(warning)}</p>' for warning in content.warnings),
-        sections="\n".join((*content.sections, *shared)),
-        config=_config(run.config),
-    )
     path = run.path / "report.html"
-    files.write_atomically(path, page)
+    files.write_atomically(path, templates().get_template("report.html").render(
+        content=content,
+        name=run.config.get("name") or run.path.resolve().name,
+        colors=Markup(look.css()),
+        tags=_tags(run, content.unused),
+        notes=(*run.notes, *content.notes),
+        events=_events(run.events),
+        config=_config(run.config),
+    ))  # fmt: skip
     return path
 
 
-def answer(to: Callable[[Sequence[str]], str], arguments: Sequence[str]) -> int:
-    """Print what a command line is answered with; returns its status. A user's mistake is one line and status 2."""
-    try:
-        print(to(arguments), end="")
-    except errors.UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{error.filename}: cannot be written ({error.strerror})", file=sys.stderr)
-        return 2
-    return 0
+@functools.cache
+def templates() -> jinja2.Environment:
+    """The templates of pages; whatever they are given is escaped."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("jaxpsn.report"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=_visible,
+    )  # fmt: skip
 
 
-def escape(value: Any) -> str:
-    """Text for HTML, whatever it holds; what cannot be seen is shown by its name."""
-    return html.escape(text.visible(value), quote=True)
+def _visible(value: Any) -> Any:
+    """Whatever a name holds is shown as text: what cannot be seen by its own name."""
+    return value if isinstance(value, Markup | jinja2.Undefined) else text.visible(value)
 
 
-def section(name: str, heading: str, body: str) -> str:
-    """A section of the page; ``name`` is its anchor, ``body`` its HTML."""
-    return f'<section id="{name}"><h2>{heading}</h2>{body}</section>'
+def drawn(chart: charts.Chart) -> Drawn:
+    """A chart as a block of the page."""
+    return Drawn(
+        chart.name, chart.finding, chart.caption,
+        [(name, Markup(svg.sample(layer))) for name, layer in charts.keys(chart).items()],
+        [Markup(drawing) for drawing in svg.drawings(chart)], Markup(svg.values(chart)),
+    )  # fmt: skip
 
 
-def missing(reason: str) -> str:
-    """A box that says why something is not there."""
-    return f'<p class="missing">{escape(reason)}</p>'
+def shown(found: Mapping[str, charts.Chart], *names: str) -> list[Block]:
+    """Those charts that were drawn, or a box that says that there is none."""
+    blocks: list[Block] = [drawn(found[name]) for name in names if name in found]
+    return blocks or [Missing("Nothing was recorded that could be drawn here.")]
 
 
-def cards(found: Iterable[tuple[str, str, str, bool]]) -> str:
-    """Key numbers: label, value, detail, and whether it is a chief one."""
-    return f'<dl class="cards">{"".join(_card(*card) for card in found)}</dl>'
-
-
-def _card(label: str, value: str, detail: str, chief: bool) -> str:
-    kind = ' class="chief"' if chief else ""
-    return (
-        f"<div{kind}><dt>{escape(label)}</dt>"
-        f'<dd><span class="value">{escape(value)}</span><br><span class="detail">{escape(detail)}</span></dd></div>'
-    )
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """A table in Markdown, a cell on one line."""
+    lines = [list(heads), ["---"] * len(heads)]
+    for cells in rows:
+        found = (" ".join((cell.value, ", ".join(cell.details))) for cell in cells)
+        lines.append([cell.strip().replace("|", "\\|").replace("\n", " ") for cell in found])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def estimate(series: Series, index: int) -> tuple[str, str]:
@@ -112,32 +205,7 @@ def estimate(series: Series, index: int) -> tuple[str, str]:
     return text.number(estimate.value), f"{interval} over {estimate.runs} seeds, {at}"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table whose rows begin with a heading cell; it scrolls where it is too wide."""
-    shown = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(
-        f"<tr><th>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>" for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{shown}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def details(summary: str, body: str) -> str:
-    """A part that opens at a click."""
-    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
-
-
-def figure(path: Path, plot: figures.Plot) -> str:
-    """A plot within the page, with its caption."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    width, height = plot.figure.canvas.get_width_height()
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(plot.finding)}"'
-        f' width="{width}" height="{height}">'
-        f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
-    )
-
-
-def _tags(run: Run, unused: Sequence[str]) -> str:
+def _tags(run: Run, unused: Sequence[str]) -> Mapping[str, Any]:
     date = setting(run.config, "written")
     if date is None:
         metrics = run.path / "metrics.csv"
@@ -146,34 +214,26 @@ def _tags(run: Run, unused: Sequence[str]) -> str:
     tags = {"date": str(date).replace("T", " ").replace("+00:00", " UTC")}
     seeds = run.seeds.tolist()
     if seeds:
-        shown = ", ".join(map(str, seeds)) if len(seeds) < 8 else f"{seeds[0]} to {seeds[-1]}"
-        tags |= {"seed" if len(seeds) == 1 else "seeds": shown}
+        listed = ", ".join(map(str, seeds)) if len(seeds) < 8 else f"{seeds[0]} to {seeds[-1]}"
+        tags |= {"seed" if len(seeds) == 1 else "seeds": listed}
     session = (setting(run.config, "sessions") or [run.config])[-1]  # a resumed run may have changed machines
     device, versions = session.get("device"), session.get("versions")
     tags |= {} if device is None else {"device": device}
     known = versions if isinstance(versions, Mapping) else {}
-    tags |= {name: version for name, version in known.items() if name not in unused}
-    return "".join(f"<li>{escape(name)} <b>{escape(value)}</b></li>" for name, value in tags.items())
+    return tags | {name: version for name, version in known.items() if name not in unused}
 
 
-def _events(events: Iterable[Mapping[str, Any]]) -> str:
+def _events(events: Iterable[Mapping[str, Any]]) -> Block:
     names = ("time", "step", "event", "detail")
-    rows = ["".join(f"<td>{escape(event.get(name, ''))}</td>" for name in names) for event in events]
-    if not rows:
-        return missing("No event was logged: no resume, no signal, no fallback.")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    rows = [[event.get(name, "") for name in names] for event in events]
+    return Table(names, rows) if rows else Missing("No event was logged: no resume, no signal, no fallback.")
 
 
-def _config(config: Mapping[str, Any]) -> str:
-    if not config:
-        return missing("config.json is not in the run folder.")
-    rows = "".join(_config_rows(config, ""))
-    return f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>'
+def _config(config: Mapping[str, Any]) -> Block:
+    return Table((), list(_config_rows(config))) if config else Missing("config.json is not in the run folder.")
 
 
-def _config_rows(config: Mapping[str, Any], path: str) -> Iterable[str]:
+def _config_rows(config: Mapping[str, Any], path: str = "") -> Iterator[Sequence[str]]:
     """One row per leaf, under a heading for each section; leaves before sections."""
     parts = {}
     for name, value in config.items():  # a list of objects, such as the sessions, reads as one section each
@@ -182,9 +242,8 @@ def _config_rows(config: Mapping[str, Any], path: str) -> Iterable[str]:
     sections = {name: value for name, value in parts.items() if isinstance(value, Mapping) and value}
     for name, value in parts.items():
         if name not in sections:
-            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            yield f"<tr><th>{escape(name)}</th><td>{escape(shown)}</td></tr>"
+            yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     for name, value in sections.items():
         inner = f"{path}.{name}" if path else name
-        yield f'<tr class="section"><th colspan="2">{escape(inner)}</th></tr>'
+        yield (inner,)
         yield from _config_rows(value, inner)

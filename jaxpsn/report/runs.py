@@ -94,6 +94,13 @@ def setting(config: Mapping[str, Any], name: str, default: Any = None) -> Any:
     return default
 
 
+def named(config: Mapping[str, Any], section: str, field: str = "name") -> str:
+    """What a component of a config is called, whether it is an object with ``field`` or a text; empty if unknown."""
+    found = setting(config, section)
+    found = found.get(field) if isinstance(found, Mapping) else found
+    return found if isinstance(found, str) else ""
+
+
 _ABSENT = object()
 
 

@@ -46,8 +46,8 @@ def reasoner(
 
     ``cache``: folder of pre-trained bases; ``own``: where a resumed run keeps its own. Lengths are checked
     before any weights are read or trained. For processes that share a run ``agreed`` makes them see the same scores,
-    and ``alike`` refuses facts in which they differ. Raises UserError for whatever of model, data and config does not
-    fit.
+    and ``alike`` refuses facts in which they differ. Raises UserError for whatever of model,
+    data and config does not fit.
     """
     task, train, test = _task(config, say)
     form = outline(config, task)

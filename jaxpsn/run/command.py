@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import io
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import tyro
 
 from jaxpsn.core import errors, plugins
-from jaxpsn.run import component_flags, folder, vacancy
+from jaxpsn.run import component_flags, folder, startup, vacancy
 
 Job = TypeVar("Job")
 
@@ -89,8 +90,8 @@ def parse(
 
     ``--preset NAME`` or ``--resume FOLDER`` (through ``restore(read(folder)) -> job``) gives the values that the flags
     then override; ``resumes``: what the script goes on with, of ``vacancy.SCRIPTS``; ``short``: other beginnings of the
-    flags of components. Plugins are loaded first, on resume those of the run. Raises UserError for anything that cannot
-    be understood; ``--help`` prints and exits.
+    flags of components. Plugins are loaded first, on resume those of the run. ``--help-all`` prints every flag and
+    exits. Raises UserError for anything that cannot be understood.
     """
     argv = component_flags.load_plugins(argv)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
@@ -120,16 +121,23 @@ def flags(
     kind: type[Job], args: Sequence[str], default: Job, description: str, short: Mapping[str, str] | None = None
 ) -> Job:
     """``default`` with what ``args`` override. Raises UserError as :func:`parse` does."""
-    said = io.StringIO()
+    said, shown = io.StringIO(), io.StringIO()
     words, registry = component_flags.gathered(args, default, short or {})
+    listed = ["--help" if word == "--help-all" else word for word in words]
     try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, args=words, default=default, description=description, registry=registry)
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(shown):
+            return tyro.cli(kind, args=listed, default=default, description=description, registry=registry)
     except SystemExit as stop:
         if not stop.code:
+            startup.result("\n".join(map(_wrapped, shown.getvalue().splitlines())))
             raise
         text = _one_line(said.getvalue())
         raise errors.UserError(_unknown(kind, words, default) if "Unrecognized options: " in text else text) from None
+
+
+def _wrapped(line: str) -> str:
+    """A line of the help; one that is no part of a frame has at most 100 characters."""
+    return line if line[:1] in tuple("╭│╰+|") else textwrap.fill(line.rstrip(), 100)
 
 
 def _unknown(kind: type[Job], args: Sequence[str], default: Job) -> str:
@@ -141,11 +149,36 @@ def _unknown(kind: type[Job], args: Sequence[str], default: Job) -> str:
     given = [word.partition("=")[0] for word in args if word.startswith("--") and not word[2:3].isdigit()]
     unknown = [flag for flag in given if flag.replace("_", "-") not in known]
     if not unknown:
-        return f"{' '.join(args)}: not understood; flags begin with --, and --help lists them"
+        return f"{' '.join(args)}: not understood; flags begin with --, and --help-all lists them"
     more = f" (and {len(unknown) - 1} more that are unknown)" if len(unknown) > 1 else ""
-    close = errors.nearest(unknown[0].replace("_", "-"), known)
-    said = close if "nearest" in close else "unknown; --help lists the flags"
-    return f"{errors.short(unknown[0], 80)}: {said}{more}"
+    return f"{errors.short(unknown[0], 80)}: {_nearest_flags(unknown[0].replace('_', '-'), known)}{more}"
+
+
+_SYNONYMS = {
+    "learning-rate": "lr", "timesteps": "steps", "total-timesteps": "steps", "total-steps": "steps",
+    "environment": "env.name", "env": "env.name", "env-id": "env.name", "algo": "algorithm", "n-envs": "num-envs",
+    "discount": "gamma", "buffer-size": "replay-capacity", "layers": "hidden", "output": "out", "device": "mesh",
+}  # fmt: skip
+"""What others call our flags."""
+
+
+def _nearest_flags(flag: str, known: set[str]) -> str:
+    """The flags that come nearest to ``flag``: by what its last part is called, else by spelling."""
+    plain = flag.lstrip("-")
+    last = plain.rpartition(".")[2]
+    meant = _SYNONYMS.get(plain) or _SYNONYMS.get(last) or last
+    found = (one for one in known if re.search(rf"(?:^--|[.-]){re.escape(meant)}$", one) and "-no-" not in one)
+    ends = sorted(found, key=lambda one: (len(one), one))
+    if ends and (meant != last or "." not in plain):
+        return f"unknown; nearest: {', '.join(ends[:4])}"
+    close = errors.nearest(flag, known)
+    if "nearest" in close:
+        return close
+    by_last = {one.lstrip("-").rpartition(".")[2]: one for one in sorted(known)}
+    near = errors.nearest(last, by_last)
+    if "nearest" not in near:
+        return "unknown; --help-all lists the flags"
+    return f"unknown; nearest: {', '.join(by_last[one] for one in near.partition(': ')[2].split(', '))}"
 
 
 def _one_line(box: str) -> str:

@@ -10,7 +10,7 @@ from jaxpsn.core import checks, errors
 PROGRESS = ("auto", "rich", "plain", "none")
 MAY_CHANGE = frozenset(
     {"steps", "chunk", "eval_every", "checkpoint_every", "keep", "out", "name", "resume", "overwrite", "progress",
-     "tensorboard", "wandb"}
+     "tensorboard", "wandb", "wandb_project", "wandb_group", "wandb_tags"}
 )  # fmt: skip
 """Fields that a resumed run may set anew: none of them touches what the state becomes at a given step."""
 
@@ -47,6 +47,12 @@ class RunConfig:
     """Write TensorBoard files as well (needs the tensorboard extra)."""
     wandb: bool = False
     """Report to Weights & Biases as well (needs the wandb extra)."""
+    wandb_project: str = "jaxpsn"
+    """Its project there."""
+    wandb_group: str | None = None
+    """Its group there."""
+    wandb_tags: tuple[str, ...] = ()
+    """Its tags there."""
 
     def __post_init__(self) -> None:
         checks.whole("steps", self.steps, 1, 1 << 50)
@@ -57,6 +63,11 @@ class RunConfig:
         checks.whole("checkpoint_every", self.checkpoint_every, 0, 1 << 50)
         checks.whole("keep", self.keep, 1, 10_000)
         checks.choice("progress", self.progress, PROGRESS)
+        for name in ("wandb_project", "wandb_group", "wandb_tags"):
+            if not self.wandb and getattr(self, name) != getattr(type(self), name):
+                errors.refuse(name, getattr(self, name), "only together with wandb")
+        if not self.wandb_project:
+            errors.refuse("wandb_project", self.wandb_project, "the name of a project")
         if not self.out:
             errors.refuse("out", self.out, "the name of a folder")
         if self.name is not None and (self.name in ("", ".", "..") or Path(self.name).name != self.name):

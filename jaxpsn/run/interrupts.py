@@ -66,8 +66,8 @@ class _Listener:
     While an import or a compiler is under way, Python's own handlers wait; the thread does not.
     """
 
-    def __init__(self):
-        self.hard = not _interactive()
+    def __init__(self, hard: bool):
+        self.hard = hard
         self._undo = contextlib.ExitStack()
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
@@ -113,16 +113,42 @@ def _end(signum: int) -> NoReturn:
     os._exit(128 + signum)
 
 
-def listen() -> bool:
+def listen(hard: bool | None = None) -> bool:
     """Answer signals from now on, once for the whole process; returns whether that is new.
 
-    Only the main thread can: elsewhere, and where signals are answered already, nothing happens.
+    ``hard``: what no stage takes ends the process; else it raises KeyboardInterrupt, as it does by default where an
+    interpreter would go on. Only the main thread can: elsewhere, and where signals are answered already, nothing
+    happens.
     """
     global _listener
     if _listener is not None or threading.current_thread() is not threading.main_thread():
         return False
-    _listener = _Listener()
+    _listener = _Listener(not _interactive() if hard is None else hard)
     return True
+
+
+def came() -> bool:
+    """Whether a signal was taken that the process now ends for."""
+    return any(isinstance(one, Interrupts) and one.signum is not None for one in _stages)
+
+
+@contextlib.contextmanager
+def gentle() -> Iterator[None]:
+    """While the block runs no signal ends the process: what no stage takes raises KeyboardInterrupt.
+
+    For a call out of somebody else's program, which has things of its own to put away.
+    """
+    new = listen(hard=False)
+    try:
+        yield
+    finally:
+        if new:
+            _unlisten()
+
+
+def ends(signum: int) -> bool:
+    """Whether a signal asks for the end of the process, as all do but Ctrl-C."""
+    return _name(signum) != "SIGINT"
 
 
 def settle() -> None:

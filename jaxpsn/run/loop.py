@@ -17,7 +17,7 @@ from jaxpsn.run.checkpoints.presence import Presence
 from jaxpsn.run.cluster.team import ALONE, Team
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.interrupts import Interrupts
-from jaxpsn.run.loggers import logs, sinks
+from jaxpsn.run.loggers import callbacks, logs, sinks
 from jaxpsn.run.loggers.lines import Ledger, happened
 from jaxpsn.run.outcome import Outcome
 from jaxpsn.run.program import HostProgram, Program, State
@@ -41,6 +41,7 @@ class _Desk:
     team: Team
     lookout: alarms.Lookout
     ledger: Ledger
+    loggers: Sequence[callbacks.Logger] = ()
     signum: int | None = None
     """The signal that came, once it was asked for."""
     seconds: float = 0.0
@@ -115,7 +116,7 @@ def _refuse_counts(program: Program | HostProgram, run: RunConfig) -> None:
 
 def train(
     program: Program | HostProgram, run: RunConfig, folder: folders.RunFolder, title: str = "", team: Team = ALONE,
-    engine: engines.Engine | None = None,
+    engine: engines.Engine | None = None, loggers: Sequence[callbacks.Logger] = (),
 ) -> Outcome:  # fmt: skip
     """Run ``program`` for ``run.steps`` steps into a claimed ``folder`` (``folder.claim``), or go on where it stopped.
 
@@ -124,7 +125,7 @@ def train(
     error in a step of a HostProgram comes through after the state before it was saved. ``title`` begins every line of
     the display. Each process of a ``team`` calls this alike; a signal to one of them stops all. Raises UserError if a
     checkpoint cannot be written, a resumed one not be used, or memory runs out. ``engine``: that of :func:`ready`, if
-    it was asked before.
+    it was asked before. ``loggers``: a user's own trackers, of the first process.
     """
     engine = engine or ready(program, run)
     with contextlib.ExitStack() as stack:
@@ -144,7 +145,7 @@ def train(
         store = checkpoints.Store(folder.checkpoints, run.keep, committed, team, presence)
         stack.callback(store.close)
         lookout, ledger = alarms.Lookout(program), logs.ledger(folder)
-        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team, lookout, ledger)
+        desk = _Desk(program, engine, run, folder, show, events, interrupts, store, team, lookout, ledger, loggers)
         team.advice = lambda: f"{_last_good(desk)}; go on with --resume {folder.shared or folder.path}"
         try:
             with memory.told(memory.fields(program), lambda: _last_good(desk)):
@@ -204,12 +205,17 @@ def _run(desk: _Desk) -> Outcome:
     desk.events.release()
     written = sinks.Sinks(
         desk.folder, desk.run, record, metrics, span.since if restored else -1,
-        lambda text: desk.note(start, "sink", text),
+        lambda text: desk.note(start, "sink", text), desk.loggers if desk.team.first else (),
     )  # fmt: skip
+    reason = "error"
     try:
-        return _loop(desk, plan, written, state, record, span)
+        outcome = _loop(desk, plan, written, state, record, span)
+        reason = outcome.reason
+        if desk.team.first:
+            sessions.end(desk.folder, reason, outcome.step, written.last)
+        return outcome
     finally:
-        written.close()
+        written.close(reason)
 
 
 def _restore(desk: _Desk, template: Any) -> checkpoints.Restored | None:

@@ -12,7 +12,8 @@ class Outcome(NamedTuple):
     """How a run ended."""
 
     state: State
-    folder: Path
+    folder: Path | None
+    """The run folder; None of a run that leaves nothing on the disk."""
     finished: bool
     """Whether all steps were made."""
     reason: str
@@ -28,10 +29,14 @@ class Outcome(NamedTuple):
 
     def first_seed(self) -> State:
         """The state of the first seed alone."""
+        return self.of_seed(0)
+
+    def of_seed(self, index: int) -> State:
+        """The state of the run number ``index`` alone."""
         if self.axes is None:
             return self.state
         return jax.tree.map(
-            lambda axis, leaf: leaf if axis is None else leaf[0],
+            lambda axis, leaf: leaf if axis is None else leaf[index],
             self.axes,
             self.state,
             is_leaf=lambda axis: axis is None,

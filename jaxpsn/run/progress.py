@@ -1,6 +1,7 @@
-"""What a run says while it runs, on stderr: a live line on a terminal, plain lines elsewhere, or nothing."""
+"""What a run says while it runs: a live line on a terminal or in a notebook, plain lines elsewhere, or nothing."""
 
 import contextlib
+import html
 import os
 import sys
 import threading
@@ -12,6 +13,8 @@ from typing import Any
 
 PLAIN_EVERY = 5.0
 """Seconds between plain lines."""
+_NOTEBOOK_EVERY = 0.2
+_STAYS = ("warning", "no learning signal")
 SHOWN = (
     "return", "eval_return", "reward", "eval_pass_at_1", "sigma", "distance", "target", "noise_kl_k1", "indicator",
 )  # fmt: skip
@@ -183,6 +186,61 @@ class Rich(Progress):
             self._share = None
 
 
+class Notebook(Progress):
+    """A bar and a line in the cell of a notebook that renew themselves; at the end only warnings are left."""
+
+    def __init__(self, title: str = ""):
+        from IPython import display
+
+        self._title = f"{title}  " if title else ""
+        self._warnings: list[str] = []
+        self._show, self._made, self._last = display.display, None, 0.0
+        self._draw("starting")
+
+    def _draw(self, text: str, share: float | None = None) -> None:
+        bar = "" if share is None else f'<progress value="{share:.4f}" max="1" style="width: 20em"></progress> '
+        lines = [*self._warnings, f"{self._title}{text}" if text else ""]
+        told = "<br>".join(html.escape(line) for line in lines if line)
+        content = {"text/html": bar + told, "text/plain": "\n".join(filter(None, lines))}
+        self._last = time.monotonic()
+        with contextlib.suppress(Exception):  # a display that fails falls silent
+            if self._made is None:
+                self._made = self._show(content, raw=True, display_id=True)
+            else:
+                self._made.update(content, raw=True)
+
+    def say(self, text: str) -> None:
+        """Show the message; a warning stays."""
+        if text.startswith(_STAYS):
+            self._warnings.append(text)
+            text = ""
+        self._draw(text)
+
+    @contextlib.contextmanager
+    def phase(self, label: str) -> Iterator[None]:
+        """Show the label."""
+        self._draw(f"{label} ...")
+        yield
+
+    def update(
+        self, step: int, total: int, rate: float, left: float, shown: dict[str, float], unit: str = "steps"
+    ) -> None:
+        """Renew bar and line, a few times a second at most."""
+        if step >= total or time.monotonic() - self._last >= _NOTEBOOK_EVERY:
+            self._draw(describe(step, total, rate, left, shown, unit), step / max(total, 1))
+
+    def close(self) -> None:
+        """Leave nothing but warnings."""
+        self._draw("")
+
+
+def _in_notebook() -> bool:
+    """Whether this is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
 def teller(show: Progress, unit: str = "steps") -> Callable[[int, int, dict[str, float]], None]:
     """``told(done, total, shown)``, which shows the rate and the time left as well, counted from now on."""
     begun = time.monotonic()
@@ -195,7 +253,12 @@ def teller(show: Progress, unit: str = "steps") -> Callable[[int, int, dict[str,
 
 
 def make(mode: str, stream: TextIOBase | None = None, title: str = "") -> Progress:
-    """The display of ``mode`` (auto, rich, plain, none) on ``stream`` (default: stderr); ``title`` begins its lines."""
+    """The display of ``mode`` (auto, rich, plain, none) on ``stream`` (default: stderr); ``title`` begins its lines.
+
+    In a notebook ``auto`` and ``rich`` are the cell's own.
+    """
+    if mode in ("auto", "rich") and stream is None and _in_notebook():
+        return Notebook(title)
     stream = sys.stderr if stream is None else stream
     if mode == "none" or stream is None:
         return Progress()

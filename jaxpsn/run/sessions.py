@@ -1,13 +1,16 @@
 """The sessions that worked on a run folder, each with its command, versions and devices, in config.json."""
 
+import contextlib
 import datetime
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 
+from jaxpsn.core import errors
 from jaxpsn.run import folder as folders
+from jaxpsn.run import machine
 from jaxpsn.run.config import RunConfig
 
 _DECISIVE = ("versions", "backend", "device", "devices", "mesh")
@@ -36,6 +39,7 @@ def begin(folder: folders.RunFolder, run: RunConfig, template: Any, warn: Callab
         "devices": jax.device_count(),
         "mesh": _mesh(template),
         "processes": jax.process_count(),
+        **machine.described(),
     }
     sessions = folders.read(folder.path).get("sessions", [])
     if sessions:
@@ -43,3 +47,13 @@ def begin(folder: folders.RunFolder, run: RunConfig, template: Any, warn: Callab
         if changed:
             warn(f"not bit for bit from here: {', '.join(changed)}")
     return folders.write_record(folder, run, sessions=[*sessions, session])
+
+
+def end(folder: folders.RunFolder, reason: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add how the run ended to config.json: status, step, and its last rows of metrics, one a seed.
+
+    A disk that cannot be written costs the note, not the run.
+    """
+    result = {"status": reason, "step": step, "metrics": [dict(row) for row in rows]}
+    with contextlib.suppress(OSError, errors.UserError):
+        folders.note(folder, result=result)

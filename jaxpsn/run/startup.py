@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from jaxpsn.core import errors
 from jaxpsn.run import interrupts, status
@@ -22,14 +22,38 @@ def script(main: Callable[[], int | None], greeting: str | None = "starting") ->
     return code
 
 
+_silent = False
+_heard: list[object] | None = None
+
+
+@contextlib.contextmanager
+def within(heard: list[object], silent: bool) -> Iterator[None]:
+    """While the block runs what is a script's is somebody else's program's.
+
+    Results are put into ``heard`` instead of stdout; if ``silent``, nothing is spoken.
+    """
+    global _silent, _heard
+    before = _silent, _heard
+    _silent, _heard = silent, heard
+    try:
+        yield
+    finally:
+        _silent, _heard = before
+
+
 def speak(text: str) -> None:
     """One line on stderr at once, before the imports that take seconds; a closed stderr is no error."""
+    if _silent:
+        return
     with contextlib.suppress(OSError, ValueError):
         print(f"jaxpsn: {text}", file=sys.stderr, flush=True)
 
 
 def result(text: object) -> None:
     """The one line a script leaves on stdout; nobody reading it is no error."""
+    if _heard is not None:
+        _heard.append(text)
+        return
     try:
         print(text, flush=True)
     except OSError:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxpsn.core import errors, files
-from jaxpsn.run import interrupts
+from jaxpsn.run import interrupts, started
 from jaxpsn.run.lock import LOCK
 
 SCRIPTS = {
-    "run of control": "control.py", "run of reasoning": "rlvr.py",
-    "study of control": "compare.py", "study of reasoning": "rlvr_compare.py",
+    "run of control": "train", "run of reasoning": "reason",
+    "study of control": "compare", "study of reasoning": "reason-compare",
 }  # fmt: skip
-"""The script under ``experiments/`` that goes on with each kind of folder."""
+"""The command that goes on with each kind of folder."""
 
 
 def resumable(path: Path) -> bool:
@@ -71,8 +71,9 @@ def trained(path: Path) -> bool:
 
 
 def studied(path: Path) -> bool:
-    """Whether a study folder holds a file of one of its parts."""
-    return any(one.is_file() and one.parent != path for one in path.rglob("*"))
+    """Whether a study folder holds a file of one of its parts; what only workers say of them (``units/``) is none."""
+    return any(one.is_file() and one.parent != path and "units" not in one.relative_to(path).parts[:1]
+               for one in path.rglob("*"))  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -133,5 +134,5 @@ def refuse_other(text: str, wanted: str) -> None:
     found = kind(path)
     if found is None or (found == wanted and not above):
         return
-    right = f"--resume {path}" if found == wanted else f"python experiments/{SCRIPTS[found]} --resume {path}"
+    right = f"--resume {path}" if found == wanted else f"{started.command(SCRIPTS[found])} --resume {path}"
     errors.refuse("resume", text, f"{'within ' if above else ''}a {found}; go on with: {right}")

@@ -1,1 +1,1 @@
-"""Comparisons: several exploration arms, each with vmapped seeds, one after the other in a folder that can go on."""
+"""Studies: arms x tasks x seeds as units, ordered by one scheduler, made by the processes of a launcher."""

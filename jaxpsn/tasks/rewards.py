@@ -12,6 +12,7 @@ A reward of one's own, in one file::
 Several are added up, ``verifier + brevity(weight=0.1)``. Evaluations ask the task's own checker, whatever the reward.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +86,10 @@ class FunctionReward(Term):
 def make(value: Any, where: str = "reward") -> Any:
     """The reward, or sum of rewards, that ``value`` is: an object, its text or JSON, or a Python function."""
     if callable(value) and not isinstance(value, Component | Sum):
+        try:
+            inspect.signature(value).bind((), (), ())
+        except (TypeError, ValueError) as error:
+            errors.refuse(where, _Function().plain(value), f"{_Function.allowed} ({error})")
         return FunctionReward(value)
     return REWARDS.make(value, where)
 

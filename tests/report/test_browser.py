@@ -1,5 +1,6 @@
 """The pages in a real browser that has no network."""
 
+import html
 import json
 import os
 import re
@@ -11,10 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxpsn.report import build as report
-from jaxpsn.report import viewer
-from jaxpsn.report.reasoning_study import build
-from jaxpsn.report.study import build as study
+from jaxpsn.report import build, viewer
+from jaxpsn.stats import statistics
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
@@ -89,11 +88,129 @@ def test_every_shape_is_drawn(chromium, kind, cartpole_rollout, tmp_path):
     assert (red > 1.6 * np.maximum(green, blue)).sum() > 300
 
 
+# What a reader does, and what is then to be seen: run in the page once it is ready, its answers read from its body.
+LEGEND = """
+const figure = document.querySelector("#chart-learning"), drawn = figure.querySelector("svg.wide"), answers = [];
+const visible = () => [...document.querySelectorAll("[data-arm]:not(.off)")].filter(part => part.closest("svg.wide"));
+const names = () => [...new Set(visible().map(part => part.dataset.arm))].sort().join(" ");
+const key = figure.querySelector("[data-key=pink]");
+data.before = names();
+key.dispatchEvent(new MouseEvent("click", { detail: 1 }));
+data.hidden = names();
+key.dispatchEvent(new MouseEvent("click", { detail: 2 }));
+data.alone = names();
+data.pressed = document.querySelectorAll('#chart-coverage [aria-pressed=true]').length;
+key.dispatchEvent(new MouseEvent("click", { detail: 2 }));
+data.again = names();
+"""
+HOVER = """
+const figure = document.querySelector("#chart-learning"), panel = figure.querySelector("svg.wide .panel");
+figure.scrollIntoView();
+const box = panel.querySelector(".field").getBoundingClientRect(), tip = figure.querySelector(".tip");
+const at = { bubbles: true, clientX: box.left + 0.98 * box.width, clientY: box.top + 20 };
+panel.querySelector(".field").dispatchEvent(new PointerEvent("pointermove", at));
+data.tip = tip.hidden ? "" : tip.innerText.replace(/\\s+/g, " ");
+figure.querySelector("svg.wide").dispatchEvent(new PointerEvent("pointerleave"));
+data.gone = tip.hidden;
+const finals = document.querySelector("#chart-finals"), other = finals.querySelector(".tip");
+finals.querySelector("svg.wide [data-tip]").dispatchEvent(new PointerEvent("pointermove", at));
+data.dot = other.innerText;
+"""
+SORT = """
+const table = document.querySelector("#results table"), heads = [...table.tHead.rows[0].cells];
+const column = heads.findIndex(head => head.innerText.startsWith("cells"));
+const order = () => [...table.tBodies[0].rows].map(row => row.cells[0].innerText.split("\\n")[0].trim()).join(" ");
+heads[column].querySelector("button").click();
+data.down = order();
+data.says = heads[column].getAttribute("aria-sort");
+heads[column].querySelector("button").click();
+data.up = order();
+heads[0].querySelector("button").click();
+data.names = order();
+"""
+SMALL = """
+const texts = [...document.querySelectorAll("figure.chart svg text")].filter(text => text.checkVisibility());
+const sizes = texts.map(text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a);
+data.smallest = Math.min(...sizes).toFixed(2);
+data.texts = texts.length;
+const ends = texts.map(text => text.getBoundingClientRect());
+data.beyond = ends.filter(end => end.left < -1 || end.right > innerWidth + 1).length;
+data.page = document.documentElement.scrollWidth - innerWidth;
+"""
+
+
+@pytest.fixture(scope="module")
+def sparse(studies, tmp_path_factory):
+    """The page of a study of five arms."""
+    return build.build(studies.realistic(tmp_path_factory.mktemp("study") / "sparse", seeds=5, points=21))
+
+
+def _asked(chromium, page, folder, script, *flags) -> dict[str, str]:
+    """What the body says after ``script`` ran in the page."""
+    source = page.read_text(encoding="utf-8")
+    ask = f'page.ready = "true"; {{ const data = page; {script} }}'
+    changed = folder / "asked.html"
+    changed.write_text(source.replace('page.ready = "true";', ask), encoding="utf-8")
+    dom = _run(chromium, changed, folder / "profile", "--window-size=1280,1500", *flags, "--dump-dom")
+    return {name: html.unescape(value) for name, value in _data(dom).items()}
+
+
+def test_a_click_on_the_legend_hides_an_arm_in_every_chart(chromium, sparse, tmp_path):
+    said = _asked(chromium, sparse, tmp_path, LEGEND)
+    assert said["before"] == said["again"] == "gaussian none ou parameter pink"
+    assert said["hidden"] == "gaussian none ou parameter" and said["alone"] == "pink" and said["pressed"] == "1"
+
+
+def test_values_are_told_on_hover(chromium, sparse, tmp_path):
+    said = _asked(chromium, sparse, tmp_path, HOVER)
+    assert said["tip"].startswith("environment steps of a seed 200 k ") and said["gone"] == "true"
+    for arm in build.results(sparse.parent).study.arms:
+        band = statistics.curve(arm.run.series("eval_return").values, resamples=1000)
+        told = re.search(rf"\b{arm.label} ([\d.]+) \[([\d.]+), ([\d.]+)\]", said["tip"])
+        assert [float(one) for one in told.groups()] == pytest.approx([one[-1] for one in band], rel=1e-3)
+    assert re.fullmatch(r"parameter: \d+", said["dot"])
+
+
+def test_a_click_on_a_heading_sorts(chromium, sparse, studies, tmp_path):
+    said = _asked(chromium, sparse, tmp_path, SORT)
+    rows = studies.read_csv(sparse.parent / "table.csv")
+    best = [row["arm"] for row in sorted(rows, key=lambda row: -float(row["coverage"]))]
+    assert said["down"].split() == best and said["up"].split() == best[::-1] and said["says"] == "descending"
+    assert said["names"].split() in (sorted(best), sorted(best)[::-1])
+
+
+def test_charts_follow_the_theme(chromium, sparse, tmp_path):
+    """The page is dark where the reader's system is, the charts with it."""
+    found = {}
+    for theme, flags in (("light", ()), ("dark", ("--blink-settings=preferredColorScheme=0", "--force-dark-mode"))):
+        picture = tmp_path / f"{theme}.png"
+        _run(chromium, sparse, tmp_path / theme, "--window-size=1280,1800", *flags, f"--screenshot={picture}")
+        with Image.open(picture) as image:
+            found[theme] = np.asarray(image.convert("L").crop((160, 980, 1120, 1480)), float)
+    assert np.median(found["light"]) > 240 and np.median(found["dark"]) < 60
+    assert (found["dark"] > 150).sum() > 500, "lines and text are bright there"
+
+
+def test_charts_are_readable_on_a_phone(chromium, sparse, tmp_path):
+    """In a window as wide as a phone: text of at least 11 pixels, nothing beyond the edge."""
+    frame = tmp_path / "phone.html"
+    script = f'page.ready = "true"; {{ const data = page; {SMALL} }}'
+    source = sparse.read_text(encoding="utf-8").replace('page.ready = "true";', script).replace("frame-src about:", "")
+    inner = html.escape(source, quote=True)
+    size = "width:420px;height:900px;border:0"
+    frame.write_text(f'<!DOCTYPE html><body><iframe style="{size}" srcdoc="{inner}"></iframe>'
+                     "<script>onload = () => Object.assign(document.body.dataset, "
+                     "document.querySelector('iframe').contentDocument.body.dataset)</script>")  # fmt: skip
+    said = _data(_run(chromium, frame, tmp_path / "profile", "--window-size=1000,1000", "--dump-dom"))
+    assert float(said["smallest"]) >= 10.9 and int(said["texts"]) > 100
+    assert said["beyond"] == "0" and int(said["page"]) <= 0
+
+
 def test_the_report_opens_with_its_plots_and_its_rollout(chromium, write_run, walker_rollout, tmp_path):
-    page = report.build(write_run(tmp_path / "run", 3, rollout=walker_rollout))
+    page = build.build(write_run(tmp_path / "run", 3, rollout=walker_rollout))
     dom = _run(chromium, page, tmp_path / "a", "--window-size=1100,3400", "--dump-dom")
     picture = tmp_path / "picture.png"
-    assert _data(dom) == {"images": "3", "ready": "true", "rollout-frames": "120"}
+    assert _data(dom) == {"charts": "3", "ready": "true", "rollout-frames": "120"}
     assert not re.search(r'<(script|link|img|iframe)[^>]*\s(src|href)="(?!data:)', dom)
     _run(chromium, page, tmp_path / "b", "--window-size=1100,3400", f"--screenshot={picture}")
     assert _colors(picture, (100, 850, 1000, 1350)) > 100, "the learning curve is seen"
@@ -104,9 +221,9 @@ def test_the_report_of_a_reasoning_run_opens_and_hostile_answers_stay_text(chrom
     hostile = "</pre><script>document.body.dataset.broken = 1</script><img src=x onerror=alert(1)>\x00\ud800\u202e"
     row = {"step": 1, "problem": hostile, "prompt": hostile, "text": hostile + "(" * 10**6, "reward": 0}
     (folder / "samples.jsonl").write_text(json.dumps(row) + "\n")
-    page = report.build(folder)
+    page = build.build(folder)
     dom = _run(chromium, page, tmp_path / "a", "--window-size=1100,6000", "--dump-dom")
-    assert _data(dom) == {"images": "7", "ready": "true"}
+    assert _data(dom) == {"charts": "7", "ready": "true"}
     assert not re.search(r'<(script|link|img|iframe)[^>]*\s(src|href)="(?!data:)', dom)
     assert "&lt;script&gt;document.body" in dom and len(dom) < 5_000_000
     picture = tmp_path / "picture.png"
@@ -114,13 +231,12 @@ def test_the_report_of_a_reasoning_run_opens_and_hostile_answers_stay_text(chrom
     assert _colors(picture, (100, 850, 1000, 1350)) > 100, "the curves of pass@k are seen"
 
 
-def test_the_report_of_a_study_opens_with_its_table_and_plots(chromium, studies, tmp_path):
-    page = study.build(studies.realistic(tmp_path / "sparse", seeds=5, points=21))
-    dom = _run(chromium, page, tmp_path / "a", "--window-size=1280,1500", "--dump-dom")
-    assert _data(dom) == {"images": "11", "ready": "true"}
+def test_the_report_of_a_study_opens_with_its_table_and_plots(chromium, sparse, tmp_path):
+    dom = _run(chromium, sparse, tmp_path / "a", "--window-size=1280,1500", "--dump-dom")
+    assert _data(dom) == {"charts": "11", "ready": "true"}
     assert not re.search(r'<(script|link|img|iframe)[^>]*\s(src|href)="(?!data:)', dom)
     picture = tmp_path / "picture.png"
-    _run(chromium, page, tmp_path / "b", "--window-size=1280,1500", f"--screenshot={picture}")
+    _run(chromium, sparse, tmp_path / "b", "--window-size=1280,1500", f"--screenshot={picture}")
     assert _colors(picture, (150, 980, 1130, 1480)) > 100, "the learning curves are seen"
 
 
@@ -133,5 +249,5 @@ def test_the_report_of_a_reasoning_study_opens_and_its_tables_fit(chromium, reas
     probe = f"{wide} x.scrollWidth > x.clientWidth + 1).length;"
     page.write_text(source.replace('page.ready = "true";', f'page.ready = "true"; {probe}'), encoding="utf-8")
     dom = _run(chromium, page, tmp_path / "a", "--window-size=1280,1500", "--dump-dom")
-    assert _data(dom) == {"images": "6", "ready": "true", "wide": "0"}
+    assert _data(dom) == {"charts": "6", "ready": "true", "wide": "0"}
     assert not re.search(r'<(script|link|img|iframe)[^>]*\s(src|href)="(?!data:)', dom)

@@ -11,8 +11,9 @@ import pytest
 from jaxpsn.core import shapes
 from jaxpsn.core.errors import LONGEST, UserError
 from jaxpsn.report import page, runs, viewer
+from jaxpsn.report.control.study import folder as control_folder
 from jaxpsn.report.reasoning import samples
-from jaxpsn.report.reasoning_study import folder as reasoning_study_folder
+from jaxpsn.report.reasoning.study import folder as reasoning_folder
 from jaxpsn.report.study import folder as study_folder
 from jaxpsn.stats import evaluations
 
@@ -76,7 +77,7 @@ def test_a_line_of_a_log(write_reasoning, tmp_path, name):
         try:
             shown(folder)
             found, _ = samples.read(folder / "samples.jsonl")
-            samples.render(found)
+            [samples.blocks(step) for step in found]
         except UserError as error:  # bytes that are no text
             assert "cannot be read" in str(error), what
 
@@ -103,8 +104,12 @@ def test_a_study_of_control(studies, tmp_path):
     studies.write_choice(folder / "tuning" / "a", **choice)
 
     def read():
-        found = study_folder.read(folder)
-        return [(arm.detail, arm.seconds, arm.versions, arm.tuning) for arm in found.arms], found.name, found.task
+        found = control_folder.read(folder, study_folder.content(folder))
+        return (
+            [(arm.told.detail, arm.told.seconds, arm.told.versions, arm.tuning) for arm in found.arms],
+            found.name,
+            found.task,
+        )
 
     survives(folder / "study.json", read, every=2, names=False)
     for name, shape in (("arms/a/finished.json", shapes.FINISHED), ("tuning/a/choice.json", shapes.CONTROL_CHOICE)):
@@ -125,7 +130,7 @@ def test_a_study_of_reasoning(reasoning_studies, tmp_path):
                                    values=[0.1, 0.2])  # fmt: skip
 
     def read():
-        found = reasoning_study_folder.read(folder)
+        found = reasoning_folder.read(folder, study_folder.content(folder))
         return found.name, found.seeds, [one.scale for cell in found.cells.values() for one in cell.finished]
 
     survives(folder / "study.json", read, every=2, names=False)

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from jaxpsn.core import text
-from jaxpsn.report import build, figures, runs
-from jaxpsn.report.reasoning import plots, update_plots
+from jaxpsn.report import build, curves, runs
+from jaxpsn.report.charts import picture, scales
+from jaxpsn.report.charts.spec import Axis, Chart, Panel
+from jaxpsn.report.reasoning import run_plots as plots
+from jaxpsn.report.reasoning import update_plots
 from jaxpsn.report.reasoning.folder import Judged
 from jaxpsn.report.runs import Series
 
@@ -34,13 +37,12 @@ def test_what_an_update_did_is_drawn_where_it_was_measured(measured, write_reaso
     found = {plot.name: plot for plot in (make(run) for make in (update_plots.update,
              update_plots.sequences, update_plots.members))}  # fmt: skip
     assert list(found) == ["update", "sequences", "members"]
-    titles = [axes.get_title(loc="left") for axes in found["update"].figure.axes]
+    titles = [panel.title for panel in found["update"].panels]
     assert len(titles) == 3 and "KL(policy || base)" in titles[2]
-    labels = [handle.get_text() for handle in found["update"].figure.axes[1].get_legend().get_texts()]
+    labels = [layer.label for layer in found["update"].panels[1].layers if layer.label]
     assert labels == ["low", "high", "dual"]
-    entropy = plots.answers(run).figure.axes[2]
-    assert [entry.get_text() for entry in entropy.get_legend().get_texts()][-1] == "of the sampler, estimated"
-    written = plots.write(run, Judged((), None, ()), tmp_path / "plots")
+    assert plots.answers(run).panels[2].layers[-1].label == "of the sampler, estimated"
+    written = picture.write(plots.charts(run, Judged((), None, ())), tmp_path / "plots")
     assert {"update", "sequences", "members"} <= set(written)
     bare = runs.read(write_reasoning(tmp_path / "bare", 4))
     assert update_plots.update(bare) is None and update_plots.sequences(bare) is None
@@ -50,7 +52,7 @@ def test_without_a_kl_term_the_page_says_why_there_is_no_kl(measured):
     path = measured / "metrics.csv"
     path.write_text(path.read_text().replace("reference_kl", "another"))
     plot = update_plots.update(runs.read(measured))
-    assert "kl_coefficient = 0" in plot.caption and len(plot.figure.axes) == 2
+    assert "kl_coefficient = 0" in plot.caption and len(plot.panels) == 2
 
 
 def test_wall_time_counts_what_comes_before_and_after_training(measured):
@@ -94,34 +96,27 @@ def flat(value, wiggle=0.0):
 
 @pytest.mark.parametrize("value, wiggle", [(1.0, 0.0), (1.0, 6e-7), (0.2, 1e-9), (1e-6, 0.0), (3e5, 0.01)])
 def test_ticks_of_a_quiet_log_axis_stand_apart(value, wiggle):
-    with figures.style():
-        figure, (axes,) = figures.figure("quiet", [2.0])
-        figures.curve(axes, flat(value, wiggle), figures.BLUE, "flat")
-        figures.log(axes)
-        figure.canvas.draw()
-    shown = [label for label in axes.get_yticklabels() if label.get_text() and _inside(axes, label)]
-    boxes = sorted((label.get_window_extent() for label in shown), key=lambda box: box.y0)
-    assert len(boxes) > 1 and len({label.get_text() for label in shown}) == len(shown)
+    (_, axis), axes = quiet(value, wiggle, Axis(scale="log"))
+    axes.figure.canvas.draw()
+    boxes = sorted((label.get_window_extent() for label in axes.get_yticklabels()), key=lambda box: box.y0)
+    assert len(boxes) > 1 and len({name for _, name in axis.ticks}) == len(axis.ticks) == len(boxes)
     assert all(below.y1 <= above.y0 for below, above in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize("value, wiggle", [(1.0, 6e-7), (0.0, 0.0), (0.5, 1e-8), (0.999999, 1e-7)])
 def test_an_axis_of_shares_shows_whole_points_where_nothing_happens(value, wiggle):
-    with figures.style():
-        figure, (axes,) = figures.figure("quiet", [2.0])
-        figures.curve(axes, flat(value, wiggle), figures.BLUE, "flat")
-        figures.percent(axes)
-        figure.canvas.draw()
-    shown = [label.get_text() for label in axes.get_yticklabels() if _inside(axes, label)]
+    (_, axis), _ = quiet(value, wiggle, Axis(unit="percent"))
+    shown = [name for _, name in axis.ticks]
     assert len(shown) > 1 and len(set(shown)) == len(shown)
     assert all(len(label.split()[0]) <= 4 for label in shown), shown
-    low, high = axes.get_ylim()
-    assert low <= value <= high
+    assert axis.low <= value <= axis.high
 
 
-def _inside(axes, label):
-    low, high = sorted(axes.get_ylim())
-    return low <= label.get_position()[1] <= high
+def quiet(value, wiggle, y):
+    """The scales and the drawn axes of a chart on which nothing happens."""
+    panel = Panel(curves.curve(flat(value, wiggle), "blue", "flat"), Axis(), y, height=2.0)
+    chart = Chart("quiet", "quiet", "", [panel])
+    return scales.scales(chart)[0], picture.draw(chart).axes[0]
 
 
 def test_numbers_are_rounded_before_their_digits_are_counted():

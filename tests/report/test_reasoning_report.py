@@ -8,9 +8,13 @@ import pytest
 
 from jaxpsn.core import text
 from jaxpsn.core.errors import UserError
-from jaxpsn.report import build, figures, runs
-from jaxpsn.report.reasoning import evaluation_plot, plots, samples
+from jaxpsn.report import build, page, runs
+from jaxpsn.report.charts import picture, scales
+from jaxpsn.report.charts.spec import Line
+from jaxpsn.report.reasoning import evaluation_plot, samples
 from jaxpsn.report.reasoning import folder as reasoning
+from jaxpsn.report.reasoning import run_plots as plots
+from jaxpsn.report.series import smooth
 from jaxpsn.stats import comparison
 
 PLOTS = ["answers", "correction", "groups", "learning", "noise", "pass_at_k", "time"]
@@ -22,11 +26,12 @@ class _Checker(html.parser.HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open, self.sources, self.words, self.tags = [], [], [], []
+        self.open, self.sources, self.words, self.tags, self.charts = [], [], [], [], []
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, *(name for name, _ in attributes)))
         self.sources += [value for name, value in attributes if name in ("src", "href", "srcdoc")]
+        self.charts += [value for name, value in attributes if name == "id" and value.startswith("chart-")]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -50,7 +55,7 @@ def test_the_report_holds_evaluations_plots_samples_and_config(write_reasoning, 
     page = build.build(folder)
     assert page == folder / "report.html" and sorted(p.stem for p in (folder / "plots").iterdir()) == PLOTS
     checker, words = _read(page)
-    assert len(checker.sources) == 7 and all(source.startswith("data:image/png;base64,") for source in checker.sources)
+    assert sorted(checker.charts) == [f"chart-{name}" for name in PLOTS] and not checker.sources
     row = reasoning.judged(folder).comparison.rows()[0]
     gain = f"+{row['difference']:.3f} [+{row['difference_low']:.3f}, +{row['difference_high']:.3f}], paired"
     for expected in ("countdown, PSN-GRPO, lowrank noise per sample, sigma by indicator", "pass@256, base → trained",
@@ -78,7 +83,7 @@ def test_what_is_missing_is_said(write_reasoning, tmp_path):
         (folder / name).unlink()
     (folder / "evaluations").mkdir()
     checker, words = _read(build.build(folder))
-    assert len(checker.sources) == 6
+    assert len(checker.charts) == 6
     for expected in ("No evaluation was recorded", "No answers were logged", "config.json is missing"):
         assert expected in words
 
@@ -88,7 +93,7 @@ def test_evaluations_alone_have_a_report(write_reasoning, tmp_path):
     for name in ("metrics.csv", "config.json", "samples.jsonl"):
         (folder / name).unlink()
     checker, words = _read(build.build(folder))
-    assert len(checker.sources) == 1 and "pass@64, base → trained" in words and "Final sigma" not in words
+    assert len(checker.charts) == 1 and "pass@64, base → trained" in words and "Final sigma" not in words
     assert "nothing is known of the training" in words and "k = 128, 256 left out: a problem has only 100" in words
 
 
@@ -121,6 +126,11 @@ def test_a_broken_evaluation_costs_only_its_place(write_reasoning, tmp_path):
     _, words = _read(build.build(folder))
     assert "No paired comparison: trained has 60 problems, base 64, 60 of them shared; only in base:" in words
     assert "pass@1, base" in words and "pass@1, trained" in words
+
+
+def _shown(steps):
+    blocks = [block for step in steps for block in samples.blocks(step)]
+    return page.templates().get_template("blocks.html").module.blocks(blocks)
 
 
 HOSTILE = "<script>alert(1)</script>\x00\ud800 \u202eabc\u2066 \x1b[31m \x85 '\"&$x ${y} ]]> <!-- </pre></article>"
@@ -166,7 +176,7 @@ def test_the_first_and_last_step_are_shown_right_beside_wrong(tmp_path):
     assert [row["text"] for row in first.right] == ["0", "4", "8"]
     assert [row["text"] for row in first.wrong] == ["1", "5", "9"], "of unlike problems"
     assert [row["text"] for row in last.right] == ["fined"], "the verifier's score tells, where it was logged"
-    shown = samples.render([last])
+    shown = _shown([last])
     assert "fined" in shown and "Step 9: 1 right of 2 answers read" in shown
 
 
@@ -174,7 +184,7 @@ def test_a_log_of_one_step_or_one_kind_is_shown(tmp_path):
     _log(tmp_path, [_row(7, "", 1.0, ended=False, member=-1, sigma=0.0, length=12, weight=0.51234)])
     found, _ = samples.read(tmp_path / "samples.jsonl")
     assert len(found) == 1
-    shown = samples.render(found)
+    shown = _shown(found)
     for expected in ("(empty)", "No wrong answer", "cut off", "policy <b>clean</b>", "weight <b>0.512</b>"):
         assert expected in shown
     assert "sigma" not in shown
@@ -211,12 +221,16 @@ def test_both_ends_of_a_long_log_are_read_and_no_row_twice(tmp_path, monkeypatch
 def test_facts_of_any_size_are_shown(tmp_path):
     _log(tmp_path, [_row(advantage=10**400, weight=float("nan"), length=True, member=[1], problem=7)])
     found, problems = samples.read(tmp_path / "samples.jsonl")
-    assert not problems and "problem <b>7</b>" in samples.render(found)
+    assert not problems and "problem <b>7</b>" in _shown(found)
     assert samples.read(tmp_path / "none.jsonl")[1] == ["none.jsonl: cannot be read (No such file or directory)"]
 
 
 def _run(write_reasoning, folder, **more):
     return runs.read(write_reasoning(folder, 60, labels=False, **more))
+
+
+def _labels(panel):
+    return [layer.label for layer in panel.layers]
 
 
 MAKERS = ("learning", "noise", "correction", "answers", "groups", "time")
@@ -236,7 +250,7 @@ def test_each_plot_needs_only_one_of_its_columns(write_reasoning, tmp_path, name
     for column in columns:
         alone = runs.Run(run.path, {}, {key: run.columns[key] for key in ("step", "seed", column)})
         plot = make(alone)
-        assert plot.finding and len(plot.finding) < 130 and plot.figure.axes
+        assert plot.finding and len(plot.finding) < 130 and plot.shown
     assert make(runs.Run(run.path, {}, {key: run.columns[key] for key in ("step", "seed")})) is None
 
 
@@ -269,35 +283,36 @@ def test_plots_say_what_the_numbers_do(write_reasoning, tmp_path):
 
 def test_an_estimate_of_kl_that_is_negative_has_a_linear_axis_and_the_kl_its_target(write_reasoning, tmp_path):
     run = _run(write_reasoning, tmp_path, drop=("indicator", "similarity", "certainty"))
-    _, kl = plots.noise(run).figure.axes
-    assert kl.get_yscale() == "log" and "target" in kl.get_legend_handles_labels()[1]
+    _, kl = plots.noise(run).panels
+    assert kl.y.scale == "log" and "target" in _labels(kl)
     run.columns["noise_kl_k1"][4] = -1e-3
-    assert plots.noise(run).figure.axes[1].get_yscale() == "linear"
+    assert plots.noise(run).panels[1].y.scale == "linear"
 
 
 def test_the_target_of_variant_two_belongs_to_the_indicator(write_reasoning, tmp_path):
-    _, kl, indicator = plots.noise(_run(write_reasoning, tmp_path)).figure.axes
-    assert "target" not in kl.get_legend_handles_labels()[1] and "target" in indicator.get_legend_handles_labels()[1]
+    _, kl, indicator = plots.noise(_run(write_reasoning, tmp_path)).panels
+    assert "target" not in _labels(kl) and "target" in _labels(indicator)
 
 
 def test_the_plot_of_pass_at_k_draws_the_numbers(write_reasoning, tmp_path):
     judged = reasoning.judged(write_reasoning(tmp_path, 4))
     plot = evaluation_plot.pass_at_k(judged)
-    top, bottom = plot.figure.axes
-    lines = {line.get_label(): line.get_ydata() for line in top.lines}
+    top, bottom = plot.panels
+    lines = {line.label: line.y for line in top.layers}
     assert list(lines) == ["base", "step-000060", "trained", "trained-noisy"]
     for one in judged.evaluations:
         assert lines[one.label] == pytest.approx(one.curve.band.value)
-    assert bottom.lines[1].get_ydata() == pytest.approx(lines["trained"] - lines["base"])
-    assert [tick.get_text() for tick in bottom.get_xticklabels()] == [str(2**i) for i in range(9)]
-    assert top.get_xscale() == "log" and evaluation_plot.pass_at_k(reasoning.Judged((), None, ())) is None
+    (difference,) = (line for line in bottom.layers if isinstance(line, Line))
+    assert difference.y == pytest.approx(lines["trained"] - lines["base"])
+    assert [name for _, name in scales.scales(plot)[1][0].ticks] == [str(2**i) for i in range(9)]
+    assert top.x.scale == "log" and evaluation_plot.pass_at_k(reasoning.Judged((), None, ())) is None
 
 
 @pytest.mark.parametrize(("problems", "n"), [(1, 1), (1, 256), (3, 1), (3, 5)])
 def test_few_problems_and_few_answers_have_a_plot(write_reasoning, tmp_path, problems, n):
     folder = write_reasoning(tmp_path, 4, problems=problems, n=n)
     judged = reasoning.judged(folder)
-    figures.write([evaluation_plot.pass_at_k(judged)], folder)
+    picture.write([evaluation_plot.pass_at_k(judged)], folder)
     assert len(judged.comparison.rows()) == 1 + (n > 1) * 2 + (n > 5) * 6
 
 
@@ -320,7 +335,7 @@ def test_the_comparison_of_a_run_is_of_its_clean_ends(write_reasoning, tmp_path)
 def test_a_running_mean_is_the_mean_of_what_is_there():
     values = np.random.default_rng(0).normal(size=(2, 100))
     values[1, 40:43] = np.nan
-    found = figures.smooth(runs.Series(np.arange(100.0), values)).values
+    found = smooth(runs.Series(np.arange(100.0), values)).values
     for row in range(2):
         for t in range(100):
             near = values[row, max(0, t - 2) : t + 3]

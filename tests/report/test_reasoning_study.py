@@ -8,28 +8,15 @@ import numpy as np
 import pytest
 
 from jaxpsn.core.errors import UserError
-from jaxpsn.report.reasoning_study import (
-    build,
-    curves,
-    plots,
-    report,
-    scores,
-    words,
-)
-from jaxpsn.report.reasoning_study import (
-    folder as reasoning_study_folder,
-)
-from jaxpsn.report.reasoning_study import (
-    look as reasoning_study_look,
-)
-from jaxpsn.report.reasoning_study.scores import ALL
-from jaxpsn.report.study import build as study
+from jaxpsn.report import build, command
+from jaxpsn.report.reasoning.study import curves, look, plots, report, training, words
+from jaxpsn.report.reasoning.study.scores import ALL
 
 _FEW = ("grpo", "psn-no-tis", "psn", "psn-composite", "temperature")
 
 
 def _results(folder):
-    return scores.compute(reasoning_study_folder.read(folder))
+    return build.results(folder)
 
 
 def _some(module, names=_FEW):
@@ -46,8 +33,8 @@ def whole(studies, reasoning_studies, tmp_path_factory):
 
 def test_the_report_holds_everything_in_order(whole):
     folder, page = whole
-    headings = ["The paper's pattern", "Final numbers", "pass@k", "Training", "Tuning", "Method", "How to read this",
-                "Events"]  # fmt: skip
+    headings = ["The paper&#39;s pattern", "Final numbers", "pass@k", "Training", "Tuning", "Method",
+                "How to read this", "Events"]  # fmt: skip
     places = [page.source.index(f"<h2>{name}</h2>") for name in headings]
     assert places == sorted(places)
     names = {path.stem for path in (folder / "plots").iterdir()}
@@ -55,14 +42,14 @@ def test_the_report_holds_everything_in_order(whole):
         "difference", "pass_at_k", "pass_at_k-countdown", "pass_at_k-swaps", "pattern", "seconds", "trajectories",
         "trajectories-countdown", "trajectories-swaps", "tuning",
     }  # fmt: skip
-    assert page.source.count("data:image/png;base64,") == len(names)
+    assert page.source.count('<figure class="chart"') == len(names)
     for expected in ("Study deep", "Reasoning: 5 ways to explore on 2 tasks", "pass@256, mean of 2 tasks: base",
                      "Of the paper's 8 statements:", "Mean of countdown and swaps: 24 problems of each, 256 answers",
                      "3 seeds of an arm", "Intervals rest on 3 seeds", "python experiments/rlvr_compare.py",
                      "countdown (countdown,numbers=4)", "rollout.temperature 0.2", "jax 0.12.0.1",
                      "noise.structure = lowrank", "the same minus grpo, points", "any seed", "2000 bootstrap samples",
                      "mean pass@k over k = 1, 2, 4, ..., 64", "temperature tuned", "minus grpo at 1:",
-                     "the numbers are in table.csv, contrasts.csv and hypotheses.csv"):  # fmt: skip
+                     "the numbers are in table.csv, contrasts.csv, hypotheses.csv and tidy.csv"):  # fmt: skip
         assert expected in page.text
     assert 'role="alert"' not in page.source
     assert all(path.stat().st_size < 200_000 for path in (folder / "plots").iterdir())
@@ -95,9 +82,9 @@ def test_the_tables_are_read_back(studies, whole):
 
 def test_the_markdown_form_is_the_table_and_the_pattern(whole, capsys):
     folder, _ = whole
-    assert build.main([str(folder), "--markdown"]) == 0
+    assert command.main([str(folder), "--markdown"]) == 0
     shown = capsys.readouterr().out
-    assert shown == build.markdown(folder)
+    assert shown == build.markdown([folder])
     table, note, pattern = shown.strip().split("\n\n")
     heads = table.splitlines()[0]
     assert heads.startswith("| arm | pass@1, % | pass@4, % | pass@16, % | pass@64, % | pass@256, % | pass@256 minus")
@@ -108,13 +95,17 @@ def test_the_markdown_form_is_the_table_and_the_pattern(whole, capsys):
 def test_a_study_that_has_not_begun_and_one_with_only_its_base(studies, reasoning_studies, tmp_path):
     folder = reasoning_studies.write_study(tmp_path, _FEW, ["countdown", "swaps"])
     page = studies.Page(build.build(folder))
-    assert "No arm is finished yet" in page.text and "none yet" in page.text and page.source.count("<img") == 0
+    assert (
+        "No arm is finished yet" in page.text
+        and "none yet" in page.text
+        and page.source.count('<figure class="chart"') == 0
+    )
     assert "countdown: no results yet of any arm" in page.text
-    assert build.markdown(folder) == "No task has results yet.\n"
+    assert build.markdown([folder]) == "No task has results yet.\n"
     reasoning_studies.write_base(folder, "swaps", [0, 3, 250])
     page = studies.Page(build.build(folder))
     assert "before training" in page.text and "No arm is finished yet" in page.text
-    assert build.markdown(folder).startswith("| arm |")
+    assert build.markdown([folder]).startswith("| arm |")
 
 
 @pytest.fixture
@@ -220,15 +211,15 @@ def test_a_run_without_its_evaluation_is_not_finished(reasoning_studies, tmp_pat
     folder = reasoning_studies.write_study(tmp_path, ["grpo"], ["countdown"], 1)
     run = reasoning_studies.write_run(folder, "countdown", "grpo", 0, [1], steps=2)
     (run / "evaluations" / "trained.json").unlink()
-    (((seed, told),),) = [cell.others for cell in reasoning_study_folder.read(folder).cells.values()]
+    (((seed, told),),) = [cell.others for cell in _results(folder).study.cells.values()]
     assert (seed, told.status, told.detail) == (0, "unfinished", "trained.json is missing")
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        (None, "written by experiments/rlvr_compare.py"), ({"kind": "control"}, "-m jaxpsn.report.study.build reads"),
-        ({"kind": ["x"]}, "a study of reasoning"), ({"tasks": {}}, "at least one task"), ({"format": 9}, "format"),
+        (None, "metrics.csv"), ({"kind": ["x"]}, "a study of control or reasoning"),
+        ({"tasks": {}}, "at least one task"), ({"format": 9}, "format"),
         ({"tasks": {"../x": {}}}, "task"), ({"arms": {"a": 1}}, "arms.a = 1: an object"),
     ],
 )  # fmt: skip
@@ -237,15 +228,9 @@ def test_a_folder_that_is_no_reasoning_study_is_one_line(reasoning_studies, tmp_
         reasoning_studies.write_study(tmp_path, ["grpo"])
         file = tmp_path / "study.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-    assert build.main([str(tmp_path)]) == 2
+    assert command.main([str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1
-    assert build.main([]) == 2 and build.main([str(tmp_path), "again"]) == 2
-
-
-def test_the_other_reader_names_this_one(reasoning_studies, tmp_path):
-    with pytest.raises(UserError, match=r"python -m jaxpsn\.analysis\.reasoning_study reads this one"):
-        study.build(reasoning_studies.write_study(tmp_path, ["grpo"]))
 
 
 def test_a_saturated_base_other_versions_and_a_grid_s_end_are_told(reasoning_studies, tmp_path):
@@ -264,7 +249,7 @@ def test_a_saturated_base_other_versions_and_a_grid_s_end_are_told(reasoning_stu
     assert "countdown: the base already solves 97.5 % at k = 256" in told
     assert "psn-half: its tuning cannot be read" in " ".join(results.study.notes)
     tuning = report._tuning(results, {})
-    assert "Chosen at an end of what was tried: countdown/psn (0.4)" in tuning
+    assert any("Chosen at an end of what was tried: countdown/psn (0.4)" in block.text for block in tuning[:2])
     assert list(report._scales(results)) == [
         "psn tuned: sigma.initial 0.2",
         "psn-half as tuned for psn, times 0.5: sigma.initial 0.1",
@@ -273,34 +258,34 @@ def test_a_saturated_base_other_versions_and_a_grid_s_end_are_told(reasoning_stu
 
 def test_fifteen_lines_are_told_apart(reasoning_studies):
     labels = tuple(reasoning_studies.ARMS)
-    panels, looks = reasoning_study_look.panels(labels), reasoning_study_look.looks(labels)
+    panels, looks = look.panels(labels), look.looks(labels)
     assert panels[0] == ("psn-no-tis", "psn", "psn-kl", "psn-composite", "psn-step") and len(panels) == 2
     assert sorted(sum(panels, ("grpo",))) == sorted(labels) and len(looks) == 15
-    assert len({(look.color, str(look.dashes)) for look in looks.values()}) == 15
+    assert len(set(looks.values())) == len({one.color for one in looks.values()}) == 15
     for panel in panels:
         assert len({looks[label].color for label in ("base", "grpo", *panel)}) == len(panel) + 2
-    many = reasoning_study_look.panels([f"a{number}" for number in range(20)])
-    assert [len(panel) for panel in many] == [8, 8, 4] and reasoning_study_look.panels(["grpo"]) == [()]
+    many = look.panels([f"a{number}" for number in range(20)])
+    assert [len(panel) for panel in many] == [8, 8, 4] and look.panels(["grpo"]) == [()]
 
 
 def test_curves_are_means_over_seeds_and_tasks_at_shared_steps(whole):
     folder, _ = whole
     results = _results(folder)
     cells = results.cells(ALL, "psn")
-    curve = curves.reasoning_study_training.curve(cells, "entropy")
+    curve = training.curve(cells, "entropy")
     values = [one.run.series("entropy").values[0] for cell in cells for one in cell.finished]
     assert len(values) == 6 and curve.seeds == 3 and curve.steps.tolist() == list(range(1, 21))
     assert curve.band.value == pytest.approx(np.mean(values, axis=0))
     assert (curve.band.low <= curve.band.value).all() and (curve.band.value <= curve.band.high).all()
-    assert curves.reasoning_study_training.curve(cells, "indicator") is None
+    assert training.curve(cells, "indicator") is None
     drawn = curves._curves(results, ALL, "grpo")
     assert "sigma" not in drawn and "kl" not in drawn and "entropy" in drawn
 
 
 def test_the_pattern_s_plot_has_each_difference_once(whole):
     results = _results(whole[0])
-    axes = plots.pattern(results).figure.axes[0]
-    labels = [label.get_text() for label in axes.get_yticklabels()]
+    (panel,) = plots.pattern(results).panels
+    labels = [name for _, name in panel.y.ticks]
     assert labels[:3] == ["psn-no-tis ≈ grpo, k = 256", "psn > psn-no-tis, k = 256", "psn > grpo, k = 256"]
     assert "psn < grpo, k = 4" in labels and len(labels) == len(set(labels)) == 13
 
@@ -316,9 +301,9 @@ def test_names_are_text_whatever_they_hold(studies, reasoning_studies, tmp_path)
         reasoning_studies.write_run(folder, "t$_{", arm, 0, [2, 1], n=2, steps=2)
     page = studies.Page(build.build(folder))
     assert "onerror=alert(1)>$x$" in page.text and "<img src=x" not in page.source and "\u202e" not in page.source
-    assert "\\|" in build.markdown(folder)
+    assert "\\|" in build.markdown([folder])
 
 
 def test_the_module_needs_no_jax():
-    code = "import sys; from jaxpsn.report import reasoning_study; sys.exit('jax' in sys.modules)"
+    code = "import sys; from jaxpsn.report.reasoning import study; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

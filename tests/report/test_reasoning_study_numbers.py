@@ -5,22 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from jaxpsn.report.reasoning_study import (
-    draws,
-    hypotheses,
-)
-from jaxpsn.report.reasoning_study import (
-    folder as reasoning_study_folder,
-)
-from jaxpsn.report.reasoning_study import (
-    scores as reasoning_study_scores,
-)
-from jaxpsn.report.reasoning_study.scores import ALL
+from jaxpsn.report import build
+from jaxpsn.report.reasoning.study import draws, hypotheses
+from jaxpsn.report.reasoning.study.scores import ALL
 from jaxpsn.stats.statistics import Estimate
 
 
 def _results(folder):
-    return reasoning_study_scores.compute(reasoning_study_folder.read(folder))
+    return build.results(folder)
 
 
 def _solved(*right, problems=40):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxpsn.report import build, figures, runs
-from jaxpsn.report.control import plots
+from jaxpsn.report import build, command, figures, runs
+from jaxpsn.report.charts import picture, scales
+from jaxpsn.report.charts.spec import Line
+from jaxpsn.report.control import run_plots as plots
 
 VOID = {"meta", "img", "br", "input", "link", "hr"}
 
@@ -18,12 +20,13 @@ class _Checker(html.parser.HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open, self.sources, self.words, self.iframes = [], [], [], []
+        self.open, self.sources, self.words, self.iframes, self.charts = [], [], [], [], []
 
     def handle_starttag(self, tag, attributes):
         found = dict(attributes)
         self.sources += [value for name, value in found.items() if name in ("src", "href")]
         self.iframes += [found["srcdoc"]] if "srcdoc" in found else []
+        self.charts += [found["id"]] if found.get("class") == "chart" else []
         if tag not in VOID:
             self.open.append(tag)
 
@@ -50,7 +53,7 @@ def test_the_report_holds_plots_rollout_numbers_and_config(write_run, walker_rol
     assert page == folder / "report.html" and (folder / "rollout.html").is_file()
     assert sorted(path.name for path in (folder / "plots").iterdir()) == ["learning.png", "losses.png", "noise.png"]
     checker, words = _read(page)
-    assert len(checker.sources) == 3 and all(source.startswith("data:image/png;base64,") for source in checker.sources)
+    assert checker.charts == ["chart-learning", "chart-noise", "chart-losses"] and not checker.sources
     assert checker.iframes == [(folder / "rollout.html").read_text()]
     for expected in ("halfcheetah, TD3, parameter noise (flipout)", "over 5 seeds", "TPU v5e", "4 min 12 s", "5.9",
                      "a <good> checkpoint", "actor_hidden", "<b>bold</b> & co", "Final sigma"):  # fmt: skip
@@ -61,7 +64,7 @@ def test_what_is_missing_is_said(write_run, tmp_path):
     folder = write_run(tmp_path / "run", 1, drop=("sigma", "distance", "target", "q"))
     (folder / "config.json").unlink()
     checker, words = _read(build.build(folder))
-    assert len(checker.sources) == 2 and not (folder / "plots" / "noise.png").exists()
+    assert len(checker.charts) == 2 and not (folder / "plots" / "noise.png").exists()
     for expected in ("No rollout was recorded", "No event was logged", "config.json is missing", "no interval"):
         assert expected in words
     assert "Final sigma" not in words and "over 1 seeds" not in words
@@ -70,18 +73,18 @@ def test_what_is_missing_is_said(write_run, tmp_path):
 def test_a_broken_rollout_costs_only_its_section(write_run, cartpole_rollout, tmp_path):
     folder = write_run(tmp_path / "run", rollout=cartpole_rollout | {"dt": 0})
     checker, words = _read(build.build(folder))
-    assert "The rollout cannot be shown: rollout.dt = 0" in words and len(checker.sources) == 3
+    assert "The rollout cannot be shown: rollout.dt = 0" in words and len(checker.charts) == 3
     assert not checker.iframes and not (folder / "rollout.html").exists()
 
 
 def test_the_command_line(write_run, tmp_path, capsys):
-    assert build.main([str(write_run(tmp_path / "run"))]) == 0
+    assert command.main([str(write_run(tmp_path / "run"))]) == 0
     assert capsys.readouterr().out.strip().endswith("report.html")
-    assert build.main([str(tmp_path / "none")]) == 2
+    assert command.main([str(tmp_path / "none")]) == 2
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1 and "none" in captured.err and not captured.out
-    done = subprocess.run([sys.executable, "-m", "jaxpsn.report.build"], capture_output=True, text=True)
-    assert done.returncode == 2 and "RUN" in done.stderr and "Traceback" not in done.stderr
+    done = subprocess.run([sys.executable, "-m", "jaxpsn.report"], capture_output=True, text=True)
+    assert done.returncode == 2 and "FOLDER" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_findings_tell_what_the_numbers_do(write_run, tmp_path):
@@ -101,8 +104,11 @@ def test_member_scales_have_lines_and_zeros_do_not_break_a_log_axis(write_run, t
     run.columns["sigma_max"] = run.columns["sigma"] * 3
     run.columns["distance"][:] = 0.0
     noise = plots.noise(run)
-    (axes,) = noise.figure.axes  # a distance of zero has no place on a log axis
-    assert len(axes.lines) == 2 and axes.get_yscale() == "log"
+    (panel,) = noise.panels  # a distance of zero has no place on a log axis
+    lines = [layer for layer in panel.layers if isinstance(layer, Line)]
+    assert [line.label for line in lines] == ["sigma max", "noise scale sigma"] and panel.y.scale == "log"
+    ((x, y),) = scales.scales(noise)
+    assert y.log and not x.log and 0 < y.low < lines[1].y.min() and lines[0].y.max() < y.high
 
 
 @pytest.mark.parametrize("rows", ["0,0,,\n", "0,0,1.5,\n10,0,,0.3\n", "10,0,nan,0.0\n"])
@@ -113,10 +119,9 @@ def test_a_run_that_has_barely_begun_has_a_report(tmp_path, rows):
 
 
 def test_plots_are_pictures_of_the_report_s_width(write_run, tmp_path):
-    written = plots.write(runs.read(write_run(tmp_path / "run", 2)), tmp_path / "plots")
-    for path, plot in written.values():
-        with Image.open(path) as picture:
-            assert (
-                picture.size[0] == figures.WIDTH * figures.DPI and len(picture.convert("RGB").getcolors(1 << 24)) > 50
-            )
-        assert plot.finding and plot.caption
+    written = picture.write(plots.charts(runs.read(write_run(tmp_path / "run", 2))), tmp_path / "plots")
+    assert list(written) == ["learning", "noise", "losses"]
+    for name, chart in written.items():
+        with Image.open(tmp_path / "plots" / f"{name}.png") as drawn:
+            assert drawn.size[0] == figures.WIDTH * figures.DPI and len(drawn.convert("RGB").getcolors(1 << 24)) > 50
+        assert chart.finding and chart.caption

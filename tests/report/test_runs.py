@@ -77,7 +77,7 @@ def test_events_are_read_as_far_as_they_are_whole(tmp_path):
 
 
 def test_the_room_needs_no_jax():
-    rooms = "runs, statistics, plots, viewer, report"
+    rooms = "build, command, page, runs, viewer"
     code = f"import sys; from jaxpsn.report import {rooms}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

@@ -9,25 +9,16 @@ import numpy as np
 import pytest
 
 from jaxpsn.core.errors import UserError
+from jaxpsn.report import build, command
+from jaxpsn.report.charts import look, picture
+from jaxpsn.report.charts.spec import Dots
+from jaxpsn.report.control.study import curves, plots, words
 from jaxpsn.report.runs import Series
-from jaxpsn.report.study import (
-    build,
-    plots,
-    words,
-)
-from jaxpsn.report.study import (
-    folder as study_folder,
-)
-from jaxpsn.report.study import (
-    look as study_look,
-)
-from jaxpsn.report.study import (
-    scores as study_scores,
-)
+from jaxpsn.report.series import thinned
 
 
 def _results(folder):
-    return study_scores.compute(study_folder.read(folder))
+    return build.results(folder)
 
 
 def _row(folder, label):
@@ -80,7 +71,7 @@ def test_times_are_censored_at_the_end_of_what_was_watched(studies, tmp_path):
     assert a.first_reward.value == 500 and math.isinf(a.first_reward.high) and a.rewarded.value == pytest.approx(2 / 3)
     assert math.isinf(b.first_reward.value) and b.first_reward.low == 300
     assert c.rewarded.value == 0 and c.scores.first_reward.tolist() == [math.inf] * 3
-    shown = build.markdown(folder)
+    shown = build.markdown([folder])
     assert "500 [300, ≥ 1 k], 2/3 ever" in shown
     assert "≥ 1 k [300, ≥ 1 k], 1/3 ever" in shown and "never 0/3 ever" in shown
     pair = _results(folder).pair("a", "b", "first reward")
@@ -114,11 +105,12 @@ def test_the_report_holds_everything_in_order(whole):
     assert names == [f"{name}.png" for name in (
         "behaviour", "coverage", "distance", "events", "finals", "improvement", "learning", "noise", "profile", "seeds",
         "tuning")]  # fmt: skip
-    assert page.source.count("data:image/png;base64,") == len(names)
+    assert page.source.count('<figure class="chart"') == len(names)
     for expected in ("Study sparse", "sparse_cartpole_swingup: 5 ways to explore, TD3",
                      "Highest IQM of the final return", "python experiments/compare.py --study.seeds 10",
                      "0 to 9 in every arm", "on seeds 1000 to 1017",
-                     "jax 0.12.0.1", "The first 5 k steps are random", "none has no scale", "table.csv and pairs.csv",
+                     "jax 0.12.0.1", "The first 5 k steps are random", "none has no scale",
+                     "table.csv, pairs.csv and tidy.csv",
                      "/10 ever", "tuned", "parameter over none", "pink over none"):  # fmt: skip
         assert expected in page.text
     assert 'role="alert"' not in page.source and "none over" not in page.text  # each pair once
@@ -155,7 +147,7 @@ def test_a_threshold_never_met_and_none_at_all(studies, tmp_path):
     never = studies.simple(tmp_path / "never", {"a": [1, 2, 3], "b": [2, 3, 4]}, threshold=1e6)
     page = studies.Page(build.build(never))
     assert "never in 3 k" in page.text and "0/3 [0.00, 0.56]" in page.text
-    assert plots.study_curves.events(_results(never)).finding == "No seed of any arm solves the task"
+    assert curves.events(_results(never)).finding == "No seed of any arm solves the task"
     dense = studies.simple(tmp_path / "dense", {"a": [1, 2, 3], "b": [2, 3, 4]}, threshold=None)
     page = studies.Page(build.build(dense))
     assert "steps to solve" not in page.text and "No return was named that counts as solved" in page.text
@@ -200,14 +192,14 @@ def test_arms_without_an_end_are_shown_and_not_compared(studies, partial):
 
 def test_what_compare_writes_of_a_failed_arm_counts(partial):
     (partial / "arms" / "half" / "failed.json").write_text('{"reason": "not finite at q, seed 0"}')
-    arm = next(arm for arm in study_folder.read(partial).arms if arm.label == "half")
-    assert arm.status == "failed" and arm.detail == "not finite at q, seed 0"
+    arm = next(arm for arm in build.results(partial).study.arms if arm.label == "half")
+    assert arm.told.status == "failed" and arm.told.detail == "not finite at q, seed 0"
 
 
 def test_a_study_that_has_not_begun_has_a_report(studies, tmp_path):
     page = studies.Page(build.build(studies.write_study(tmp_path, {"a": None, "b": None})))
     assert "No arm is finished yet" in page.text and "none yet" in page.text
-    assert page.source.count("<img") == 0
+    assert page.source.count('<figure class="chart"') == 0
 
 
 def test_arms_of_other_versions_warn_at_the_top(studies, tmp_path):
@@ -243,10 +235,10 @@ def test_tuning_that_is_unfair_is_told(studies, tmp_path):
                      "Tuned on other seeds: a; run at a given scale: b", "Chosen at an end of what was tried: a",
                      "more than half never", "0 of 2", "target 0.6 by first reward, of 0.1, 0.3, 0.6"):  # fmt: skip
         assert expected in page.text
-    figure = plots.tuning(_results(folder)).figure
-    assert [axes.get_ylabel() for axes in figure.axes if axes.axison] == ["first reward"]
-    hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none"]
-    assert sum(len(line.get_xdata()) for line in hollow) == 3  # the nulls among the times: never
+    (panel,) = plots.tuning(_results(folder)).panels
+    assert panel.y.label == "first reward"
+    hollow = [layer for layer in panel.layers if isinstance(layer, Dots) and layer.shape == "ring"]
+    assert sum(len(layer.x) for layer in hollow) == 3  # the nulls among the times: never
 
 
 def test_a_broken_choice_costs_only_its_arm(studies, tmp_path):
@@ -276,13 +268,13 @@ def test_names_are_text_whatever_they_hold(studies, tmp_path):
     page = studies.Page(build.build(folder))
     assert "onerror=alert(1)>$x$" in page.text and "<img src=x" not in page.source and "\u202e" not in page.source
     assert "\\u202e" in page.text
-    assert build.markdown(folder).count("\n| ") == 3
+    assert build.markdown([folder]).count("\n| ") == 3
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "study.json"),
+        (None, "metrics.csv"),
         ("{", "not valid JSON"),
         ("[]", "a JSON object"),
         ('{"format": 2}', "format"),
@@ -301,46 +293,46 @@ def test_a_malformed_study_is_one_line(tmp_path, content, says):
 
 def test_the_command_line(studies, tmp_path, capsys):
     folder = studies.simple(tmp_path / "s", {"a": [1, 2], "b": [1, 2]})
-    assert build.main([str(folder), "--markdown"]) == 0
-    assert capsys.readouterr().out == build.markdown(folder)
-    assert build.main([str(tmp_path / "none")]) == 2 and build.main([]) == 2
+    assert command.main([str(folder), "--markdown"]) == 0
+    assert capsys.readouterr().out == build.markdown([folder])
+    assert command.main([str(tmp_path / "none")]) == 2 and command.main([]) == 2
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 2 and not captured.out
 
 
 def test_the_module_needs_no_jax():
-    code = "import sys; from jaxpsn.report import study; sys.exit('jax' in sys.modules)"
+    code = "import sys; from jaxpsn.report import build; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_labels_keep_apart_and_near_to_their_places():
-    places = study_look.apart([0.2, 0.2, 0.23, 0.6, 1.0, 1.0], 0.1)
+    places = picture.apart([0.2, 0.2, 0.23, 0.6, 1.0, 1.0], 0.1)
     assert np.diff(places).min() >= 0.1 - 1e-9 and places[3] == 0.6
     assert np.mean(places[:3]) == pytest.approx(0.21) and places[4:] == pytest.approx([0.9, 1.0])
-    assert study_look.apart([0.0, 0.0, 0.15], 0.1) == pytest.approx([0, 0.1, 0.2])
-    crowded = study_look.apart([0.5] * 20, 0.1)  # they do not fit: centred, still apart
+    assert picture.apart([0.0, 0.0, 0.15], 0.1) == pytest.approx([0, 0.1, 0.2])
+    crowded = picture.apart([0.5] * 20, 0.1)  # they do not fit: centred, still apart
     assert np.mean(crowded) == pytest.approx(0.5) and np.diff(crowded) == pytest.approx(0.1)
 
 
 def test_thinning_keeps_the_means():
     values = np.arange(12.0).reshape(1, 12)
     values[0, 2] = np.nan
-    thin = study_look.thinned(Series(np.arange(1.0, 13), values), 4)
+    thin = thinned(Series(np.arange(1.0, 13), values), 4)
     assert thin.steps.tolist() == [3, 6, 9, 12] and thin.values.tolist() == [[0.5, 4, 7, 10]]
-    assert study_look.thinned(thin, 4) is thin
+    assert thinned(thin, 4) is thin
 
 
-def test_more_arms_than_colours_differ_in_their_dashes(studies, tmp_path):
-    folder = studies.write_study(tmp_path, {f"arm{number}": None for number in range(20)})
-    looks = study_look.looks(study_folder.read(folder))
-    assert len({(look.color, str(look.dashes)) for look in looks.values()}) == 20
+def test_sixteen_arms_have_colours_of_their_own_and_more_differ_in_their_dashes():
+    looks = look.looks([f"arm{number}" for number in range(64)])
+    assert len({one.color for one in list(looks.values())[:16]}) == 16
+    assert len(set(looks.values())) == 64
 
 
 def test_tasks_are_combined_by_returns_over_the_best(studies, tmp_path, capsys):
     one = studies.simple(tmp_path / "one", {"a": [10.0] * 4, "b": [5.0] * 4})
     two = studies.simple(tmp_path / "two", {"a": [300.0] * 4, "b": [600.0] * 5, "c": [1.0] * 4})
     three = studies.simple(tmp_path / "three", {"a": [0.0] * 4, "b": [-1.0] * 4})
-    shown = build.combine([one, two, three])
+    shown = build.markdown([one, two, three])
     rows = {line.split(" | ")[0].strip("| "): line for line in shown.splitlines() if line.startswith("|")}
     # a stands at 1 on the first task and at 0.5 on the second, b the other way round; in pairs each wins one task.
     assert rows["a"].endswith("| 0 [0, 0], 0/4 solve | 0.75 [0.75, 0.75] | - |")
@@ -348,6 +340,4 @@ def test_tasks_are_combined_by_returns_over_the_best(studies, tmp_path, capsys):
     assert rows["b"].endswith("| 0.75 [0.75, 0.75] | 0.50 [0.50, 0.50] |") and rows["c"].endswith("| - | - |")
     assert "no arm's return is above zero: sparse_cartpole_swingup (three)" in shown
     assert "not finished on every task: c." in shown and "the first 4 of each" in shown
-    assert build.main([str(one), str(two), str(three), "--markdown"]) == 0 and capsys.readouterr().out == shown
-    with pytest.raises(UserError, match="at least two"):
-        build.combine([one])
+    assert command.main([str(one), str(two), str(three), "--markdown"]) == 0 and capsys.readouterr().out == shown

@@ -10,8 +10,8 @@ from jaxpsn.core import errors
 from jaxpsn.core.errors import LONGEST, UserError
 from jaxpsn.run import command
 from jaxpsn.run.jobs import control, evaluate, rlvr
-from jaxpsn.study.control import job as study
-from jaxpsn.study.reasoning import job as reasoning_study
+from jaxpsn.study.kinds import control as study
+from jaxpsn.study.kinds import reasoning as reasoning_study
 
 PARSERS = {
     "control": lambda argv: command.parse(control.ControlJob, control.PRESETS, argv, control.restore, ""),
@@ -30,9 +30,9 @@ SAMPLES = 16
 
 
 def flags(parser, capsys):
-    """Every flag that ``--help`` tells of."""
+    """Every flag that ``--help-all`` tells of."""
     with pytest.raises(SystemExit):
-        PARSERS[parser](["--help"])
+        PARSERS[parser](["--help-all"])
     return sorted(set(re.findall(r"--[a-z][a-z0-9.-]+[a-z0-9]", capsys.readouterr().out)))
 
 
@@ -58,7 +58,7 @@ def test_nothing_on_a_command_line_is_answered_at_length(parser, capsys):
         except UserError as error:
             short(error)
             refused += 1
-        except SystemExit as stop:  # --help among them
+        except SystemExit as stop:  # --help-all among them
             assert stop.code == 0
     capsys.readouterr()
     assert refused > SAMPLES // 2

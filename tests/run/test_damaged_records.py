@@ -14,13 +14,14 @@ from jaxpsn.run import command, folder
 from jaxpsn.run.checkpoints.store import Store, digest
 from jaxpsn.run.jobs import control, rlvr
 from jaxpsn.run.lock import LOCK, locked
-from jaxpsn.study.control import job as control_job
-from jaxpsn.study.control import record as control_record
-from jaxpsn.study.reasoning import job as reasoning_job
-from jaxpsn.study.reasoning import record as reasoning_record
-from jaxpsn.study.reasoning import units
+from jaxpsn.study import kinds
+from jaxpsn.study.kinds import control as control_job
+from jaxpsn.study.kinds import reasoning as reasoning_job
+from jaxpsn.study.kinds.control import ControlStudy
+from jaxpsn.study.kinds.reasoning import ReasoningStudy
+from jaxpsn.study.units import Unit
 
-_SPEC = importlib.util.spec_from_file_location("damage", Path(__file__).parents[1] / "analysis" / "damage.py")
+_SPEC = importlib.util.spec_from_file_location("damage", Path(__file__).parents[1] / "report" / "damage.py")
 damage = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(damage)
 
@@ -81,24 +82,16 @@ def test_a_wrong_type_names_its_field(tmp_path):
 @pytest.mark.parametrize("kind", ["control", "reasoning"])
 def test_a_study_that_goes_on(tmp_path, kind):
     if kind == "control":
-        job = control_job.PRESETS["default"]
-        arms = control_record.plan(job.control, job.study)
-        control_record.Study(tmp_path, job.control, job.study, arms).write()
-
-        def read():
-            found = control_record.read(tmp_path)
-            with errors.within(tmp_path):
-                shared, study = control_record.restore(found)
-                return [control_record.Arm.restore(*one, shared) for one in found["arms"].items()], study
-
+        made, job = ControlStudy, control_job.PRESETS["default"]
+        shared = job.control
     else:
-        job = reasoning_job.PRESETS["quick"]
-        arms, tasks = reasoning_record.plan(job.rlvr, job.study)
-        reasoning_record.Study(tmp_path, job.rlvr, job.study, arms, tasks).write()
+        made, job = ReasoningStudy, reasoning_job.PRESETS["quick"]
+        shared = job.rlvr
+    made(tmp_path, shared, job.study, *made.plan(shared, job.study)).write()
 
-        def read():
-            found = reasoning_record.load(tmp_path)
-            return found.shared, found.config, found.arms, found.tasks
+    def read():
+        found = kinds.load(tmp_path)
+        return found.shared, found.config, found.arms, found.tasks
 
     survives(tmp_path / "study.json", read, every=17)
 
@@ -106,13 +99,13 @@ def test_a_study_that_goes_on(tmp_path, kind):
 @pytest.mark.parametrize("content", [b"{", b"[]", b"3", b"[" * 100_000, b'{"values": 3}', b'{"chosen": "x"}'])
 def test_a_choice_that_cannot_be_is_not_made_again_in_silence(tmp_path, content):
     job = reasoning_job.PRESETS["quick"]
-    arms, tasks = reasoning_record.plan(job.rlvr, job.study)
-    study = reasoning_record.Study(tmp_path, job.rlvr, job.study, arms, tasks)
+    arms, tasks = ReasoningStudy.plan(job.rlvr, job.study)
+    study = ReasoningStudy(tmp_path, job.rlvr, job.study, arms, tasks)
     arm = next(one for one in arms if one.scale is not None)
     path = study.tuning(tasks[0].label, arm.label)
     path.mkdir(parents=True)
     (path / "choice.json").write_bytes(content)
-    for look in (study.chosen, lambda task, label: units.tune(study, task, arm, print)):
+    for look in (study.chosen, lambda task, label: study.is_done(Unit("tune", task, label))):
         with pytest.raises(UserError, match=r"choice\.json"):
             look(tasks[0].label, arm.label)
 

@@ -3,6 +3,7 @@
 import io
 import sys
 import time
+import types
 
 import jax
 import pytest
@@ -121,3 +122,37 @@ def test_the_cache_lies_with_the_user_or_where_the_environment_says(tmp_path, mo
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "file"))
     assert cache.enable() is None and jax.config.jax_compilation_cache_dir is None
+
+
+class Cell:
+    """What a notebook's cell shows, one entry a change."""
+
+    def __init__(self):
+        self.shown = []
+
+    def display(self, content, raw, display_id):
+        assert raw and display_id
+        self.shown.append(content)
+        return self
+
+    def update(self, content, raw):
+        self.shown.append(content)
+
+
+def test_in_a_notebook_the_cell_shows_a_bar_that_goes_away(monkeypatch):
+    cell, shell = Cell(), types.SimpleNamespace(kernel=object())
+    fake = types.ModuleType("IPython")
+    fake.get_ipython, fake.display = lambda: shell, types.SimpleNamespace(display=cell.display)
+    monkeypatch.setitem(sys.modules, "IPython", fake)
+    show = progress.make("auto", title="a<b")
+    with show.phase("compiling"):
+        assert "compiling ..." in cell.shown[-1]["text/plain"]
+    show.say("warning: sigma rests at its bound")
+    show.say("checkpoint: 3")
+    show.update(50, 100, 10.0, 5.0, {"return": 1.0})
+    show.update(100, 100, 10.0, 0.0, {"return": 1.0})
+    assert 'value="1.0000"' in cell.shown[-1]["text/html"] and "a&lt;b" in cell.shown[-1]["text/html"]
+    show.close()
+    assert cell.shown[-1]["text/plain"] == "warning: sigma rests at its bound"
+    shell.kernel = None
+    assert not isinstance(progress.make("auto"), progress.Notebook), "IPython on a terminal is a terminal"

@@ -9,9 +9,10 @@ import pytest
 
 from jaxpsn.core.errors import UserError
 from jaxpsn.lm import model
-from jaxpsn.rlvr import gathering, perturbation, rollout
+from jaxpsn.rlvr import gathering, perturbation, rollout, setup
 from jaxpsn.rlvr.config import DecoderSize, PretrainConfig, RlvrConfig
 from jaxpsn.rlvr.noises import Psn
+from jaxpsn.run import cache
 from jaxpsn.run.reasoning import curves
 
 PROBLEMS, SIGMA = 4, 0.4
@@ -23,12 +24,19 @@ CONFIG = RlvrConfig(
 )
 
 
+def ground_of(problems, told=lambda step, steps, shown: None):
+    """The base of ``CONFIG``, pre-trained or found where it is kept, and problems to judge it by."""
+    task = CONFIG.task
+    base = setup.policy(CONFIG, task, cache.home() / "bases", lambda text: None, told)
+    return curves.ground(CONFIG, base, task, problems)
+
+
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory):
     """Random weights with opinions: at the usual scale of 0.02 all tokens are equally likely."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        made = curves.ground(CONFIG, PROBLEMS)
+        made = ground_of(PROBLEMS)
     grown = jax.tree_util.tree_map_with_path(
         lambda path, leaf: leaf if path[-1].key == "scale" else 6.0 * leaf, made.params
     )
@@ -177,8 +185,8 @@ def test_seeds_differ(ground):
 def test_a_base_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     heard = []
-    first = curves.ground(CONFIG, 2, lambda step, steps: heard.append((step, steps)))
-    again = curves.ground(CONFIG, 2)
+    first = ground_of(2, lambda step, steps, shown: heard.append((step, steps)))
+    again = ground_of(2)
     assert jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(a, b), first.params, again.params))
     assert len(list((tmp_path / "jaxpsn" / "bases").iterdir())) == 1
     assert first.prompts.tokens.shape == (2, first.task.max_prompt)
@@ -188,4 +196,4 @@ def test_mistakes_are_named(ground):
     with pytest.raises(UserError, match="samples"):
         curves.heated(ground, 0, [1.0])
     with pytest.raises(UserError, match="count"):
-        curves.ground(CONFIG, 100_000)
+        ground_of(100_000)

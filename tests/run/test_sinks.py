@@ -127,7 +127,7 @@ def test_tensorboard_gets_the_scalars(tmp_path):
     opened = open_sinks(tmp_path, warnings, tensorboard=True, seeds=2)
     opened.write([row(10, 0.5, 0), row(10, 0.25, 1)])
     opened.sync()
-    opened.close()
+    opened.close("finished")
     (file,) = (tmp_path / "tensorboard").iterdir()
     assert b"loss/seed1" in file.read_bytes() and not warnings
 
@@ -157,7 +157,7 @@ def test_wandb_gets_the_scalars_and_may_fail(tmp_path, monkeypatch, fail_at):
     opened = open_sinks(tmp_path, warnings, wandb=True)
     for step in (10, 20):
         opened.write([row(step, 0.5)])
-    opened.close()
+    opened.close("finished")
     assert fake.calls[:2] == [("init", tmp_path.name, "allow"), (10, {"loss": 0.5}, True)]
     if fail_at == 1:
         assert warnings == ["wandb failed (ConnectionError: gone); going on without"] and len(fake.calls) == 2
@@ -171,5 +171,5 @@ def test_an_extra_that_does_not_start_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", broken)
     opened = open_sinks(tmp_path, warnings, wandb=True)
     opened.write([row(10)])
-    opened.close()
+    opened.close("finished")
     assert len(warnings) == 1 and warnings[0].startswith("wandb does not start (AttributeError")

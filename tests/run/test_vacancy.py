@@ -8,16 +8,15 @@ import pytest
 from jaxpsn.control.config import AgentConfig
 from jaxpsn.control.presets import PRESETS as CONTROLS
 from jaxpsn.core.errors import UserError
-from jaxpsn.run import command, folder, vacancy
+from jaxpsn.run import command, folder, started, vacancy
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.jobs import control, rlvr
-from jaxpsn.study.control import job as study_job
-from jaxpsn.study.control import record as studies
+from jaxpsn.study.kinds import control as study_job
 
 PARSERS = {
     "run of control": (control.ControlJob, control.PRESETS, control.restore, folder.read),
     "run of reasoning": (rlvr.RlvrJob, rlvr.PRESETS, rlvr.restore, folder.read),
-    "study of control": (study_job.StudyJob, study_job.PRESETS, study_job.restore, studies.read),
+    "study of control": (study_job.StudyJob, study_job.PRESETS, study_job.restore, study_job.STUDY.read),
 }
 
 
@@ -116,7 +115,7 @@ def test_a_folder_of_another_script_is_told_with_the_right_command(asked, made, 
     if asked == made:
         vacancy.refuse_other(str(path), asked)
         return
-    right = f"python experiments/{vacancy.SCRIPTS[made]} --resume {path}"
+    right = f"{started.command(vacancy.SCRIPTS[made])} --resume {path}"
     assert resumed(asked, path) == f"resume = {str(path)!r}: a {made}; go on with: {right}"
 
 

@@ -1,13 +1,11 @@
-"""The plot of a run's evaluations: pass@k over k, and the paired difference of the last policy and the first."""
+"""The chart of a run's evaluations: pass@k over k, and the paired difference of the last policy and the first."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from jaxpsn.core import text
-from jaxpsn.report import figures
-from jaxpsn.report.figures import BLUE, GREEN, INK, ORANGE, SOFT, Plot
+from jaxpsn.report.charts.spec import Axis, Chart, Layer, Line, Panel, Rule
 from jaxpsn.report.reasoning.folder import Judged
 from jaxpsn.stats.comparison import Comparison
 from jaxpsn.stats.evaluations import Evaluation
@@ -16,62 +14,54 @@ from jaxpsn.stats.pass_at_k import Curve
 NAME = "pass_at_k"
 
 
-def pass_at_k(judged: Judged) -> Plot | None:
+def pass_at_k(judged: Judged) -> Chart | None:
     """pass@k of every evaluated policy over k, and below it the paired difference of the last and the first."""
     if not judged.evaluations:
         return None
-    compared = judged.comparison
-    curves = [(one, one.curve) for one in judged.evaluations]
-    with figures.style():
-        finding = _pass_finding(judged, curves)
-        figure, panels = figures.figure(finding, [3.6, 1.9] if compared else [3.9])
-        _pass_curves(panels[0], curves, compared)
-        if compared:
-            axes, ours, theirs = panels[1], compared.ours.label, compared.theirs.label
-            axes.axhline(0, color=INK, lw=1.0)
-            _band(axes, compared.difference, GREEN, f"{ours} - {theirs}", markers=True)
-            axes.set_ylabel("difference")
-            axes.set_title(f"{ours} minus {theirs}, paired by problem")
-            figures.plain(axes)
-        ks = max((curve.ks for _, curve in curves), key=len)
-        for axes in panels:
-            axes.set_xscale("log", base=2)
-            axes.set_xticks(ks, [str(k) for k in ks])
-            axes.minorticks_off()
-        panels[-1].set_xlabel("k: answers to each problem")
-    problems = len(judged.evaluations[0].ids)
-    caption = f"Chance that at least one of k answers is right, mean of {problems} problems. Bands: 95 % bootstrap"
-    return Plot(NAME, figure, finding, f"{caption} intervals over problems.")
+    compared, curves = judged.comparison, [(one, one.curve) for one in judged.evaluations]
+    x = over_k(max((curve.ks for _, curve in curves), key=len))
+    panels = [_passed(curves, compared, x, 3.6 if compared else 3.9)]
+    if compared:
+        ours, theirs = compared.ours.label, compared.theirs.label
+        layers = [Rule(0, color="ink", dash="solid"), _band(compared.difference, "green", f"{ours} - {theirs}")]
+        title = f"{ours} minus {theirs}, paired by problem"
+        panels.append(Panel(layers, x, Axis("difference"), title, height=1.9))
+    caption = f"Chance that at least one of k answers is right, mean of {len(judged.evaluations[0].ids)} problems."
+    finding = _pass_finding(judged, curves)
+    return Chart(NAME, finding, f"{caption} Bands: 95 % bootstrap intervals over problems.", panels)
 
 
-def _pass_curves(axes: Axes, curves: Sequence[tuple[Evaluation, Curve]], compared: Comparison | None) -> None:
+def over_k(ks: Sequence[int], label: str = "k: answers to each problem") -> Axis:
+    """An x axis of powers of two."""
+    room = 1.12 if len(ks) > 1 else 2.0
+    return Axis(label, "log", low=ks[0] / room, high=ks[-1] * room, ticks=tuple((float(k), str(k)) for k in ks))
+
+
+def _passed(curves: Sequence[tuple[Evaluation, Curve]], compared: Comparison | None, x: Axis, height: float) -> Panel:
     """The two that are compared with their bands; those between and the noisy ones as thin lines."""
-    chief = {compared.theirs.label: ORANGE, compared.ours.label: BLUE} if compared else {curves[0][0].label: BLUE}
+    first = curves[0][0].label
+    chief = {compared.theirs.label: "orange", compared.ours.label: "blue"} if compared else {first: "blue"}
     between = [one.label for one, _ in curves if one.label not in chief]
-    for evaluation, curve in curves:
-        label = evaluation.label + (" (noisy)" if evaluation.noisy and "noisy" not in evaluation.label else "")
-        if evaluation.label in chief:
-            below = compared is not None and evaluation.label == compared.theirs.label
-            _band(axes, curve, chief[evaluation.label], label, markers=True, wide=below)
+    layers: list[Layer] = []
+    for one, curve in curves:
+        label = one.label + (" (noisy)" if one.noisy and "noisy" not in one.label else "")
+        if one.label in chief:
+            below = compared is not None and one.label == compared.theirs.label
+            layers.append(_band(curve, chief[one.label], label, wide=below))
         else:
-            grey = 0.35 + 0.6 * (between.index(evaluation.label) + 1) / len(between)
-            style = (0, (4, 3)) if evaluation.noisy else "-"
-            axes.plot(curve.ks, curve.band.value, color=SOFT, lw=1.2, alpha=grey, ls=style, label=label)
-    axes.set_ylabel("pass@k")
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(0.0, low) if low > 0.3 else 0.0, min(1.02, high))
-    figures.plain(axes)
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], labels[::-1], loc="best")
+            alpha = 0.35 + 0.6 * (between.index(one.label) + 1) / len(between)
+            dash = "dashed" if one.noisy else "solid"
+            layers.append(Line(curve.ks, curve.band.value, "soft", label, dash=dash, width=1.2, alpha=alpha))
+    least = min(curve.band.value.min() for _, curve in curves)
+    return Panel(layers, x, Axis("pass@k", low=None if least > 0.3 else 0.0), height=height)
 
 
-def _band(axes: Axes, curve: Curve, color: str, label: str, *, markers: bool = False, wide: bool = False) -> None:
+def _band(curve: Curve, color: str, label: str, *, wide: bool = False) -> Line:
     """A curve in its interval; ``wide`` shows it at the edges of one that lies upon it."""
-    if np.isfinite(curve.band.low).all():
-        axes.fill_between(curve.ks, curve.band.low, curve.band.high, color=color, alpha=0.18, lw=0)
-    style = {"marker": "o", "ms": 5.5 if wide else 4, "mec": "white", "mew": 0.6} if markers else {}
-    style |= {"lw": 3.5, "alpha": 0.9} if wide else {}
-    axes.plot(curve.ks, curve.band.value, color=color, label=label, **style)
+    known = np.isfinite(curve.band.low).all()
+    low, high = (curve.band.low, curve.band.high) if known else (None, None)
+    return Line(curve.ks, curve.band.value, color, label, low, high, width=3.5 if wide else 2.0, shade=0.18,
+                marker=True)  # fmt: skip
 
 
 def _pass_finding(judged: Judged, curves: Sequence[tuple[Evaluation, Curve]]) -> str:

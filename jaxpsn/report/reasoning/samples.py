@@ -6,7 +6,7 @@ it may hold anything.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -107,30 +107,32 @@ def _varied(rows: list[Mapping[str, Any]], each: int) -> tuple[Mapping[str, Any]
     return tuple(chosen)
 
 
-def render(steps: Iterable[Step]) -> str:
-    """The answers as HTML: a heading for each step, right ones beside wrong ones."""
-    return "".join(_render_step(step) for step in steps)
+class Answer(NamedTuple):
+    """An answer as it is shown."""
+
+    facts: tuple[tuple[str, str], ...]
+    prompt: str
+    text: str
 
 
-def _render_step(step: Step) -> str:
+class Answers(NamedTuple):
+    """Right answers beside wrong ones: a block of the page."""
+
+    right: Sequence[Answer]
+    wrong: Sequence[Answer]
+    kind = "samples"
+
+
+def blocks(step: Step) -> list[Any]:
+    """The answers of a step as blocks of the page: a heading, right ones beside wrong ones."""
     right, total = step.counts[0], sum(step.counts)
-    columns = "".join(
-        f"<div>{''.join(_card(row, kind) for row in rows) or page.missing(f'No {kind} answer was logged.')}</div>"
-        for kind, rows in (("right", step.right), ("wrong", step.wrong))
-    )
-    heading = f"Step {step.step:,}: {right:,} right of {total:,} answers read"
-    return f'<h3>{page.escape(heading)}</h3><div class="samples">{columns}</div>'
+    heading = page.Heading(f"Step {step.step:,}: {right:,} right of {total:,} answers read")
+    return [heading, Answers([_answer(row) for row in step.right], [_answer(row) for row in step.wrong])]
 
 
-def _card(row: Mapping[str, Any], kind: str) -> str:
-    facts = "".join(f" · {name} <b>{page.escape(shown)}</b>" for name, shown in _facts(row))
-    prompt, answer = (
-        page.escape(text.visible(row.get(name, ""), most)) for name, most in (("prompt", _PROMPT), ("text", _TEXT))
-    )
-    return (
-        f'<article class="sample {kind}"><p><b class="verdict">{kind}</b>{facts}</p>'
-        f'<pre class="prompt">{prompt}</pre><pre>{answer or "(empty)"}</pre></article>'
-    )
+def _answer(row: Mapping[str, Any]) -> Answer:
+    prompt, answer = (text.visible(row.get(name, ""), most) for name, most in (("prompt", _PROMPT), ("text", _TEXT)))
+    return Answer(tuple(_facts(row)), prompt, answer)
 
 
 def _facts(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,1 +1,1 @@
-"""Tables, plots and the page of a study of control."""
+"""What the reports of studies share: reading the folder, the tidy table, and how arms and methods are told."""

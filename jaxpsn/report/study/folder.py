@@ -1,72 +1,120 @@
-"""Read the folder of a study: several arms (exploration rules) on one task and learner, each a run folder of its own.
+"""Read what every study has: ``study.json``, its run folders, files that may be missing, how far a run got."""
 
-``study.json`` names the arms, their scales and the threshold; ``arms/LABEL/`` are run folders, complete once they hold
-``finished.json``; ``tuning/LABEL/choice.json`` tells how an arm's scale was chosen, on seeds that are not reported.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from jaxpsn.core import errors, shapes
+from jaxpsn.core import errors, files, shapes, text
 from jaxpsn.report import runs
 from jaxpsn.report.runs import Run
-from jaxpsn.report.study import files
-from jaxpsn.report.study.files import FINISHED, Choice
+
+FORMAT = 1
+FINISHED, RUNNING, FAILED, MISSING = "finished", "unfinished", "failed", "missing"
+_NOT_FINITE = "not finite"  # how the run loop's last event begins where NaN or infinity stopped it
+FILE = "study.json"
+KINDS = ("control", "reasoning")
+
+
+def content(folder: str | Path) -> dict[str, Any]:
+    """``study.json`` of a study of either kind, with at least one arm; ``kind`` is always there.
+
+    Raises UserError, in one line, if there is none, if it is malformed, or if a label of an arm is no name of a folder.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        errors.refuse("study folder", str(folder), f"a folder with {FILE}")
+    content = files.read_json(path)
+    if not isinstance(content, dict):
+        raise errors.UserError(f"{path}: a JSON object is expected")
+    if content.get("format") != FORMAT:
+        errors.refuse("format", content.get("format"), f"a study of format {FORMAT}")
+    kind = content.setdefault("kind", KINDS[0])
+    if kind not in KINDS:
+        errors.refuse("kind", kind, f"a study of {' or '.join(KINDS)}")
+    shapes.check(path, content, shapes.STUDY[kind])
+    objects("arms", content["arms"])
+    return content
+
+
+def objects(field: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Objects by a label that names their folder. Raises UserError if it is anything else, or empty."""
+    if not isinstance(value, dict) or not value or not all(isinstance(about, dict) for about in value.values()):
+        errors.refuse(field, value, f"an object with at least one {field[:-1]}")
+    for label in value:
+        if label != Path(label).name or label in ("", ".", ".."):
+            errors.refuse(field[:-1], label, "a label that is the name of a folder")
+    return value
+
+
+def optional(path: Path, shape: shapes.Shape, notes: list[str]) -> Mapping[str, Any]:
+    """A JSON object that may be missing; one that cannot be read, or has another ``shape``, is noted and left out."""
+    try:
+        return shapes.optional(path, shape) or {}
+    except (errors.UserError, OSError) as error:
+        notes.append(f"{error}; it is left out.")
+        return {}
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """``value`` if it is an object, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def is_real(value: Any) -> bool:
+    """Whether ``value`` is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def leaf(field: Any) -> str:
+    """A setting by its own name: exploration.target is target."""
+    return str(field).rpartition(".")[2]
+
+
+def cells(values: Any, shape: tuple[int, int]) -> Float[np.ndarray, "v s"]:
+    """A table of numbers in JSON, null as NaN; an empty one where there is none."""
+    if values is None:
+        return np.zeros((shape[0], 0))
+    if len(values) != shape[0]:
+        raise ValueError(f"{len(values)} rows for {shape[0]} values")
+    return np.array([[np.nan if cell is None else float(cell) for cell in row] for row in values]).reshape(shape)
 
 
 @dataclass(frozen=True)
-class Tuning(Choice):
-    """How it was chosen, with S seeds of each value; NaN is unknown, inf in a time is never."""
+class Choice:
+    """The value of an arm's scale that was chosen among V values, and by what."""
 
-    seeds: Int[np.ndarray, "v s"]
-    final: Float[np.ndarray, "v s"]
-    first_reward: Float[np.ndarray, "v s"]
-    coverage: Float[np.ndarray, "v s"]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to explore: what it is, how far it got, and its run, None where there is nothing to read."""
-
-    label: str
-    spec: str
-    settings: Mapping[str, Any]
-    scale: Mapping[str, Any] | None
-    status: str
-    """finished, unfinished, failed or missing."""
-    detail: str
-    """Why it is not finished, in words."""
-    run: Run | None
-    seconds: float
-    """Wall time of all seeds together, NaN if unknown."""
-    versions: tuple[Mapping[str, str], ...]
-    """Of every session that made it."""
-    tuning: Tuning | None
+    field: str
+    values: Float[np.ndarray, "v"]
+    chosen: float
+    by: str
 
     @property
-    def finished(self) -> bool:
-        """Whether all steps of all seeds were made."""
-        return self.status == FINISHED and self.run is not None
+    def at_an_end(self) -> bool:
+        """Whether the chosen value is the smallest or the largest that was tried."""
+        return len(self.values) > 1 and self.chosen in (self.values.min(), self.values.max())
 
-    @property
-    def perturbs_weights(self) -> bool:
-        """Whether it moves weights, so that there is a sigma to show."""
-        return self.run is not None and self.run.series("sigma") is not None
+
+class Unit(NamedTuple):
+    """The run folder of an arm on a task; it may hold several seeds."""
+
+    task: str
+    arm: str
+    name: str
+    """How it is called where something is said of it."""
+    told: "Told"
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study as read: its arms in their order, and what had to be tolerated."""
+    """What a study of either kind is: its folder, ``study.json``, its run folders, and what had to be tolerated."""
 
     path: Path
     content: Mapping[str, Any]
-    arms: tuple[Arm, ...]
-    threshold: float | None
+    units: tuple[Unit, ...]
     notes: tuple[str, ...]
 
     @property
@@ -75,64 +123,85 @@ class Study:
         return str(self.content.get("name") or self.path.resolve().name)
 
     @property
-    def task(self) -> str:
-        """The name of the task."""
-        return str(runs.setting(self.content.get("control") or {}, "env.name") or "unknown task")
+    def labels(self) -> tuple[str, ...]:
+        """The arms by their labels."""
+        return tuple(self.content["arms"])
+
+    def versions(self, arm: str, status: Sequence[str] = ()) -> tuple[Mapping[str, str], ...]:
+        """The versions of every session of every run of an arm, of those of that ``status`` if it is named."""
+        found = [unit.told for unit in self.units if unit.arm == arm and (not status or unit.told.status in status)]
+        return tuple(version for told in found for version in told.versions)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the folder of a run tells: its rows, None where there are none to read, and how far it got."""
+
+    run: Run | None
+    status: str
+    """finished, unfinished, failed or missing."""
+    detail: str
+    """Why it is not finished, in words."""
+    done: Mapping[str, Any]
+    """``finished.json``, empty where there is none."""
 
     @property
-    def shown(self) -> tuple[Arm, ...]:
-        """The arms that have rows."""
-        return tuple(arm for arm in self.arms if arm.run is not None)
+    def seconds(self) -> float:
+        """Wall time: what ``finished.json`` says, else the last row; NaN if unknown."""
+        if is_real(self.done.get("seconds")):
+            return float(self.done["seconds"])
+        series = None if self.run is None else self.run.series("seconds")
+        return float("nan") if series is None else float(np.nanmax(series.values))
+
+    @property
+    def versions(self) -> tuple[Mapping[str, str], ...]:
+        """The versions of every session, and those of ``finished.json``."""
+        sessions = runs.setting(self.run.config, "sessions") if self.run is not None else None
+        sources = [*sessions] if isinstance(sessions, list) else []
+        if self.run is not None and not sources:
+            sources.append(self.run.config)
+        found = (mapping(source).get("versions") for source in (*sources, self.done))
+        return tuple({str(name): str(version) for name, version in one.items()} for one in map(mapping, found) if one)
 
 
-def read(folder: str | Path) -> Study:
-    """Read the folder of a study. Raises UserError, in one line, if it is none or if ``study.json`` is malformed.
-
-    An arm that is missing, unfinished, failed or unreadable, and a tuning that cannot be read, are kept as such.
-    """
-    path, content = Path(folder), files.study(folder, "control")
-    threshold = content.get("threshold")
-    if threshold is not None and not files.is_real(threshold):
-        errors.refuse("threshold", threshold, "null or a number")
-    notes: list[str] = []
-    found = tuple(_arm(path, label, about, notes) for label, about in content["arms"].items())
-    return Study(path, content, found, None if threshold is None else float(threshold), tuple(notes))
-
-
-def _arm(path: Path, label: str, about: Mapping[str, Any], notes: list[str]) -> Arm:
-    told = files.told(path / "arms" / label, notes)
-    scale = about.get("scale")
-    return Arm(
-        label=label,
-        spec=str(about.get("spec") or label),
-        settings=files.mapping(about.get("exploration")),
-        scale={**scale, "field": files.leaf(scale.get("field"))} if isinstance(scale, Mapping) else None,
-        status=told.status,
-        detail=told.detail,
-        run=told.run,
-        seconds=told.seconds,
-        versions=told.versions,
-        tuning=_tuning(path / "tuning" / label / "choice.json", notes),
-    )
+def told(folder: Path, notes: list[str]) -> Told:
+    """Read the folder of a run: finished once it has rows and ``finished.json``, failed where it says so."""
+    run, status, detail = None, MISSING, "not started"
+    if (folder / "metrics.csv").is_file():
+        try:
+            run = runs.read(folder)
+            status, detail = _progress(run)
+        except errors.UserError as error:
+            detail = "no rows yet" if "no metrics yet" in str(error) else str(error)
+    done = optional(folder / "finished.json", shapes.FINISHED, notes)
+    failed = optional(folder / "failed.json", shapes.FAILED, notes)
+    if run is not None and done:
+        status, detail = FINISHED, ""
+    elif failed:
+        status, detail = FAILED, str(failed.get("reason", detail))
+    return Told(run, status, detail, done)
 
 
-def _tuning(path: Path, notes: list[str]) -> Tuning | None:
-    content = files.optional(path, shapes.CONTROL_CHOICE, notes)
-    if not content:
-        return None
-    try:
-        values = np.asarray(content["values"], float)
-        shape = (len(values), -1)
-        parts = {name: files.cells(content.get(name), shape) for name in ("final", "first_reward", "coverage")}
-        first = content.get("first_reward")
-        if first is not None:  # null in a list of times is never; the whole missing is unknown
-            parts["first_reward"][np.isnan(parts["first_reward"])] = np.inf
-        seeds = np.asarray(content["seeds"], np.int64).reshape(shape)
-        if not all(part.shape == seeds.shape for part in parts.values() if part.size) or not values.size:
-            raise ValueError("unequal numbers of seeds")
-        parts = {name: part if part.size else np.full(seeds.shape, np.nan) for name, part in parts.items()}
-        chosen, by = float(content["chosen"]), str(content.get("by") or "final return")
-        return Tuning(field=files.leaf(content["field"]), values=values, seeds=seeds, **parts, chosen=chosen, by=by)
-    except (KeyError, TypeError, ValueError) as error:
-        notes.append(f"{path.parent.name}: its tuning cannot be read ({type(error).__name__}: {error}).")
-        return None
+def _progress(run: Run) -> tuple[str, str]:
+    """Status and detail of a run that is not complete, from its last stop."""
+    step, budget = float(run.columns["step"].max()), runs.setting(run.config, "run.steps")
+    made = f"{text.count(step)} of {text.count(budget)} steps" if is_real(budget) else f"{text.count(step)} steps"
+    stops = [str(event.get("detail", "")) for event in run.events if event.get("event") == "stop"]
+    if stops and stops[-1].startswith(_NOT_FINITE):
+        return FAILED, stops[-1].split(";")[0]
+    return RUNNING, made
+
+
+def unlike_versions(arms: Iterable[tuple[str, Sequence[Mapping[str, str]]]]) -> Iterator[str]:
+    """A sentence for each package of which the arms, (label, versions), were not all made with one version."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for label, sessions in arms:
+        for session in sessions:
+            for package, version in session.items():
+                labels = found.setdefault(package, {}).setdefault(version, [])
+                if label not in labels:
+                    labels.append(label)
+    for package, versions in found.items():
+        if len(versions) > 1:
+            shown = text.listed([f"{version} ({', '.join(labels)})" for version, labels in versions.items()])
+            yield f"Arms were made with different versions of {package}: {shown}. Differences may come from that."

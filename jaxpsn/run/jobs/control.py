@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from jaxpsn.envs import registry
 from jaxpsn.run import cadence, command, folder, interrupts, progress, startup, status
 from jaxpsn.run.cluster import distributed
 from jaxpsn.run.config import ClusterConfig, RunConfig
+from jaxpsn.run.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -54,43 +56,71 @@ def restore(record: Mapping[str, Any]) -> ControlJob:
 
 def run(job: ControlJob) -> int:
     """Train, then write the rollout and the report; returns the exit status."""
-    _refuse(job)
+    trained = train(job)
+    if trained.first:
+        startup.result(trained.outcome.folder)
+    return trained.outcome.status
+
+
+def train(job: ControlJob, env: Any = None, loggers: Sequence[Any] = ()) -> Trained:
+    """Train into a run folder, then write the rollout and the report.
+
+    ``env``: a ``brax.envs.Env`` of one's own in place of the one that the config names; ``loggers``: trackers of one's
+    own. All that can be refused is, before there is a folder. Raises UserError.
+    """
+    refuse(job, env)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.mesh))
         team.alike(distributed.common(job.run, job.control, mesh=job.mesh))
         if team.first:  # the others have no folder
             folder.check(job.run, job.control)
         own = distributed.quiet(team, job.run)
-        show = progress.make(own.progress)
-        with contextlib.closing(show), interrupts.stage(leave=show.close), show.phase("loading JAX and the physics"):
-            # Imported late: the display is up while these load. All that can be refused is, before there is a folder.
-            from jaxpsn.control import placement
-            from jaxpsn.control import program as programs
-            from jaxpsn.run import cache, loop
-
-            cache.enable()
-            place = placement.Placement(job.mesh)
-            program = programs.make(job.control, -(-job.run.steps // job.control.steps_per_call), place=place)
-            distributed.meet(team, place.mesh)
-            engine = loop.ready(program, own)
+        program, engine = _prepared(job, own, env, team)
         name = job.control.env.name.replace("/", "-")
         claimed = stack.enter_context(distributed.claim(team, job.run, job.control, name))
-        outcome = loop.train(program, own, claimed, team=team, engine=engine)
-        state = outcome.first_seed()
-        if team.first:
-            if outcome.status == status.DONE:
-                _finish(program, state, claimed)
-            startup.result(claimed.path)
-        return outcome.status
+        from jaxpsn.run import loop
+
+        outcome = loop.train(program, own, claimed, team=team, engine=engine, loggers=loggers)
+        if team.first and outcome.status == status.DONE:
+            _finish(program, outcome.first_seed(), claimed, own.progress)
+        return Trained(program, outcome, team.first)
 
 
-def _refuse(job: ControlJob) -> None:
-    """Refuse what needs no JAX to be seen as wrong."""
+def in_memory(job: ControlJob, env: Any = None, loggers: Sequence[Any] = ()) -> tuple[Trained, list[dict[str, Any]]]:
+    """The same without a run folder, rollout and report, in one process; also the rows of metrics."""
+    refuse(job, env)
+    program, engine = _prepared(job, job.run, env)
+    from jaxpsn.run import untracked
+
+    record = {"name": job.control.env.name, "config": folder.plain(job.control), "run": folder.plain(job.run)}
+    outcome, rows = untracked.train(program, job.run, record, loggers=loggers, engine=engine)
+    return Trained(program, outcome, True), rows
+
+
+def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tuple[Any, Any]:
+    """The program and what drives it; the display is up while JAX and the physics load."""
+    show = progress.make(run.progress)
+    with contextlib.closing(show), interrupts.stage(leave=show.close), show.phase("loading JAX and the physics"):
+        from jaxpsn.control import placement
+        from jaxpsn.control import program as programs
+        from jaxpsn.run import cache, loop
+
+        cache.enable()
+        place = placement.Placement(job.mesh)
+        program = programs.make(job.control, -(-run.steps // job.control.steps_per_call), env, place)
+        if team is not None:
+            distributed.meet(team, place.mesh)
+        return program, loop.ready(program, run)
+
+
+def refuse(job: ControlJob, env: Any = None) -> None:
+    """Refuse what needs no JAX to be seen as wrong; ``env`` is the user's own, if there is one. Raises UserError."""
     config = job.control
-    registry.check(config.env.name, config.env.backend)
+    if env is None:
+        registry.check(config.env.name, config.env.backend)
     config.refuse_idle(cadence.plan(job.run, config.steps_per_call).end)
     _refuse_other_schedule(job)
-    limit = config.env.episode_length or registry.default_episode_length(config.env.name)
+    limit = config.env.episode_length or (registry.default_episode_length(config.env.name) if env is None else 1)
     if config.agent.algorithm == "es" and job.run.steps < limit * config.env.num_envs:
         startup.speak(f"warning: steps = {job.run.steps}: no generation ends if episodes last {limit} steps")
 
@@ -106,31 +136,35 @@ def _refuse_other_schedule(job: ControlJob) -> None:
         )
 
 
-def _finish(program: Any, state: Any, claimed: folder.RunFolder) -> None:
+def _finish(program: Any, state: Any, claimed: folder.RunFolder, display: str) -> None:
     from jaxpsn.run import memory
 
     path = claimed.path
     left = f"all steps are made and saved; the report is not written: --resume {path} writes it"
     with interrupts.stage(left), memory.told("env.num_envs, agent.actor_hidden", lambda: left):
-        _report(program, state, path)
+        say = startup.speak if display != "none" else lambda text: None
+        _report(program, state, path, say)
 
 
-def _report(program: Any, state: Any, path: Path) -> None:
+def _report(program: Any, state: Any, path: Path, say: Callable[[str], None]) -> None:
     from jaxpsn.control import record
     from jaxpsn.report import build
 
-    startup.speak("recording a rollout and writing the report")
+    say("recording a rollout and writing the report")
     try:
         rollout = record.rollout(program, state)
     except errors.UserError as error:  # a task without bodies; the report says that there is nothing to watch
-        startup.speak(f"no rollout: {error}")
+        say(f"no rollout: {error}")
     else:
         files.write_atomically(path / "rollout.json", json.dumps(rollout))
-    page = build.build(path)
-    startup.speak(f"report: {page}")
+    say(f"report: {build.build(path)}")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
     about = "Off-policy control with parameter-space noise."
     return run(command.parse(ControlJob, PRESETS, argv, restore, about))
+
+
+if __name__ == "__main__":
+    sys.exit(startup.script(lambda: main(sys.argv[1:])))

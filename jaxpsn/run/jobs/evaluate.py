@@ -1,6 +1,7 @@
 """The evaluation job: one policy judged, two compared on the same problems, or a run's sample log replayed."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -141,11 +142,11 @@ def _written(judged: list["Evaluation"], out: Path, show: progress.Progress) -> 
     files.write_atomically(out / "pass_at_k.csv", rows)
     files.write_atomically(out / "pass_at_k.json", content)
     with show.phase("drawing the plot"):
-        from jaxpsn.report import figures
+        from jaxpsn.report.charts import picture
         from jaxpsn.report.reasoning import evaluation_plot
         from jaxpsn.report.reasoning.folder import Judged
 
-        figures.write([evaluation_plot.pass_at_k(Judged(tuple(judged[::-1]), compared, ()))], out)
+        picture.write([evaluation_plot.pass_at_k(Judged(tuple(judged[::-1]), compared, ()))], out)
     return table
 
 
@@ -173,3 +174,7 @@ def main(argv: Sequence[str]) -> int:
     """Do what ``argv`` asks for; returns the exit status."""
     about = "Unbiased pass@k of a policy, two policies compared in pairs, or a sample log verified and scored anew."
     return run(command.flags(EvaluateJob, component_flags.load_plugins(argv), EvaluateJob(), about))
+
+
+if __name__ == "__main__":
+    sys.exit(startup.script(lambda: main(sys.argv[1:])))

@@ -1,7 +1,8 @@
 """The reasoning job: from the command line to a trained, judged, exported policy and its report."""
 
 import contextlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,27 @@ from jaxpsn.rlvr import lengths, words
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run import command, folder, progress, startup, status
 from jaxpsn.run.cluster import distributed
-from jaxpsn.run.cluster.team import Team
+from jaxpsn.run.cluster.team import ALONE, Team
 from jaxpsn.run.reasoning import inputs, stages
 from jaxpsn.run.reasoning.job import PRESETS, SHORT, RlvrJob, refuse_unused, restore
+from jaxpsn.run.trained import Trained
 from jaxpsn.tasks import file_task, files
 
 
 def run(job: RlvrJob) -> int:
     """Train, judge base and trained policy, export, write the report; returns the exit status."""
+    with train(job) as trained:
+        if trained.first:
+            startup.result(trained.outcome.folder)
+        return trained.outcome.status
+
+
+@contextlib.contextmanager
+def train(job: RlvrJob, loggers: Sequence[Any] = ()) -> Iterator[Trained]:
+    """Train, judge base and trained policy, export, write the report; the program lives until the block ends.
+
+    ``loggers``: trackers of one's own. Raises UserError.
+    """
     job = _checked(job)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.rlvr.mesh))
@@ -39,12 +53,23 @@ def run(job: RlvrJob) -> int:
         claimed = stack.enter_context(distributed.claim(team, job.run, content, _name(job.rlvr)))
         stages.keep_base(program, claimed, team, base)
         stages.judge_base(program, claimed, own, team, phases)
-        outcome = loop.train(program, own.run, claimed, team=team, engine=engine)
+        outcome = loop.train(program, own.run, claimed, team=team, engine=engine, loggers=loggers)
         if outcome.status == status.DONE:
             stages.finish(program, outcome, claimed, own, team, phases)
-        if team.first:
-            startup.result(claimed.path)
-        return outcome.status
+        yield Trained(program, outcome, team.first)
+
+
+@contextlib.contextmanager
+def in_memory(job: RlvrJob, loggers: Sequence[Any] = ()) -> Iterator[tuple[Trained, list[dict[str, Any]]]]:
+    """Train without a run folder, in one process; also the rows of metrics. Nothing is judged but what they hold."""
+    job = _checked(job)
+    job = replace(job, rlvr=_clocked(job.rlvr, ALONE))
+    with stages.prepared(job, ALONE, stages.Phases(), {}) as program:
+        from jaxpsn.run import untracked
+
+        record = {"name": _name(job.rlvr), "config": folder.plain(job.rlvr), "run": folder.plain(job.run)}
+        outcome, rows = untracked.train(program, job.run, record, loggers=loggers)
+        yield Trained(program, outcome, True), rows
 
 
 def _name(config: RlvrConfig) -> str:
@@ -105,3 +130,7 @@ def main(argv: Sequence[str]) -> int:
     job = command.parse(RlvrJob, PRESETS, argv, restore, about, resumes="run of reasoning", short=SHORT)
     refuse_unused(argv, job.rlvr)
     return run(job)
+
+
+if __name__ == "__main__":
+    sys.exit(startup.script(lambda: main(sys.argv[1:])))

@@ -9,10 +9,13 @@ from typing import Any, Protocol, runtime_checkable
 from jaxpsn.core import errors, files
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.folder import RunFolder
+from jaxpsn.run.loggers import callbacks
 from jaxpsn.run.loggers.lines import EventLog, RowLog
 from jaxpsn.run.loggers.metrics import MetricsFiles
 
-__all__ = ["EventLog", "MetricsFiles", "RowLog", "Sink", "Sinks", "TensorBoardSink", "WandbSink", "require_extras"]
+__all__ = [
+    "EventLog", "Kept", "MetricsFiles", "RowLog", "Sink", "Sinks", "TensorBoardSink", "WandbSink", "require_extras",
+]  # fmt: skip
 
 Row = dict[str, Any]
 
@@ -29,15 +32,9 @@ class Sink(Protocol):
         """Make all rows durable: called before a checkpoint that counts on them."""
         ...
 
-    def close(self) -> None:
-        """End."""
+    def close(self, status: str) -> None:
+        """End; ``status`` says how the run ended."""
         ...
-
-
-def _numbers(row: Row) -> dict[str, float]:
-    return {
-        name: value for name, value in row.items() if isinstance(value, int | float) and name not in ("step", "seed")
-    }
 
 
 class TensorBoardSink:
@@ -51,15 +48,14 @@ class TensorBoardSink:
     def write(self, rows: Sequence[Row]) -> None:
         """Hand the rows over."""
         for row in rows:
-            for name, value in _numbers(row).items():
-                tag = f"{name}/seed{row['seed']}" if self._seeds > 1 else name
+            for tag, value in callbacks.numbers(row, self._seeds).items():
                 self._writer.add_scalar(tag, value, row["step"])
 
     def sync(self) -> None:
         """Flush to the disk."""
         self._writer.flush()
 
-    def close(self) -> None:
+    def close(self, status: str) -> None:
         """Flush and close."""
         self._writer.close()
 
@@ -67,27 +63,26 @@ class TensorBoardSink:
 class WandbSink:
     """Weights & Biases; a resumed run goes on under its id."""
 
-    def __init__(self, folder: RunFolder, seeds: int, record: dict[str, Any]):
+    def __init__(self, folder: RunFolder, run: RunConfig, record: dict[str, Any]):
         self._module = importlib.import_module("wandb")
         name = folder.path.name
         files.make_folder(folder.path / "wandb")
         self._run = self._module.init(
-            project="jaxpsn", name=name, id=name, resume="allow", dir=str(folder.path), config=record
-        )
-        self._seeds = seeds
+            project=run.wandb_project, group=run.wandb_group, tags=list(run.wandb_tags), name=name, id=name,
+            resume="allow", dir=str(folder.path), config=record,
+        )  # fmt: skip
+        self._seeds = run.seeds
 
     def write(self, rows: Sequence[Row]) -> None:
         """Hand the rows of one step over together."""
         for row in rows:
-            last = row is rows[-1]
-            names = {f"{n}/seed{row['seed']}" if self._seeds > 1 else n: v for n, v in _numbers(row).items()}
-            self._run.log(names, step=row["step"], commit=last)
+            self._run.log(callbacks.numbers(row, self._seeds), step=row["step"], commit=row is rows[-1])
 
     def sync(self) -> None:
         """Nothing to do: its own process sends the rows."""
 
-    def close(self) -> None:
-        """Tell it that the run ended."""
+    def close(self, status: str) -> None:
+        """Tell it that the run ended, and how."""
         self._run.finish()
 
 
@@ -98,20 +93,51 @@ def require_extras(run: RunConfig) -> None:
             errors.refuse(field, True, f"needs {package}: pip install 'jaxpsn[{field}]'")
 
 
+class Kept:
+    """The rows of a run that leaves nothing on the disk, in place of its :class:`MetricsFiles`."""
+
+    def __init__(self) -> None:
+        self.all: list[Row] = []
+
+    @property
+    def rows(self) -> int:
+        """Rows so far."""
+        return len(self.all)
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Keep them."""
+        self.all += rows
+
+    def sync(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
 class Sinks:
-    """All sinks of a run. The files must be written; an optional sink that fails is dropped and said so."""
+    """All sinks of a run. The rows must be kept; an optional sink that fails is dropped and said so.
+
+    ``folder`` is None for a run that leaves nothing on the disk; ``loggers`` are a user's own trackers.
+    """
 
     def __init__(
-        self, folder: RunFolder, run: RunConfig, record: Any, files: MetricsFiles, step: int,
-        warn: Callable[[str], None],
+        self, folder: RunFolder | None, run: RunConfig, record: Any, files: MetricsFiles | Kept, step: int,
+        warn: Callable[[str], None], loggers: Sequence[callbacks.Logger] = (),
     ):  # fmt: skip
         self._warn = warn
         self._files = files
         self._extras: dict[str, Sink] = {}
-        if run.tensorboard:
-            self._start("tensorboard", lambda: TensorBoardSink(folder.path / "tensorboard", run.seeds, step))
-        if run.wandb:
-            self._start("wandb", lambda: WandbSink(folder, run.seeds, record))
+        self.last: Sequence[Row] = ()
+        """The rows that were written last."""
+        if run.tensorboard and folder is not None:
+            path = folder.path / "tensorboard"
+            self._start("tensorboard", lambda: TensorBoardSink(path, run.seeds, step))
+        if run.wandb and folder is not None:
+            self._start("wandb", lambda: WandbSink(folder, run, record))
+        for index, one in enumerate(loggers):
+            name = f"{type(one).__name__} {index + 1}" if len(loggers) > 1 else type(one).__name__
+            self._start(name, lambda one=one: callbacks.CallbackSink(one, run.seeds, record, record["name"]))
 
     def _start(self, name: str, make: Callable[[], Sink]) -> None:
         try:
@@ -135,6 +161,7 @@ class Sinks:
     def write(self, rows: Sequence[Row]) -> None:
         """Write the rows of one chunk everywhere. Raises OSError if a file cannot be written."""
         self._files.write(rows)
+        self.last = rows
         self._each_extra(lambda sink: sink.write(rows))
 
     def sync(self) -> None:
@@ -142,7 +169,7 @@ class Sinks:
         self._files.sync()
         self._each_extra(lambda sink: sink.sync())
 
-    def close(self) -> None:
-        """Close them all."""
+    def close(self, status: str) -> None:
+        """Close them all; ``status`` says how the run ended."""
         self._files.close()
-        self._each_extra(lambda sink: sink.close())
+        self._each_extra(lambda sink: sink.close(status))

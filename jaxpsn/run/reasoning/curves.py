@@ -1,9 +1,8 @@
 """How a policy explores at each of several scales of its noise, as arrays for notebooks; nothing is trained."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +19,6 @@ from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.perturbation import Perturbation
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.tokens import masked_mean, token_mask
-from jaxpsn.run import cache
 
 
 class Ground(NamedTuple):
@@ -74,14 +72,11 @@ class Explored(NamedTuple):
     share above the cap, ``token_mean`` and ``token_used_ess`` of the truncated weights; ``sequence_...`` likewise."""
 
 
-def ground(config: RlvrConfig, problems: int, told: Callable[[int, int], None] = lambda step, steps: None) -> Ground:
-    """The small decoder of ``config``, pre-trained (or found where it is kept), and the first ``problems`` to judge by.
+def ground(config: RlvrConfig, base: Any, task: Any, problems: int) -> Ground:
+    """The policy ``base`` (a ``rlvr.base.Base``) of ``config``, and the first ``problems`` of ``task`` to judge by.
 
-    ``told(step, steps)`` hears of the pre-training. Raises UserError for whatever of task and config does not fit.
+    Raises UserError for whatever of task and config does not fit.
     """
-    task = config.task
-    bases: Path = cache.home() / "bases"
-    base = setup.policy(config, task, bases, lambda text: None, lambda step, steps, shown: told(step, steps))
     width, most = setup.limits(config, base, task, generated=True)
     chosen = tuple(task.distinct("test", setup.TEST_SEED, problems))
     prompts = tokenizer.pack([base.words.prompt(problem.prompt) for problem in chosen], length=width)

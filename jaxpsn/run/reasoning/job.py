@@ -9,9 +9,10 @@ import tyro
 from jaxpsn.core import errors
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
-from jaxpsn.run import command
+from jaxpsn.run import command, folder
 from jaxpsn.run.config import ClusterConfig, RunConfig
 from jaxpsn.run.reasoning import inputs
+from jaxpsn.tasks import rewards
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,21 @@ SHORT = {"sigma": "noise.sigma"}
 """Other beginnings of flags."""
 
 
-def restore(record: Mapping[str, Any]) -> RlvrJob:
-    """The job of a run folder's config.json."""
+def restore(record: Mapping[str, Any], reward: Any = None) -> RlvrJob:
+    """The job of a run folder's config.json.
+
+    ``reward`` takes the place of one that was a Python function, of which a record holds the name alone. Raises
+    UserError where none is given.
+    """
     run = replace(command.from_record(RunConfig, record["run"]), name=None, resume=None, overwrite=False)
     config = {name: value for name, value in record["config"].items() if name != inputs.HASHES}
+    told = config.get("reward")
+    if isinstance(told, Mapping) and told.get("name") == rewards.FunctionReward.__name__:
+        if reward is None:
+            allowed = "the same Python function, given to jaxpsn.reason(resume=True)"
+            errors.refuse("reward", told.get("fields", {}).get("function"), allowed)
+        config["reward"] = folder.plain(rewards.Verifier())
+        return RlvrJob(replace(command.from_record(RlvrConfig, config), reward=reward), run)
     return RlvrJob(command.from_record(RlvrConfig, config), run)
 
 

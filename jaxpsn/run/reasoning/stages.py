@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxpsn.core import errors
 from jaxpsn.rlvr import names
-from jaxpsn.run import folder, interrupts, progress, startup
+from jaxpsn.run import folder, interrupts, progress
 from jaxpsn.run.cluster import distributed
 from jaxpsn.run.cluster.team import Team
 
@@ -156,4 +156,4 @@ def finish(program: Any, outcome: Any, claimed: folder.RunFolder, job: Any, team
         with show.phase("writing the model and the report"):
             setup.export(program, outcome.state, path / MODEL)
             if team.first:
-                startup.speak(f"report: {build.build(path)}")
+                show.say(f"report: {build.build(path)}")

@@ -1,1 +1,1 @@
-"""The study of control: one task, arms one after the other, vmapped seeds."""
+"""What studies of control compare: arms, presets, settings, and what their units do."""

@@ -1,12 +1,13 @@
 """What a comparison is made of; imports no JAX."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import arg
 
 from jaxpsn.core import checks, errors
-from jaxpsn.run.config import PROGRESS, RunConfig
+from jaxpsn.study import config
+from jaxpsn.study.config import Comparison
 
 THRESHOLDS = {
     "sparse_mountain_car": 0.9,
@@ -20,39 +21,16 @@ THRESHOLDS = {
 }
 """Evaluation return from which a task counts as solved, where its config names none; dense tasks have none."""
 
-MAY_CHANGE = frozenset(
-    {"arms", "grid", "threshold", "checkpoint_every", "keep_checkpoints", "out", "name", "resume", "overwrite",
-     "progress"}
-)  # fmt: skip
-"""Fields that a resumed study may set anew: arms are added, and none of the others touches an arm that was made."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a study lies, and how it shows what it does."""
-
-    out: Annotated[str, arg(aliases=["--out"])] = "runs"
-    """Folder in which study folders are made."""
-    name: Annotated[str | None, arg(aliases=["--name"])] = None
-    """Name of the study folder; made up from the date if left out."""
-    resume: Annotated[str | None, arg(aliases=["--resume"])] = None
-    """Study folder to go on with; --study.arms then adds arms."""
-    overwrite: Annotated[bool, arg(aliases=["--overwrite"])] = False
-    """Empty the study folder if it exists."""
-    progress: Annotated[Literal["auto", "rich", "plain", "none"], arg(aliases=["--progress"])] = "auto"
-    """Display on stderr: rich on a terminal, plain lines elsewhere."""
+MAY_CHANGE = config.MAY_CHANGE | {"threshold", "checkpoint_every"}
+"""Fields that a resumed study may set anew."""
 
 
 @dataclass(frozen=True)
-class StudyConfig(Place):
+class StudyConfig(Comparison):
     """Which arms are compared, on which seeds and for how long; every arm has the same of all but exploration."""
 
     arms: Annotated[tuple[str, ...], arg(aliases=["--arms"])] = ("parameter", "gaussian", "ou", "pink", "none")
     """Arms as [label:]name[,field=value]...: a rule or one of its variants, and what it changes."""
-    seeds: Annotated[int, arg(aliases=["--seeds"])] = 5
-    """Runs of each arm, side by side."""
-    seed: Annotated[int, arg(aliases=["--seed"])] = 0
-    """First seed; run i of every arm uses seed + i."""
     steps: Annotated[int, arg(aliases=["--steps"])] = 200_000
     """Environment steps of each seed (rounded up to whole chunks)."""
     chunk: Annotated[int, arg(aliases=["--chunk"])] = 8000
@@ -66,28 +44,12 @@ class StudyConfig(Place):
     tune: Annotated[bool, arg(aliases=["--tune"])] = False
     """Choose the scale of each arm first, on seeds that are not reported."""
     tune_seeds: int = 3
-    """Runs of each value that is tried."""
-    tune_seed: int = 1000
-    """First seed of the tuning; every run of every value has a seed of its own."""
-    tune_steps: int | None = None
-    """Environment steps of each tuning run; those of the study if left out."""
-    grid: tuple[str, ...] = ()
-    """Values to try instead of an arm's own, as LABEL=0.1,0.2,0.4."""
-    keep_checkpoints: bool = False
-    """Keep the checkpoints of finished arms; they hold the replay of all seeds."""
+    """Runs of each value that is tried; each has a seed of its own."""
 
     def __post_init__(self) -> None:
-        RunConfig(
-            steps=self.steps, seed=self.seed, seeds=self.seeds, chunk=self.chunk,
-            checkpoint_every=self.checkpoint_every, out=self.out, name=self.name, resume=self.resume,
-            overwrite=self.overwrite,
-        )  # fmt: skip
+        self.check(self.steps, chunk=self.chunk, checkpoint_every=self.checkpoint_every)
         checks.whole("eval_every", self.eval_every, 1, 1 << 50)
         checks.whole("study.tune_seeds", self.tune_seeds, 1, 4096)
-        checks.whole("study.tune_seed", self.tune_seed, 0, (1 << 31) - 1)
-        checks.choice("progress", self.progress, PROGRESS)
-        if self.tune_steps is not None:
-            checks.whole("study.tune_steps", self.tune_steps, 1, 1 << 50)
         if self.threshold is not None:
             checks.real("study.threshold", self.threshold, -1e9, 1e9)
         if not self.arms:

@@ -1,1 +1,1 @@
-"""The study of reasoning: arms x tasks x seeds, each an ordinary run, made by worker processes; it can go on."""
+"""What studies of reasoning compare: arms, tasks, presets, settings, and what their units do."""

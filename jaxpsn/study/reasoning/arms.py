@@ -146,10 +146,10 @@ def root_of(path: str) -> str | None:
     return next((root for root in _COMPONENTS if path == root or path.startswith(f"{root}.")), None)
 
 
-def changed(shared: RlvrConfig, changes: Mapping[str, Any]) -> RlvrConfig:
+def changed(shared: RlvrConfig, changes: Mapping[str, Any], others: Mapping[str, Any] | None = None) -> RlvrConfig:
     """``shared`` with the values at these paths replaced, all at once, as fields of a section are checked together.
 
-    Components and their fields are given as texts or as values.
+    Components and their fields are given as texts or as values. ``others``: fields of the config itself.
     """
     inner: dict[str, dict[str, Any]] = {}
     made: dict[str, dict[str, Any]] = {"": {}}
@@ -167,7 +167,7 @@ def changed(shared: RlvrConfig, changes: Mapping[str, Any]) -> RlvrConfig:
         held = getattr(getattr(shared, section), field) if section else getattr(shared, field)
         base = _COMPONENTS[root].make(asked.pop(""), root) if "" in asked else held
         made.setdefault(section, {})[field] = replaced(base, asked, root) if asked else base
-    top = made.pop("")
+    top = made.pop("") | dict(others or {})
     sections = {section: replace(getattr(shared, section), **values) for section, values in made.items()}
     return replace(shared, **top, **sections)
 
@@ -181,23 +181,23 @@ def known_fields() -> dict[str, Any]:
     return {path: default for path, default in found.items() if path not in _COMPONENTS}
 
 
-def parse(spec: str) -> Arm:
+def parse(spec: str, where: str = FIELD) -> Arm:
     """The arm of ``[label:]name[(field=value)][, path=value]...``; the brackets hold fields of its noise.
 
     Raises UserError for what does not exist.
     """
-    label, node, settings = grammar.arm(FIELD, spec)
+    label, node, settings = grammar.arm(where, spec)
     if label.lower() == BASE:
-        errors.refuse(FIELD, spec, f"another label; {BASE} is the policy that all arms start from")
+        errors.refuse(where, spec, f"another label; {BASE} is the policy that all arms start from")
     if not isinstance(node, grammar.Word | grammar.Call):
-        errors.refuse(FIELD, spec, "one arm; a sum is written where it stands, as in reward=verifier + mine")
+        errors.refuse(where, spec, "one arm; a sum is written where it stands, as in reward=verifier + mine")
     name = node.text if isinstance(node, grammar.Word) else node.name
     if name not in VARIANTS and name not in NOISES.names():
-        errors.refuse(FIELD, spec, f"{name!r} is {errors.nearest(name, VARIANTS)}")
+        errors.refuse(where, spec, f"{name!r} is {errors.nearest(name, VARIANTS)}")
     changes, scale = dict(VARIANTS.get(name, {"noise": grammar.write(node)})), SCALES.get(name)
     if name in VARIANTS and isinstance(node, grammar.Call):
         if node.values:
-            errors.refuse(FIELD, spec, f"fields of the noise by their names, as in {name}(per=step)")
+            errors.refuse(where, spec, f"fields of the noise by their names, as in {name}(per=step)")
         settings = (*((f"noise.{field}", value) for field, value in node.fields), *settings)
     known = known_fields()
     for field, value in settings:
@@ -205,9 +205,9 @@ def parse(spec: str) -> Arm:
         if root_of(path) is not None:
             changes = {old: kept for old, kept in changes.items() if not old.startswith(f"{path}.")} | {path: text}
         elif path in known:
-            changes[path] = typed(FIELD, spec, path, text, known[path])
+            changes[path] = typed(where, spec, path, text, known[path])
         else:
-            errors.refuse(FIELD, spec, f"{field!r} is {errors.nearest(path, [*known, *_COMPONENTS])}")
+            errors.refuse(where, spec, f"{field!r} is {errors.nearest(path, [*known, *_COMPONENTS])}")
         if scale is not None and f"{whole(scale.field)}.".startswith(f"{path}."):
             scale = None  # set by hand: nothing is left to tune
     return Arm(label, spec.strip(), changes, scale)

@@ -1,0 +1,282 @@
+"""Tables of the pages, made from the files under results/: `python docs/_make/tables.py` writes them anew.
+
+A page holds a table between `<!-- table NAME -->` and `<!-- /table -->`; what stands between them is the output of the
+function of that name here. A test renders every page again and compares.
+"""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+RESULTS = ROOT / "results"
+_BLOCK = re.compile(r"(<!-- table ([\w/ -]+?) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
+Row = dict[str, str]
+
+
+def pages() -> list[Path]:
+    """Every page that may hold a table."""
+    return sorted((ROOT / "docs").rglob("*.md"))
+
+
+def render(text: str) -> str:
+    """A page with all its tables made anew."""
+    return _BLOCK.sub(lambda match: match[1] + table(match[2]) + match[4], text)
+
+
+def table(name: str) -> str:
+    """One table as Markdown; ``NAME ARGUMENT`` gives the function an argument."""
+    function, _, argument = name.partition(" ")
+    return TABLES[function](*([argument] if argument else []))
+
+
+def rows(file: str) -> list[Row]:
+    """The lines of a CSV file below results/."""
+    with open(RESULTS / file, newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def markdown(head: Iterable[str], body: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *map(list, body)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def number(value: str | float, digits: int = 3) -> str:
+    """A number to so many significant digits, with commas; `never` for infinity, a dash for nothing."""
+    if value == "" or float(value) != float(value):
+        return "-"
+    value = float(value)
+    if value == float("inf"):
+        return "never"
+    places = max(0, digits - len(str(int(abs(value)))))
+    return f"{value:,.{places}f}" if abs(value) >= 0.005 or value == 0 else f"{value:.1g}"
+
+
+def ratio(row: Row | None, name: str = "ratio") -> str:
+    """`1.32 (1.11 .. 3.26)`: the median over rounds with the 10 % and 90 % quantiles."""
+    if row is None or not row.get(name):
+        return "-"
+    return f"{number(row[name])} ({number(row[f'{name}_low'])} .. {number(row[f'{name}_high'])})"
+
+
+def interval(row: Row, name: str) -> str:
+    """`0.99 [0.79, 1.00]`: an estimate with its 95 % interval."""
+    low, high = row.get(f"{name}_low", ""), row.get(f"{name}_high", "")
+    return number(row[name]) + (f" [{number(low)}, {number(high)}]" if low and high else "")
+
+
+_FORMS = {
+    "flipout": "Flipout, Hadamard base (default)",
+    "flipout-sign": "Flipout, random sign base",
+    "flipout-normal": "Flipout, normal base",
+    "factorised": "factorised",
+    "lowrank-no-head": "low rank 1, no dense head",
+    "lowrank": "low rank 1, dense head",
+    "lowrank-4": "low rank 4, dense head",
+    "input-gain": "input gain",
+    "dense-groups": "dense, 128 draws shared",
+    "dense": "dense",
+    "dense-bf16": "dense in bfloat16",
+    "vmap": "`vmap` over materialised weights",
+}
+
+
+def acting() -> str:
+    """Price of a policy step by structure, members and redraws."""
+    of = {(row["name"], row["members"], row["part"]): row for row in rows("acting.csv")}
+    kinds = (("held", ""), ("1 % redrawn", " + redraw 1%"), ("all redrawn", " + redraw"))
+    columns = [(*kind, "1024") for kind in kinds] + [(*kind, "16384") for kind in kinds[:2]]
+    head = ["", *(f"{kind}, {int(members):,}" for kind, _, members in columns), "environment step, 1,024"]
+    body = []
+    for name, told in _FORMS.items():
+        cells = [ratio(of.get((name + end, members, "policy step"))) for _, end, members in columns]
+        body.append([told, *cells, ratio(of.get((name, "1024", "environment step")))])
+    return markdown(head, body)
+
+
+def ratios(argument: str) -> str:
+    """Name, seconds and ratio of every row of one benchmark: ``training``, ``replay``, ..."""
+    found = [row for row in rows(f"{argument}.csv") if row["ratio"]]
+    body = [[row["name"], number(row["seconds"]), ratio(row)] for row in found]
+    return markdown(["", "seconds", "ratio to the first"], body)
+
+
+def startup() -> str:
+    """Seconds from the start of the process to the end of the first training step, by stage."""
+    stages = ("import", "build", "trace", "compile", "first state", "first step", "total")
+    of = {(row["arm"], row["cache"], row["stage"]): row["seconds"] for row in rows("startup.csv")}
+    told = [(arm, cache) for cache in ("cold", "warm") for arm in ("none", "flipout")]
+    head = ["stage", *(f"{arm}, {'nothing compiled' if cache == 'cold' else 'compiled before'}" for arm, cache in told)]
+    return markdown(head, [[stage, *(number(of[arm, cache, stage]) for arm, cache in told)] for stage in stages])
+
+
+def memory() -> str:
+    """Bytes of state that a member has, by structure."""
+    found = [row for row in rows("memory.csv") if row["members"] == "1024" and row["member_bytes"]]
+    told = [[_FORMS[row["name"]], f"{int(row['member_bytes']):,}", f"{float(row['weights']):.2%}"] for row in found]
+    return markdown(["", "bytes of a member", "share of a copy of the weights"], told)
+
+
+def physics() -> str:
+    """An environment step in Brax's own layout and in lanes."""
+    found = {row["name"]: row for row in rows("physics.csv")}
+    body = []
+    for name, ours in found.items():
+        if not name.endswith(": lanes"):
+            continue
+        theirs = found[name.replace("lanes", "Brax")]
+        told = [f"{1000 * float(one['seconds']):.3g}" for one in (theirs, ours)]
+        compiling = f"{float(theirs['compiling']):.0f}, {float(ours['compiling']):.0f}"
+        body.append([ours["task"], ours["num_envs"], *told, ratio(ours), compiling])
+    head = ["", "environments", "Brax's layout, ms", "lanes, ms", "ratio", "compiling each, s"]
+    return markdown(head, body)
+
+
+def peers(argument: str = "peers") -> str:
+    """Other libraries beside ours, on the same task at equal networks, batch and replay."""
+    body = []
+    for row in rows(f"{argument}.csv"):
+        brackets = f"{number(row['return'], 4)} ({number(row['return_low'], 4)} .. {number(row['return_high'], 4)})"
+        body.append(
+            [
+                row["name"],
+                ratio(row),
+                number(row["steps_per_second"], 4),
+                number(row["updates_per_second"], 3),
+                f"{float(row['compile_seconds']):.0f}",
+                f"{int(row['peak_bytes']) / 1e9:.1f} GB",
+                f"{brackets}, after {float(row['return_seconds']):.0f} s",
+                number(row["return_half"], 4),
+            ]
+        )
+    head = ["", "time of a step, times ours", "environment steps/s", "updates/s", "compiling, s", "peak memory"]
+    return markdown([*head, "return (lowest and highest seed)", "at half the time"], body)
+
+
+def study(argument: str) -> str:
+    """The arms of a study of control."""
+    body = []
+    for row in rows(f"studies/{argument}/table.csv"):
+        solved = f"{interval(row, 'solved')}" if row.get("solved") else "-"
+        scale = f"`{row['scale_field']}` {row['scale']}" if row["scale_field"] else "-"
+        first = number(row.get("first_reward", ""), 3)
+        told = [f"`{row['arm']}`", scale, interval(row, "final"), solved, first]
+        body.append([*told, interval(row, "coverage"), interval(row, "distance")])
+    head = ["arm", "scale", "final return, IQM", "share of seeds that solve", "steps to the first reward, median"]
+    return markdown([*head, "cells visited", "action distance"], body)
+
+
+def commands() -> str:
+    """Every study with its seeds, steps and the number of its arms."""
+    body = []
+    for path in sorted((RESULTS / "studies").glob("*/study.json")):
+        found = json.loads(path.read_text())
+        task, own = found["control"]["env"]["name"], found["study"]
+        sizes = [len(found["arms"]), own["seeds"], own["steps"]]
+        body.append([f"`{path.parent.name}`", f"`{task}`", *(f"{size:,}" for size in sizes)])
+    return markdown(["study", "task, as it was called", "arms", "seeds", "environment steps"], body)
+
+
+def halfcheetah() -> str:
+    """Return of the default run before and after training, by seed."""
+    import numpy as np
+
+    from jaxpsn.stats import statistics
+
+    found = [row for row in rows("halfcheetah/metrics.csv") if row["eval_return"]]
+    seeds = sorted({row["seed"] for row in found}, key=int)
+    body = []
+    for title, place in (("before training", 0), ("after training", -1)):
+        ends = [[row for row in found if row["seed"] == seed][place] for seed in seeds]
+        values = np.array([float(row["eval_return"]) for row in ends])
+        band = statistics.bootstrap(values[:, None], statistics.iqm)
+        told = f"{number(band.value, 4)} [{number(band.low, 4)}, {number(band.high, 4)}]"
+        body.append([f"{title}, {int(ends[0]['step']):,} steps", *(number(one, 4) for one in values), told])
+    return markdown(["seed", *seeds, "interquartile mean"], body)
+
+
+def countdown() -> str:
+    """pass@k of the base and of five trained seeds of the default reasoning run."""
+    from jaxpsn.core import text
+    from jaxpsn.stats import comparison, evaluations
+
+    folders = sorted((RESULTS / "countdown").glob("seed-*"))
+    base = evaluations.read(folders[0] / "evaluations" / "base.json")
+    trained = [evaluations.read(folder / "evaluations" / "trained.json") for folder in folders]
+    pairs = [comparison.compare(one, base) for one in trained]
+    ks = list(pairs[0].difference.ks)
+    body = []
+    for k in (1, 4, 16, 64, 256):
+        place = ks.index(k)
+        curves = [base.curve.band, *(pair.our_curve.band for pair in pairs)]
+        body.append([f"pass@{k}", *(f"{comparison.point(band, place)[0]:.3f}" for band in curves)])
+        gains = [comparison.point(pair.difference.band, place) for pair in pairs]
+        body.append([f"minus the base, k = {k}", "", *(text.interval(*gain, signed=True) for gain in gains)])
+    distinct = [one.mean_distinct() for one in (base, *trained)]
+    body.append(["distinct solutions", *(f"{comparison.point(band, 0)[0]:.2f}" for band in distinct if band)])
+    return markdown(["", "base", *(folder.name.replace("-", " ") for folder in folders)], body)
+
+
+def _percent(row: Row, k: int) -> str:
+    return f"{100 * float(row[f'pass_at_{k}']):.1f}"
+
+
+def _points(row: Row, digits: int = 1) -> str:
+    """A difference in points with its interval."""
+    point, low, high = (f"{100 * float(row[name]):+.{digits}f}" for name in ("difference", "low", "high"))
+    return f"{point} [{low}, {high}]"
+
+
+def reasoning(argument: str = "all") -> str:
+    """The arms of the study of reasoning on one task, or their mean over the tasks."""
+    contrasts = [row for row in rows("reasoning/contrasts.csv") if row["task"] == argument]
+    against = {row["ours"]: row for row in contrasts if row["theirs"] == "grpo" and row["k"] == "256"}
+    ks, body = (1, 4, 16, 64, 256), []
+    for row in rows("reasoning/table.csv"):
+        if row["task"] == argument:
+            gain = _points(against[row["arm"]]) if row["arm"] in against else "-"
+            idle = f"{100 * float(row['zero_advantage']):.0f} %" if row["zero_advantage"] else "-"
+            told = [f"`{row['arm']}`", *(_percent(row, k) for k in ks), gain, number(row["distinct"])]
+            body.append([*told, idle, number(row["kl"], 3)])
+    head = ["arm", *(f"pass@{k}, %" for k in ks), "pass@256 minus GRPO, points", "distinct solutions"]
+    return markdown([*head, "groups without advantage", "KL of the noise, nats a token"], body)
+
+
+def hypotheses() -> str:
+    """What the paper says, and what the study says to it."""
+    whole: dict[str, list[Row]] = {}
+    for row in (one for one in rows("reasoning/hypotheses.csv") if one["task"] == "all"):
+        whole.setdefault(row["statement"], []).append(row)
+    body = []
+    for statement, found in whole.items():
+        told = "; ".join(f"`{row['ours']}` minus `{row['theirs']}` at {row['k']}: {_points(row)}" for row in found)
+        body.append([statement, told, found[0]["whole"]])
+    return markdown(["statement", "difference, points", "verdict"], body)
+
+
+TABLES: dict[str, Callable[..., str]] = {
+    "acting": acting,
+    "commands": commands,
+    "countdown": countdown,
+    "halfcheetah": halfcheetah,
+    "hypotheses": hypotheses,
+    "memory": memory,
+    "peers": peers,
+    "physics": physics,
+    "ratios": ratios,
+    "reasoning": reasoning,
+    "startup": startup,
+    "study": study,
+}
+"""The functions by the names that pages use."""
+
+
+if __name__ == "__main__":
+    for page in pages():
+        page.write_text(render(page.read_text()))

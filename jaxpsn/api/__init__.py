@@ -1,0 +1,1 @@
+"""What ``import jaxpsn`` offers: training, loading, evaluating and comparing as functions, exported by the package."""

@@ -1,0 +1,183 @@
+"""What ``--help`` of each command shows: one screen of the flags that are used most, presets, and examples."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxpsn.core.components import called
+from jaxpsn.run import started
+
+WIDTH = 100
+"""Characters of a line."""
+
+
+@dataclass(frozen=True)
+class Screen:
+    """One command."""
+
+    about: str
+    """What it does, in a line."""
+    module: str
+    """Where its ``main(argv) -> status`` lies."""
+    flags: tuple[tuple[str, str], ...] = ()
+    """The flags used most, and what each does."""
+    examples: tuple[str, ...] = ()
+    """Arguments of two calls or so."""
+    described: Callable[[Any], str] | None = None
+    """What a line says of a preset of the module's ``PRESETS``."""
+    usage: str = "[--preset NAME] [flags]"
+
+    def text(self, name: str) -> str:
+        """The screen of the command ``name``, at most 40 lines."""
+        called = started.command(name)
+        lines = [f"usage: {called} {self.usage}", "", self.about, ""]
+        lines += _pairs("flags", self.flags)
+        lines += [f"  {'--help-all':<26}every flag, with its default"]
+        if self.described is not None:
+            presets: Mapping[str, Any] = importlib.import_module(self.module).PRESETS
+            described = self.described
+            lines += ["", *_pairs("presets", [(preset, described(job)) for preset, job in presets.items()])]
+        lines += ["", "examples:", *(f"  {called} {example}".rstrip() for example in self.examples)]
+        return "\n".join(lines)
+
+
+def _pairs(title: str, pairs: Any) -> list[str]:
+    return [f"{title}:", *(_cut(f"  {left:<26}{right}") for left, right in pairs)]
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..."
+
+
+def _of_control(job: Any) -> str:
+    config = job.control
+    return f"{config.env.name}, {config.agent.algorithm}, {config.exploration.rule}, {job.run.steps:,} steps"
+
+
+def _of_study(job: Any) -> str:
+    study = job.study
+    return f"{job.control.env.name}, {study.seeds} seeds, {study.steps:,} steps: {', '.join(study.arms)}"
+
+
+def _of_reasoning(job: Any) -> str:
+    config = job.rlvr
+    noise = f"noise with sigma {called(type(config.sigma))}" if config.members else "no noise"
+    return f"{config.task.name}, {noise}, {job.run.steps} steps"
+
+
+def _of_reasoning_study(job: Any) -> str:
+    study = job.study
+    tasks = " ".join(task.partition(":")[0].partition(",")[0] for task in study.tasks)
+    return f"{tasks}, {study.seeds} seeds, {study.steps} steps: {', '.join(study.arms)}"
+
+
+_RUN = (
+    ("--name NAME", "name of the run folder under --out (default: runs); made up if left out"),
+    ("--resume RUN", "go on with a run folder; its own config gives the defaults"),
+    ("--progress MODE", "auto, rich, plain or none"),
+)
+_STUDY = (
+    ("--name NAME", "name of the study folder under --out (default: runs); made up if left out"),
+    ("--resume STUDY", "go on with a study folder"),
+)
+SCREENS: dict[str, Screen] = {
+    "train": Screen(
+        "Off-policy control with parameter-space noise: trains, evaluates, saves, and writes a report.",
+        "jaxpsn.run.jobs.control",
+        (
+            ("--env.name NAME", "halfcheetah, sparse_mountain_car, playground/CheetahRun ..."),
+            ("--env.num-envs N", "parallel environments, each with a perturbation of its own"),
+            ("--agent.algorithm NAME", "td3, ddpg or es"),
+            ("--exploration.rule RULE", "parameter, gaussian, ou, pink ..., or a sum such as parameter+gaussian"),
+            ("--exploration.target D", "action distance to which the noise scale is adapted"),
+            ("--steps N", "environment steps of each seed"),
+            ("--seed N, --seeds N", "first seed, and how many runs side by side"),
+            ("--mesh data=N", "cut environments and replay over N devices"),
+            *_RUN,
+        ),
+        (
+            "--preset sparse --seeds 4 --name sparse",
+            "--env.name hopper --exploration.rule gaussian --steps 200000",
+            "--resume runs/sparse --steps 800000",
+        ),
+        _of_control,
+        "[--preset NAME | --resume RUN] [flags]",
+    ),
+    "compare": Screen(
+        "Ways to explore compared on one task: the same learner, seeds and steps for every arm, and a report.",
+        "jaxpsn.study.kinds.control",
+        (
+            ("--arms ARM ...", "rules or variants, as [label:]name[,field=value]"),
+            ("--env.name NAME", "the task"),
+            ("--steps N", "environment steps of each seed"),
+            ("--seed N, --seeds N", "first seed, and runs of each arm"),
+            ("--tune", "choose the scale of each arm first, on seeds that are not reported"),
+            *_STUDY,
+        ),
+        ("--preset mountain-car --name car", "--arms parameter pink none --env.name hopper --seeds 10"),
+        _of_study,
+        "[--preset NAME | --resume STUDY] [flags]",
+    ),
+    "reason": Screen(
+        "Reinforcement learning with verifiable rewards and parameter-space noise, on language models.",
+        "jaxpsn.run.jobs.rlvr",
+        (
+            ("--task NAME", "'countdown(numbers=4)', grid, target, modular, chain_sum or swaps"),
+            ("--model FOLDER", "a Hugging Face folder; a small decoder is pre-trained if left out"),
+            ("--data FILE", "problems with answers (JSON lines, Parquet), instead of a task"),
+            ("--noise NAME", "psn, or none for plain GRPO; --noise.structure 'lowrank(rank=4)'"),
+            ("--sigma RULE", "'kl(target=0.005)', 'fixed(0.3)', composite or staged"),
+            ("--reward TEXT", "verifier, or with --plugin FILE one of your own: 'verifier + mine'"),
+            ("--steps N", "training steps"),
+            ("--seed N", "seed of the run"),
+            ("--mesh data=N,model=M", "devices"),
+            *_RUN,
+        ),
+        ("--name countdown", "--preset paper-kl --model ~/models/Qwen2.5-Math-7B --data train.jsonl"),
+        _of_reasoning,
+        "[--preset NAME | --resume RUN] [flags]",
+    ),
+    "reason-compare": Screen(
+        "What parameter-space noise does to pass@k: arms with the same base, prompts, answers and updates.",
+        "jaxpsn.study.kinds.reasoning",
+        (
+            ("--quick", "the preset quick: half an hour instead of a day"),
+            ("--arms ARM ...", "variants, as [label:]name[,section.field=value]"),
+            ("--seeds N", "runs of each arm"),
+            ("--steps N", "training steps of each run"),
+            *_STUDY,
+        ),
+        ("--quick --name quick", "--arms grpo psn psn-kl --seeds 3"),
+        _of_reasoning_study,
+        "[--preset NAME | --resume STUDY] [flags]",
+    ),
+    "evaluate": Screen(
+        "Unbiased pass@k of a reasoning policy, two compared in pairs, or a sample log verified and scored anew.",
+        "jaxpsn.run.jobs.evaluate",
+        (
+            ("--policy RUN", "a run folder, RUN:STEP, RUN:base, a Hugging Face folder or an evaluation (.json)"),
+            ("--against RUN", "a second policy, on the same problems and random numbers"),
+            ("--replay RUN", "instead: the run whose samples.jsonl is verified and scored anew"),
+            ("--task NAME, --data FILE", "other problems than those of the run"),
+            ("--problems N, --samples N", "problems, and answers to each"),
+            ("--noisy", "judge perturbed weights, every answer by a perturbation of its own"),
+            ("--out FOLDER", "where the results go (default: results/evaluation)"),
+        ),
+        ("--policy runs/countdown --against runs/countdown:base", "--replay runs/countdown"),
+        usage="--policy RUN [--against RUN:base] [flags] | --replay RUN",
+    ),
+    "report": Screen(
+        "Reports: one page of HTML for a run or a study, or several folders side by side.",
+        "jaxpsn.report.command",
+        (
+            ("--markdown", "print the final table of studies instead"),
+            ("--out DIR", "where a comparison is written (default: report-NAME-NAME...)"),
+            ("--overwrite", "replace a comparison that is there"),
+            ("--pack", "put the raw rows of studies into one file, raw.tar.gz"),
+        ),
+        ("runs/NAME", "runs/ONE runs/OTHER"),
+        usage="FOLDER... [flags]",
+    ),
+}
+"""Every command of ``jaxpsn``."""

@@ -1,0 +1,173 @@
+"""Arms as they are written on a command line, and the settings of a comparison."""
+
+import dataclasses
+
+import pytest
+
+from jaxpsn.control.config import RULES
+from jaxpsn.core.errors import UserError
+from jaxpsn.run import command, folder
+from jaxpsn.study.control import arms
+from jaxpsn.study.control.config import StudyConfig
+from jaxpsn.study.kinds import control as job
+from jaxpsn.study.kinds.control import ControlStudy
+
+BASE = job.PRESETS["default"].control
+
+
+def parse(*argv):
+    return command.parse(job.StudyJob, job.PRESETS, argv, job.restore, "test", ControlStudy.read)
+
+
+def plan(*argv):
+    asked = parse(*argv)
+    return ControlStudy.plan(asked.control, asked.study)[0]
+
+
+@pytest.mark.parametrize(
+    ("spec", "label", "changed"),
+    [
+        ("gaussian", "gaussian", {"rule": "gaussian"}),
+        ("gaussian, action_std = 0.1", "gaussian-action_std-0.1", {"rule": "gaussian", "action_std": 0.1}),
+        ("slow:parameter,hold=steps,hold_steps=50", "slow", {"hold": "steps", "hold_steps": 50}),
+        ("parameter-lowrank,rank=4", "parameter-lowrank-rank-4", {"structure": "lowrank", "rank": 4}),
+        ("parameter-members,antithetic=true", None, {"member_sigma": True, "antithetic": True}),
+        ("both:parameter+gaussian,exploration.target=0.1", "both", {"rule": "parameter+gaussian", "target": 0.1}),
+        ("parameter+gaussian", "parameter-gaussian", {"rule": "parameter+gaussian"}),
+        ("none", "none", {"rule": "none"}),
+        ("parameter-ladder,ladder=8", None, {"member_sigma": True, "ladder": 8.0}),
+        ("parameter-novelty", None, {"member_sigma": True, "ladder": 16.0, "select": "novelty"}),
+    ],
+)
+def test_an_arm_is_what_its_words_say(spec, label, changed):
+    arm = arms.parse(spec, BASE)
+    assert label is None or arm.label == label
+    assert arm.control == dataclasses.replace(BASE, exploration=dataclasses.replace(BASE.exploration, **changed))
+
+
+def test_an_arm_may_change_its_learner():
+    arm = arms.parse("gaussian,agent.layer_norm=false,agent.actor_hidden=32x16,agent.activation=tanh", BASE)
+    agent = dataclasses.replace(BASE.agent, layer_norm=False, actor_hidden=(32, 16), activation="tanh")
+    assert arm.control.agent == agent and arm.control.exploration.rule == "gaussian"
+
+
+@pytest.mark.parametrize(("name", "structure"), [("es", "dense"), ("es-lowrank", "lowrank"), ("es-flipout", "flipout")])
+def test_evolution_strategies_are_arms(name, structure):
+    arm = arms.parse(f"{name},agent.actor_lr=0.03,sigma=0.1", BASE)
+    exploration = dataclasses.replace(
+        BASE.exploration, structure=structure, antithetic=True, controller="constant", sigma=0.1
+    )
+    agent = dataclasses.replace(BASE.agent, algorithm="es", actor_lr=0.03)
+    assert arm.control == dataclasses.replace(BASE, exploration=exploration, agent=agent)
+    assert (arm.scale.leaf, arm.scale.grid) == ("sigma", arms.SIGMA_GRID)
+
+
+@pytest.mark.parametrize("name", arms.names())
+def test_every_name_makes_an_arm_with_a_scale_of_its_own(name):
+    arm = arms.parse(name, BASE)
+    assert set(arm.control.exploration.rules) <= set(RULES)
+    fields = {"none": None, "mixed": None, "noisynet": "sigma"} | dict.fromkeys(
+        ("es", "es-lowrank", "es-flipout"), "sigma"
+    )
+    field = fields.get(name, "target" if name.startswith("parameter") else "action_std")
+    assert (arm.scale and arm.scale.leaf) == field
+    if field:
+        assert arm.scale.value == getattr(arm.control.exploration, field) and len(arm.scale.grid) == 4
+        scaled = arm.scaled(0.125)
+        assert getattr(scaled.control.exploration, field) == 0.125 and scaled.scale.tuned and not arm.scale.tuned
+    assert arms.Arm.restore(arm.label, folder.plain(arm.record()), BASE) == arm
+
+
+def test_the_scale_of_noise_that_is_not_adapted_is_its_sigma():
+    assert arms.parse("parameter,controller=constant", BASE).scale.leaf == "sigma"
+    assert arms.parse("parameter,controller=bisection", BASE).scale.leaf == "target"
+
+
+@pytest.mark.parametrize("name", job.PRESETS)
+def test_the_arms_of_a_preset_share_all_but_exploration(name):
+    preset = job.PRESETS[name]
+    for arm in ControlStudy.plan(preset.control, dataclasses.replace(preset.study, tune=True))[0]:
+        expected = dataclasses.replace(preset.control, exploration=arm.control.exploration)
+        if arm.spec.startswith("es"):  # another learner on the same networks, task and steps
+            changed = {"algorithm": "es", "actor_lr": arm.control.agent.actor_lr}
+            expected = dataclasses.replace(expected, agent=dataclasses.replace(expected.agent, **changed))
+        assert arm.control == expected
+    again = ControlStudy.restore({"control": folder.plain(preset.control), "study": folder.plain(preset.study)})
+    assert job.StudyJob(*again) == preset
+
+
+def test_structures_are_compared_at_equal_distance():
+    structures = {"sparse": ["dense", "flipout", "factorised"], "dense": ["dense", "flipout", "lowrank", "factorised"]}
+    for reward, names in structures.items():
+        preset = job.PRESETS[f"structures-{reward}"]
+        found = [arm.control.exploration for arm in ControlStudy.plan(preset.control, preset.study)[0]]
+        assert [one.structure for one in found] == names
+        assert len({(one.rule, one.target, one.controller, one.hold) for one in found}) == 1
+
+
+def test_flags_are_those_of_a_run_and_of_a_study():
+    asked = parse("--preset", "smoke", "--steps", "320", "--study.seeds", "3", "--tune", "--study.arms", "ou", "a:pink")
+    assert (asked.study.steps, asked.study.seeds, asked.study.tune) == (320, 3, True)
+    assert [arm.label for arm in ControlStudy.plan(asked.control, asked.study)[0]] == ["ou", "a"]
+
+
+def test_grids_replace_those_of_their_arms():
+    found = plan("--study.arms", "ou", "a:pink", "--study.grid", "a=0.1,0.5")
+    assert [arm.scale.grid for arm in found] == [arms.ACTION_GRID, (0.1, 0.5)]
+
+
+def test_thresholds():
+    assert StudyConfig().solved("SparseMountainCar") == StudyConfig().solved("sparse_mountain_car") == 0.9
+    assert StudyConfig().solved("SparseMountainCarLight") == 0.9
+    assert StudyConfig().solved("halfcheetah") is None
+    assert StudyConfig(threshold=3.0).solved("halfcheetah") == 3.0
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--study.arms", "gausian"], "study.arms = 'gausian': 'gausian' is unknown; nearest: gaussian"),
+        (["--study.arms", "parameter+gausian"], "unknown; nearest"),
+        (["--study.arms", "ou,actionstd=1"], "'actionstd' is unknown; nearest: action_std"),
+        (["--study.arms", "ou,agent.gama=1"], "'gama' is unknown; nearest: gamma"),
+        (["--study.arms", "ou,rule=none"], "'rule' is unknown"),
+        (["--study.arms", "es,hold=steps"], "exploration.hold = 'steps': episode, as agent.algorithm is es"),
+        (["--study.arms", "parameter,ladder=4"], "exploration.ladder = 4.0: 1 unless exploration.member_sigma"),
+        (["--study.arms", "parameter-members,select=return"], "exploration.select = 'return': none unless"),
+        (["--study.arms", "ou,action_std=big"], "action_std is a number"),
+        (["--study.arms", "ou,action_std=-1"], "exploration.action_std = -1.0: a number at least 0"),
+        (["--study.arms", "parameter,rank=1.5"], "rank is a whole number"),
+        (["--study.arms", "parameter,relative=yes"], "relative is true or false"),
+        (["--study.arms", "ou,agent.actor_hidden=a"], "widths such as 64x64"),
+        (["--study.arms", "../x:ou"], "a label of at most 80 letters"),
+        (["--study.arms", ",hold=steps"], "'' is unknown"),
+        (["--study.arms", "a:ou", "A:pink"], "a label of its own"),
+        (["--study.arms"], "at least one arm"),
+        (["--study.grid", "x=1,2"], "the label of an arm; 'x' is unknown"),
+        (["--study.grid", "ou=1"], "two values or more"),
+        (["--study.grid", "ou=1,1"], "all different"),
+        (["--study.grid", "ou=1,b"], "LABEL=0.1,0.2,0.4"),
+        (["--study.grid", "none=1,2"], "none has no scale to tune"),
+        (["--tune", "--study.tune-seed", "2"], "seeds 2 to 13 of parameter must not meet the reported 0 to 4"),
+        (["--tune", "--seed", "1011"], "seeds 1000 to 1011 of parameter must not meet the reported 1011 to 1015"),
+        (["--tune", "--study.tune-seeds", "2000"], "study.tune_seeds = 2000: at most 4096 runs"),
+        (["--study.tune-steps", "0"], "study.tune_steps = 0"),
+        (["--study.threshold", "nan"], "study.threshold = nan"),
+        (["--eval-every", "0"], "eval_every = 0: a whole number from 1"),
+        (["--seeds", "0"], "seeds = 0"),
+        (["--preset", "mountain"], "preset = 'mountain': unknown; nearest: mountain-car"),
+        (["--no-diagnose"], "diagnose = False: True"),
+        (["--exploration.rule", "ou"], "exploration.rule = 'ou': left to the arms"),
+        (["--resume", "nowhere"], "resume = 'nowhere': a study folder"),
+        (["--launcher", "lokal"], "launcher = 'lokal': unknown; nearest: local"),
+        (["--launcher", "local(worker=1)"], "local.worker = '1': unknown; nearest: workers"),
+        (["--launcher", "local(workers=-1)"], "local.workers = -1: a whole number"),
+        (["--name", "a/b"], "name = 'a/b': a folder name without slashes"),
+    ],
+)
+def test_refusals_are_one_line(argv, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        plan(*argv)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
