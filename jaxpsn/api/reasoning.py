@@ -113,8 +113,8 @@ class ReasoningPolicy:
     ) -> explorations.Explored:  # fmt: skip
         """How its perturbed forms answer at each of ``sigmas``, at temperature 1; nothing is trained.
 
-        ``members`` perturbations of the form ``noise`` (fields of ``psn``: ``structure="lowrank(rank=4)"``, ``select="attention"``),
-        each with as many ``answers`` to each of the first ``problems`` of the test split.
+        ``members`` perturbations of the form ``noise`` (fields of ``psn``, as ``structure="lowrank(rank=4)"`` or
+        ``select="attention"``), each with as many ``answers`` to each of the first ``problems`` of the test split.
         """
         form = perturbation.plan(replaced(Psn(), noise), self.decoder, self.params, members, answers)
         return explorations.perturbed(self._ground(problems), form, sigmas, seed=seed)

@@ -9,6 +9,7 @@ import pytest
 from jaxpsn.core import compat
 from jaxpsn.rlvr import advantages, correction, gathering, learner
 from jaxpsn.rlvr.placement import Placement
+from jaxpsn.rlvr.rules import Kl
 from jaxpsn.rlvr.tokens import token_mask
 
 
@@ -233,5 +234,5 @@ def test_rate_rises_over_the_warm_up(small):
 
 def test_a_constant_divides_by_the_limit(small):
     made = learner.make(small.config(algorithm={"loss": "dr_grpo"}), small.DECODER, 4, 15, Placement(None))
-    assert (made.settings.aggregation, made.settings.length) == ("constant", 4)
-    assert correction.KL_TARGET == made.config.sigma.kl_target
+    assert (made.settings.loss.aggregation, made.settings.length) == ("constant", 4)
+    assert correction.KL_TARGET == Kl().target

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import pieces
 import pytest
 
 from jaxpsn.core import errors, families, plugins
@@ -26,6 +25,7 @@ from jaxpsn.run.jobs import rlvr
 from jaxpsn.run.reasoning.job import RlvrJob
 from jaxpsn.tasks import rewards
 from jaxpsn.tasks.problem import TASKS, Problem
+from tests.rlvr import pieces
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 NAMES = {
