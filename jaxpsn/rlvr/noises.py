@@ -40,7 +40,7 @@ class DenseForm(Form):
 @FORMS.register("dense-bf16")
 @dataclass(frozen=True)
 class DenseHalf(Form):
-    """Dense noise, kept in bfloat16."""
+    """Independent Gaussian noise on every entry, kept in bfloat16: half the memory of a draw, and coarser."""
 
     name = "dense-bf16"
 
@@ -56,7 +56,7 @@ class FlipoutForm(Form):
 @FORMS.register("flipout-sign")
 @dataclass(frozen=True)
 class FlipoutSign(Form):
-    """Flipout of a draw of signs."""
+    """Flipout whose members flip by random signs (Wen et al. 2018, arXiv 1803.04386), not by a Hadamard matrix."""
 
     name = "flipout-sign"
 
@@ -64,7 +64,7 @@ class FlipoutSign(Form):
 @FORMS.register("flipout-normal")
 @dataclass(frozen=True)
 class FlipoutNormal(Form):
-    """Flipout of a normal draw."""
+    """Flipout whose members flip by normal numbers in place of signs (after Wen et al. 2018, arXiv 1803.04386)."""
 
     name = "flipout-normal"
 

@@ -172,7 +172,7 @@ def test_rewards_add_up_and_a_function_is_one():
     given = rewards.make(lambda prompts, answers, problems: np.array([len(answer) for answer in answers]))
     with rewards.Scorer(given, lambda *_: []) as scorer:
         assert scorer(problems, ["2", "333"]) == [1.0, 3.0] and scorer([], []) == []
-    config = RlvrConfig(reward=len)
+    config = RlvrConfig(reward=lambda prompts, answers, problems: [0.0] * len(answers))
     assert isinstance(config.reward, rewards.FunctionReward)
     with rewards.Scorer(rewards.make("verifier(weight=0.5)"), lambda *_: [1.0, 0.0]) as scorer:
         assert scorer(problems, ["2", "3"]) == [0.5, 0.0]

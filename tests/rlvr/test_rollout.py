@@ -11,6 +11,7 @@ from jaxpsn.core.errors import UserError
 from jaxpsn.lm import config as decoders
 from jaxpsn.lm import model, policies, sampler, scoring, tokenizer
 from jaxpsn.rlvr import correction, perturbation, rollout
+from jaxpsn.rlvr.algorithms import Token
 from jaxpsn.rlvr.noises import NoNoise, Psn
 from jaxpsn.rlvr.tokens import token_mask
 
@@ -160,7 +161,7 @@ def test_sigma_zero_needs_no_correction(small, prompts, settings, plan, name):
         for tokens, lengths in zip(answers.tokens, answers.lengths, strict=True)
     ])  # fmt: skip
     mask = token_mask(answers.lengths, small.LIMIT)
-    weights = correction.weights("token", old, answers.log_probs, mask)
+    weights = correction.weights(Token(), old, answers.log_probs, mask)
     np.testing.assert_allclose(weights, mask, atol=1e-4)
 
 
