@@ -75,7 +75,7 @@ class Llama(ModelFamily):
 @MODELS.register("qwen2")
 @dataclass(frozen=True)
 class Qwen2(ModelFamily):
-    """Qwen2 and Qwen2.5: biases of queries, keys and values."""
+    """Qwen2 and Qwen2.5: biases of queries, keys and values, and of nothing else."""
 
     architecture = "Qwen2ForCausalLM"
     windows = True

@@ -25,7 +25,7 @@ SIMILARITIES: Family[Likeness] = Family("similarity", Likeness, doc="How alike t
 @SIMILARITIES.register("ngram")
 @dataclass(frozen=True)
 class Ngram(Likeness):
-    """Cosines between counts of character trigrams."""
+    """Mean cosine between counts of the character trigrams of two answers."""
 
     def measure(self, learner: Any, encode: Any) -> Any:
         from jaxpsn.rlvr import similarity
@@ -36,7 +36,7 @@ class Ngram(Likeness):
 @SIMILARITIES.register("equal")
 @dataclass(frozen=True)
 class Equal(Likeness):
-    """The share of pairs with equal texts."""
+    """The share of pairs of answers to a problem whose texts are equal."""
 
     def measure(self, learner: Any, encode: Any) -> Any:
         from jaxpsn.rlvr import similarity

@@ -103,7 +103,7 @@ NOISES: Family[Noise] = Family("noise", Noise, doc="What perturbs the weights th
 @NOISES.register("none")
 @dataclass(frozen=True)
 class NoNoise(Noise):
-    """The clean policy gives all answers."""
+    """The clean policy gives all answers: plain GRPO, to which all else is compared."""
 
 
 @NOISES.register("psn")
