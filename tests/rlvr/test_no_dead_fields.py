@@ -96,7 +96,7 @@ BEHAVIOUR = {
 TEXTS = {"operators": ("+-", "+*"), "select": ("attention", "norms"), "folder": ("one", "other")}
 NUMBERS = (0.5, 0.3, 2, 0.1, 1.5, 3, 5, 6, 8, 4, 0.9, 12, 0.01, 50)
 TOGETHER = {
-    ("composite", "normalisation"): {"rate": 9.0}, ("composite", "target"): {"drop": None},
+    ("composite", "normalisation"): {"rate": 9.0, "initial": 0.01}, ("composite", "target"): {"drop": None},
     ("psn", "replicas"): {"per": "replica"},
     ("composite", "probe_policy"): {"drop": None, "target": 0.5},
 }  # fmt: skip

@@ -41,7 +41,7 @@ def test_the_indicator_reaches_its_target_and_stays_from_both_sides(loop):
         assert np.mean(indicator[settled] - target[settled]) == pytest.approx(0.0, abs=0.02)
         ways = np.sign(np.diff(sigma[settled]))
         assert {-1.0, 1.0} <= set(ways) and abs(np.mean(ways)) < 0.5, "it turns, and ramps neither way"
-        assert LOOP["low"] < sigma[settled].min() and sigma[settled].max() < LOOP["high"]
+        assert LOOP.low < sigma[settled].min() and sigma[settled].max() < LOOP.high
         ends.append(np.exp(np.mean(np.log(sigma[settled]))))
     assert abs(np.log(ends[0] / ends[1])) < 0.25, "the same scale from below and from above"
 
@@ -105,7 +105,7 @@ def test_the_start_tells_a_far_target_once_and_goes_on(small):
     state = made.init()
     assert len(said) == 1 and said[0].startswith("indicator ")
     first = [alarm({}) for alarm in made.alarms()]
-    assert first[0].startswith("sigma.drop = 1.5 is out of reach: ") and first[1:] == [None]
+    assert first[0].startswith("sigma.drop = 1.5 is out of reach: ") and first[1:] == [None, None]
     made.step(state)
 
 
