@@ -1,4 +1,4 @@
-"""What can be benchmarked, as frozen dataclasses that check themselves; imports no JAX.
+"""What can be benchmarked, as frozen dataclasses that check themselves.
 
 Every benchmark has a module of its name beside this one, with a function ``table(options)`` that returns its rows.
 """
@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from jaxpsn.control.config import RULES, ControlConfig
-from jaxpsn.control.config import STRUCTURES as CONTROL_STRUCTURES
+from jaxpsn.control.agents import OffPolicy
+from jaxpsn.control.config import ControlConfig
+from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.control.presets import PRESETS
-from jaxpsn.core import checks, errors
+from jaxpsn.core import checks, errors, override, paths_of, replaced
+from jaxpsn.noise.structures import STRUCTURES as CONTROL_STRUCTURES
 
 STRUCTURES = (
     "flipout", "flipout-sign", "flipout-normal", "lowrank", "lowrank-no-head", "lowrank-4", "factorised", "input-gain",
@@ -115,21 +117,21 @@ class _Control(Benchmark):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.choice("preset", self.preset, PRESETS)
-        names("structures", self.structures, CONTROL_STRUCTURES)
+        names("structures", self.structures, CONTROL_STRUCTURES.names())
         if not self.rules:
-            errors.refuse("rules", self.rules, f"one or more of {', '.join(RULES)}")
+            errors.refuse("rules", self.rules, f"one or more of {', '.join(EXPLORATION.names())}")
         self.arms()
 
     def arms(self) -> dict[str, ControlConfig]:
         """Name -> what is trained, the rules first; without warm-up, so that every step learns."""
         shared = PRESETS[self.preset]
         shared = replace(shared, env=replace(shared.env, name=self.env, backend=self.backend, num_envs=self.num_envs))
-        wanted = {rule: {"rule": rule} for rule in self.rules}
-        wanted |= {name: {"rule": "parameter", "structure": name} for name in self.structures}
-        return {
-            name: replace(shared, warmup=0, exploration=replace(shared.exploration, **fields))
-            for name, fields in wanted.items()
-        }
+        if isinstance(shared.agent, OffPolicy):
+            shared = replace(shared, agent=replaced(shared.agent, {"warmup": 0}))
+        wanted = {rule: rule for rule in self.rules}
+        weights = shared.explore if "structure" in paths_of(shared.explore) else EXPLORATION.make("parameter")
+        wanted |= {name: override(weights, {"structure": name}) for name in self.structures}
+        return {name: replace(shared, explore=explore) for name, explore in wanted.items()}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Our training beside that of other libraries: the same task, in turns, each in a process and packages of its own."""
 
-import dataclasses
 import functools
 import itertools
 import json
@@ -20,7 +19,7 @@ from benchmarks.peers_worker import Died, Report, Worker
 from benchmarks.tables import Table
 from jaxpsn.core import errors
 from jaxpsn.envs import brax_names, registry
-from jaxpsn.run import startup
+from jaxpsn.run import folder, startup
 
 FEWEST = 3
 """Rounds that are timed however long they take."""
@@ -127,7 +126,7 @@ def _task(options: Peers, part: str) -> dict[str, Any]:
         errors.refuse("env", options.env, f"one of Brax's own, which the peers know: {', '.join(brax_names.SUPPORTED)}")
     backend = brax_names.default_backend(name) if options.backend is None else options.backend
     brax_names.check_backend(name, backend)
-    control = dataclasses.asdict(options.control(part))
+    control = folder.plain(options.control(part))
     control["env"] |= {"name": name, "backend": backend}
     calls = options.episode_length if part == EVOLUTION else options.calls
     return {"control": control, "calls": calls, "reward_scaling": options.reward_scaling}

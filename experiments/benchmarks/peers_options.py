@@ -1,9 +1,11 @@
-"""What is compared with other libraries, as a frozen dataclass that checks itself; imports no JAX."""
+"""What is compared with other libraries, as a frozen dataclass that checks itself."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from benchmarks.options import Benchmark
+from jaxpsn.control.agents.family import OffPolicy
+from jaxpsn.control.agents.td3 import Td3
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.core import checks, errors
@@ -60,7 +62,7 @@ class Peers(Benchmark):
             errors.refuse("peers", self.peers, f"one or more of {', '.join(PEERS)}, each once")
         checks.choice("preset", self.preset, PRESETS)
         agent = PRESETS[self.preset].agent
-        if agent.algorithm != "td3" or agent.update_every != 1:
+        if not isinstance(agent, Td3) or agent.update_every != 1:
             errors.refuse("preset", self.preset, "one of TD3 that learns after every vector step, as the peers do")
         for name, high in (("calls", 100_000), ("episode_length", 1 << 24), ("seeds", 1000)):
             checks.whole(name, getattr(self, name), 1, high)
@@ -92,15 +94,14 @@ class Peers(Benchmark):
             episode_length=self.episode_length,
             action_repeat=1,
         )
-        agent = replace(
-            shared.agent, actor_hidden=PRESETS[self.preset].agent.actor_hidden, precision="float32", weight_decay=0.0
-        )
+        agent = replace(shared.agent, actor_hidden=PRESETS[self.preset].agent.actor_hidden, weight_decay=0.0)
+        if isinstance(agent, OffPolicy):
+            agent = replace(agent, precision="float32", replay_capacity=self.capacity)
         return replace(
             shared,
             env=env,
             agent=agent,
-            exploration=replace(shared.exploration, probes=min(shared.exploration.probes, self.num_envs)),
-            replay_capacity=self.capacity,
+            explore=replace(shared.explore, probes=min(shared.explore.probes, self.num_envs)),
             eval_envs=min(shared.eval_envs, 16),
         )
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from benchmarks.options import STRUCTURES, Acting, Benchmark, Decoding, Limited, Training, counts, names
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS
-from jaxpsn.core import checks, errors
+from jaxpsn.core import checks, errors, replaced
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class _Run(Limited):
         """What is trained; without warm-up, so that every step learns."""
         shared = PRESETS[self.preset]
         env = replace(shared.env, name=self.env, backend=self.backend, num_envs=self.num_envs)
-        return replace(shared, env=env, warmup=0)
+        return replace(shared, env=env, agent=replaced(shared.agent, {"warmup": 0}))
 
 
 @dataclass(frozen=True)

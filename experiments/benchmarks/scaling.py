@@ -4,7 +4,6 @@
 line of JSON, and then makes a chunk for every line on stdin.
 """
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -19,7 +18,7 @@ from benchmarks.seeds import Run
 from benchmarks.tables import Table
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.core import errors
-from jaxpsn.run import cache, command, startup, status
+from jaxpsn.run import cache, command, folder, startup, status
 
 
 class Worker:
@@ -28,7 +27,7 @@ class Worker:
     def __init__(self, options: Scaling, devices: int):
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
         own = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags.strip(), "PYTHONPATH": paths.search_path()}
-        told = json.dumps({"devices": devices, "calls": options.calls, "control": dataclasses.asdict(options.config())})
+        told = json.dumps({"devices": devices, "calls": options.calls, "control": folder.plain(options.config())})
         self._said = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.scaling", told], env=os.environ | own, text=True,

@@ -1,6 +1,5 @@
 """Time from process start to the first training step, cold and with everything compiled before, in fresh processes."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -19,7 +18,7 @@ from benchmarks.tables import Row, Table
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.core import errors
 from jaxpsn.envs import registry
-from jaxpsn.run import startup, status
+from jaxpsn.run import folder, startup, status
 
 TOTAL = "total"
 _CACHES = ("cold", "warm")
@@ -80,7 +79,7 @@ def start_process(config: ControlConfig, cache: Path | None) -> dict[str, Any]:
     """
     kept = {} if cache is None else {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     own = {"PYTHONPATH": paths.search_path(), "JAX_ENABLE_COMPILATION_CACHE": str(int(bool(kept)))}
-    told = json.dumps({"begun": time.time(), "control": dataclasses.asdict(config)})
+    told = json.dumps({"begun": time.time(), "control": folder.plain(config)})
     command = [sys.executable, "-m", "benchmarks.first_step", told]
     done = subprocess.run(command, env=os.environ | own | kept, capture_output=True, text=True)
     if done.returncode == status.USER_ERROR:

@@ -1,7 +1,7 @@
 """``jaxpsn.make``: a control experiment as two pure functions, to be jitted, vmapped and scanned as one likes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from jaxpsn.api import settings
 from jaxpsn.control import program as programs
-from jaxpsn.core import checks, errors
+from jaxpsn.core import checks
 from jaxpsn.envs import registry
-from jaxpsn.run import chunk
+from jaxpsn.run import chunk, sweep
 from jaxpsn.run.jobs import control
 
 Metrics = dict[str, jax.Array]
@@ -21,8 +21,9 @@ Metrics = dict[str, jax.Array]
 class Init:
     """``init(key, hyper={}) -> state``: the state of one run before its first step.
 
-    ``hyper``: traced values by name in place of the config's, numbers or arrays [], such as ``{"sigma": 0.3}``;
-    :attr:`hyper` lists them. Pure: jit it, and vmap it over keys, or over keys and ``hyper``, with :attr:`axes`.
+    ``hyper``: traced values in place of the config's, by path or its end, numbers or arrays [], such as
+    ``{"explore.sigma": 0.3}`` or ``{"sigma": 0.3}``; :attr:`hyper` lists them. Pure: jit it, and vmap it over keys, or
+    over keys and ``hyper``, with :attr:`axes`.
     """
 
     program: Any
@@ -35,17 +36,13 @@ class Init:
     @property
     def hyper(self) -> dict[str, float]:
         """The traced hyper-parameters and what the config says of them."""
-        hyper = self.program.hyper
-        return {field.name: float(getattr(hyper, field.name)) for field in fields(hyper)}
+        return {path: float(value) for path, value in self.program.hyper.items()}
 
     def __call__(self, key: jax.Array, hyper: Mapping[str, Any] | None = None) -> Any:
         """The first state; ``key``: a typed key, as ``jax.random.key(0)``, which is seed 0 of :func:`jaxpsn.train`."""
-        given = dict(hyper or {})
-        for name, value in given.items():
-            if name not in self.hyper:
-                errors.refuse(f"hyper.{name}", value, errors.nearest(name, self.hyper))
-        chosen = self.program.hyper.replace(**{name: jnp.asarray(v, jnp.float32) for name, v in given.items()})
-        return chunk.strip_weak_types(self.program.init(key, chosen))
+        own = self.program.hyper
+        given = {sweep.named(own, name, "hyper"): jnp.asarray(v, jnp.float32) for name, v in (hyper or {}).items()}
+        return chunk.strip_weak_types(self.program.init(key, own | given))
 
 
 @dataclass(frozen=True, eq=False)

@@ -168,14 +168,10 @@ def reason(
     are judged and exported too; a run with a reward of your own goes on only with the same one. Raises
     :class:`jaxpsn.UserError`.
     """
-    path = None if folder is None else Path(folder)
-    going_on = bool(resume and path is not None and path.exists())
-    if resume and path is None:
-        errors.refuse("resume", True, "only together with folder")
+    path, going_on = settings.place(folder, resume)
     given = None if reward is None else rewards.make(reward)
     base = restore(folders.read(str(path)), given) if going_on else settings.preset(PRESETS, preset)
-    of_run = {name: value for name, value in fields.items() if name in settings.run_fields()}
-    of_config = {name: value for name, value in fields.items() if name not in of_run}
+    of_config, of_run = settings.split(fields)
     config = reasoning_config.config(base.rlvr, task, explore, of_config, given)
     run = settings.run_config(
         base.run, steps=steps, seed=seed, seeds=None, folder=path, resume=going_on, overwrite=overwrite,

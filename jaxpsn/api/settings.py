@@ -1,93 +1,75 @@
-"""From what is written in Python to the configs of a job: the one place where names become settings; imports no JAX."""
+"""From what is written in Python to the configs of a job: the one place where names become settings."""
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
+from jaxpsn.control.agents.family import AGENTS
+from jaxpsn.control.config import ControlConfig, EnvConfig
+from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.core import errors
+from jaxpsn.core.components import Component, Sum, paths_of, replaced, spec_of
+from jaxpsn.core.families import Family
 from jaxpsn.envs import registry
 from jaxpsn.run.config import RunConfig
-from jaxpsn.study import grammar
 
 POINTS = 20
 """Rows of metrics, and evaluations, of a run whose length is stated and whose cadence is not."""
 _PLACED = ("out", "name", "resume", "overwrite", "steps", "seed", "seeds", "progress")
-_TERM = re.compile(r"\s*([A-Za-z-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
 def control_config(base: ControlConfig, env: Any, agent: Any, explore: Any, fields: Mapping[str, Any]) -> ControlConfig:
     """``base`` with another task, agent and exploration, and with the fields named.
 
     ``env``: a name, or a ``brax.envs.Env`` of one's own, of which only the name of its class is recorded. ``agent`` and
-    ``explore``: a text such as ``parameter(target=0.6)``, the config itself, or a mapping of its fields. A name of
-    ``fields`` is that of one field, wherever it lies. Raises UserError for what does not exist or does not fit.
+    ``explore``: a text such as ``parameter(target=0.6)``, a component, or a mapping of fields of the present one. A
+    name of ``fields`` is that of one field, wherever it lies. Raises UserError for what does not exist or does not fit.
     """
-    parts = {"env": base.env, "agent": base.agent, "exploration": base.exploration}
-    parts["agent"] = _component("agent", parts["agent"], "algorithm", agent)
-    parts["exploration"] = _component("explore", parts["exploration"], "rule", explore)
-    changes: dict[str, dict[str, Any]] = {"env": {}, "agent": {}, "exploration": {}, "": {}}
+    chosen = {
+        "agent": _component(AGENTS, "agent", base.agent, agent),
+        "explore": _component(EXPLORATION, "explore", base.explore, explore),
+    }
+    changes: dict[str, dict[str, Any]] = {"env": {}, "agent": {}, "explore": {}, "": {}}
     if env is not None:
         changes["env"]["name"] = registry.canonical(env) if isinstance(env, str) else type(env).__name__
     homes = {name: home for home, kind in _KINDS.items() for name in _names(kind)}
     for name, value in fields.items():
-        if name not in homes:
-            errors.refuse(name, value, errors.nearest(name, [*homes, *run_fields()]))
-        changes[homes[name]][name] = tuple(value) if isinstance(value, list) else value
-    built = {home: dataclasses.replace(part, **changes[home]) for home, part in parts.items()}
-    return dataclasses.replace(base, **built, **changes[""])
+        found = [home for home, part in chosen.items() if _has(part, name)]
+        if name not in homes and not found:
+            known = [path for part in chosen.values() for path in paths_of(part)]
+            errors.refuse(name, value, errors.nearest(name, [*homes, *known, *run_fields()]))
+        home = homes[name] if name in homes else found[0]
+        changes[home][name] = tuple(value) if isinstance(value, list) else value
+    built = {home: replaced(part, changes[home], home) for home, part in chosen.items()}
+    return dataclasses.replace(base, env=dataclasses.replace(base.env, **changes["env"]), **built, **changes[""])
 
 
-_KINDS: dict[str, type] = {"env": EnvConfig, "agent": AgentConfig, "exploration": ExplorationConfig, "": ControlConfig}
+_KINDS: dict[str, type] = {"env": EnvConfig, "": ControlConfig}
 
 
 def _names(kind: type) -> list[str]:
-    return [field.name for field in dataclasses.fields(kind) if field.name not in ("env", "agent", "exploration")]
+    return [field.name for field in dataclasses.fields(kind) if field.name not in ("env", "agent", "explore")]
 
 
-def _component(field: str, base: Any, head: str, given: Any) -> Any:
-    """``base`` as ``given`` says: by its text, by fields, or replaced."""
-    if given is None or isinstance(given, type(base)):
-        return given or base
-    if isinstance(given, Mapping):
-        known = _names(type(base))
-        for name in given:
-            if name not in known:
-                errors.refuse(f"{field}.{name}", given[name], errors.nearest(str(name), known))
-        return dataclasses.replace(base, **given)
-    if not isinstance(given, str):
-        errors.refuse(field, given, "a text such as 'td3', a config or a mapping of fields")
-    names, changes = [], {}
-    for term in given.split("+"):
-        found = _TERM.fullmatch(term)
-        if not found:
-            errors.refuse(field, given, "written like parameter(target=0.6) + gaussian(std=0.1)")
-        names.append(found.group(1))
-        for pair in filter(None, (found.group(2) or "").split(",")):
-            name, _, text = pair.partition("=")
-            if name.strip() not in _names(type(base)):
-                errors.refuse(f"{field}.{name.strip()}", text, errors.nearest(name.strip(), _names(type(base))))
-            changes[name.strip()] = grammar.typed(field, given, name.strip(), text.strip(), getattr(base, name.strip()))
-    return dataclasses.replace(base, **{head: "+".join(names)}, **changes)
+def _has(part: Any, name: str) -> bool:
+    return any(path == name or path.endswith(f".{name}") for path in paths_of(part))
+
+
+def _component(family: Family[Any], field: str, base: Any, given: Any) -> Any:
+    """``base``, with other fields where ``given`` is a mapping of them; else the component that it says."""
+    if given is None:
+        return base
+    if isinstance(given, Mapping) and "name" not in given and "sum" not in given:
+        return replaced(base, {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}, field)
+    return family.make(given, field)
 
 
 def arm(given: Any) -> str:
-    """An arm of a study of control as the study reads it: ``label: parameter(target=0.6) + gaussian``, or as there."""
-    if not isinstance(given, str):
-        errors.refuse("arms", given, "texts such as 'parameter(target=0.6)'")
-    head, colon, rest = given.rpartition(":")
-    if "(" not in rest:
-        return given
-    names, settings = [], []
-    for term in rest.split("+"):
-        found = _TERM.fullmatch(term)
-        if not found:
-            errors.refuse("arms", given, "written like label: parameter(target=0.6) + gaussian(action_std=0.1)")
-        names.append(found.group(1))
-        settings += [pair.strip() for pair in filter(str.strip, (found.group(2) or "").split(","))]
-    return ",".join([f"{head}{colon}{'+'.join(names)}", *settings])
+    """An arm of a study of control as the study reads it: its text, or that of a component."""
+    if isinstance(given, Component | Sum):
+        return spec_of(given)
+    return given if isinstance(given, str) else errors.refuse("arms", given, "texts such as 'parameter(target=0.6)'")
 
 
 def run_fields() -> list[str]:
@@ -145,3 +127,11 @@ def loggers(given: Any) -> Sequence[Any]:
     found = () if given is None else tuple(given) if isinstance(given, list | tuple) else (given,)
     callbacks.require(found)
     return found
+
+
+def place(folder: str | Path | None, resume: bool) -> tuple[Path | None, bool]:
+    """The folder, and whether what lies there is gone on with. Raises UserError for ``resume`` without a folder."""
+    if folder is None:
+        return errors.refuse("resume", True, "only together with folder") if resume else (None, False)
+    path = Path(folder)
+    return path, resume and path.exists()

@@ -62,22 +62,20 @@ def compare(
 ) -> Study:  # fmt: skip
     """Compare ways to explore on one task: the same learner, seeds and steps for every arm.
 
-    ``arms``: such as ``["parameter(target=0.6)", "wide: pink(action_std=1.0)", "none"]``. ``tune=True`` chooses the
+    ``arms``: such as ``["parameter(target=0.6)", "wide: pink(std=1.0)", "none"]``. ``tune=True`` chooses the
     scale of each first, on seeds that are not reported. What is left out is that of the ``preset``; any other field, of
     the study or of what all arms share, is named as it is. The study lies in ``folder``, or in a new one under
-    ``runs``; ``resume=True`` goes on with it if it is there. Ctrl-C saves the arm under way and gives the study back,
+    ``runs``; ``resume=True`` goes on with it if it is there. It is made in this process, unless ``launcher`` is another
+    one, such as ``"local(workers=4)"``. Ctrl-C saves the arm under way and gives the study back,
     with ``study.status == "SIGINT"``. Raises :class:`jaxpsn.UserError`.
     """
-    path = None if folder is None else Path(folder)
-    if resume and path is None:
-        errors.refuse("resume", True, "only together with folder")
-    going_on = bool(resume and path is not None and path.exists())
+    path, going_on = settings.place(folder, resume)
     base = _recorded(path) if going_on else settings.preset(jobs.PRESETS, preset)
     known = [field.name for field in dataclasses.fields(StudyConfig) if field.name not in _PLACED]
     of_study = {name: value for name, value in fields.items() if name in known}
     shared = {name: value for name, value in fields.items() if name not in known}
     control = settings.control_config(base.control, env, agent, None, shared)
-    changes: dict[str, Any] = {"progress": progress, "overwrite": overwrite} | of_study
+    changes: dict[str, Any] = {"progress": progress, "overwrite": overwrite, "launcher": "inline"} | of_study
     if arms is not None:
         changes["arms"] = tuple(settings.arm(one) for one in ([arms] if isinstance(arms, str) else arms))
     changes |= settings.cadence(steps, of_study)

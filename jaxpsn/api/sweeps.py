@@ -7,9 +7,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxpsn.api import functions, policies
+from jaxpsn.api import functions, policies, settings
+from jaxpsn.control.agents.family import AGENTS, OffPolicy
 from jaxpsn.core import checks, errors
 from jaxpsn.run import cache, curves
+from jaxpsn.run.jobs import control
 
 
 class Sweep:
@@ -52,6 +54,14 @@ class Sweep:
         return value * self.seeds + seed
 
 
+def _whole(agent: Any, steps: int, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """``fields``, with a replay that holds all steps if the agent has one and nothing is said."""
+    given = None if isinstance(agent, Mapping) else agent
+    base = settings.preset(control.PRESETS, fields.get("preset", "default")).control.agent
+    learner = base if given is None else AGENTS.make(given, "agent")
+    return ({"replay_capacity": steps} if isinstance(learner, OffPolicy) else {}) | dict(fields)
+
+
 def sweep(
     env: Any = None, agent: Any = None, explore: Any = None, *, values: Mapping[str, Sequence[Any]], steps: int,
     seeds: int = 1, seed: int = 0, points: int = 12, evaluate: bool = True, **fields: Any,
@@ -65,7 +75,7 @@ def sweep(
     """
     cache.enable()
     checks.whole("steps", steps, 1, 1 << 50)
-    made = functions.make(env, agent, explore, steps=steps, **{"replay_capacity": steps} | fields)
+    made = functions.make(env, agent, explore, steps=steps, **_whole(agent, steps, fields))
     program = made.init.program
     found = curves.trace(
         program, seeds=seeds, calls=-(-steps // program.steps_per_call), points=points, seed=seed, judge=evaluate,

@@ -36,10 +36,7 @@ def train(
     step, and if it comes again, it raises KeyboardInterrupt. SIGTERM and SIGHUP end likewise, and then raise
     SystemExit. Raises :class:`jaxpsn.UserError`, in one line, for whatever cannot be.
     """
-    path = None if folder is None else Path(folder)
-    going_on = bool(resume and path is not None and path.exists())
-    if resume and path is None:
-        errors.refuse("resume", True, "only together with folder")
+    path, going_on = settings.place(folder, resume)
     base = _recorded(path) if going_on else settings.preset(control.PRESETS, preset)
     of_control, of_run = settings.split(fields)
     config = settings.control_config(base.control, env, agent, explore, of_control)

@@ -35,6 +35,8 @@ def _run(words: list[str]) -> int:
     if any(word in _HELP for word in rest):
         startup.result(screens.SCREENS[name].text(name))
         return 0
+    if name == "report":  # whose own help is short
+        rest = ["--help" if word == "--help-all" else word for word in rest]
     return importlib.import_module(screens.SCREENS[name].module).main(rest)
 
 

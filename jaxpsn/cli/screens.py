@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxpsn.core.components import called
+from jaxpsn.core.components import called, terms_of
 from jaxpsn.run import started
 
 WIDTH = 100
@@ -52,7 +52,11 @@ def _cut(line: str) -> str:
 
 def _of_control(job: Any) -> str:
     config = job.control
-    return f"{config.env.name}, {config.agent.algorithm}, {config.exploration.rule}, {job.run.steps:,} steps"
+    return f"{config.env.name}, {called(type(config.agent))}, {_names(config.explore)}, {job.run.steps:,} steps"
+
+
+def _names(explore: Any) -> str:
+    return " + ".join(called(type(term)) for term in terms_of(explore))
 
 
 def _of_study(job: Any) -> str:
@@ -88,9 +92,11 @@ SCREENS: dict[str, Screen] = {
         (
             ("--env.name NAME", "halfcheetah, sparse_mountain_car, playground/CheetahRun ..."),
             ("--env.num-envs N", "parallel environments, each with a perturbation of its own"),
-            ("--agent.algorithm NAME", "td3, ddpg or es"),
-            ("--exploration.rule RULE", "parameter, gaussian, ou, pink ..., or a sum such as parameter+gaussian"),
-            ("--exploration.target D", "action distance to which the noise scale is adapted"),
+            ("--agent TEXT", "td3, ddpg, es, with fields: td3(updates=2); --agent.FIELD changes one"),
+            ("--explore TEXT", "parameter, gaussian, pink(std=1) ..., and sums: parameter + gaussian"),
+            ("--explore.target D", "action distance to which the noise scale is adapted"),
+            ("--plugin FILE", "a module or .py file with agents, rules or tasks of your own"),
+            ("--describe NAME", "the fields of a component, and what they mean"),
             ("--steps N", "environment steps of each seed"),
             ("--seed N, --seeds N", "first seed, and how many runs side by side"),
             ("--mesh data=N", "cut environments and replay over N devices"),
@@ -98,7 +104,7 @@ SCREENS: dict[str, Screen] = {
         ),
         (
             "--preset sparse --seeds 4 --name sparse",
-            "--env.name hopper --exploration.rule gaussian --steps 200000",
+            "--env.name hopper --explore gaussian --steps 200000",
             "--resume runs/sparse --steps 800000",
         ),
         _of_control,
@@ -108,7 +114,7 @@ SCREENS: dict[str, Screen] = {
         "Ways to explore compared on one task: the same learner, seeds and steps for every arm, and a report.",
         "jaxpsn.study.kinds.control",
         (
-            ("--arms ARM ...", "rules or variants, as [label:]name[,field=value]"),
+            ("--arms ARM ...", "rules, as [label:]pink(std=1), sums, or named arms such as es"),
             ("--env.name NAME", "the task"),
             ("--steps N", "environment steps of each seed"),
             ("--seed N, --seeds N", "first seed, and runs of each arm"),

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxpsn.control import agents, off_policy, statistics
 from jaxpsn.control.agents.learner import once
 from jaxpsn.control.state import ProgramState
-from jaxpsn.control.types import Hyper
+from jaxpsn.control.types import Hyper, of_agent
 from jaxpsn.core import compat
 
 # Purposes folded into the key of a step.
@@ -36,7 +36,7 @@ class Generation:
 class Evolution(off_policy.Program):
     """An evolution strategy on the task, networks, noise and evaluation of the gradient learners.
 
-    A member plays one whole episode in each of its environments (``exploration.groups`` gives it several). An
+    A member plays one whole episode in each of its environments (``groups`` of the exploration gives it several). An
     environment that has ended its episode waits at the start of the next until all have, and its steps still count as
     made: the number of environment steps is that of a learner with as many environments. Then the actor moves, and all
     perturbations are drawn anew. Nothing is random but the noise and the starts: no warm-up, no replay.
@@ -49,7 +49,7 @@ class Evolution(off_policy.Program):
         state = super().init(key, hyper)
         zeros = jnp.zeros((self.config.env.num_envs,), jnp.float32)
         first = Generation(jnp.ones_like(zeros, bool), zeros, statistics.init(self.episodes.observation_size))
-        return state.replace(replay=None, generation=first)
+        return state.replace(generation=first)
 
     def step(self, state: ProgramState) -> tuple[ProgramState, Metrics]:
         """One vector step of all environments, and the next generation where this one is complete."""
@@ -84,6 +84,14 @@ class Evolution(off_policy.Program):
             state, metrics = state.replace(diagnosis=seen), metrics | found
         return state, metrics
 
+    def _replay(self, obs: Float[Array, "n o"]) -> Any:
+        return None
+
+    @property
+    def lower(self) -> dict[str | None, str]:
+        """Fields of the config that make parts of the state smaller, as of the program of replay."""
+        return {"learner": "agent.actor_hidden", None: "env.num_envs"}
+
     def watch(self, state: ProgramState, metrics: Metrics) -> dict[str, Any]:
         """What must stay finite, by the name that an error message gives it."""
         return {
@@ -103,13 +111,13 @@ class Evolution(off_policy.Program):
 
     def _evolve(self, key: PRNGKeyArray, state: ProgramState, obs: Float[Array, "n o"]) -> tuple[ProgramState, Metrics]:
         """The next generation if no environment of this one still runs; absent metrics are (0, 0)."""
-        generation, own = state.generation, state.explore.behaviour
+        generation, own, hyper = state.generation, state.explore.behaviour, of_agent(state.hyper)
         over = ~jnp.any(generation.running)
         fitness = jnp.mean(generation.fitness.reshape(self.config.members, -1), axis=1)
         old = (state.learner, own.scale, own.distance, {name: (jnp.float32(0), jnp.float32(0)) for name in _EVOLVED})
 
         def evolve() -> tuple[Any, ...]:
-            learner, metrics = self.agent.update(state.learner, own.draw, own.sigma, fitness, state.hyper)
+            learner, metrics = self.agent.update(state.learner, own.draw, own.sigma, fitness, hyper)
             metrics |= {"fitness": once(jnp.mean(fitness)), "fitness_best": once(jnp.max(fitness))}
             # Fresh perturbations of the new weights, on the last observations of those who were there to the end.
             measured = self.explorer.adapt(jax.random.fold_in(key, _ADAPT), learner.actor, state.explore, obs).behaviour

@@ -15,14 +15,13 @@ from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
 from jaxpsn.control.state import LearnerState, ProgramState, Tally, Transition
-from jaxpsn.control.types import Hyper
-from jaxpsn.noise import scales
+from jaxpsn.control.types import Hyper, of_agent, of_explore
+from jaxpsn.core.components import terms_of
 
 # Purposes folded into the key of a seed, and into the key of a step.
 _ENVS, _LEARNER, _EXPLORER, _STEPS = range(4)
 _WARMUP, _ACT, _BEGIN, _BATCHES, _LEARN, _STATES, _ADAPT, _JUDGE = range(8)
 
-_LEARNT = ("critic_loss", "actor_loss", "q")
 SATURATED = 0.99  # actions beyond it count as saturated
 
 Metrics = dict[str, Any]
@@ -36,7 +35,7 @@ class Program:
     env: Any  # brax.envs.Env, one environment
     episodes: Any  # Episodes that are learnt from
     trials: Any  # Episodes of an evaluation
-    agent: agents.Agent
+    agent: agents.Learner
     explorer: exploration.Explorer
     schedule: Schedule
     hyper: Hyper
@@ -55,7 +54,7 @@ class Program:
 
     def init(self, key: PRNGKeyArray, hyper: Hyper) -> ProgramState:
         """The state of one seed before its first step."""
-        learner = self.agent.init(jax.random.fold_in(key, _LEARNER), hyper)
+        learner = self.agent.init(jax.random.fold_in(key, _LEARNER), of_agent(hyper), of_explore(hyper))
         states = self.episodes.reset(jax.random.fold_in(key, _ENVS))
         count = self.config.env.num_envs
         return ProgramState(
@@ -64,10 +63,10 @@ class Program:
             key=jax.random.fold_in(key, _STEPS),
             hyper=hyper,
             envs=states,
-            explore=self.explorer.init(jax.random.fold_in(key, _EXPLORER), learner.actor, hyper),
+            explore=self.explorer.init(jax.random.fold_in(key, _EXPLORER), learner.actor, of_explore(hyper)),
             learner=learner,
             statistics=statistics.init(self.episodes.observation_size),
-            replay=replay.init(self.config.replay_capacity // count, self._example(states.obs)),
+            replay=self._replay(states.obs),
             tally=Tally(jnp.zeros((count,), jnp.float32), jnp.zeros((count,), jnp.float32)),
             diagnosis=diagnosis.init(self.cells) if self.config.diagnose else None,
         )
@@ -118,7 +117,7 @@ class Program:
     def lower(self) -> dict[str | None, str]:
         """Fields of the config that make parts of the state smaller, by the names of the parts; None for all others."""
         return {
-            "replay": "replay_capacity",
+            "replay": "agent.replay_capacity",
             "learner": "agent.actor_hidden, agent.critic_hidden",
             "batches": "agent.batch_size, agent.updates",
             None: "env.num_envs",
@@ -142,19 +141,14 @@ class Program:
             "critic": learner.critic,
             "targets": (learner.target_actor, learner.target_critic),
             "optimiser": (learner.actor_optimizer, learner.critic_optimizer),
-            "critic_loss": metrics["critic_loss"],
-            "actor_loss": metrics["actor_loss"],
+            **{name: metrics[name] for name in self.config.agent.learnt if name.endswith("loss")},
             "observation statistics": state.statistics,
         }
         return trees | ({"sigma": metrics["sigma"]} if "sigma" in metrics else {})
 
     def alarms(self) -> list[Any]:
         """What is told once if the rows of metrics show it (:mod:`jaxpsn.run.alarms`)."""
-        exploration = self.config.exploration
-        if exploration.controller in ("constant", "linear"):
-            return []
-        fields = ("exploration.sigma_min", "exploration.sigma_max")
-        return [scales.Unsettled((exploration.sigma_min, exploration.sigma_max), fields=fields)]
+        return list(exploration.alarms(self.config.explore, "explore"))
 
     def axes(self, state: ProgramState) -> ProgramState:
         """Axes of ``jax.vmap`` over seeds: the clock is shared, all else has a leading axis."""
@@ -183,7 +177,7 @@ class Program:
 
     def _judge(self, key: PRNGKeyArray, state: ProgramState, explore: Any, outcome: Any) -> Any:
         """What the step brought, for a rule that selects scales by it; random actions say nothing about them."""
-        if self.config.exploration.select == "none":
+        if not any(term.judges for term in terms_of(self.config.explore)):
             return explore
 
         def judge(explore: Any) -> Any:
@@ -192,6 +186,10 @@ class Program:
             return self.explorer.judge(key, explore, outcome.reward, done, seen)
 
         return lax.cond(self.schedule.random(state.clock), lambda explore: explore, judge, explore)
+
+    def _replay(self, obs: Float[Array, "n o"]) -> Any:
+        """The replay of a seed that starts with ``obs``, empty."""
+        return replay.init(self.config.agent.replay_capacity // obs.shape[0], self._example(obs))
 
     def _example(self, obs: Float[Array, "n o"]) -> Transition:
         count = obs.shape[0]
@@ -214,7 +212,7 @@ class Program:
 
     def _learn(self, key: PRNGKeyArray, state: ProgramState) -> tuple[LearnerState, Metrics]:
         """A round of updates if the clock says so; absent metrics are (0, 0)."""
-        shape = (self.schedule.updates, self.config.agent.batch_size)
+        shape, hyper = (self.schedule.updates, self.config.agent.batch_size), of_agent(state.hyper)
 
         def learn(learner: LearnerState) -> tuple[LearnerState, Metrics]:
             batches = replay.sample(jax.random.fold_in(key, _BATCHES), state.replay, state.clock, shape)
@@ -224,26 +222,28 @@ class Program:
                 next_obs=self.normalise(state.statistics, batches.next_obs),
             )
             done_before = self.schedule.updates_done(state.clock) - self.schedule.updates
-            return agents.learn(self.agent, jax.random.fold_in(key, _LEARN), learner, batches, state.hyper, done_before)
+            return agents.learn(self.agent, jax.random.fold_in(key, _LEARN), learner, batches, hyper, done_before)
 
         def skip(learner: LearnerState) -> tuple[LearnerState, Metrics]:
             zero = jnp.zeros((), jnp.float32)
-            return learner, {name: (zero, zero) for name in _LEARNT}
+            return learner, {name: (zero, zero) for name in self.config.agent.learnt}
 
         return lax.cond(self.schedule.learns(state.clock), learn, skip, state.learner)
 
     def _adapt(self, key: PRNGKeyArray, state: ProgramState) -> Any:
         """A scale update, or a look at a learnt scale, on replayed observations if the clock says so."""
 
+        measuring = exploration.measuring(self.config.explore)
+        if measuring is None:
+            return state.explore
+        probed = measuring.probed_states(self.config.env.num_envs)
+
         def adapt(explore: Any) -> Any:
             stored = replay.Replay(state.replay.data.obs)
-            shape = (self.config.probed_states,)
-            obs = replay.sample(jax.random.fold_in(key, _STATES), stored, state.clock, shape)
+            obs = replay.sample(jax.random.fold_in(key, _STATES), stored, state.clock, (probed,))
             obs = self.normalise(state.statistics, obs)
             return self.explorer.adapt(jax.random.fold_in(key, _ADAPT), state.learner.actor, explore, obs)
 
-        if not self.config.exploration.measures:
-            return state.explore
         return lax.cond(self.schedule.adapts(state.clock), adapt, lambda explore: explore, state.explore)
 
 

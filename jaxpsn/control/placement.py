@@ -34,7 +34,7 @@ class Placement:
 
     def fit(self, config: ControlConfig) -> "Placement":
         """The same for the environments and perturbations of ``config``; refuses numbers that do not divide."""
-        for field, count in (("env.num_envs", config.env.num_envs), ("exploration.groups", config.members)):
+        for field, count in (("env.num_envs", config.env.num_envs), ("explore.groups", config.members)):
             if count % self.parts:
                 errors.refuse(field, count, f"a multiple of the mesh's data = {self.parts}")
         made = copy.copy(self)

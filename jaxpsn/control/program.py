@@ -5,19 +5,20 @@ from typing import Any
 import jax
 
 from jaxpsn import envs
-from jaxpsn.control import agents, exploration
+from jaxpsn.control import exploration
+from jaxpsn.control.agents import Generational
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.evolution import Evolution
 from jaxpsn.control.off_policy import Program, episode_length
 from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
-from jaxpsn.control.types import Hyper
+from jaxpsn.control.types import hyper, of_agent, of_explore
 
 
 def make(
     config: ControlConfig, total_calls: int | None = None, env: Any = None, place: Placement | None = None
 ) -> Program:
-    """Build the program of a config, an :class:`jaxpsn.control.evolution.Evolution` for es; compiles nothing.
+    """Build the program of a config, an :class:`jaxpsn.control.evolution.Evolution` for generations; compiles nothing.
 
     ``total_calls``: vector steps of the run, for annealed noise scales. ``env``: a `brax.envs.Env` of your own
     (``done`` a true termination, actions in [-1, 1], one observation vector, no wrapper that ends episodes by time or
@@ -31,27 +32,20 @@ def make(
     else:
         envs.check_given(env, config.env.episode_length)
     limit, repeat = episode_length(config), config.env.action_repeat
-    evolves = config.agent.algorithm == "es"
-    # Mirrored members of an evolution strategy are judged from the same starts.
-    twins = exploration.layout(config.exploration, config.env.num_envs).twins if evolves else None
+    evolves = isinstance(config.agent, Generational)
+    # Mirrored members of a generation are judged from the same starts.
+    twins = config.explore.layout(config.env.num_envs).twins if evolves else None
     episodes, trials = (
         envs.Episodes(env, count, limit, action_repeat=repeat, reset=config.env.reset, twins=alike)
         for count, alike in ((config.env.num_envs, twins), (config.eval_envs, None))
     )
-    noisy = config.exploration.behaviour == "noisynet"
-    agent = agents.make(config.agent, episodes.observation_size, episodes.action_size, noisy)
-    hyper = Hyper.from_config(config)
-    schedule = Schedule.from_config(config)
-    explorer = exploration.make(
-        config.exploration,
-        agent.policy,
-        jax.eval_shape(agent.init, jax.random.key(0), hyper).actor,
-        config.env.num_envs,
-        episodes.observation_size,
-        episodes.action_size,
-        -(-limit // repeat),
-        total_adaptations=None if total_calls is None else schedule.adaptations(total_calls),
-    )
+    sizes = episodes.observation_size, episodes.action_size
+    agent = config.agent.build(*sizes, exploration.learnt_noise(config.explore))
+    given, schedule = hyper(config), Schedule.from_config(config)
+    adaptations = None if total_calls is None else schedule.adaptations(total_calls)
+    space = exploration.Space(config.env.num_envs, *sizes, -(-limit // repeat), adaptations)
+    learner = jax.eval_shape(agent.init, jax.random.key(0), of_agent(given), of_explore(given))
+    explorer = exploration.make(config.explore, agent.policy, learner.actor, space)
     cells = envs.cells(env, episodes.observation_size)
     kind = Evolution if evolves else Program
-    return kind(config, env, episodes, trials, agent, explorer, schedule, hyper, cells, place)
+    return kind(config, env, episodes, trials, agent, explorer, schedule, given, cells, place)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from jaxpsn.control import exploration
+from jaxpsn.control.agents.family import OffPolicy
 from jaxpsn.control.config import ControlConfig
 
 
@@ -19,9 +21,12 @@ class Schedule(NamedTuple):
     @classmethod
     def from_config(cls, config: ControlConfig) -> "Schedule":
         """The cadences that a config asks for; the warm-up is rounded up to whole vector steps."""
-        # An evolution strategy has none: it needs no replay to begin with.
-        warmup = 0 if config.agent.algorithm == "es" else -(-config.warmup // config.steps_per_call)
-        return cls(warmup, config.agent.update_every, config.agent.updates, config.exploration.adapt_every)
+        measuring = exploration.measuring(config.explore)
+        every = 1 if measuring is None else measuring.every
+        if not isinstance(config.agent, OffPolicy):  # no replay that has to be filled
+            return cls(0, 1, 1, every)
+        warmup = -(-config.agent.warmup // config.steps_per_call)
+        return cls(warmup, config.agent.update_every, config.agent.updates, every)
 
     def random(self, clock: Int[Array, ""]) -> Bool[Array, ""]:
         """Whether the next actions are uniformly random."""

@@ -2,30 +2,27 @@
 
 from typing import Any
 
-import jax.numpy as jnp
-from flax import struct
-
+from jaxpsn.control import exploration
 from jaxpsn.control.config import ControlConfig
 
+Hyper = dict[str, Any]
+"""Hyper-parameters that are data, never static: path -> float32 scalar, vmapped over in a sweep."""
+AGENT, EXPLORE = "agent", "explore"
 
-@struct.dataclass
-class Hyper:
-    """Hyper-parameters that are data, never static: float32 scalars, vmapped over in a sweep."""
 
-    actor_lr: Any  # [] Adam rate of the actor
-    critic_lr: Any  # [] Adam rate of the critic
-    sigma: Any  # [] scale of the weight noise at the start
-    target: Any  # [] action distance to which sigma is adapted
-    action_std: Any  # [] standard deviation of action noise
+def hyper(config: ControlConfig) -> Hyper:
+    """The traced fields of a config: ``agent.actor_lr``, ``explore.scale.target``, ``explore.gaussian.std``."""
+    parts = {AGENT: config.agent, EXPLORE: config.explore}
+    return {
+        f"{name}.{path}": leaf for name, value in parts.items() for path, leaf in exploration.hyper_of(value).items()
+    }
 
-    @classmethod
-    def from_config(cls, config: ControlConfig) -> "Hyper":
-        """The values that a config names."""
-        agent, exploration = config.agent, config.exploration
-        return cls(
-            actor_lr=jnp.asarray(agent.actor_lr, jnp.float32),
-            critic_lr=jnp.asarray(agent.critic_lr, jnp.float32),
-            sigma=jnp.asarray(exploration.sigma, jnp.float32),
-            target=jnp.asarray(exploration.target, jnp.float32),
-            action_std=jnp.asarray(exploration.action_std, jnp.float32),
-        )
+
+def of_agent(hyper: Hyper) -> Hyper:
+    """The agent's own, by the rest of their paths."""
+    return exploration.part(hyper, AGENT)
+
+
+def of_explore(hyper: Hyper) -> Hyper:
+    """The exploration's own, by the rest of their paths."""
+    return exploration.part(hyper, EXPLORE)

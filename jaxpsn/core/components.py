@@ -225,6 +225,26 @@ def paths_of(value: Any) -> tuple[str, ...]:
     return tuple(path for path, _, _ in _walk(value))
 
 
+def path_in(value: Any, text: str, where: str = "") -> str:
+    """The whole path of a field: ``text`` itself, or the single path that ends with it (``rank``: ``structure.rank``).
+
+    Raises UserError for one that there is not, or that several nested components have.
+    """
+    known = paths_of(value)
+    found = [text] if text in known else [path for path in known if path.endswith(f".{text}")]
+    if len(found) > 1:
+        errors.refuse(_joined(where, text), text, f"a whole path: {', '.join(found)}")
+    if not found:
+        allowed = errors.nearest(text, known) if known else f"nothing, as {_called(value)} has no fields"
+        errors.refuse(_joined(where, text), text, allowed)
+    return found[0]
+
+
+def at(value: Any, path: str) -> Any:
+    """What stands at a path of :func:`paths_of`."""
+    return next(held for known, _, held in _walk(value) if known == path)
+
+
 def traced(value: Any) -> dict[str, Any]:
     """The traced fields: path -> number or array. What is None is left out."""
     return {path: held for path, one, held in _walk(value) if one.traced and held is not None}
@@ -243,7 +263,8 @@ def tunes_of(value: Any) -> dict[str, tuple[float, ...]]:
 def replaced(value: Any, changes: Mapping[str, Any], where: str = "") -> Any:
     """The component with other values, objects or nodes at these paths; fields of one component change together.
 
-    In a sum a field that a single summand has may go without the summand's name. Raises UserError.
+    A field that a single nested component has, or a single summand, may go without the path to it: ``rank`` for
+    ``structure.rank``. Raises UserError.
     """
     return _rebuilt(value, changes, where, Field.accept)
 
@@ -265,34 +286,54 @@ def _rebuilt(value: Any, changes: Mapping[str, Any], where: str, take: Any) -> A
         return _rebuilt_sum(value, heads, where, take)
     known = {one.name: one for one in fields_of(type(value))}
     after = {}
-    for head, inner in heads.items():
-        path = _joined(where, head)
-        if head not in known:
-            _unknown(value, head, inner, where)
+    for head in [head for head in heads if head in known]:
+        inner, path = heads.pop(head), _joined(where, head)
         held = take(known[head], path, inner.pop("")) if "" in inner else getattr(value, head)
         if inner and not isinstance(held, Component | Sum):
             _unknown(value, head, inner, where)
         after[head] = _rebuilt(held, inner, path, take) if inner else held
-    return dataclasses.replace(value, **after)
+    made = dataclasses.replace(value, **after) if after else value
+    return _rebuilt(made, _forwarded(made, heads, where), where, take) if heads else made
 
 
 def _rebuilt_sum(value: Sum, heads: Mapping[str, dict[str, Any]], where: str, take: Any) -> Sum:
     names = [called(type(term)) for term in value.terms]
     share: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for head, inner in heads.items():
-        having = [called(type(term)) for term in value.terms if head in paths_of(term)]
-        if head in share and "" not in inner:
-            share[head] |= inner
-        elif head not in share and len(having) == 1:
-            share[having[0]] |= {_joined(head, rest): content for rest, content in inner.items()}
-        else:
-            _unknown(value, head, inner, where)
+    stray = {head: inner for head, inner in heads.items() if head not in share or "" in inner}
+    for path, content in _forwarded(value, stray, where).items():
+        name, _, rest = path.partition(".")
+        share[name][rest] = content
+    for name in heads.keys() - stray.keys():
+        share[name] |= heads[name]
     return Sum(
         tuple(
             _rebuilt(term, share[name], _joined(where, name), take) if share[name] else term
             for name, term in zip(names, value.terms, strict=True)
         )
     )
+
+
+def _forwarded(value: Any, heads: Mapping[str, dict[str, Any]], where: str) -> dict[str, Any]:
+    """Whole path -> content, of fields that one nested component has."""
+    moved: dict[str, Any] = {}
+    for head, inner in heads.items():
+        for rest, content in inner.items():
+            path = _joined(head, rest)
+            found = [one for one in _ends(value, head) if one]
+            if len(found) > 1:
+                told = grammar.write(content) if fields.is_node(content) else content
+                errors.refuse(_joined(where, path), told, f"a whole path: {', '.join(found)}")
+            if not found:
+                _unknown(value, head, inner, where)
+            moved[_joined(found[0], rest)] = content
+    return moved
+
+
+def _ends(value: Any, head: str) -> list[str]:
+    """The paths that end with the field ``head``; of a sum's summands those that have it themselves come first."""
+    nested = [path for path in paths_of(value) if path.endswith(f".{head}")]
+    own = [path for path in nested if isinstance(value, Sum) and path.count(".") == 1]
+    return own or nested
 
 
 def _joined(*parts: str) -> str:
@@ -304,5 +345,9 @@ def _unknown(value: Any, head: str, inner: Mapping[str, Any], where: str) -> NoR
     told = grammar.write(content) if fields.is_node(content) else content
     path = _joined(head, rest)
     known = paths_of(value)
-    allowed = errors.nearest(path, known) if known else f"nothing, as {called(type(value))} has no fields"
+    allowed = errors.nearest(path, known) if known else f"nothing, as {_called(value)} has no fields"
     errors.refuse(_joined(where, path), told, allowed)
+
+
+def _called(value: Any) -> str:
+    return " + ".join(called(type(term)) for term in terms_of(value))

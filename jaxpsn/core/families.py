@@ -156,14 +156,9 @@ class Family(Generic[_B]):
         known = fields_of(kind)
         given = self._given(call, known)
         direct = {name: value for name, value in given.items() if name in {one.name for one in known}}
-        for name in given.keys() - direct.keys():
-            if "." not in name:
-                names = [one.name for one in known]
-                allowed = errors.nearest(name, names) if names else f"nothing, as {call.name} has no fields"
-                errors.refuse(f"{call.name}.{name}", grammar.write(given[name]), allowed)
         made = _new(kind, call.name, direct)
-        dotted = {name: value for name, value in given.items() if name not in direct}
-        return replaced(made, dotted, call.name) if dotted else made
+        nested = {name: value for name, value in given.items() if name not in direct}
+        return replaced(made, nested, call.name) if nested else made
 
     def _expanded(self, name: str) -> Any:
         if name in self._open:

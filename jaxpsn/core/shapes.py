@@ -23,7 +23,7 @@ _SESSION = {
 }  # fmt: skip
 RUN: Shape = {
     "format?": int, "name?": str, "config?": _OBJECT, "run?": _OBJECT, "versions?": _VERSIONS, "command?": [str],
-    "plugins?": [{str: str}], "written?": str, "sessions?": [_SESSION], "device?": str, "backend?": str,
+    "written?": str, "sessions?": [_SESSION], "device?": str, "backend?": str, "plugins?": [{str: str}],
 }  # fmt: skip
 """``config.json`` of a run."""
 WHOLE_RUN: Shape = RUN | {
@@ -50,7 +50,7 @@ _STUDY = {
 STUDY: dict[str, Shape] = {
     "control": _STUDY | {
         "control?": _OBJECT, "threshold?": (float, None),
-        "arms": {str: {"spec?": str, "exploration?": _OBJECT, "agent?": _OBJECT, "scale?": (_OBJECT, None)}},
+        "arms": {str: {"spec?": str, "explore?": _OBJECT, "agent?": _OBJECT, "scale?": (_OBJECT, None)}},
     },
     "reasoning": _STUDY | {
         "shared?": _OBJECT, "arms": {str: {"spec?": str, "changes?": _OBJECT, "scale?": (_OBJECT, None)}},
@@ -61,7 +61,7 @@ STUDY: dict[str, Shape] = {
 WHOLE_STUDY: dict[str, Shape] = {
     "control": STUDY["control"] | {
         "control": _OBJECT, "study": _OBJECT,
-        "arms": {str: {"spec": str, "exploration": _OBJECT, "agent": _OBJECT, "scale": (_OBJECT, None)}},
+        "arms": {str: {"spec": str, "explore?": _OBJECT, "agent": _OBJECT, "scale": (_OBJECT, None)}},
     },
     "reasoning": STUDY["reasoning"] | {
         "shared": _OBJECT, "study": _OBJECT, "sessions": [_SESSION],

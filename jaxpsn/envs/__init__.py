@@ -10,13 +10,13 @@ _HOMES = {
     "Cells": "coverage", "cells": "coverage",
     "EpisodeState": "episodes", "Episodes": "episodes", "StepOutcome": "episodes",
     "reset_one": "episodes", "step_one": "episodes",
-    "default_episode_length": "registry", "make": "registry", "names": "registry",
+    "default_episode_length": "registry", "make": "registry", "names": "registry", "register": "registry",
     "check_given": "given.check",
 }  # fmt: skip
 
 __all__ = [
     "Cells", "EpisodeState", "Episodes", "StepOutcome", "cells", "check_given", "default_episode_length", "make",
-    "names", "reset_one", "step_one",
+    "names", "register", "reset_one", "step_one",
 ]  # fmt: skip
 
 

@@ -2,9 +2,13 @@
 
 import importlib
 import inspect
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from jaxpsn.core import errors
+from jaxpsn.core import checks, errors
+from jaxpsn.core.components import Component
+from jaxpsn.core.families import Family
 from jaxpsn.envs import brax_names
 
 _OWN = {
@@ -33,9 +37,40 @@ _PLAYGROUND = (
 # The 25 dm_control tasks: they need nothing from the network.
 
 
+class Environment(Component):
+    """An environment of one's own, by its name; see :func:`register`."""
+
+    limit: ClassVar[int] = 1000
+    """Its time limit in environment steps."""
+
+    def make(self, **options: Any) -> Any:
+        """The environment."""
+        raise NotImplementedError
+
+
+ENVS: Family[Environment] = Family("env", Environment, doc="Environments of one's own, beside those that come along.")
+
+
+def register(name: str, factory: Callable[..., Any], *, episode_length: int) -> None:
+    """Let ``name`` stand for the environment that ``factory(**options)`` makes, in runs, studies and their workers.
+
+    It is a `brax.envs.Env` as :func:`make` gives them: ``done`` a true termination, actions in [-1, 1], one observation
+    vector. ``episode_length``: its time limit in environment steps, where a config names none. For a plugin
+    (``--plugin FILE``). Raises UserError for a taken name.
+    """
+    checks.whole("episode_length", episode_length, 1, 1 << 24)
+    if _plain(name) in {_plain(each) for each in names() if each not in ENVS.kinds}:
+        errors.refuse("env", name, "another name, as an environment has it")
+    doc = inspect.getdoc(factory) or f"The environment {name}."
+    made = {"__module__": factory.__module__, "__qualname__": factory.__qualname__, "__doc__": doc}
+    made |= {"limit": episode_length, "make": lambda self, **options: factory(**options)}
+    ENVS.register(name)(dataclass(frozen=True)(type(factory.__name__, (Environment,), made)))
+
+
 def names() -> tuple[str, ...]:
     """Every name that :func:`make` takes, sorted (Playground's too, installed or not)."""
-    return tuple(sorted({*brax_names.SUPPORTED, *_OWN, *(f"playground/{task}" for task in _PLAYGROUND)}))
+    playground = (f"playground/{task}" for task in _PLAYGROUND)
+    return tuple(sorted({*brax_names.SUPPORTED, *_OWN, *playground, *ENVS.names()}))
 
 
 def canonical(name: str) -> str:
@@ -66,6 +101,10 @@ def make(name: str, backend: str | None = None, **options: Any) -> Any:
     if name in brax_names.SUPPORTED:
         return _module("brax_door").make(name, backend, **options)
     check(name, backend)
+    if name in ENVS.kinds:
+        env = ENVS.kinds[name]().make(**options)
+        _module("given").check(env, ENVS.kinds[name].limit)
+        return env
     if name == "sparse_halfcheetah":
         options["backend"] = "spring" if backend is None else backend
     if name.startswith("playground/"):
@@ -95,6 +134,8 @@ def default_episode_length(name: str) -> int:
     probe, 10 for the others.
     """
     name = canonical(name)
+    if name in ENVS.kinds:
+        return ENVS.kinds[name].limit
     if name.startswith("probe/"):
         return 50 if name == "probe/held_exploration" else 10
     return 500 if name in _OWN else 1000

@@ -1,19 +1,18 @@
 """Dense Gaussian noise, the papers' reference, and noise on the inputs of a layer."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn.core.errors import nearest, refuse
+from jaxpsn.core.errors import refuse
 from jaxpsn.noise.normals import normal
 from jaxpsn.noise.spec import Leaf, Spec
-from jaxpsn.noise.structures import Structure
-
-_STORES = ("float32", "bfloat16")
+from jaxpsn.noise.structures import STRUCTURES, Structure
 
 
+@STRUCTURES.register("dense")
 @dataclass(frozen=True)
 class Dense(Structure):
     """Independent N(0, 1) entries, held per member in ``store`` precision (drawn in float32).
@@ -22,12 +21,8 @@ class Dense(Structure):
     for few members or groups ``x[groups, envs, ...]``.
     """
 
-    store: str = "float32"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.store not in _STORES:
-            refuse("store", self.store, nearest(str(self.store), _STORES))
+    store: Literal["float32", "bfloat16"] = "float32"
+    """Precision in which it is held."""
 
     def state(self, leaf: Leaf, key: PRNGKeyArray, negate: Bool[Array, ""] | None) -> dict[str, Array]:
         shape = (leaf.rows,) if leaf.is_vector else (leaf.columns, leaf.rows)
@@ -48,6 +43,7 @@ class Dense(Structure):
         return (noise["noise"].T if of_out else noise["noise"])[ids]
 
 
+@STRUCTURES.register("input_gain")
 @dataclass(frozen=True)
 class InputGain(Structure):
     """``E = W diag(g)``, g ~ N(0, 1): the inputs of each layer are scaled; vectors are left alone.

@@ -1,22 +1,20 @@
 """Flipout: one matrix for all members, each member's signs on its rows and columns."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn.core.errors import nearest, refuse
 from jaxpsn.noise.draws import path_hash
 from jaxpsn.noise.normals import normal
 from jaxpsn.noise.signs import apply_fixed, fixed_rows, unpack, words
 from jaxpsn.noise.spec import Leaf
-from jaxpsn.noise.structures import Structure
-
-_BASES = ("hadamard", "sign", "normal")
+from jaxpsn.noise.structures import STRUCTURES, Structure
 
 
+@STRUCTURES.register("flipout")
 @dataclass(frozen=True)
 class Flipout(Structure):
     """``E_i = M o (s_i t_i^T)``, applied as ``s_i o (M (t_i o x))``; a bias is one more column of M.
@@ -27,15 +25,11 @@ class Flipout(Structure):
     are independent; with a normal one only uncorrelated, as all have |E| = |M|.
     """
 
-    base: str = "hadamard"
+    base: Literal["hadamard", "sign", "normal"] = "hadamard"
+    """The common matrix: fixed, of random signs, or Gaussian."""
 
     bias_from_partner: ClassVar[bool] = True
     cheap: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.base not in _BASES:
-            refuse("base", self.base, nearest(str(self.base), _BASES))
 
     def shared(self, leaf: Leaf, key: PRNGKeyArray) -> dict[str, Array]:
         if leaf.is_vector or self.base == "hadamard":

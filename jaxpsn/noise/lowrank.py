@@ -2,22 +2,19 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn.core import checks
-from jaxpsn.core.errors import nearest, refuse
-from jaxpsn.noise import inputs
+from jaxpsn.core.fields import Whole
 from jaxpsn.noise.normals import normal
 from jaxpsn.noise.signs import unpack, words
 from jaxpsn.noise.spec import Leaf
-from jaxpsn.noise.structures import Structure
+from jaxpsn.noise.structures import STRUCTURES, Structure
 
-_LAWS = ("normal", "sign", "signed_sqrt")
 # A matrix of at most this many entries (an action head) gets dense noise.
 _HEAD = 4096
 
@@ -97,6 +94,7 @@ class _Factored(Structure):
         return here[ids] @ there.T / jnp.sqrt(jnp.float32(here.shape[1]))
 
 
+@STRUCTURES.register("lowrank")
 @dataclass(frozen=True)
 class LowRank(_Factored):
     """``E = A B^T / sqrt(rank)`` with unit-variance factors; biases dense.
@@ -105,21 +103,18 @@ class LowRank(_Factored):
     ``dense_head``: matrices with at most 2 rank rows or columns, or at most 4096 entries, get dense noise.
     """
 
-    rank: int = 1
-    factors: str = "normal"
+    rank: Annotated[int, Whole(1)] = 1
+    """Columns of A and B."""
+    factors: Literal["normal", "sign", "signed_sqrt"] = "normal"
+    """Law of their entries."""
     dense_head: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.whole("rank", self.rank, 1)
-        inputs.flag("dense_head", self.dense_head)
-        if self.factors not in _LAWS:
-            refuse("factors", self.factors, nearest(str(self.factors), _LAWS))
+    """Small matrices (an action head) get dense noise."""
 
     def laws(self) -> tuple[int, str, bool]:
         return self.rank, self.factors, self.dense_head
 
 
+@STRUCTURES.register("factorised")
 @dataclass(frozen=True)
 class Factorised(_Factored):
     """NoisyNet's ``E = f(a) f(b)^T``, ``e = f(a)``, f(z) = sgn(z) sqrt|z|, scaled to unit variance.

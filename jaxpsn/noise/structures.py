@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from jaxpsn.core.components import Component
 from jaxpsn.core.errors import nearest, refuse
+from jaxpsn.core.families import Family
 from jaxpsn.noise import inputs
 from jaxpsn.noise.draws import Draw, draw_all, leaf_key, per_slice, redraw_changed
 from jaxpsn.noise.lazy import Lazy, effective_sigma, make_lazy, planned, settle
@@ -19,7 +21,7 @@ Sigma = Any  # a number, an array [members], or path -> either
 
 
 @dataclass(frozen=True)
-class Structure:
+class Structure(Component):
     """A law of unit-variance noise E for every perturbed leaf; the leaf becomes ``W + sigma * E``.
 
     A subclass says what one member's state of one leaf slice is (``state``), how E is applied without
@@ -28,13 +30,11 @@ class Structure:
     """
 
     antithetic: bool = field(default=False, kw_only=True)
+    """Perturbations come in pairs of opposite sign."""
 
     bias_from_partner: ClassVar[bool] = False  # a bias reuses the output factor of its matrix
     reads_weight: ClassVar[bool] = False  # E depends on W
     cheap: ClassVar[bool] = False  # so few numbers that drawing all members can cost less than finding who changes
-
-    def __post_init__(self) -> None:
-        inputs.flag("antithetic", self.antithetic)
 
     def init(self, key: Any, spec: Any, members: Any) -> Draw:
         """First perturbations of ``members`` members. ``key`` is typed, and the same at every redraw.
@@ -135,6 +135,19 @@ class Structure:
     def state_bytes(self, leaf: Leaf) -> int:
         """Bytes held per member."""
         return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(self.state_shapes(leaf)))
+
+
+STRUCTURES: Family[Structure] = Family(
+    "structure",
+    Structure,
+    {"dense": "jaxpsn.noise.dense", "flipout": "jaxpsn.noise.flipout", "lowrank": "jaxpsn.noise.lowrank",
+     "factorised": "jaxpsn.noise.lowrank", "input_gain": "jaxpsn.noise.dense"},
+    doc="Forms of the noise in weights.",
+)  # fmt: skip
+STRUCTURES.alias("dense-bf16", "dense(store=bfloat16)", "Dense noise that is held in bfloat16.")
+STRUCTURES.alias("flipout-sign", "flipout(base=sign)", "Flipout with random signs as its common matrix.")
+STRUCTURES.alias("flipout-normal", "flipout(base=normal)", "Flipout with a Gaussian common matrix.")
+STRUCTURES.alias("input-gain", "input_gain", "Another spelling of input_gain.")
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -42,6 +42,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--markdown", action="store_true", help="print the final table of studies")
     parser.add_argument("--pack", action="store_true", help="put the raw rows of studies into one file, raw.tar.gz")
     parser.add_argument("--out", type=Path, help="where a comparison is written (default: report-NAME-NAME...)")
+    parser.add_argument("--help-all", action="help", help="show this text and end")
     parser.add_argument("--overwrite", action="store_true", help="replace a comparison that is there")
     found = parser.parse_args(arguments)
     alone = len(found.folders) == 1 or found.markdown or found.pack

@@ -194,7 +194,7 @@ def _settings(config: Mapping[str, Any], path: str = "") -> dict[str, str]:
     """Every leaf of a config by its path, as text; not where and when it ran."""
     found: dict[str, str] = {}
     for name, value in config.items():
-        inner = f"{path}.{name}" if path else name
+        inner = path if name == "fields" else f"{path}.{name}" if path else name
         if not path and name in _AROUND:
             continue
         if isinstance(value, Mapping) and value:

@@ -95,9 +95,9 @@ def setting(config: Mapping[str, Any], name: str, default: Any = None) -> Any:
 
 
 def named(config: Mapping[str, Any], section: str, field: str = "name") -> str:
-    """What a component of a config is called, whether it is an object with ``field`` or a text; empty if unknown."""
+    """What a component of a config is called: its ``field`` or its name, or the text that it is; empty if unknown."""
     found = setting(config, section)
-    found = found.get(field) if isinstance(found, Mapping) else found
+    found = found.get(field, found.get("name")) if isinstance(found, Mapping) else found
     return found if isinstance(found, str) else ""
 
 

@@ -93,7 +93,7 @@ def parse(
     flags of components. Plugins are loaded first, on resume those of the run. ``--help-all`` prints every flag and
     exits. Raises UserError for anything that cannot be understood.
     """
-    argv = component_flags.load_plugins(argv)
+    argv = component_flags.prepare(argv)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default=None)
     first.add_argument("--resume", default=None)
@@ -146,6 +146,7 @@ def _unknown(kind: type[Job], args: Sequence[str], default: Job) -> str:
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(told):
         tyro.cli(kind, args=["--help"], default=default, registry=component_flags.gathered([], default, {})[1])
     known = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", re.sub(r"\x1b\[[0-9;]*m", "", told.getvalue())))
+    known |= {component_flags.PLUGIN, component_flags.DESCRIBE, *component_flags.dotted(default)}
     given = [word.partition("=")[0] for word in args if word.startswith("--") and not word[2:3].isdigit()]
     unknown = [flag for flag in given if flag.replace("_", "-") not in known]
     if not unknown:
@@ -156,7 +157,7 @@ def _unknown(kind: type[Job], args: Sequence[str], default: Job) -> str:
 
 _SYNONYMS = {
     "learning-rate": "lr", "timesteps": "steps", "total-timesteps": "steps", "total-steps": "steps",
-    "environment": "env.name", "env": "env.name", "env-id": "env.name", "algo": "algorithm", "n-envs": "num-envs",
+    "environment": "env.name", "env": "env.name", "env-id": "env.name", "algo": "agent", "n-envs": "num-envs",
     "discount": "gamma", "buffer-size": "replay-capacity", "layers": "hidden", "output": "out", "device": "mesh",
 }  # fmt: skip
 """What others call our flags."""

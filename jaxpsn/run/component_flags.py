@@ -1,7 +1,7 @@
 """Components on the command line: ``--task TEXT``, ``--task.numbers 4``, ``--plugin``, ``--describe``; imports no JAX.
 
 A field of a job that holds a component is set by its text, and the fields of the component by their paths. Both are
-worked out here and handed to tyro as one object, so that a whole config is checked once, with all that was changed.
+worked out here and handed to tyro as one text, so that a whole config is checked once, with all that was changed.
 """
 
 import dataclasses
@@ -12,13 +12,12 @@ from typing import Any
 import tyro
 
 from jaxpsn.core import describe, errors, plugins
-from jaxpsn.core.components import Component, Sum, override, spec_of, terms_of
+from jaxpsn.core.components import Component, Sum, override, paths_of, spec_of, terms_of
 
-DESCRIBE = "--describe"
-_HANDED = "component "
+PLUGIN, DESCRIBE = plugins.OPTION, "--describe"
 
 
-def load_plugins(argv: Sequence[str]) -> list[str]:
+def prepare(argv: Sequence[str]) -> list[str]:
     """``argv`` without ``--plugin NAME``, each of which is loaded; ``--describe NAME`` prints and exits.
 
     Raises UserError for a plugin that cannot be loaded, and for a name that nothing has.
@@ -27,7 +26,7 @@ def load_plugins(argv: Sequence[str]) -> list[str]:
     words = iter(argv)
     for word in words:
         flag, equals, value = word.partition("=")
-        if flag not in (plugins.OPTION, DESCRIBE):
+        if flag not in (PLUGIN, DESCRIBE):
             rest.append(word)
             continue
         text = value if equals else next(words, None)
@@ -83,10 +82,14 @@ def gathered(
             value = words.pop(0) if words and not words[0].startswith("--") else "true"
         root, path = found
         changes.setdefault(root, {})[path] = value
-    made = [_changed(root, known[root], asked) for root, asked in changes.items()]
-    for index, root in enumerate(changes):
-        rest += [f"--{root.replace('_', '-')}", f"{_HANDED}{index}"]
-    return rest, _registry(made)
+    for root, asked in changes.items():
+        rest += [f"--{root.replace('_', '-')}", spec_of(_changed(root, known[root], asked))]
+    return rest, _registry()
+
+
+def dotted(job: Any) -> list[str]:
+    """The flags that change what the components of a job hold: ``--explore.scale.target``."""
+    return [f"--{root}.{path}".replace("_", "-") for root, value in roots(job) for path in paths_of(value)]
 
 
 def _root(flag: str, known: Mapping[str, Any], short: Mapping[str, str]) -> tuple[str, str] | None:
@@ -111,7 +114,7 @@ def _changed(root: str, value: Any, asked: dict[str, str]) -> Any:
     return override(base, asked, root) if asked else base
 
 
-def _registry(made: Sequence[Any]) -> tyro.constructors.ConstructorRegistry:
+def _registry() -> tyro.constructors.ConstructorRegistry:
     """What tells tyro that a component is one word."""
     registry = tyro.constructors.ConstructorRegistry()
 
@@ -123,7 +126,7 @@ def _registry(made: Sequence[Any]) -> tyro.constructors.ConstructorRegistry:
         return tyro.constructors.PrimitiveConstructorSpec(
             nargs=1,
             metavar=base.family.name.upper(),
-            instance_from_str=lambda words: made[int(words[0].removeprefix(_HANDED))],
+            instance_from_str=lambda words: base.family.make(words[0]),
             is_instance=lambda value: isinstance(value, Component | Sum),
             str_from_instance=lambda value: [spec_of(value)],
         )

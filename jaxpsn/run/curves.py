@@ -1,6 +1,7 @@
 """Whole runs as arrays, for notebooks: seeds and traced hyper-parameters side by side in one compiled program."""
 
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpsn.core import checks, errors
-from jaxpsn.run import chunk
+from jaxpsn.run import chunk, sweep
 from jaxpsn.run.program import Program, State
 
 SCALE = "JAXPSN_NOTEBOOK_SCALE"
@@ -46,11 +47,11 @@ def trace(
 ) -> Curves:
     """Run ``program`` for ``points`` chunks of ``calls // points`` steps each, without a run folder.
 
-    Runs ``seed .. seed + seeds - 1`` are made for each value of the fields of ``program.hyper`` named in ``swept``:
-    equal seeds, so that differences between values are paired. A value is whatever stands in that field, a scalar or a
-    vector; several fields are swept together (their first values, their second values, ...). ``judge``: evaluate after
-    each chunk. Compiled once whatever the values. Raises UserError for a field that does not exist, for unequal
-    numbers of values, and where there is only one run.
+    Runs ``seed .. seed + seeds - 1`` are made for each value of the hyper-parameters named in ``swept`` (``sigma``
+    or ``**{"explore.sigma": ...}``: a path of ``program.hyper``, or its end): equal seeds, so that differences between
+    values are paired. A value is whatever stands there, a scalar or a vector; several fields are swept together (their
+    first values, their second values, ...). ``judge``: evaluate after each chunk. Compiled once whatever the values.
+    Raises UserError for a field that does not exist, for unequal numbers of values, and where there is only one run.
     """
     checks.whole("points", points, 1, 1 << 20)
     checks.whole("calls", calls, points)
@@ -91,18 +92,16 @@ def _compiler_options() -> dict[str, Any] | None:
     return {_LEVEL: 1}
 
 
-def _spread(hyper: Any, swept: dict[str, Any], seeds: int) -> tuple[int, Any]:
+def _spread(hyper: Mapping[str, Any], swept: Mapping[str, Any], seeds: int) -> tuple[int, Any]:
     """The number of values, and ``hyper`` with a leading axis of runs."""
-    for name in swept:
-        if not hasattr(hyper, name):
-            errors.refuse("swept", name, errors.nearest(name, vars(hyper)))
+    swept = {sweep.named(hyper, name, "swept"): values for name, values in swept.items()}
     lengths = {name: len(values) for name, values in swept.items()}
     if len(set(lengths.values())) > 1:
         errors.refuse("swept", lengths, "as many values of one field as of the other")
     count = next(iter(lengths.values()), 1)
     wide = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count * seeds, *leaf.shape)), hyper)
     each = {name: jnp.repeat(jnp.asarray(values, jnp.float32), seeds, axis=0) for name, values in swept.items()}
-    return count, wide.replace(**each)
+    return count, wide | each
 
 
 def _mean(total: Any, count: Any) -> np.ndarray:

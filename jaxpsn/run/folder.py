@@ -75,7 +75,7 @@ def _record(value: Any) -> Any:
     """Components by name and fields, other dataclasses by their fields alone."""
     if isinstance(value, Component | Sum):
         return to_json(value)
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {one.name: _record(getattr(value, one.name)) for one in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {name: _record(inner) for name, inner in value.items()}
@@ -124,7 +124,8 @@ def write_record(folder: RunFolder, run: RunConfig, **more: Any) -> dict[str, An
     old = read(folder.path) if folder.config.is_file() else {}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     record = old | {"format": FORMAT, "name": folder.path.name, "config": folder.content, "run": plain(run)}
-    record |= {"plugins": plugins.loaded(), "versions": versions(), "command": sys.argv, "written": now} | more
+    record |= {"versions": versions(), "command": sys.argv, "written": now} | more
+    record |= {"plugins": plugins.loaded()}
     files.write_atomically(folder.config, json.dumps(record, indent=2) + "\n")
     return record
 
@@ -137,9 +138,12 @@ def note(folder: RunFolder, **more: Any) -> None:
 def _flat(tree: Any, path: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict) or not tree:
         return {path: tree}
-    if tree.keys() == {"name", "fields"}:  # a component: its name, and its fields right below it
-        return ({path: tree["name"]} if path else {}) | (_flat(tree["fields"], path) if tree["fields"] else {})
     flat = {}
+    if set(tree) == {"name", "fields"}:  # a component: its fields lie below it
+        flat, tree = {path: tree["name"]}, tree["fields"]
+    elif set(tree) == {"sum"}:
+        flat[path] = " + ".join(term["name"] for term in tree["sum"])
+        tree = {term["name"]: term["fields"] for term in tree["sum"]}
     for name, value in tree.items():
         flat |= _flat(value, f"{path}.{name}" if path else name)
     return flat

@@ -1,7 +1,6 @@
 """Hyper-parameter sweeps: runs side by side that differ in a traced hyper-parameter, as if in a seed."""
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,20 +61,27 @@ class Swept:
 
 
 def over(program: Program, name: str, values: Sequence[float], seeds: int) -> Swept:
-    """``program`` with ``seeds`` runs for each of ``values`` of the hyper-parameter ``name``.
+    """``program`` with ``seeds`` runs for each of ``values`` of the hyper-parameter ``name``, its path.
 
     Run i has ``values[i // seeds]``, all else as in ``program.hyper``; it is started with a RunConfig of
     ``len(values) * seeds`` seeds, so run i has a seed of its own too. Raises UserError for a name that is no leaf of
     the program's hyper-parameters, and where there is only one run.
     """
-    names = [field.name for field in dataclasses.fields(program.hyper)]
-    if name not in names:
-        errors.refuse("sweep", name, errors.nearest(name, names))
+    name = named(program.hyper, name, "sweep")
     runs = len(values) * seeds
     if runs < 2:
         errors.refuse("sweep", f"{len(values)} values of {seeds} seeds", "at least two runs")
     hyper = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (runs, *leaf.shape)), program.hyper)
-    return Swept(program, hyper.replace(**{name: jnp.repeat(jnp.asarray(values, jnp.float32), seeds)}))
+    return Swept(program, hyper | {name: jnp.repeat(jnp.asarray(values, jnp.float32), seeds)})
+
+
+def named(hyper: Mapping[str, Any], name: str, where: str) -> str:
+    """The whole path of a hyper-parameter: ``name`` itself, or the only one that ends with it. Raises UserError."""
+    found = [name] if name in hyper else [path for path in hyper if path.endswith(f".{name}")]
+    if len(found) != 1:
+        allowed = f"a whole path: {', '.join(found)}" if found else errors.nearest(name, hyper)
+        errors.refuse(where, name, allowed)
+    return found[0]
 
 
 def first(hyper: Any) -> Any:

@@ -118,7 +118,7 @@ def kind(path: Path) -> str | None:
     config = read("config.json").get("config")
     if not isinstance(config, dict):
         return None
-    if "exploration" in config and "agent" in config:
+    if ("explore" in config or "exploration" in config) and "agent" in config:
         return "run of control"
     return "run of reasoning" if "rollout" in config and "algorithm" in config else None
 

@@ -138,6 +138,8 @@ def _holder(file: Path) -> dict[str, Any]:
 
 
 def _take(file: Path, own: dict[str, Any]) -> None:
+    """Make the claim; a holder at work is waited for a while: it may be saving, as its study was killed."""
+    begun = time.monotonic()
     while True:
         try:
             with file.open("xb") as stream:
@@ -145,10 +147,13 @@ def _take(file: Path, own: dict[str, Any]) -> None:
             return
         except FileExistsError:
             held = _holder(file)
-        if _alive(file, held, own):
+        if not _alive(file, held, own):
+            _put_aside(file, held)
+        elif time.monotonic() - begun < SILENCE:
+            time.sleep(min(1.0, SILENCE / 10))
+        else:
             who = f"pid {held.get('pid', 'unknown')} on {held.get('host', 'unknown')}"
             errors.refuse("unit", str(file.parent), f"in use by another worker ({who})")
-        _put_aside(file, held)
 
 
 def _alive(file: Path, held: dict[str, Any], own: dict[str, Any]) -> bool:

@@ -46,12 +46,12 @@ def test_vmapped_over_keys_it_equals_single_runs(made, advance):
 
 def test_traced_hyper_parameters_are_data(made):
     init, _ = made
-    assert init.hyper["sigma"] == pytest.approx(0.05)
+    assert init.hyper["explore.sigma"] == pytest.approx(0.05)
     key = jax.random.key(0)
     states = jax.vmap(init, in_axes=(None, 0))(key, {"sigma": np.array([0.1, 0.4], np.float32)})
-    np.testing.assert_allclose(states.hyper.sigma, [0.1, 0.4])
-    np.testing.assert_allclose(states.hyper.target, [0.2, 0.2], rtol=1e-6)
-    with pytest.raises(UserError, match=r"hyper\.sigm = 1: unknown; nearest: sigma"):
+    np.testing.assert_allclose(states.hyper["explore.sigma"], [0.1, 0.4])
+    np.testing.assert_allclose(states.hyper["explore.scale.target"], [0.2, 0.2], rtol=1e-6)
+    with pytest.raises(UserError, match=r"hyper = 'sigm': unknown; nearest: .*explore.sigma"):
         init(key, {"sigm": 1})
 
 

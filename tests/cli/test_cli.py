@@ -13,7 +13,7 @@ import jaxpsn
 from jaxpsn import cli
 from jaxpsn.cli import screens
 from jaxpsn.core.errors import UserError
-from jaxpsn.run import started, vacancy
+from jaxpsn.run import component_flags, started, vacancy
 from jaxpsn.run.jobs import control
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +43,8 @@ def test_every_flag_of_the_screen_exists(name, capsys):
     everything = capsys.readouterr().out
     assert stop.value.code == 0 and max(map(len, everything.splitlines())) <= 260
     known = set(re.findall(r"--[a-z][a-z.-]*[a-z]", everything)) | {"--preset", "--resume", "--quick"}
+    for flag in component_flags.dotted(control.PRESETS["default"]):  # the end of a path will do: --explore.target
+        known |= {flag, f"{flag.partition('.')[0]}.{flag.rpartition('.')[2]}"}
     shown = [flag for flag, _ in screen.flags] + list(screen.examples)
     for flag in re.findall(r"--[a-z][a-z.-]*[a-z]", " ".join(shown)):
         assert flag in known, flag
@@ -69,7 +71,8 @@ def test_the_overview_and_the_version(capsys):
         (["trian"], "error: command = 'trian': unknown; nearest: train, reason"),
         (["train", "--learning-rate", "3"], "error: --learning-rate: unknown; nearest: --agent.actor-lr, "),
         (["train", "--num-envs", "3"], "error: --num-envs: unknown; nearest: --env.num-envs"),
-        (["train", "--exploration.targt", "3"], "error: --exploration.targt: unknown; nearest: --exploration.target"),
+        (["train", "--explore.targt", "3"], "error: explore.targt = '3': unknown; nearest: scale.target"),
+        (["train", "--exploration.target", "3"], "error: --exploration.target: unknown; nearest: --explore."),
         (["compare", "--total-timesteps", "3"], "error: --total-timesteps: unknown; nearest: --steps"),
         (["train", "--preset", "smok"], "error: preset = 'smok': unknown; nearest: smoke"),
     ],
@@ -82,7 +85,7 @@ def test_a_slip_is_one_line_and_names_what_was_meant(argv, line, capsys):
 
 def test_what_was_refused_leaves_no_folder(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for flags in (["--env.name", "halfchetah"], ["--env.backend", "mjxx"], ["--warmup", "9999999"]):
+    for flags in (["--env.name", "halfchetah"], ["--env.backend", "mjxx"], ["--agent.warmup", "9999999"]):
         code, _, err = said(capsys, "train", *flags, "--name", "bad")
         assert code == 2 and err.splitlines()[-1].startswith("error: ")
         assert not list(tmp_path.iterdir())

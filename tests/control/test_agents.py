@@ -1,30 +1,18 @@
 """One update of each algorithm against NumPy, and what it may and may not touch."""
 
-from dataclasses import replace
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from jaxpsn.control import agents
-from jaxpsn.control.agents import ddpg, learner, losses, td3
-from jaxpsn.control.config import AgentConfig
+from jaxpsn.control.agents import AGENTS, OffPolicy, ddpg, learner, losses, td3
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.control.state import Transition
-from jaxpsn.core import compat
+from jaxpsn.core import compat, replaced
 
-SMALL = AgentConfig(actor_hidden=(8,), critic_hidden=(8,), head_scale=0.5, policy_delay=3, tau=0.1)
-
-
-class Rates(NamedTuple):
-    actor_lr: Any = jnp.float32(1e-2)
-    critic_lr: Any = jnp.float32(1e-2)
-
-
-HYPER = Rates()
+SMALL = {"actor_hidden": (8,), "critic_hidden": (8,), "head_scale": 0.5, "tau": 0.1}
+HYPER = {"actor_lr": jnp.float32(1e-2), "critic_lr": jnp.float32(1e-2)}
 KEY = jax.random.key(0)
 
 
@@ -43,9 +31,10 @@ def _equal(a, b):
 
 
 def _agent(algorithm, **changes):
-    config = replace(SMALL, algorithm=algorithm, **changes)
-    agent = agents.make(config, 3, 2)
-    return config, agent, agent.init(KEY, HYPER)
+    delay = {"policy_delay": 3} if algorithm == "td3" else {}
+    config = replaced(AGENTS.make(algorithm), SMALL | delay | changes)
+    agent = config.build(3, 2)
+    return config, agent, agent.init(KEY, HYPER, {})
 
 
 def test_targets_are_the_papers_formulas():
@@ -73,7 +62,7 @@ def test_targets_are_the_papers_formulas():
 
 @pytest.mark.parametrize("algorithm", ["ddpg", "td3"])
 def test_the_rate_is_traced_and_equals_optax(algorithm):
-    config, agent, state = _agent(algorithm, policy_delay=1)
+    config, agent, state = _agent(algorithm, **({"policy_delay": 1} if algorithm == "td3" else {}))
     nets = learner.networks(config, 3, 2, 1 if algorithm == "ddpg" else 2)
     batch = _batch(16)
     update = jax.jit(agent.update)
@@ -91,7 +80,7 @@ def test_the_rate_is_traced_and_equals_optax(algorithm):
         step, _ = adam.update(gradient, adam.init(state.critic))
     expected = optax.apply_updates(state.critic, step)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after.critic, expected)
-    still = Rates(jnp.float32(0), jnp.float32(0))
+    still = {"actor_lr": jnp.float32(0), "critic_lr": jnp.float32(0)}
     frozen, _ = update(KEY, state, batch, still, jnp.int32(0))
     assert _equal((frozen.actor, frozen.critic), (state.actor, state.critic))
     assert update._cache_size() == 1
@@ -131,7 +120,7 @@ def test_the_critic_penalty_spares_the_output_layer(algorithm):
     for weight in (0.0, 10.0):
         config, _, state = _agent(algorithm)
         nets = learner.networks(config, 3, 2, 1)
-        state = learner.init(nets, optax.identity(), KEY, HYPER)
+        state = learner.init(nets, optax.identity(), KEY, {})
         rate = jnp.float32(1.0)
         after, metrics = learner.critic_step(nets, optax.identity(), state, batch, jnp.zeros(16), rate, weight)
         gradients.append(jax.tree.map(jnp.subtract, state.critic, after.critic)["params"])
@@ -196,8 +185,8 @@ def test_bfloat16_learns_on_float32_weights():
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_normalises_every_hidden_layer(name):
     config = PRESETS[name].agent
-    state = jax.eval_shape(agents.make(config, 5, 2).init, KEY, HYPER)
-    critics = [] if config.algorithm == "es" else [state.critic]  # evolution has none
+    state = jax.eval_shape(config.build(5, 2).init, KEY, HYPER, {})
+    critics = [state.critic] if isinstance(config, OffPolicy) else []  # evolution has none
     for params in (network["params"] for network in [state.actor, *critics]):
         hidden = [layer for key, layer in params.items() if key.startswith("hidden")]
         assert hidden

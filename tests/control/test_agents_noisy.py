@@ -1,7 +1,6 @@
 """Learning with a NoisyNet actor: which draws an update takes, and what it learns."""
 
 import functools
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +8,16 @@ import numpy as np
 import optax
 import pytest
 
-from jaxpsn.control import agents
-from jaxpsn.control.agents import ddpg, learner, losses, td3
-from jaxpsn.control.config import AgentConfig, ControlConfig
+from jaxpsn.control import exploration
+from jaxpsn.control.agents import AGENTS, ddpg, learner, losses, td3
 from jaxpsn.control.state import Transition
-from jaxpsn.control.types import Hyper
+from jaxpsn.core import replaced
 from jaxpsn.networks import noisy
 
-SMALL = AgentConfig(actor_hidden=(8,), critic_hidden=(8,), head_scale=0.5, policy_delay=1, tau=0.1)
-HYPER = Hyper.from_config(ControlConfig()).replace(sigma=jnp.float32(0.5), actor_lr=jnp.float32(1e-2))
+SMALL = {"actor_hidden": (8,), "critic_hidden": (8,), "head_scale": 0.5, "tau": 0.1}
+HYPER = {"actor_lr": jnp.float32(1e-2), "critic_lr": jnp.float32(3e-4)}
+SCALE = {"sigma": jnp.float32(0.5)}
+LEARNT = exploration.learnt_noise(exploration.EXPLORATION.make("noisynet"))
 KEY = jax.random.key(0)
 ALGORITHMS = ["ddpg", "td3"]
 
@@ -35,17 +35,17 @@ def _batch(size=16):
 @functools.cache
 def _agent(algorithm, noisy=True, **changes):
     """The config, its agent, and the state of one seed."""
-    config = replace(SMALL, algorithm=algorithm, **changes)
-    agent = agents.make(config, 3, 2, noisy)
-    return config, agent, jax.jit(agent.init)(KEY, HYPER)
+    delay = {"policy_delay": 1} if algorithm == "td3" else {}
+    config = replaced(AGENTS.make(algorithm), SMALL | delay | changes)
+    agent = config.build(3, 2, LEARNT if noisy else None)
+    return config, agent, jax.jit(agent.init)(KEY, HYPER, SCALE)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_scales_start_from_the_traced_hyper_parameter(algorithm):
     _, agent, _ = _agent(algorithm)
-    many = HYPER.replace(sigma=jnp.array([0.1, 0.5]))
-    axes = jax.tree.map(lambda leaf: 0 if jnp.ndim(leaf) else None, many)
-    states = jax.jit(jax.vmap(agent.init, (None, axes)))(KEY, many)
+    many = {"sigma": jnp.array([0.1, 0.5])}
+    states = jax.jit(jax.vmap(agent.init, (None, None, 0)))(KEY, HYPER, many)
     np.testing.assert_allclose(jax.vmap(noisy.scale)(states.actor), [0.1, 0.5], rtol=1e-6)
     _, _, plain = _agent(algorithm, noisy=False)
     for i in range(2):
@@ -86,7 +86,7 @@ def test_the_policy_is_that_of_the_means(algorithm):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_target_action_takes_a_draw_of_the_target(algorithm):
     config, _, state = _agent(algorithm)
-    nets = learner.networks(config, 3, 2, 1 if algorithm == "ddpg" else 2, noisy=True)
+    nets = learner.networks(config, 3, 2, 1 if algorithm == "ddpg" else 2, LEARNT)
     batch, key = _batch(), jax.random.key(5)
     action = noisy.sample(nets.policy.actor.apply, state.target_actor, batch.next_obs, key)
     assert (jnp.abs(action - nets.policy(state.target_actor, batch.next_obs)) > 1e-4).all()
@@ -101,7 +101,7 @@ def test_the_target_action_takes_a_draw_of_the_target(algorithm):
 
 def test_the_actor_ascends_the_value_of_one_draws_actions():
     config, _, state = _agent("td3")
-    nets = learner.networks(config, 3, 2, 2, noisy=True)
+    nets = learner.networks(config, 3, 2, 2, LEARNT)
     obs, key = _batch().obs, jax.random.key(6)
     first = jax.tree.map(lambda x: x[0], state.critic)
 

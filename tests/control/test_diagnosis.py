@@ -8,15 +8,13 @@ import numpy as np
 
 from jaxpsn import envs
 from jaxpsn.control import diagnosis, program
-from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
+from jaxpsn.control.config import ControlConfig, EnvConfig
 
 ENVS, WARMUP, STEPS = 4, 3, 40
 CONFIG = ControlConfig(
     env=EnvConfig(name="sparse_mountain_car_light", num_envs=ENVS, episode_length=12),
-    agent=AgentConfig(actor_hidden=(8,), critic_hidden=(8,), batch_size=16),
-    exploration=ExplorationConfig(rule="gaussian", action_std=0.3),
-    replay_capacity=ENVS * 50,
-    warmup=ENVS * WARMUP,
+    agent=f"td3(actor_hidden=8, critic_hidden=8, batch_size=16, replay_capacity={ENVS * 50}, warmup={ENVS * WARMUP})",
+    explore="gaussian(std=0.3)",
     eval_envs=2,
     diagnose=True,
 )
@@ -44,7 +42,7 @@ def test_action_distance_is_that_of_executed_and_clean_actions():
     totals, counts = zip(*(one["action_distance"] for one in history), strict=True)
     assert list(counts) == [0.0] * WARMUP + [1.0] * (STEPS - WARMUP)
     np.testing.assert_allclose(np.sqrt(np.mean(np.square(totals[WARMUP:]))), 0.3, rtol=0.15)
-    _, _, history = run(replace(CONFIG, exploration=ExplorationConfig(rule="none")))
+    _, _, history = run(replace(CONFIG, explore="none"))
     assert all(float(one["action_distance"][0]) == 0 for one in history)
 
 

@@ -11,19 +11,21 @@ import pytest
 from scipy import stats
 
 from jaxpsn import noise
-from jaxpsn.control import agents, program
-from jaxpsn.control.agents import es
-from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
-from jaxpsn.core import compat, errors
+from jaxpsn.control import program
+from jaxpsn.control.agents import AGENTS, es
+from jaxpsn.control.config import ControlConfig, EnvConfig
+from jaxpsn.control.exploration import EXPLORATION
+from jaxpsn.control.types import hyper, of_agent, of_explore
+from jaxpsn.core import compat, errors, replaced
 from jaxpsn.envs.brax_api import Env, State
 from jaxpsn.networks.actor import Actor
 
 KEY = jax.random.key(3)
 ENVS = 8
-AGENT = AgentConfig(algorithm="es", actor_hidden=(8,), critic_hidden=(8,), actor_lr=0.05)
-NOISE = ExplorationConfig(structure="dense", antithetic=True, controller="constant", sigma=0.1, probes=4)
+AGENT = AGENTS.make("es(actor_hidden=8, actor_lr=0.05)")
+NOISE = EXPLORATION.make("parameter(structure=dense(antithetic=true), scale=constant, sigma=0.1, probes=4)")
 CONFIG = ControlConfig(
-    env=EnvConfig(name="mine", num_envs=ENVS, episode_length=6), agent=AGENT, exploration=NOISE, warmup=999, eval_envs=2
+    env=EnvConfig(name="mine", num_envs=ENVS, episode_length=6), agent=AGENT, explore=NOISE, eval_envs=2
 )
 
 
@@ -95,14 +97,14 @@ def test_the_estimate_points_along_a_linear_fitness(structure):
 
 
 def test_the_update_is_adam_of_a_traced_rate_with_decoupled_decay():
-    config = replace(AGENT, weight_decay=0.1)
-    evolver = agents.make(config, 3, 2)
-    hyper = program.Hyper.from_config(ControlConfig(agent=AGENT, exploration=NOISE))
-    learner = jax.jit(evolver.init)(KEY, hyper)
+    evolver = replace(AGENT, weight_decay=0.1).build(3, 2)
+    given = hyper(ControlConfig(agent=AGENT, explore=NOISE))
+    own = of_agent(given)
+    learner = jax.jit(evolver.init)(KEY, own, of_explore(given))
     spec = noise.plan(evolver.policy, learner.actor, jnp.zeros(3))
     draw = noise.Dense(antithetic=True).init(KEY, spec, 4)
     fitness = jnp.array([1.0, 2.0, 3.0, 9.0])
-    after, metrics = jax.jit(evolver.update)(learner, draw, jnp.float32(0.1), fitness, hyper)
+    after, metrics = jax.jit(evolver.update)(learner, draw, jnp.float32(0.1), fitness, own)
     rule = optax.adamw(0.05, weight_decay=0.1, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p))
     slope = jax.tree.map(jnp.negative, es.gradient(learner.actor, draw, jnp.float32(0.1), fitness))
     with compat.foreign():
@@ -176,16 +178,16 @@ def test_the_actor_moves_by_the_rewards_of_those_episodes(generations):
     action, _ = jax.jit(made.explorer.act)(KEY, before.learner.actor, before.explore, obs)
     last = np.where(before.generation.running, 1 - (np.asarray(action[:, 0]) - 0.5) ** 2, 0.0)
     fitness = jnp.asarray(before.generation.fitness + last)
-    expected, _ = jax.jit(made.agent.update)(before.learner, own.draw, own.sigma, fitness, before.hyper)
+    expected, _ = jax.jit(made.agent.update)(before.learner, own.draw, own.sigma, fitness, of_agent(before.hyper))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), at[1].learner.actor, expected.actor)
 
 
-@pytest.mark.parametrize("fields", [{"structure": "dense"}, {"structure": "flipout", "groups": 8}])
+@pytest.mark.parametrize("fields", [{"groups": 0}, {"structure": "flipout(antithetic=true)", "groups": 8}])
 def test_evolution_solves_a_probe(fields):
     config = replace(
         CONFIG,
         env=EnvConfig(name="probe/observation_action", num_envs=16),
-        exploration=replace(NOISE, **fields),
+        explore=replaced(NOISE, fields),
         agent=replace(AGENT, actor_hidden=(16,), actor_lr=0.02),
     )
     made = program.make(config)
@@ -197,20 +199,21 @@ def test_evolution_solves_a_probe(fields):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("explore", "said"),
     [
-        ({"rule": "gaussian"}, "exploration.rule = 'gaussian': parameter, as agent.algorithm is es"),
-        ({"rule": "parameter+ou"}, "exploration.rule = 'parameter+ou': parameter"),
-        ({"hold": "steps"}, "exploration.hold = 'steps': episode"),
-        ({"relative": True}, "exploration.relative = True: False"),
-        ({"controller": "linear"}, "exploration.controller = 'linear'"),
-        ({"sigma": 0.0}, "exploration.sigma = 0.0: above 0"),
-        ({"groups": 1, "antithetic": False}, "two members or more"),
-        ({"probes": 9}, "exploration.probes = 9: at most env.num_envs = 8"),
-        ({"member_sigma": True, "ladder": 4.0, "select": "return"}, "exploration.select = 'return': none"),
+        ("gaussian", "explore = 'gaussian': parameter(...), as agent is es"),
+        ("parameter+ou", "explore = 'parameter + ou': parameter"),
+        ("parameter(hold=steps)", "parameter.hold = 'steps': episode"),
+        ("parameter(relative=true)", "parameter.relative = True: False"),
+        ("parameter(scale=linear)", "parameter.scale = 'linear'"),
+        ("parameter(sigma=0)", "parameter.sigma = 0.0: above 0"),
+        ("parameter(groups=1)", "two members or more"),
+        ("parameter(probes=9)", "parameter.probes = 9: at most env.num_envs = 8"),
+        ("parameter(adapt_every=2)", "parameter.adapt_every = 2: 1, as agent is es"),
+        ("parameter(member_sigma=true, ladder=4, select=return)", "parameter.select = 'return': none"),
     ],
 )
-def test_refusals_are_one_line(fields, said):
+def test_refusals_are_one_line(explore, said):
     with pytest.raises(errors.UserError) as caught:
-        replace(CONFIG, exploration=replace(NOISE, **fields))
+        replace(CONFIG, explore=explore)
     assert said in str(caught.value) and "\n" not in str(caught.value)

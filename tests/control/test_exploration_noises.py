@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.control import exploration
-from jaxpsn.control.config import AgentConfig, ControlConfig, ExplorationConfig
-from jaxpsn.control.exploration import pink
-from jaxpsn.control.types import Hyper
+from jaxpsn.control.config import ControlConfig
+from jaxpsn.control.exploration import Space, pink
+from jaxpsn.control.types import hyper as hyper_of
 from jaxpsn.core import errors
+from tests.control import explorers
 
 N, OBS, A, T = 6, 5, 3, 40
 STD = 0.2
-HYPER = Hyper.from_config(ControlConfig())
+HYPER = {}
 RULES = ["gaussian", "ou", "pink", "mixed"]
 
 
@@ -25,7 +25,7 @@ def still(params, obs):
 
 
 def make(rule, num_envs=N, length=T, **fields):
-    return exploration.make(ExplorationConfig(rule=rule, **fields), still, {}, num_envs, OBS, A, length)
+    return explorers.explorer(explorers.component(rule, **fields), still, {}, Space(num_envs, OBS, A, length))
 
 
 def play(explorer, dones, seed=0, num_envs=N, hyper=HYPER):
@@ -46,11 +46,12 @@ run = jax.jit(play, static_argnums=(0, 3))
 
 
 def test_hyper_holds_the_values_of_the_config():
-    config = ControlConfig(agent=AgentConfig(actor_lr=1e-4), exploration=ExplorationConfig(sigma=0.3, target=0.1))
-    hyper = Hyper.from_config(config)
+    hyper = hyper_of(ControlConfig(agent="td3(actor_lr=1e-4)", explore="parameter(sigma=0.3, target=0.1) + pink"))
     for leaf in jax.tree.leaves(hyper):
         assert leaf.dtype == jnp.float32 and leaf.shape == () and not leaf.weak_type
-    assert (hyper.actor_lr, hyper.sigma, hyper.target) == (np.float32(1e-4), np.float32(0.3), np.float32(0.1))
+    told = {"agent.actor_lr": 1e-4, "agent.critic_lr": 3e-4, "explore.parameter.sigma": 0.3}
+    told |= {"explore.parameter.scale.target": 0.1, "explore.pink.std": 0.2}
+    assert hyper == {path: np.float32(value) for path, value in told.items()}
 
 
 def test_none_is_the_clean_policy():
@@ -60,7 +61,7 @@ def test_none_is_the_clean_policy():
 
 @pytest.mark.parametrize("rule", RULES)
 def test_noise_differs_between_environments_dimensions_steps_and_seeds(rule):
-    explorer = make(rule, mixed_high=0.2)  # small enough that nothing is clipped
+    explorer = make(rule, high=0.2)  # small enough that nothing is clipped
     actions = np.asarray(run(explorer, np.zeros((T + 10, N), bool)))
     flat = actions.reshape(T + 10, -1).T
     assert np.abs(np.corrcoef(flat) - np.eye(N * A)).max() < 0.9
@@ -82,16 +83,16 @@ def test_an_environment_is_untouched_when_another_resets(rule):
 
 def test_a_summand_is_the_same_alone_and_in_a_sum():
     dones = np.random.default_rng(0).random((T, N)) < 0.1
-    parts = [np.asarray(run(make(rule, action_std=0.05), dones)) for rule in ("ou", "gaussian")]
-    both = np.asarray(run(make("ou+gaussian", action_std=0.05), dones))
+    parts = [np.asarray(run(make(rule, std=0.05), dones)) for rule in ("ou", "gaussian")]
+    both = np.asarray(run(make("ou+gaussian", std=0.05), dones))
     inside = np.abs(both) < 1.0
     np.testing.assert_allclose(both[inside], sum(parts)[inside], atol=1e-6)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_actions_are_clipped(rule):
-    loud = HYPER.replace(action_std=jnp.float32(50.0))
-    explorer = make(rule, mixed_low=40.0, mixed_high=50.0, ou_dt=1.0)
+    loud = {"std": 50.0}
+    explorer = make(rule, low=40.0, high=50.0, dt=1.0)
     actions = np.asarray(run(explorer, np.zeros((30, N), bool), hyper=loud))
     assert np.abs(actions).max() == 1.0 and (np.abs(actions) == 1.0).mean() > 0.8
 
@@ -106,8 +107,8 @@ def test_gaussian_standard_deviation():
 def test_ornstein_uhlenbeck_is_stationary_where_theory_says(dt, std, early):
     theta, envs = 0.15, 1024
     steps = round(4 / (theta * dt)) + 100
-    quiet = HYPER.replace(action_std=jnp.float32(STD / 10))  # small, so that nothing is clipped
-    actions = np.asarray(run(make("ou", envs, ou_dt=dt), np.zeros((steps, envs), bool), 0, envs, quiet)) * 10
+    quiet = {"std": STD / 10}  # small, so that nothing is clipped
+    actions = np.asarray(run(make("ou", envs, dt=dt), np.zeros((steps, envs), bool), 0, envs, quiet)) * 10
     tail = actions[-40:]
     assert tail.std() == pytest.approx(std, rel=0.04)
     assert actions[99].std() == pytest.approx(early, rel=0.05)
@@ -119,8 +120,8 @@ def test_ornstein_uhlenbeck_is_stationary_where_theory_says(dt, std, early):
 def test_ornstein_uhlenbeck_steps_are_exact_and_start_from_zero():
     dones = np.zeros((9, N), bool)
     dones[4, 1] = True
-    actions = np.asarray(run(make("ou", ou_dt=0.5), dones), np.float64)
-    free = np.asarray(run(make("ou", ou_dt=0.5), np.zeros((9, N), bool)), np.float64)
+    actions = np.asarray(run(make("ou", dt=0.5), dones), np.float64)
+    free = np.asarray(run(make("ou", dt=0.5), np.zeros((9, N), bool)), np.float64)
     shocks = np.diff(free, axis=0, prepend=0.0) + 0.15 * 0.5 * np.concatenate([np.zeros((1, N, A)), free[:-1]])
     np.testing.assert_allclose(actions[5, 1], shocks[5, 1], atol=1e-6)
     np.testing.assert_allclose(actions[6, 1], (1 - 0.075) * shocks[5, 1] + shocks[6, 1], atol=1e-6)
@@ -128,8 +129,8 @@ def test_ornstein_uhlenbeck_steps_are_exact_and_start_from_zero():
 
 
 def test_an_unstable_ornstein_uhlenbeck_step_is_refused():
-    with pytest.raises(errors.UserError, match="ou_dt"):
-        make("ou", ou_theta=1.0, ou_dt=2.0)
+    with pytest.raises(errors.UserError, match=r"ou\.dt"):
+        explorers.component("ou(theta=1, dt=2)")
 
 
 def many_series(length, beta, count=4000):
@@ -175,7 +176,7 @@ def test_a_pink_series_is_redrawn_at_reset_and_when_used_up():
 
 
 def test_mixed_scales_are_uniform_and_redrawn_at_reset():
-    explorer = make("mixed", 2000, mixed_low=0.1, mixed_high=0.5)
+    explorer = make("mixed", 2000, low=0.1, high=0.5)
     state = explorer.init(jax.random.key(0), {}, HYPER)
     before = np.asarray(state.noises["mixed"].std)[:, 0]
     assert 0.1 <= before.min() < 0.102 and 0.498 < before.max() <= 0.5
@@ -191,11 +192,10 @@ def test_mixed_scales_are_uniform_and_redrawn_at_reset():
 def test_seeds_vmap_to_what_they_are_alone(rule):
     explorer = make(rule)
     dones = np.random.default_rng(0).random((3, 60, N)) < 0.05
-    stds = HYPER.replace(action_std=jnp.array([0.1, 0.2, 0.3]))
-    axes = jax.tree.map(lambda leaf: 0 if jnp.ndim(leaf) else None, stds)
-    together = jax.jit(jax.vmap(lambda d, s, h: play(explorer, d, s, N, h), (0, 0, axes)))(dones, jnp.arange(3), stds)
+    stds = {"std": jnp.array([0.1, 0.2, 0.3])}
+    together = jax.jit(jax.vmap(lambda d, s, h: play(explorer, d, s, N, h), (0, 0, 0)))(dones, jnp.arange(3), stds)
     for i in range(3):
-        alone = run(explorer, dones[i], i, N, HYPER.replace(action_std=stds.action_std[i]))
+        alone = run(explorer, dones[i], i, N, {"std": stds["std"][i]})
         np.testing.assert_allclose(together[i], alone, atol=1e-6)
 
 

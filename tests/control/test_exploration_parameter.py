@@ -1,35 +1,32 @@
 """Acting with perturbed weights: who holds what for how long, and how the scale follows the distance."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxpsn import noise
-from jaxpsn.control import exploration
-from jaxpsn.control.config import STRUCTURES, ControlConfig, ExplorationConfig
-from jaxpsn.control.exploration.parameter import kind
-from jaxpsn.control.types import Hyper
+from jaxpsn.control.exploration import Space
 from jaxpsn.core import errors
 from jaxpsn.networks.actor import Actor
+from tests.control import explorers
+from tests.control.explorers import STRUCTURES
 
 N, OBS, A = 8, 5, 3
 ACTOR = Actor(A, hidden=(16, 16))
 PARAMS = ACTOR.init(jax.random.key(7), jnp.zeros((OBS,)))
-HYPER = Hyper.from_config(ControlConfig())
+HYPER = {}
 SAME = jnp.ones((N, OBS)) * 0.3
 BATCH = jax.random.normal(jax.random.key(8), (256, OBS))
 
 
-def make(num_envs=N, total_adaptations=None, **fields):
-    config = ExplorationConfig(**fields)
-    return exploration.make(config, ACTOR.apply, PARAMS, num_envs, OBS, A, 20, total_adaptations)
+def make(num_envs=N, total_adaptations=None, params=PARAMS, **fields):
+    space = Space(num_envs, OBS, A, 20, total_adaptations)
+    return explorers.explorer(explorers.component(**fields), ACTOR.apply, params, space)
 
 
 def hyper(**values):
-    return HYPER.replace(**{name: jnp.asarray(value, jnp.float32) for name, value in values.items()})
+    return {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
 
 
 def play(explorer, dones, obs=SAME, seed=0, hyper=HYPER):
@@ -106,7 +103,7 @@ def test_sigma_zero_stays_clean_through_redraws():
 def test_a_perturbation_is_the_same_function_of_the_observation_within_an_episode():
     explorer = make()
     state = explorer.init(jax.random.key(0), PARAMS, HYPER)
-    theta = kind(ExplorationConfig(), False).materialise(PARAMS, state.behaviour.draw, state.behaviour.scale.sigma, 3)
+    theta = noise.Flipout().materialise(PARAMS, state.behaviour.draw, state.behaviour.scale.sigma, 3)
     for seed in range(3):
         obs = jax.random.normal(jax.random.key(seed), (N, OBS))
         action, state = explorer.act(jax.random.key(100 + seed), PARAMS, state, obs)
@@ -117,7 +114,7 @@ def test_a_perturbation_is_the_same_function_of_the_observation_within_an_episod
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_layer_norm_is_left_alone_and_every_other_leaf_is_perturbed(structure):
     explorer = make(structure=structure)
-    form = kind(ExplorationConfig(structure=structure), False).materialise
+    form = noise.named(structure).materialise
     init = explorer.init
     theta = jax.jit(lambda key: form(PARAMS, init(key, PARAMS, HYPER).behaviour.draw, 0.1, 2))(jax.random.key(0))
     flat, noisy = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (PARAMS, theta))
@@ -135,7 +132,7 @@ def test_leaves_of_equal_shape_and_members_get_unequal_noise():
     square = Actor(A, hidden=(OBS, OBS))
     params = square.init(jax.random.key(0), jnp.zeros((OBS,)))
     spec = noise.plan(square.apply, params, jnp.zeros((OBS,)))
-    held = kind(ExplorationConfig(structure="dense"), False)
+    held = noise.Dense()
     draw = held.init(jax.random.key(0), spec, 2)
     deltas = [
         jax.tree.map(lambda a, b: a - b, held.materialise(params, draw, 1.0, member=i), params)["params"]
@@ -165,14 +162,14 @@ def test_groups_of_one_are_environments():
 
 
 def test_antithetic_pairs_move_the_action_to_opposite_sides():
-    explorer = make(antithetic=True)
+    explorer = make(structure="flipout(antithetic=true)")
     actions = np.asarray(run(explorer, np.zeros((1, N), bool), hyper=hyper(sigma=1e-3)))[0]
     delta = actions - np.asarray(ACTOR.apply(PARAMS, SAME))
     np.testing.assert_allclose(delta[::2], -delta[1::2], atol=0.05 * np.abs(delta).max())
     assert np.abs(delta).min() > 0.0
 
 
-@pytest.mark.parametrize("fields, where", [({"hold": "steps", "hold_steps": 3}, [2, 5, 8]), ({"hold": "episode"}, [])])
+@pytest.mark.parametrize("fields, where", [({"hold": "steps(3)"}, [2, 5, 8]), ({"hold": "episode"}, [])])
 def test_hold_rules_redraw_within_the_episode(fields, where):
     moved = changes(make(**fields), np.zeros((11, N), bool))
     for env in range(N):
@@ -182,7 +179,7 @@ def test_hold_rules_redraw_within_the_episode(fields, where):
 def test_zeta_holds_are_each_environments_own():
     dones = np.zeros((60, N), bool)
     dones[20, 3] = True
-    explorer = make(hold="zeta", hold_steps=16, zeta_exponent=1.5)
+    explorer = make(hold="zeta(exponent=1.5, most=16)")
     moved, quiet = changes(explorer, dones), changes(explorer, np.zeros((60, N), bool))
     assert moved[20, 3] and (moved[:, 0] != moved[:, 1]).any()
     assert 0.05 < moved.mean() < 0.9
@@ -192,9 +189,9 @@ def test_zeta_holds_are_each_environments_own():
 def test_the_action_returned_is_the_one_clipped_with_its_noise():
     dones = np.zeros((4, N), bool)
     both = make(rule="parameter+gaussian")
-    actions = np.asarray(run(both, dones, hyper=hyper(action_std=5.0)))
+    actions = np.asarray(run(both, dones, hyper=hyper(std=5.0)))
     assert np.abs(actions).max() == 1.0
-    quiet = hyper(action_std=0.01, sigma=0.01)
+    quiet = hyper(std=0.01, sigma=0.01)
     weights, white = (np.asarray(run(make(rule=rule), dones, hyper=quiet)) for rule in ("parameter", "gaussian"))
     clean = np.asarray(ACTOR.apply(PARAMS, SAME))
     np.testing.assert_allclose(run(both, dones, hyper=quiet), weights + white - clean, atol=1e-6)
@@ -214,12 +211,12 @@ def test_the_distance_is_that_of_fresh_perturbations(structure):
 
 
 def test_the_distance_is_the_rms_over_probes_and_their_slices():
-    explorer = make(structure="dense", probes=4, controller="constant")
+    explorer = make(structure="dense", probes=4, scale="constant")
     state = explorer.init(jax.random.key(0), PARAMS, hyper(sigma=0.05))
     key = jax.random.key(3)
     batch = BATCH[:23]  # 4 slices of 5 rows, 3 rows left over
     measured = explorer.report(explorer.adapt(key, PARAMS, state, batch))["distance"]
-    held = kind(ExplorationConfig(structure="dense"), False)
+    held = noise.Dense()
     fresh = held.init(key, noise.plan(ACTOR.apply, PARAMS, jnp.zeros((5, OBS))), 4)
     squares = []
     for i in range(4):
@@ -234,13 +231,13 @@ def test_the_distance_is_the_rms_over_probes_and_their_slices():
 def test_the_controller_brings_a_random_actor_to_its_target(controller, sigma0):
     steps = 900 if controller == "multiplicative" else 150
     target = 0.2
-    _, reports = adapt_many(make(controller=controller), steps, hyper(sigma=sigma0, target=target))
+    _, reports = adapt_many(make(scale=controller), steps, hyper(sigma=sigma0, target=target))
     assert float(reports["distance"][-60:].mean()) == pytest.approx(target, rel=0.05)
     assert float(reports["target"][-1]) == pytest.approx(target)
 
 
 def test_each_perturbation_adapts_a_sigma_of_its_own():
-    explorer = make(groups=4, member_sigma=True, controller="multiplicative", rate=1.05)
+    explorer = make(groups=4, member_sigma=True, scale="multiplicative(rate=1.05)")
     # Slices at different distances from the origin, so that the members need different scales.
     batch = BATCH * jnp.repeat(jnp.array([0.0, 0.5, 1.0, 3.0]), 64)[:, None]
     state, reports = adapt_many(explorer, 300, hyper(sigma=0.05), batch)
@@ -255,7 +252,7 @@ def test_each_perturbation_adapts_a_sigma_of_its_own():
 
 
 def test_linear_controller_anneals_over_the_run():
-    explorer = make(controller="linear", sigma_min=0.1, total_adaptations=10)
+    explorer = make(scale="linear(final=0.1)", total_adaptations=10)
     _, reports = adapt_many(explorer, 12, hyper(sigma=0.6))
     np.testing.assert_allclose(reports["sigma"], np.maximum(0.6 - 0.05 * np.arange(1, 13), 0.1), rtol=1e-5)
     assert "target" not in reports
@@ -263,9 +260,8 @@ def test_linear_controller_anneals_over_the_run():
 
 def test_relative_sigma_counts_in_units_of_each_leaf():
     small = jax.tree.map(lambda x: 0.01 * x, PARAMS)
-    config = ExplorationConfig(relative=True, structure="dense")
-    state = exploration.make(config, ACTOR.apply, PARAMS, N, OBS, A, 20).init(jax.random.key(0), PARAMS, HYPER)
-    held = kind(config, False)
+    state = make(relative=True, structure="dense").init(jax.random.key(0), PARAMS, HYPER)
+    held = noise.Dense()
     for params in (PARAMS, small):
         theta = held.materialise(params, state.behaviour.draw, 0.1, member=0)
         kernel, noisy = (tree["params"]["hidden_1"]["dense"]["kernel"] for tree in (params, theta))
@@ -276,17 +272,16 @@ def test_relative_sigma_counts_in_units_of_each_leaf():
 @pytest.mark.parametrize("fields", [{"groups": 2, "member_sigma": True}, {"rule": "parameter+ou"}])
 def test_seeds_and_hyper_parameters_vmap(fields):
     explorer = make(**fields)
-    many = HYPER.replace(sigma=jnp.array([0.05, 0.1, 0.2]), target=jnp.array([0.1, 0.2, 0.3]))
-    axes = jax.tree.map(lambda leaf: 0 if jnp.ndim(leaf) else None, many)
+    many = {"sigma": jnp.array([0.05, 0.1, 0.2]), "target": jnp.array([0.1, 0.2, 0.3])}
     dones = np.random.default_rng(0).random((15, N)) < 0.1
 
     def both(seed, hyper):
         return play(explorer, dones, seed=seed, hyper=hyper), scale_updates(explorer, 5, hyper, seed=seed)[1]
 
-    together = jax.jit(jax.vmap(both, (0, axes)))(jnp.arange(3), many)
+    together = jax.jit(jax.vmap(both))(jnp.arange(3), many)
     single = jax.jit(both)
     for i in range(3):
-        alone = single(jnp.asarray(i), hyper(sigma=many.sigma[i], target=many.target[i]))
+        alone = single(jnp.asarray(i), {name: values[i] for name, values in many.items()})
         for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(a[i], b, atol=1e-5)
 
@@ -294,7 +289,7 @@ def test_seeds_and_hyper_parameters_vmap(fields):
 @pytest.mark.parametrize("controller", ["constant", "linear", "multiplicative", "first-order", "bisection"])
 @pytest.mark.parametrize("hold", ["episode", "steps", "zeta"])
 def test_states_keep_their_types(controller, hold):
-    explorer = make(rule="parameter+ou+pink", controller=controller, hold=hold, total_adaptations=9)
+    explorer = make(rule="parameter+ou+pink", scale=controller, hold=hold, total_adaptations=9)
     init = jax.eval_shape(lambda: explorer.init(jax.random.key(0), PARAMS, HYPER))
 
     def step(state):
@@ -310,7 +305,7 @@ def test_states_keep_their_types(controller, hold):
 
 def test_params_may_be_abstract():
     shapes = jax.eval_shape(lambda: PARAMS)
-    explorer = exploration.make(ExplorationConfig(), ACTOR.apply, shapes, N, OBS, A, 20)
+    explorer = make(params=shapes)
     dones = np.zeros((3, N), bool)
     np.testing.assert_array_equal(run(explorer, dones), run(make(), dones))
 
@@ -326,8 +321,8 @@ def test_clean_weights_get_no_gradient_from_the_noise_and_stay_as_they_are():
     "call",
     [
         lambda: make(groups=3),
-        lambda: make(controller="linear"),
-        lambda: make(num_envs=3, antithetic=True).init(jax.random.key(0), PARAMS, HYPER),
+        lambda: make(scale="linear"),
+        lambda: make(num_envs=3, structure="flipout(antithetic=true)").init(jax.random.key(0), PARAMS, HYPER),
         lambda: adapt_many(make(probes=300), 1, HYPER),
     ],
 )
@@ -337,6 +332,7 @@ def test_refuses_what_cannot_be(call):
     assert "\n" not in str(caught.value)
 
 
-def test_every_structure_of_the_config_has_a_form():
+def test_every_structure_has_a_name():
+    assert set(STRUCTURES) | {"input_gain"} == set(noise.structures.STRUCTURES.names())
     for structure in STRUCTURES:
-        assert dataclasses.is_dataclass(kind(ExplorationConfig(structure=structure), True))
+        assert noise.structures.STRUCTURES.make(structure) == noise.named(structure)

@@ -8,17 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.control import exploration
-from jaxpsn.control.config import RULES, ControlConfig, ExplorationConfig
-from jaxpsn.control.types import Hyper
+from jaxpsn.control.exploration import EXPLORATION, Space
 from jaxpsn.core import errors
 from jaxpsn.networks import Actor, Policy, noisy
+from tests.control import explorers
 
 N, OBS, A, H = 8, 5, 3, 12
 POLICY = Policy(Actor(A, hidden=(16, H), head_scale=0.7))
 CLEAN = POLICY.actor.init(jax.random.key(7), jnp.zeros((OBS,)))
 PARAMS = noisy.widen(CLEAN, 0.5)
-HYPER = Hyper.from_config(ControlConfig())
+HYPER = {}
+STD = 0.2
 SAME = jnp.broadcast_to(jnp.linspace(-1.0, 2.0, OBS), (N, OBS))
 HELD = ["gsde", "lattice", "noisynet"]
 RIVALS = ["zeta", *HELD]
@@ -27,11 +27,12 @@ NEVER = np.zeros((12, N), bool)
 
 @functools.cache
 def make(rule, num_envs=N, policy=POLICY, **fields):
-    return exploration.make(ExplorationConfig(rule=rule, **fields), policy, PARAMS, num_envs, OBS, A, 20)
+    fields = {"hold": "episode"} | fields
+    return explorers.explorer(explorers.component(rule, **fields), policy, PARAMS, Space(num_envs, OBS, A, 20))
 
 
 def hyper(**values):
-    return HYPER.replace(**{name: jnp.asarray(value, jnp.float32) for name, value in values.items()})
+    return {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
 
 
 def play(explorer, dones, seed, hyper, obs, params):
@@ -70,14 +71,15 @@ def parts(obs=SAME):
 
 
 def test_new_rules_leave_the_keys_of_the_old_ones_alone():
-    assert RULES[:6] == ("none", "gaussian", "ou", "pink", "mixed", "parameter")
+    rules = ("none", "gaussian", "ou", "pink", "mixed", "parameter", "zeta", "gsde", "lattice", "noisynet")
+    assert [EXPLORATION.stream(rule) for rule in rules] == list(range(10)), "published noise"
 
 
 def test_repeats_have_zeta_lengths_and_gaussian_values():
     envs, steps, longest = 400, 120, 6
     explorer = make("zeta", envs, policy=lambda params, obs: jnp.zeros((*obs.shape[:-1], A)), repeat_max=longest)
     obs = jnp.zeros((envs, OBS))
-    actions = np.asarray(run(explorer, np.zeros((steps, envs), bool), hyper=hyper(action_std=0.1), obs=obs))
+    actions = np.asarray(run(explorer, np.zeros((steps, envs), bool), hyper=hyper(std=0.1), obs=obs))
     new = np.concatenate([np.ones((1, envs), bool), (np.diff(actions, axis=0) != 0.0).any(-1)])
     lengths = []
     for env in range(envs):
@@ -95,7 +97,7 @@ def test_repeats_have_zeta_lengths_and_gaussian_values():
 def test_a_repeat_ends_with_its_episode_and_nobody_elses():
     dones = NEVER.copy()
     dones[1::3, 2] = True
-    busy, quiet = (run(make("zeta", zeta_exponent=1.1), d) for d in (dones, NEVER))
+    busy, quiet = (run(make("zeta", exponent=1.1), d) for d in (dones, NEVER))
     moved = (np.diff(busy, axis=0) != 0.0).any(-1)
     assert moved[1::3, 2].all() and not moved.all()
     np.testing.assert_array_equal(np.delete(busy, 2, 1), np.delete(quiet, 2, 1))
@@ -106,7 +108,7 @@ def test_gsde_is_a_held_linear_map_of_the_features():
     (theta,) = (np.asarray(x["noise"], np.float64) for x in state.behaviour.draw.noise.values())
     z, outputs, _ = parts()
     assert theta.shape == (N, H, A)
-    std = float(HYPER.action_std) / np.sqrt(H)
+    std = STD / np.sqrt(H)
     expected = np.tanh(outputs) + std * np.einsum("nh,nha->na", z, theta)
     np.testing.assert_allclose(action, np.clip(expected, -1, 1), atol=1e-5)
 
@@ -114,7 +116,7 @@ def test_gsde_is_a_held_linear_map_of_the_features():
 def test_the_variance_of_gsde_is_that_of_its_formula():
     many, std = 6000, 0.005
     obs = jnp.broadcast_to(SAME[0], (many, OBS))
-    action, _ = first(make("gsde", many), hyper=hyper(action_std=std), obs=obs)
+    action, _ = first(make("gsde", many), hyper=hyper(std=std), obs=obs)
     z, outputs, _ = parts(SAME[0])
     covariance = np.cov((action - np.tanh(outputs)).T)
     variance = std**2 * (z**2).sum() / H
@@ -125,7 +127,7 @@ def test_the_variance_of_gsde_is_that_of_its_formula():
 def test_the_covariance_of_lattice_is_that_of_its_formula(alpha):
     many, std = 6000, 0.02
     obs = jnp.broadcast_to(SAME[0], (many, OBS))
-    action, _ = first(make("lattice", many, lattice_alpha=alpha), hyper=hyper(action_std=std), obs=obs)
+    action, _ = first(make("lattice", many, alpha=alpha), hyper=hyper(std=std), obs=obs)
     z, outputs, kernel = parts(SAME[0])
     covariance = np.cov((np.arctanh(action) - outputs).T)
     variance = std**2 * (z**2).sum() / H
@@ -137,10 +139,10 @@ def test_the_covariance_of_lattice_is_that_of_its_formula(alpha):
 
 
 def test_lattice_perturbs_features_and_actions_before_squashing():
-    action, state = first(make("lattice", lattice_alpha=1.5))
+    action, state = first(make("lattice", alpha=1.5))
     (maps,) = (np.asarray(x["noise"], np.float64) for x in state.behaviour.draw.noise.values())
     z, outputs, kernel = parts()
-    noise = float(HYPER.action_std) / np.sqrt(H) * np.einsum("nh,nho->no", z, maps)
+    noise = STD / np.sqrt(H) * np.einsum("nh,nho->no", z, maps)
     expected = np.tanh(outputs + 1.5 * noise[:, :H] @ kernel + noise[:, H:])
     np.testing.assert_allclose(action, expected, atol=1e-5)
 
@@ -183,7 +185,7 @@ def test_held_until_the_environments_own_episode_ends(rule):
 def test_held_for_a_number_of_steps(rule):
     dones = NEVER.copy()
     dones[3, 1] = True
-    actions = np.asarray(run(make(rule, hold="steps", hold_steps=3), dones))
+    actions = np.asarray(run(make(rule, hold="steps(3)"), dones))
     moved = (np.diff(actions, axis=0) != 0.0).any(-1)
     for env in range(N):
         np.testing.assert_array_equal(np.flatnonzero(moved[:, env]), [2, 3, 6, 9] if env == 1 else [2, 5, 8])
@@ -192,17 +194,17 @@ def test_held_for_a_number_of_steps(rule):
 @pytest.mark.parametrize("rule", RIVALS)
 def test_scale_zero_is_the_clean_policy(rule):
     silent = noisy.widen(CLEAN, 0.0)
-    action = run(make(rule), NEVER, hyper=hyper(action_std=0.0), params=silent)
+    action = run(make(rule), NEVER, hyper=hyper(std=0.0), params=silent)
     np.testing.assert_allclose(action, np.broadcast_to(POLICY(CLEAN, SAME), action.shape), atol=1e-6)
 
 
 @pytest.mark.parametrize("rule", RIVALS)
 def test_a_sum_is_clipped_and_its_parts_are_what_they_are_alone(rule):
-    dones, quiet = np.random.default_rng(0).random((12, N)) < 0.1, hyper(action_std=0.01)
+    dones, quiet = np.random.default_rng(0).random((12, N)) < 0.1, hyper(std=0.01)
     both, alone, white = (np.asarray(run(make(r), dones, hyper=quiet)) for r in (f"{rule}+gaussian", rule, "gaussian"))
     expected = np.clip(alone + white - np.asarray(POLICY(CLEAN, SAME)), -1.0, 1.0)
     np.testing.assert_allclose(both, expected, atol=1e-5)
-    assert np.abs(run(make(f"{rule}+gaussian"), dones, hyper=hyper(action_std=50.0))).max() == 1.0
+    assert np.abs(run(make(f"{rule}+gaussian"), dones, hyper=hyper(std=50.0))).max() == 1.0
 
 
 @pytest.mark.parametrize("rule", ["zeta+gaussian", "lattice", "noisynet"])
@@ -211,7 +213,7 @@ def test_seeds_and_scales_vmap_to_what_they_are_alone(rule):
     stds, sigmas = jnp.array([0.05, 0.1, 0.2]), jnp.array([0.1, 0.5, 1.0])
 
     def one(play, seed, std, sigma):
-        return play(make(rule), dones, seed, HYPER.replace(action_std=std), SAME, noisy.widen(CLEAN, sigma))
+        return play(make(rule), dones, seed, {"std": std}, SAME, noisy.widen(CLEAN, sigma))
 
     together = jax.jit(jax.vmap(functools.partial(one, play)))(jnp.arange(3, dtype=jnp.int32), stds, sigmas)
     for i in range(3):
@@ -238,13 +240,16 @@ def test_states_keep_their_types(rule, hold):
 @pytest.mark.parametrize(
     "call, said",
     [
-        (lambda: ExplorationConfig(rule="parameter+noisynet"), "at most one of parameter, gsde, lattice, noisynet"),
-        (lambda: ExplorationConfig(rule="gsde+lattice"), "at most one of"),
-        (lambda: ExplorationConfig(rule="latice"), "nearest: lattice"),
-        (lambda: ExplorationConfig(repeat_max=0), "exploration.repeat_max"),
-        (lambda: ExplorationConfig(lattice_alpha=-1.0), "exploration.lattice_alpha"),
+        (lambda: EXPLORATION.make("parameter+noisynet"), "at most one of .*parameter.*"),
+        (lambda: EXPLORATION.make("gsde+lattice"), "at most one of"),
+        (lambda: EXPLORATION.make("none + gaussian"), "none only by itself"),
+        (lambda: EXPLORATION.make("gaussian+gaussian"), "gaussian once only"),
+        (lambda: EXPLORATION.make("latice"), "nearest: lattice"),
+        (lambda: EXPLORATION.make("zeta(repeat_max=0)"), "zeta.repeat_max"),
+        (lambda: EXPLORATION.make("lattice(alpha=-1)"), "lattice.alpha"),
+        (lambda: EXPLORATION.make("gaussian(lattice_alpha=1)"), "gaussian.lattice_alpha = '1': unknown"),
         (lambda: make("gsde", policy=POLICY.actor.apply), "gsde needs its features"),
-        (lambda: exploration.make(ExplorationConfig(rule="noisynet"), POLICY, CLEAN, N, OBS, A, 20), "sigma"),
+        (lambda: EXPLORATION.make("noisynet").build(POLICY, CLEAN, Space(N, OBS, A, 20)), "sigma"),
     ],
 )
 def test_refuses_what_cannot_be(call, said):

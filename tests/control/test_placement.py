@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from jaxpsn.control import program as programs
-from jaxpsn.control.config import ControlConfig, ExplorationConfig
+from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.core.errors import UserError
@@ -32,8 +32,8 @@ def specs(config, seeds=False):
     return jax.tree.map(lambda place: place.spec, found), state
 
 
-def smoke(**exploration):
-    config = dataclasses.replace(PRESETS["smoke"], exploration=ExplorationConfig(**exploration))
+def smoke(explore):
+    config = dataclasses.replace(PRESETS["smoke"], explore=explore)
     return dataclasses.replace(config, env=dataclasses.replace(config.env, reset="cached"))
 
 
@@ -42,7 +42,7 @@ def every(tree):
 
 
 def test_environments_perturbations_and_replay_are_cut_and_the_rest_is_whole():
-    found, state = specs(smoke(structure="flipout-normal", hold="steps", rule="parameter+ou"))
+    found, state = specs(smoke("parameter(structure=flipout-normal, hold=steps) + ou"))
     assert every(found.replay) == {PartitionSpec(None, "data")}
     assert every((found.tally, found.envs.obs, found.envs.age, found.envs.env)) == {CUT}
     assert every((found.envs.pool, found.envs.key, found.learner, found.statistics, found.clock, found.hyper)) == {
@@ -50,11 +50,11 @@ def test_environments_perturbations_and_replay_are_cut_and_the_rest_is_whole():
     }
     held = found.explore.behaviour
     assert every((held.draw.counter, held.draw.noise, held.hold, found.explore.noises["ou"].value)) == {CUT}
-    assert every((held.draw.base, held.key, held.scale, held.target)) == {WHOLE} and jax.tree.leaves(state.envs.pool)
+    assert every((held.draw.base, held.key, held.scale, held.hyper)) == {WHOLE} and jax.tree.leaves(state.envs.pool)
 
 
 def test_groups_have_a_size_of_their_own_and_seeds_an_axis_before_it():
-    found, _ = specs(smoke(groups=4, member_sigma=True), seeds=True)
+    found, _ = specs(smoke("parameter(groups=4, member_sigma=true)"), seeds=True)
     second = PartitionSpec(None, "data")
     assert found.explore.behaviour.draw.counter == found.explore.behaviour.scale.sigma == second
     assert every(found.tally) == {second} and every(found.replay) == {PartitionSpec(None, None, "data")}
@@ -65,7 +65,7 @@ def test_groups_have_a_size_of_their_own_and_seeds_an_axis_before_it():
     ("size", "config", "says"),
     [
         (3, ControlConfig(), "env.num_envs = 64: a multiple of the mesh's data = 3"),
-        (8, ControlConfig(exploration=ExplorationConfig(groups=4)), "exploration.groups = 4: a multiple of"),
+        (8, ControlConfig(explore="parameter(groups=4)"), "explore.groups = 4: a multiple of"),
     ],
 )
 def test_a_mesh_that_does_not_divide_is_refused(size, config, says):

@@ -7,29 +7,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.control import exploration, program
-from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
-from jaxpsn.control.exploration import population
-from jaxpsn.control.types import Hyper
+from jaxpsn.control import program
+from jaxpsn.control.config import ControlConfig, EnvConfig
+from jaxpsn.control.exploration import Space, population
 from jaxpsn.core import errors
 from jaxpsn.networks.actor import Actor
+from tests.control import explorers
 
 N, OBS, A = 8, 3, 2
 ACTOR = Actor(A, hidden=(16,))
 PARAMS = ACTOR.init(jax.random.key(7), jnp.zeros((OBS,)))
-HYPER = Hyper.from_config(ControlConfig())
+HYPER = {}
+PAIRS = "flipout(antithetic=true)"
 BATCH = jax.random.normal(jax.random.key(8), (256, OBS))
 KEY = jax.random.key(0)
 
 
 def make(**fields):
-    config = ExplorationConfig(member_sigma=True, **fields)
-    return exploration.make(config, ACTOR.apply, PARAMS, N, OBS, A, 20)
+    text = ", ".join(f"{name}={value}" for name, value in fields.items())
+    return explorers.explorer(
+        explorers.component(f"parameter(member_sigma=true, {text})"), ACTOR.apply, PARAMS, Space(N, OBS, A, 20)
+    )
 
 
 def begun(explorer, **values):
-    hyper = HYPER.replace(**{name: jnp.float32(value) for name, value in values.items()})
-    return jax.jit(explorer.init)(KEY, PARAMS, hyper)
+    return jax.jit(explorer.init)(KEY, PARAMS, {name: jnp.float32(value) for name, value in values.items()})
 
 
 def test_rungs_are_even_in_the_logarithm():
@@ -39,7 +41,7 @@ def test_rungs_are_even_in_the_logarithm():
 
 
 def test_members_act_on_their_rungs_and_a_pair_shares_one():
-    explorer = make(ladder=64.0, antithetic=True, controller="constant")
+    explorer = make(ladder=64.0, structure=PAIRS, scale="constant")
     state = begun(explorer, sigma=1e-4)
     np.testing.assert_allclose(state.behaviour.sigma, np.repeat(1e-4 * 8.0 ** np.linspace(-1, 1, 4), 2), rtol=1e-5)
     same = jnp.broadcast_to(BATCH[:1], (N, OBS))
@@ -52,7 +54,7 @@ def test_members_act_on_their_rungs_and_a_pair_shares_one():
 
 
 def test_every_member_is_adapted_to_a_target_of_its_own():
-    explorer = make(ladder=9.0, controller="first-order", groups=4)
+    explorer = make(ladder=9.0, scale="first-order", groups=4)
     state = begun(explorer, sigma=0.05, target=0.1)
 
     def step(state, t):
@@ -66,8 +68,7 @@ def test_every_member_is_adapted_to_a_target_of_its_own():
 
 
 def test_episodes_are_scored_by_return_and_described_by_where_they_went():
-    config = ExplorationConfig(member_sigma=True, ladder=2.0, select="novelty")
-    by_return, by_place = (population.begin(replace(config, select=select), N, OBS) for select in ("return", "novelty"))
+    by_return, by_place = (population.begin(select, N, OBS) for select in ("return", "novelty"))
     rng = np.random.default_rng(0)
     running = [[] for _ in range(N)]
     score, last = np.full(N, np.nan), np.full((N, 2 * OBS), np.nan)
@@ -122,7 +123,7 @@ def test_a_duel_is_lost_to_a_better_rival_only():
 @pytest.mark.parametrize("controller", ["constant", "multiplicative"])
 def test_a_population_finds_the_scale_that_pays(select, controller):
     """Return is best at one rung of the ladder; behaviour is the newer, the larger the scale."""
-    explorer = make(ladder=100.0, select=select, controller=controller, mutation=0.3)
+    explorer = make(ladder=100.0, select=select, scale=controller, mutation=0.3)
     directions = jax.random.normal(jax.random.key(5), (N, OBS))
 
     def episode(state, t):
@@ -144,18 +145,14 @@ def test_a_population_finds_the_scale_that_pays(select, controller):
 
 CONFIG = ControlConfig(
     env=EnvConfig(name="probe/observation_action", num_envs=4),
-    agent=AgentConfig(actor_hidden=(8,), critic_hidden=(8,), batch_size=16, updates=1),
-    exploration=ExplorationConfig(
-        rule="parameter", member_sigma=True, ladder=16.0, select="novelty", sigma=0.3, target=0.3, probes=4
-    ),
-    replay_capacity=400,
-    warmup=12,
+    agent="td3(actor_hidden=8, critic_hidden=8, batch_size=16, updates=1, replay_capacity=400, warmup=12)",
+    explore="parameter(member_sigma=true, ladder=16, select=novelty, sigma=0.3, target=0.3)",
     eval_envs=3,
 )
 
 
 def test_seeds_side_by_side_are_single_populations():
-    explorer = make(ladder=16.0, select="return", antithetic=True, groups=4)
+    explorer = make(ladder=16.0, select="return", structure=PAIRS, groups=4)
 
     def run(seed):
         base = jax.random.key(seed)
@@ -194,16 +191,18 @@ def test_a_population_in_the_loop():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"ladder": 4.0}, "exploration.ladder = 4.0: 1 unless exploration.member_sigma is true"),
-        ({"ladder": 0.5, "member_sigma": True}, "exploration.ladder = 0.5"),
-        ({"select": "return"}, "exploration.select = 'return': none unless"),
-        ({"select": "return", "member_sigma": True}, "ladder, its range, is above 1"),
-        ({"select": "return", "member_sigma": True, "ladder": 4.0, "controller": "linear"}, "anneals every scale"),
-        ({"mutation": -1.0}, "exploration.mutation = -1.0"),
-        ({"select": "return", "member_sigma": True, "ladder": 4.0, "groups": 2, "antithetic": True}, "a single scale"),
+        ("ladder=4", "parameter.ladder = 4.0: 1 unless member_sigma is true"),
+        ("ladder=0.5, member_sigma=true", "parameter.ladder = 0.5"),
+        ("select=return", "parameter.select = 'return': none unless"),
+        ("select=return, member_sigma=true", "ladder, its range, is above 1"),
+        ("select=return, member_sigma=true, ladder=4, scale=linear", "anneals every scale"),
+        ("mutation=-1", "parameter.mutation = -1.0"),
+        ("mutation=0.3", "parameter.mutation = 0.3: 0.2, the default, as select is none"),
+        ("member_sigma=true, probes=4", "parameter.probes = 4: 8, the default, as with member_sigma"),
+        (f"select=return, member_sigma=true, ladder=4, groups=2, structure={PAIRS}", "a single scale"),
     ],
 )
 def test_refusals_are_one_line(fields, said):
     with pytest.raises(errors.UserError) as caught:
-        replace(CONFIG, exploration=ExplorationConfig(**fields))
+        replace(CONFIG, explore=f"parameter({fields})")
     assert said in str(caught.value) and "\n" not in str(caught.value)

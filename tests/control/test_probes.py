@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from jaxpsn.control import program
-from jaxpsn.control.agents import learner
-from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
+from jaxpsn.control.agents import AGENTS, learner
+from jaxpsn.control.config import ControlConfig, EnvConfig
+from jaxpsn.core import replaced
 from jaxpsn.envs.brax_api import Env, State
 
 OBSERVATIONS = {
@@ -24,13 +25,14 @@ OBSERVATIONS = {
 def _config(name, algorithm="td3", **agent):
     return ControlConfig(
         env=EnvConfig(name=name, num_envs=8),
-        agent=AgentConfig(
-            algorithm=algorithm, actor_hidden=(16, 16), critic_hidden=(16, 16), actor_lr=3e-3, critic_lr=1e-2,
-            batch_size=64, updates=2, gamma=0.9, tau=0.05, target_noise=0.05, **agent,
+        agent=replaced(
+            AGENTS.make(algorithm),
+            dict(
+                actor_hidden=(16, 16), critic_hidden=(16, 16), actor_lr=3e-3, critic_lr=1e-2, batch_size=64, updates=2,
+                gamma=0.9, tau=0.05, replay_capacity=20_000, warmup=128, **agent,
+            ) | ({"target_noise": 0.05} if algorithm == "td3" else {}),
         ),
-        exploration=ExplorationConfig(rule="gaussian", action_std=0.3),
-        replay_capacity=20_000,
-        warmup=128,
+        explore="gaussian(std=0.3)",
         eval_envs=8,
     )  # fmt: skip
 
@@ -47,7 +49,7 @@ def _beliefs(made, state, observations):
     config = made.config.agent
     obs = made.normalise(state.statistics, jnp.asarray(observations, jnp.float32)[:, None])
     action = made.agent.policy(state.learner.actor, obs)
-    critics = 1 if config.algorithm == "ddpg" else 2
+    critics = jax.tree.leaves(state.learner.critic)[0].shape[0]
     nets = learner.networks(config, 1, 1, critics)
     return np.asarray(nets.critics(state.learner.critic, obs, action)[0]), np.asarray(action)[:, 0]
 
@@ -90,13 +92,14 @@ def test_a_time_limit_bootstraps_unless_the_release_is_asked_for(terminal, value
     assert _beliefs(made, state, [0.0])[0][0] == pytest.approx(value, abs=0.15)
 
 
-@pytest.mark.parametrize("rule,solving", [("parameter", (4,)), ("gaussian", (0, 1, 2))])
+@pytest.mark.parametrize(
+    "rule,solving", [("parameter(sigma=0.6, target=0.6, probes=4)", (4,)), ("gaussian(std=0.6)", (0, 1, 2))]
+)
 @pytest.mark.parametrize("algorithm", ["ddpg", "td3"])
 def test_only_held_perturbations_find_the_end_of_the_corridor(rule, solving, algorithm):
     """In each of four seeds; white noise gets there by luck, in about one of four."""
     config = _config("probe/held_exploration", algorithm, observation_clip=5.0)
-    noise = ExplorationConfig(rule=rule, sigma=0.6, target=0.6, action_std=0.6, probes=4)
-    made = program.make(replace(config, exploration=noise, agent=replace(config.agent, gamma=0.97)))
+    made = program.make(replace(config, explore=rule, agent=replace(config.agent, gamma=0.97)))
 
     @jax.jit
     def ends(key):
@@ -113,16 +116,22 @@ def test_only_held_perturbations_find_the_end_of_the_corridor(rule, solving, alg
 
 @pytest.mark.parametrize(
     "rule,algorithm",
-    [("zeta", "ddpg"), ("gsde", "td3"), ("lattice", "ddpg"), ("noisynet", "ddpg"), ("noisynet", "td3")],
+    [
+        ("zeta(std=0.5)", "ddpg"),
+        ("gsde(std=0.5, hold=episode)", "td3"),
+        ("lattice(std=0.5, hold=episode)", "ddpg"),
+        ("noisynet(probes=4)", "ddpg"),
+        ("noisynet(probes=4)", "td3"),
+    ],
 )
 def test_every_rival_learns_from_the_actions_that_it_executed(rule, algorithm):
     config = _config("probe/observation_action", algorithm)
-    made = program.make(replace(config, exploration=ExplorationConfig(rule=rule, action_std=0.5, sigma=0.5, probes=4)))
+    made = program.make(replace(config, explore=rule))
     state = _train(made, 500)
     data = jax.tree.map(lambda x: np.asarray(x)[:500], state.replay.data)
     np.testing.assert_allclose(data.reward, 1 - (data.action[..., 0] + data.obs[..., 0] / 2) ** 2, atol=1e-5)
     alike = data.obs[-100:, :, 0] == 1.0
     # By then NoisyNet has learnt that its noise costs reward.
-    assert data.action[-100:][alike].std() > (0.01 if rule == "noisynet" else 0.05), "it explores to the end"
+    assert data.action[-100:][alike].std() > (0.01 if "noisynet" in rule else 0.05), "it explores to the end"
     _, action = _beliefs(made, state, [-1.0, 1.0])
     np.testing.assert_allclose(action, [0.5, -0.5], atol=0.15)

@@ -9,18 +9,20 @@ import numpy as np
 import pytest
 
 from jaxpsn.control import agents, off_policy, program, replay
-from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
+from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.control.state import Tally
+from jaxpsn.control.types import of_agent
+from jaxpsn.core import replaced
+from jaxpsn.run import sweep
+from tests.control.explorers import component
 
 ENVS, WARMUP = 4, 3
 CONFIG = ControlConfig(
     env=EnvConfig(name="probe/action", num_envs=ENVS),
-    agent=AgentConfig(
-        actor_hidden=(8,), critic_hidden=(8,), batch_size=16, update_every=3, updates=2, actor_lr=1e-2, critic_lr=1e-2
+    agent=(
+        "td3(actor_hidden=8, critic_hidden=8, batch_size=16, update_every=3, updates=2, actor_lr=1e-2, critic_lr=1e-2, "
+        f"replay_capacity={ENVS * 50}, warmup={ENVS * WARMUP})"
     ),
-    exploration=ExplorationConfig(rule="parameter", sigma=0.5, target=0.3, probes=4, action_std=0.3, adapt_every=4),
-    replay_capacity=ENVS * 50,
-    warmup=ENVS * WARMUP,
     eval_envs=3,
 )
 
@@ -28,14 +30,15 @@ CONFIG = ControlConfig(
 @functools.cache
 def _made(rule="parameter", controller="multiplicative"):
     """Programs and their compiled steps are shared by the tests below."""
-    made = program.make(replace(CONFIG, exploration=replace(CONFIG.exploration, rule=rule, controller=controller)))
+    fields = {"scale": controller, "sigma": 0.5, "target": 0.3, "probes": 4, "std": 0.3, "adapt_every": 4}
+    made = program.make(replace(CONFIG, explore=component(rule, **fields)))
     return made, jax.jit(made.init), jax.jit(made.step)
 
 
 def _run(shared, steps, seed=0, **hyper):
     """The state after ``steps`` and the metrics of each."""
     made, init, step = shared
-    hyper = made.hyper.replace(**{name: jnp.float32(value) for name, value in hyper.items()})
+    hyper = made.hyper | {sweep.named(made.hyper, name, "hyper"): jnp.float32(value) for name, value in hyper.items()}
     state, history = init(jax.random.key(seed), hyper), []
     for _ in range(steps):
         state, metrics = step(state)
@@ -76,7 +79,12 @@ def test_gradients_are_of_clean_weights_only():
         obs=made.normalise(after.statistics, batches.obs), next_obs=made.normalise(after.statistics, batches.next_obs)
     )
     learnt, expected = agents.learn(
-        made.agent, jax.random.fold_in(key, off_policy._LEARN), before.learner, batches, before.hyper, before.updates
+        made.agent,
+        jax.random.fold_in(key, off_policy._LEARN),
+        before.learner,
+        batches,
+        of_agent(before.hyper),
+        before.updates,
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.learner, learnt)
     assert metrics["critic_loss"][0] == pytest.approx(float(expected["critic_loss"][0]), rel=1e-4)
@@ -100,16 +108,16 @@ def test_sigma_moves_at_its_own_cadence():
 
 
 @pytest.mark.parametrize(
-    ("exploration", "rows"),
+    ("explore", "rows"),
     [
-        ({"rule": "parameter"}, 20),
-        ({"rule": "noisynet"}, 20),
-        ({"rule": "parameter", "member_sigma": True}, ENVS * 5),
-        ({"rule": "parameter", "member_sigma": True, "antithetic": True}, ENVS // 2 * 5),
+        ("parameter(probes=4, probe_states=5)", 20),
+        ("noisynet(probes=4, probe_states=5)", 20),
+        ("parameter(member_sigma=true, probe_states=5)", ENVS * 5),
+        ("parameter(member_sigma=true, probe_states=5, structure=dense(antithetic=true))", ENVS // 2 * 5),
     ],
 )
-def test_the_distance_is_measured_on_some_states_of_every_perturbation(exploration, rows):
-    made = program.make(replace(CONFIG, exploration=ExplorationConfig(probes=4, probe_states=5, **exploration)))
+def test_the_distance_is_measured_on_some_states_of_every_perturbation(explore, rows):
+    made = program.make(replace(CONFIG, explore=explore))
     seen = []
 
     def adapt(key, params, state, obs):
@@ -173,7 +181,7 @@ def test_seeds_and_hyper_parameters_side_by_side_are_single_runs():
     keys = jax.vmap(jax.random.key)(jnp.arange(3, dtype=jnp.uint32))
     sigma, rate = [0.1, 0.5, 2.0], [1e-2, 1e-2, 0.0]
     hyper = jax.tree.map(lambda x: jnp.stack([x] * 3), made.hyper)
-    hyper = hyper.replace(sigma=jnp.array(sigma, jnp.float32), actor_lr=jnp.array(rate, jnp.float32))
+    hyper |= {"explore.sigma": jnp.array(sigma, jnp.float32), "agent.actor_lr": jnp.array(rate, jnp.float32)}
     first = state = jax.jit(jax.vmap(made.init, out_axes=axes))(keys, hyper)
     step = jax.jit(jax.vmap(made.step, in_axes=(axes,), out_axes=(axes, 0)))
     for _ in range(15):
@@ -220,7 +228,7 @@ def test_under_vmap_branches_stay_branches_and_the_ring_is_written_in_place():
 
 def test_a_chunk_copies_no_ring():
     rows = 50_000
-    made = program.make(replace(CONFIG, replay_capacity=rows * ENVS))
+    made = program.make(replace(CONFIG, agent=replaced(CONFIG.agent, {"replay_capacity": rows * ENVS})))
     state = jax.eval_shape(made.init, jax.random.key(0), made.hyper)
 
     def chunk(state):

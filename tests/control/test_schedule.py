@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import pytest
 
-from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
+from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.control.schedule import Schedule
 
 
@@ -26,8 +26,7 @@ def test_cadences_are_those_of_a_plain_loop(warmup, learn_every, updates, adapt_
 def test_the_warm_up_is_in_environment_steps():
     config = ControlConfig(
         env=EnvConfig(num_envs=8, action_repeat=2),
-        agent=AgentConfig(update_every=3, updates=5),
-        exploration=ExplorationConfig(adapt_every=7),
-        warmup=100,
+        agent="td3(update_every=3, updates=5, warmup=100)",
+        explore="parameter(adapt_every=7)",
     )
     assert Schedule.from_config(config) == Schedule(warmup=7, learn_every=3, updates=5, adapt_every=7)

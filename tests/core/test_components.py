@@ -11,7 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.core import Component, Sum, Tune, fields_of, override, paths_of, replaced, spec_of, traced, tunes_of
+from jaxpsn.core import (
+    Component,
+    Sum,
+    Tune,
+    fields_of,
+    override,
+    path_in,
+    paths_of,
+    replaced,
+    spec_of,
+    traced,
+    tunes_of,
+)
 from jaxpsn.core.errors import UserError
 from tests.core.toys import RULES, Everything, Gaussian, LowRank, Parameter, Steps, refused
 
@@ -129,7 +141,7 @@ def test_overrides_reach_into_what_was_just_chosen():
         ("parameter", "hold", "steps(", "explore.hold = 'steps(': a name or a value is expected, not the end"),
         ("both", "gaussian", "pink", "explore.gaussian = 'pink': unknown; nearest: gaussian.std"),
         ("both", "gaussian.st", "1", "explore.gaussian.st = '1': unknown; nearest: std"),
-        ("lattice + gaussian", "std", "1", "explore.std = '1': unknown; nearest: lattice.std, gaussian.std"),
+        ("lattice + gaussian", "std", "1", "explore.std = '1': a whole path: lattice.std, gaussian.std"),
     ],
 )
 def test_overrides_that_are_refused(rule, path, text, message):
@@ -149,3 +161,14 @@ def test_the_room_imports_no_numerics():
         "assert not {'jax', 'numpy', 'jinja2', 'rich'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_field_that_one_nested_component_has_needs_no_path():
+    assert RULES.parse("parameter(structure=lowrank, rank=4)").structure.rank == 4
+    assert override(RULES.parse("parameter"), {"structure": "lowrank", "rank": "4"}).structure.rank == 4
+    summed = RULES.parse("both(structure=lowrank, rank=4)")
+    assert summed.terms[0].structure.rank == 4 and path_in(summed, "rank") == "parameter.structure.rank"
+    assert path_in(summed.terms[0], "rank") == "structure.rank" == path_in(summed.terms[0], "structure.rank")
+    refused("parameter.rank = '4': unknown; nearest: target", RULES.parse, "parameter(rank=4)")
+    refused("explore.std = std: a whole path: lattice.std, gaussian.std".replace("std:", "'std':", 1), path_in,
+            RULES.parse("lattice + gaussian"), "std", "explore")  # fmt: skip

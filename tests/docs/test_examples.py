@@ -7,17 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from jaxpsn.cli import screens
+from jaxpsn.core import families
+from jaxpsn.run import started
+
 ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-JOBS = {
-    "control": "jaxpsn.run.jobs.control",
-    "compare": "jaxpsn.study.kinds.control",
-    "rlvr": "jaxpsn.run.jobs.rlvr",
-    "rlvr_compare": "jaxpsn.study.kinds.reasoning",
-    "evaluate": "jaxpsn.run.jobs.evaluate",
-}
-"""Script of experiments/ -> module whose ``main`` reads the command line and hands what it asks for to ``run``."""
+SCRIPTS = {script.removesuffix(".py"): name for name, script in started.COMMANDS.items()}
+"""Script of experiments/ -> the command of ``jaxpsn`` that is the same."""
 
 
 def _name(path):
@@ -41,9 +39,13 @@ COMMANDS = sorted({(line, _name(page)) for page, line in _commands()})
 
 @pytest.mark.parametrize("page", [page for page in PAGES[1:] if _blocks(page, "python")], ids=_name)
 def test_python_examples_run_one_after_the_other(page):
-    names = {}
-    for block in _blocks(page, "python"):
-        exec(compile(block, _name(page), "exec", dont_inherit=True), names)
+    names, before = {}, {family: family.snapshot() for family in families.ALL.values()}
+    try:
+        for block in _blocks(page, "python"):
+            exec(compile(block, _name(page), "exec", dont_inherit=True), names)
+    finally:  # what an example registers is its own
+        for family, known in before.items():
+            family.restore(known)
     assert len(names) > 1
 
 
@@ -61,13 +63,15 @@ def test_commands_are_understood(line, page, monkeypatch):
         words = ["python", f"experiments/{_made(words[1:])}.py", *shlex.split(_arguments(words))]
     if words[0] == "uv":
         return
+    if words[0] == "jaxpsn":
+        words = ["python", f"experiments/{started.COMMANDS.get(words[1], words[1])}", *words[2:]]
     assert words[0].endswith("python"), line
     if words[1] == "-m":
         assert importlib.util.find_spec(words[2])
         return
     script = Path(words[1]).stem
-    assert script == "None" or (ROOT / words[1]).is_file() or "docs/_make" in words[1]
-    if script in JOBS and not {"--resume", "--replay", "--policy", "--help"} & set(words):
+    assert script in ("None", "report") or (ROOT / words[1]).is_file()
+    if script in SCRIPTS and not {"--resume", "--replay", "--policy", "--help"} & set(words):
         _check(script, ["0" if word.startswith("$") else word for word in words[2:] if word != "done"], monkeypatch)
 
 
@@ -85,7 +89,7 @@ def _arguments(words):
 
 
 def _check(script, arguments, monkeypatch):
-    job = importlib.import_module(JOBS[script])
+    job = importlib.import_module(screens.SCREENS[SCRIPTS[script]].module)
     asked = []
     monkeypatch.setattr(job, "run", lambda one: asked.append(one) or 0)
     assert job.main(arguments) == 0 and len(asked) == 1

@@ -6,7 +6,7 @@ import pytest
 
 from jaxpsn import envs
 from jaxpsn.control import program
-from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig
+from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.core.errors import UserError
 from jaxpsn.envs import brax_door
 from jaxpsn.envs.brax_api import Env, State
@@ -34,9 +34,7 @@ class Drift(Env):
 
 CONFIG = ControlConfig(
     env=EnvConfig(num_envs=3, episode_length=LIMIT),
-    agent=AgentConfig(actor_hidden=(8,), critic_hidden=(8,), batch_size=8),
-    replay_capacity=300,
-    warmup=6,
+    agent="td3(actor_hidden=8, critic_hidden=8, batch_size=8, replay_capacity=300, warmup=6)",
     eval_envs=2,
 )
 
@@ -165,7 +163,7 @@ def test_what_cannot_work_is_refused_in_one_line(given, said):
 
 
 def test_the_time_limit_must_be_stated():
-    config = ControlConfig(env=EnvConfig(num_envs=3), replay_capacity=300)
+    config = ControlConfig(env=EnvConfig(num_envs=3), agent="td3(replay_capacity=300)")
     assert "env.episode_length = None: a time limit in steps" in refusal(Drift(), config)
 
 

@@ -160,7 +160,7 @@ def test_mistakes_are_told_in_one_line():
 )  # fmt: skip
 def test_fields_of_structures_are_checked_without_a_type_checker(field, mistake, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    with pytest.raises(UserError, match=f"^{field} = "):
+    with pytest.raises(UserError, match=rf"^\w+\.{field} = "):
         mistake()
 
 

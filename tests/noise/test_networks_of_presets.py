@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from jaxpsn import noise
-from jaxpsn.control import agents
 from jaxpsn.control.presets import PRESETS
-from jaxpsn.control.types import Hyper
+from jaxpsn.control.types import hyper, of_agent
 from jaxpsn.lm import model
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.rlvr.perturbation import selection
@@ -16,8 +15,8 @@ from jaxpsn.rlvr.perturbation import selection
 @pytest.mark.parametrize("name", PRESETS)
 def test_policies_are_perturbed_but_for_their_layer_norms(name):
     config = PRESETS[name]
-    agent = agents.make(config.agent, 7, 3)
-    params = jax.eval_shape(agent.init, jax.random.key(0), Hyper.from_config(config)).actor
+    agent = config.agent.build(7, 3)
+    params = jax.eval_shape(agent.init, jax.random.key(0), of_agent(hyper(config)), {}).actor
     for rows in ((), (5,)):
         spec = noise.plan(agent.policy, params, jax.ShapeDtypeStruct((*rows, 7), jnp.float32))
         layers = {path.split("/")[-2] for path in spec.by_path}

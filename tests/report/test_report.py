@@ -60,6 +60,24 @@ def test_the_report_holds_plots_rollout_numbers_and_config(write_run, walker_rol
         assert expected in words
 
 
+@pytest.mark.parametrize(
+    ("config", "title"),
+    [
+        ({"explore": {"name": "parameter", "fields": {"structure": {"name": "lowrank", "fields": {"rank": 4}}}}},
+         "walker, SAC, parameter noise (lowrank)"),
+        ({"explore": {"sum": [{"name": "parameter", "fields": {"structure": {"name": "dense", "fields": {}}}},
+                              {"name": "gaussian", "fields": {}}]}},
+         "walker, SAC, parameter noise (dense) + gaussian action noise"),
+        ({"explore": {"sum": [1]}}, "walker, SAC"), ({"explore": 3}, "walker, SAC"), ({}, "walker, SAC"),
+    ],
+)  # fmt: skip
+def test_a_run_is_called_by_its_components(tmp_path, config, title):
+    (tmp_path / "metrics.csv").write_text("step,seed,eval_return\n0,0,1.5\n")
+    whole = {"config": {"env": {"name": "walker"}, "agent": {"name": "sac", "fields": {"tau": 0.1}}} | config}
+    (tmp_path / "config.json").write_text(json.dumps(whole))
+    assert f"<h1>{title}</h1>" in build.build(tmp_path).read_text()
+
+
 def test_what_is_missing_is_said(write_run, tmp_path):
     folder = write_run(tmp_path / "run", 1, drop=("sigma", "distance", "target", "q"))
     (folder / "config.json").unlink()

@@ -11,17 +11,20 @@ import numpy as np
 
 from jaxpsn.control import placement
 from jaxpsn.control import program as programs
-from jaxpsn.control.config import ExplorationConfig
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.run import cadence, checkpoints, engine
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.progress import Progress
 
 CASES = {
-    "flipout": (dict(hold="steps", hold_steps=3, member_sigma=True), "td3", 1),
-    "sum": (dict(rule="parameter+ou", structure="lowrank", groups=8), "td3", 2),
-    "ladder": (dict(rule="parameter+pink", member_sigma=True, ladder=4.0, select="novelty"), "td3", 1),
-    "evolution": (dict(structure="lowrank", antithetic=True, controller="constant", sigma=0.1), "es", 1),
+    "flipout": ("parameter(hold=steps(3), member_sigma=true)", None, 1),
+    "sum": ("parameter(structure=lowrank, groups=8) + ou", None, 2),
+    "ladder": ("parameter(member_sigma=true, ladder=4, select=novelty) + pink", None, 1),
+    "evolution": (
+        "parameter(structure=lowrank(antithetic=true), scale=constant, sigma=0.1)",
+        "es(actor_hidden=16, actor_lr=0.01)",
+        1,
+    ),
 }
 RUN = RunConfig(steps=320, chunk=160, eval_every=160)
 
@@ -41,14 +44,14 @@ def apart(one, eight):
     return found
 
 
-def run(exploration, algorithm, seeds, mesh):
+def run(explore, agent, seeds, mesh):
     """Two chunks and an evaluation: the first state, the last one, all metrics, and the engine."""
     smoke = PRESETS["smoke"]
     config = replace(
         smoke,
         env=replace(smoke.env, num_envs=16),
-        agent=replace(smoke.agent, algorithm=algorithm),
-        exploration=ExplorationConfig(**exploration),
+        agent=agent or smoke.agent,
+        explore=explore,
     )
     place = placement.Placement(mesh)
     made = engine.CompiledEngine(programs.make(config, 100, place=place), replace(RUN, seeds=seeds))

@@ -6,7 +6,7 @@ import math
 import jax.numpy as jnp
 import pytest
 
-from jaxpsn.control.config import ControlConfig, ExplorationConfig
+from jaxpsn.control.config import ControlConfig
 from jaxpsn.noise import scales
 from jaxpsn.run import alarms
 
@@ -90,15 +90,14 @@ def test_control_watches_the_rules_that_look(monkeypatch):
 
     def bounds(controller):
         made = object.__new__(Program)
-        exploration = ExplorationConfig(controller=controller, sigma_min=0.01, sigma_max=3.0)
-        object.__setattr__(made, "config", ControlConfig(exploration=exploration))
+        object.__setattr__(made, "config", ControlConfig(explore=f"parameter(scale={controller})"))
         return [alarm({"sigma": 3.0}) or alarm for alarm in made.alarms()]
 
     assert not bounds("constant") and not bounds("linear")
     for controller in ("multiplicative", "first-order", "bisection"):
-        (alarm,) = bounds(controller)
+        (alarm,) = bounds(f"{controller}(low=0.01, high=3)")
         told = [alarm({"sigma": 3.0}) for _ in range(scales.PATIENCE)]
-        assert "bound exploration.sigma_max = 3" in told[-2], "with the one row before"
+        assert "bound explore.scale.high = 3" in told[-2], "with the one row before"
 
 
 def test_a_program_without_alarms_has_none():

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxpsn.control import program as programs
-from jaxpsn.control.config import AgentConfig, ControlConfig, EnvConfig, ExplorationConfig
+from jaxpsn.control.config import ControlConfig, EnvConfig
+from jaxpsn.core import paths_of
 from jaxpsn.core.errors import UserError
 from jaxpsn.run import command
 from jaxpsn.run.config import RunConfig
@@ -118,7 +119,7 @@ def test_another_config_is_refused_by_field(whole, tmp_path):
 def test_an_annealed_run_cannot_be_extended(whole, tmp_path):
     copy = shutil.copytree(whole[0], tmp_path / "copy")
     record = json.loads((copy / "config.json").read_text())
-    record["config"]["exploration"]["controller"] = "linear"
+    record["config"]["explore"]["fields"]["scale"] = {"name": "linear", "fields": {"final": 0.01}}
     (copy / "config.json").write_text(json.dumps(record))
     job = command.parse(
         control.ControlJob, control.PRESETS, ["--resume", str(copy), "--steps", "9999"], control.restore, ""
@@ -137,15 +138,12 @@ VALUES = st.one_of(
     st.sampled_from(["none", "gaussian", "ou+pink", "parameter+gaussian", "dense", "lowrank", "zeta", "first-order"]),
     st.sampled_from(["probe/action", "probe/observation_action", "sparse_cartpole_swingup_light", "swimmer", "fast"]),
 )
-SECTIONS = {
-    "env": EnvConfig, "agent": AgentConfig, "exploration": ExplorationConfig, "": ControlConfig, "run": RunConfig,
-}  # fmt: skip
 FIELDS = [
     (section, field.name)
-    for section, kind in SECTIONS.items()
+    for section, kind in {"env": EnvConfig, "": ControlConfig, "run": RunConfig}.items()
     for field in dataclasses.fields(kind)
     if not dataclasses.is_dataclass(field.default_factory)
-]
+] + [(section, path) for section in ("agent", "explore") for path in paths_of(getattr(ControlConfig(), section))]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -153,7 +151,7 @@ FIELDS = [
 def test_fuzzed_flags_build_or_are_refused_in_one_line(changes):
     flags = []
     for (section, name), value in changes:
-        prefix = f"{section}." if section in ("env", "agent", "exploration") else ""
+        prefix = f"{section}." if section in ("env", "agent", "explore") else ""
         flag = f"--{prefix}{name}".replace("_", "-")
         flags += [flag, str(value)] if not isinstance(value, bool) else [flag]
     try:

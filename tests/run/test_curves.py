@@ -16,7 +16,8 @@ CALLS = 40
 @pytest.fixture(scope="module")
 def swept():
     made = program.make(PRESETS["smoke"])
-    return made, curves.trace(made, seeds=2, calls=CALLS, points=4, seed=3, target=[0.2, np.nan], sigma=[0.1, 0.3])
+    return made, curves.trace(made, seeds=2, calls=CALLS, points=4, seed=3,
+                              target=[0.2, np.nan], **{"explore.sigma": [0.1, 0.3]})  # fmt: skip
 
 
 def test_shapes_and_steps(swept):
@@ -28,7 +29,9 @@ def test_shapes_and_steps(swept):
 
 def test_a_run_is_the_run_of_its_seed_and_value(swept):
     made, traced = swept
-    state = made.init(jax.random.key(4), made.hyper.replace(target=jnp.float32(0.2), sigma=jnp.float32(0.1)))
+    state = made.init(
+        jax.random.key(4), made.hyper | {"explore.scale.target": jnp.float32(0.2), "explore.sigma": jnp.float32(0.1)}
+    )
     advance = jax.jit(chunk.make_chunk(made, 1, CALLS // 4))
     for point in range(4):
         state, told = advance(chunk.strip_weak_types(state))

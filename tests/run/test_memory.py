@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxpsn.control import program as programs
-from jaxpsn.control.config import AgentConfig, ControlConfig
+from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr import sizes
@@ -36,9 +36,13 @@ def test_the_parts_of_a_state_are_its_bytes():
               for x in jax.tree.leaves(real)]  # fmt: skip
     assert sum(size for name, (size, _) in parts.items() if name != "batches") == sum(x.nbytes for x in leaves)
     transition = 4 + 4 + 4 + 1 + 1 + 4  # observation, action, reward, two flags, next observation
-    assert parts["replay"] == (SMOKE.replay_capacity * transition, "replay_capacity")
+    assert parts["replay"] == (SMOKE.agent.replay_capacity * transition, "agent.replay_capacity")
     assert parts["batches"][0] == SMOKE.agent.updates * SMOKE.agent.batch_size * transition
     assert memory.parts(*state(seeds=3), seeds=3)["replay"][0] == 3 * parts["replay"][0]
+
+
+def learner(**changes):
+    return replace(SMOKE, agent=replace(SMOKE.agent, **changes))
 
 
 def refused(config, seeds=1):
@@ -50,28 +54,25 @@ def refused(config, seeds=1):
 
 
 def test_what_cannot_fit_is_refused_by_the_fields_to_lower():
-    assert refused(replace(SMOKE, replay_capacity=9_000_000_000)).endswith("lower replay_capacity")
-    wide = replace(SMOKE, agent=AgentConfig(actor_hidden=(60_000, 60_000), critic_hidden=(16,), batch_size=32))
+    assert refused(learner(replay_capacity=9_000_000_000)).endswith("lower agent.replay_capacity")
+    wide = learner(actor_hidden=(60_000, 60_000))
     assert refused(wide).endswith("lower agent.actor_hidden, agent.critic_hidden")
-    many = replace(SMOKE, agent=replace(SMOKE.agent, batch_size=1 << 22, updates=4096), replay_capacity=1 << 22)
+    many = learner(batch_size=1 << 22, updates=4096, replay_capacity=1 << 22)
     assert "agent.batch_size, agent.updates" in refused(many)
-    assert refused(replace(SMOKE, replay_capacity=1 << 26), seeds=4096).endswith("lower replay_capacity, seeds")
+    assert refused(learner(replay_capacity=1 << 26), seeds=4096).endswith("lower agent.replay_capacity, seeds")
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("agent", "said"),
     [
-        ({"replay_capacity": 10**20}, "replay_capacity = 100000000000000000000: a whole number from"),
-        ({"warmup": 1 << 62}, "warmup = 4611686018427387904: a whole number from 0 to"),
-        ({"agent": AgentConfig}, "at most 64"),
+        ("td3(replay_capacity=100000000000000000000)", "replay_capacity = 100000000000000000000: a whole number from"),
+        ("td3(warmup=4611686018427387904)", "warmup = 4611686018427387904: at most"),
+        (f"td3(actor_hidden={'x'.join(['8'] * 65)})", "1 to 64 values"),
     ],
 )
-def test_numbers_beyond_32_bits_are_refused(fields, said):
+def test_numbers_beyond_32_bits_are_refused(agent, said):
     with pytest.raises(UserError, match=said):
-        if "agent" in fields:
-            AgentConfig(actor_hidden=(8,) * 65)
-        else:
-            ControlConfig(**fields)
+        ControlConfig(agent=agent)
 
 
 def test_more_calls_than_a_clock_counts_are_refused():

@@ -62,7 +62,7 @@ def test_all_of_a_part_are_told_the_same_task():
     assert learning["control"]["env"] | {"name": "halfcheetah", "backend": "spring"} == learning["control"]["env"]
     assert (learning["calls"], evolution["calls"]) == (40, 70)  # a generation is an episode of everyone
     config = commands.from_record(ControlConfig, json.loads(json.dumps(learning["control"])))
-    assert (config.env.num_envs, config.replay_capacity, config.env.episode_length) == (32, 5000, 70)
+    assert (config.env.num_envs, config.agent.replay_capacity, config.env.episode_length) == (32, 5000, 70)
     assert config.agent.precision == "float32" and config.agent.weight_decay == 0
 
 
@@ -230,7 +230,7 @@ def test_our_own_runner_trains_and_judges():
     options = Peers(peers=("brax-sac",), num_envs=4, calls=4, episode_length=10, preset="smoke", capacity=64)
     task = peers._task(options, LEARNING) | {"seed": 0}
     task["control"]["env"] |= {"name": "probe/action", "backend": None}
-    task["control"]["warmup"] = 24
+    task["control"]["agent"]["fields"]["warmup"] = 24
     worker = Worker(
         Path(sys.executable), peers_homes.RUNNERS / "ours.py", task, Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
     )

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from jaxpsn.control.config import AgentConfig
 from jaxpsn.control.presets import PRESETS as CONTROLS
 from jaxpsn.core.errors import UserError
 from jaxpsn.run import command, folder, started, vacancy
@@ -131,15 +130,14 @@ def test_what_lies_within_a_folder_is_told_by_it(homes):
 @pytest.mark.parametrize(
     ("changes", "steps", "said"),
     [
-        ({"warmup": 1600}, 1600, "warmup = 1600: fewer than steps = 1600, or nothing is ever learnt"),
+        ({"agent": {"warmup": 1600}}, 1600, "warmup = 1600: fewer than steps = 1600, or nothing is ever learnt"),
         ({"agent": {"update_every": 300}}, 1600, "agent.update_every = 300: small enough"),
         ({"agent": {"policy_delay": 1000}}, 1600, "agent.policy_delay = 1000: at most the 192 updates"),
         ({"agent": {"updates": 4096}}, 1 << 50, "updates, which are counted in 32 bits"),
     ],
 )
 def test_settings_that_train_nothing_are_refused(changes, steps, said):
-    agent = replace(CONTROLS["smoke"].agent, **changes.get("agent", {}))
-    config = replace(CONTROLS["smoke"], agent=agent, **{name: x for name, x in changes.items() if name != "agent"})
+    config = replace(CONTROLS["smoke"], agent=replace(CONTROLS["smoke"].agent, **changes["agent"]))
     with pytest.raises(UserError) as caught:
         config.refuse_idle(steps)
     assert said in str(caught.value)
@@ -148,8 +146,8 @@ def test_settings_that_train_nothing_are_refused(changes, steps, said):
 def test_settings_that_train_are_taken():
     for name, preset in control.PRESETS.items():
         preset.control.refuse_idle(preset.run.steps), name
-    evolves = replace(CONTROLS["smoke"], agent=AgentConfig(algorithm="es"), warmup=1 << 20)
-    assert replace(evolves, agent=CONTROLS["smoke"].agent, warmup=0).updates(1600) == 200
+    smoke = CONTROLS["smoke"]
+    assert replace(smoke.agent, warmup=0).updates_in(1600, smoke.steps_per_call) == 200
     for steps in (8, 64, 72, 80, 800):
-        made = CONTROLS["smoke"].updates(steps)
+        made = smoke.agent.updates_in(steps, smoke.steps_per_call)
         assert made == sum(clock > 8 for clock in range(1, steps // 8 + 1))

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from jaxpsn.control.config import RULES
+from jaxpsn.core import at
 from jaxpsn.core.errors import UserError
 from jaxpsn.run import command, folder
 from jaxpsn.study.control import arms
@@ -25,72 +25,75 @@ def plan(*argv):
 
 
 @pytest.mark.parametrize(
-    ("spec", "label", "changed"),
+    ("spec", "label", "explore"),
     [
-        ("gaussian", "gaussian", {"rule": "gaussian"}),
-        ("gaussian, action_std = 0.1", "gaussian-action_std-0.1", {"rule": "gaussian", "action_std": 0.1}),
-        ("slow:parameter,hold=steps,hold_steps=50", "slow", {"hold": "steps", "hold_steps": 50}),
-        ("parameter-lowrank,rank=4", "parameter-lowrank-rank-4", {"structure": "lowrank", "rank": 4}),
-        ("parameter-members,antithetic=true", None, {"member_sigma": True, "antithetic": True}),
-        ("both:parameter+gaussian,exploration.target=0.1", "both", {"rule": "parameter+gaussian", "target": 0.1}),
-        ("parameter+gaussian", "parameter-gaussian", {"rule": "parameter+gaussian"}),
-        ("none", "none", {"rule": "none"}),
-        ("parameter-ladder,ladder=8", None, {"member_sigma": True, "ladder": 8.0}),
-        ("parameter-novelty", None, {"member_sigma": True, "ladder": 16.0, "select": "novelty"}),
+        ("gaussian", "gaussian", "gaussian"),
+        ("gaussian( std = 0.1)", "gaussian-std-0.1", "gaussian(std=0.1)"),
+        ("slow:parameter(hold=steps(50))", "slow", "parameter(hold=steps(n=50))"),
+        ("parameter-lowrank(rank=4)", "parameter-lowrank-rank-4", "parameter(structure=lowrank(rank=4))"),
+        (
+            "parameter-members(structure.antithetic=true)",
+            None,
+            "parameter(member_sigma=true, structure=flipout(antithetic=true))",
+        ),
+        ("both:parameter(target=0.1)+gaussian", "both", "parameter(scale=multiplicative(target=0.1)) + gaussian"),
+        ("parameter+gaussian", "parameter-gaussian", "parameter + gaussian"),
+        ("none", "none", "none"),
+        ("parameter-ladder(ladder=8)", None, "parameter(member_sigma=true, ladder=8)"),
+        ("parameter-novelty", None, "parameter(member_sigma=true, ladder=16, select=novelty)"),
     ],
 )
-def test_an_arm_is_what_its_words_say(spec, label, changed):
+def test_an_arm_is_what_its_words_say(spec, label, explore):
     arm = arms.parse(spec, BASE)
     assert label is None or arm.label == label
-    assert arm.control == dataclasses.replace(BASE, exploration=dataclasses.replace(BASE.exploration, **changed))
+    assert arm.control == dataclasses.replace(BASE, explore=explore)
 
 
 def test_an_arm_may_change_its_learner():
-    arm = arms.parse("gaussian,agent.layer_norm=false,agent.actor_hidden=32x16,agent.activation=tanh", BASE)
+    arm = arms.parse("gaussian, agent.layer_norm=false, agent.actor_hidden=32x16, agent.activation=tanh", BASE)
     agent = dataclasses.replace(BASE.agent, layer_norm=False, actor_hidden=(32, 16), activation="tanh")
-    assert arm.control.agent == agent and arm.control.exploration.rule == "gaussian"
+    assert arm.control.agent == agent and arm.control.explore == dataclasses.replace(BASE, explore="gaussian").explore
 
 
 @pytest.mark.parametrize(("name", "structure"), [("es", "dense"), ("es-lowrank", "lowrank"), ("es-flipout", "flipout")])
 def test_evolution_strategies_are_arms(name, structure):
-    arm = arms.parse(f"{name},agent.actor_lr=0.03,sigma=0.1", BASE)
-    exploration = dataclasses.replace(
-        BASE.exploration, structure=structure, antithetic=True, controller="constant", sigma=0.1
-    )
-    agent = dataclasses.replace(BASE.agent, algorithm="es", actor_lr=0.03)
-    assert arm.control == dataclasses.replace(BASE, exploration=exploration, agent=agent)
-    assert (arm.scale.leaf, arm.scale.grid) == ("sigma", arms.SIGMA_GRID)
+    arm = arms.parse(f"{name}(sigma=0.1), agent.actor_lr=0.03", BASE)
+    explore = f"parameter(structure={structure}(antithetic=true), scale=constant, sigma=0.1)"
+    agent = "es(actor_hidden=64x64, actor_lr=0.03)"
+    assert arm.control == dataclasses.replace(BASE, explore=explore, agent=agent), "what learners share stays"
+    assert (arm.scale.path, arm.scale.grid) == ("sigma", (0.02, 0.05, 0.1, 0.2))
 
 
 @pytest.mark.parametrize("name", arms.names())
 def test_every_name_makes_an_arm_with_a_scale_of_its_own(name):
     arm = arms.parse(name, BASE)
-    assert set(arm.control.exploration.rules) <= set(RULES)
     fields = {"none": None, "mixed": None, "noisynet": "sigma"} | dict.fromkeys(
         ("es", "es-lowrank", "es-flipout"), "sigma"
     )
-    field = fields.get(name, "target" if name.startswith("parameter") else "action_std")
-    assert (arm.scale and arm.scale.leaf) == field
+    field = fields.get(name, "scale.target" if name.startswith("parameter") else "std")
+    assert (arm.scale and arm.scale.path) == field
     if field:
-        assert arm.scale.value == getattr(arm.control.exploration, field) and len(arm.scale.grid) == 4
+        assert arm.scale.value == at(arm.control.explore, field) and len(arm.scale.grid) == 4
         scaled = arm.scaled(0.125)
-        assert getattr(scaled.control.exploration, field) == 0.125 and scaled.scale.tuned and not arm.scale.tuned
+        assert at(scaled.control.explore, field) == 0.125 and scaled.scale.tuned and not arm.scale.tuned
     assert arms.Arm.restore(arm.label, folder.plain(arm.record()), BASE) == arm
 
 
 def test_the_scale_of_noise_that_is_not_adapted_is_its_sigma():
-    assert arms.parse("parameter,controller=constant", BASE).scale.leaf == "sigma"
-    assert arms.parse("parameter,controller=bisection", BASE).scale.leaf == "target"
+    assert arms.parse("parameter(scale=constant)", BASE).scale.path == "sigma"
+    assert arms.parse("parameter(scale=bisection)", BASE).scale.path == "scale.target"
+    assert arms.parse("parameter + gaussian", BASE).scale.path == "parameter.scale.target"
 
 
 @pytest.mark.parametrize("name", job.PRESETS)
 def test_the_arms_of_a_preset_share_all_but_exploration(name):
     preset = job.PRESETS[name]
     for arm in ControlStudy.plan(preset.control, dataclasses.replace(preset.study, tune=True))[0]:
-        expected = dataclasses.replace(preset.control, exploration=arm.control.exploration)
+        expected = dataclasses.replace(preset.control, explore=arm.control.explore)
         if arm.spec.startswith("es"):  # another learner on the same networks, task and steps
-            changed = {"algorithm": "es", "actor_lr": arm.control.agent.actor_lr}
-            expected = dataclasses.replace(expected, agent=dataclasses.replace(expected.agent, **changed))
+            shared = ("actor_hidden", "activation", "layer_norm", "head_scale", "weight_decay")
+            assert all(getattr(arm.control.agent, field) == getattr(preset.control.agent, field) for field in shared)
+            expected = dataclasses.replace(expected, agent=arm.control.agent)
         assert arm.control == expected
     again = ControlStudy.restore({"control": folder.plain(preset.control), "study": folder.plain(preset.study)})
     assert job.StudyJob(*again) == preset
@@ -100,9 +103,9 @@ def test_structures_are_compared_at_equal_distance():
     structures = {"sparse": ["dense", "flipout", "factorised"], "dense": ["dense", "flipout", "lowrank", "factorised"]}
     for reward, names in structures.items():
         preset = job.PRESETS[f"structures-{reward}"]
-        found = [arm.control.exploration for arm in ControlStudy.plan(preset.control, preset.study)[0]]
-        assert [one.structure for one in found] == names
-        assert len({(one.rule, one.target, one.controller, one.hold) for one in found}) == 1
+        found = [arm.control.explore for arm in ControlStudy.plan(preset.control, preset.study)[0]]
+        assert [one.structure.family.name_of(one.structure) for one in found] == names
+        assert len({(one.scale, one.hold, one.sigma) for one in found}) == 1
 
 
 def test_flags_are_those_of_a_run_and_of_a_study():
@@ -113,7 +116,7 @@ def test_flags_are_those_of_a_run_and_of_a_study():
 
 def test_grids_replace_those_of_their_arms():
     found = plan("--study.arms", "ou", "a:pink", "--study.grid", "a=0.1,0.5")
-    assert [arm.scale.grid for arm in found] == [arms.ACTION_GRID, (0.1, 0.5)]
+    assert [arm.scale.grid for arm in found] == [(0.1, 0.3, 0.6, 1.0), (0.1, 0.5)]
 
 
 def test_thresholds():
@@ -128,19 +131,20 @@ def test_thresholds():
     [
         (["--study.arms", "gausian"], "study.arms = 'gausian': 'gausian' is unknown; nearest: gaussian"),
         (["--study.arms", "parameter+gausian"], "unknown; nearest"),
-        (["--study.arms", "ou,actionstd=1"], "'actionstd' is unknown; nearest: action_std"),
-        (["--study.arms", "ou,agent.gama=1"], "'gama' is unknown; nearest: gamma"),
-        (["--study.arms", "ou,rule=none"], "'rule' is unknown"),
-        (["--study.arms", "es,hold=steps"], "exploration.hold = 'steps': episode, as agent.algorithm is es"),
-        (["--study.arms", "parameter,ladder=4"], "exploration.ladder = 4.0: 1 unless exploration.member_sigma"),
-        (["--study.arms", "parameter-members,select=return"], "exploration.select = 'return': none unless"),
-        (["--study.arms", "ou,action_std=big"], "action_std is a number"),
-        (["--study.arms", "ou,action_std=-1"], "exploration.action_std = -1.0: a number at least 0"),
-        (["--study.arms", "parameter,rank=1.5"], "rank is a whole number"),
-        (["--study.arms", "parameter,relative=yes"], "relative is true or false"),
-        (["--study.arms", "ou,agent.actor_hidden=a"], "widths such as 64x64"),
-        (["--study.arms", "../x:ou"], "a label of at most 80 letters"),
-        (["--study.arms", ",hold=steps"], "'' is unknown"),
+        (["--study.arms", "ou(st=1)"], "ou.st = '1': unknown; nearest: std"),
+        (["--study.arms", "ou, agent.gama=1"], "agent.gama = '1': unknown; nearest: gamma"),
+        (["--study.arms", "ou, std=1"], "'std' is unknown; agent=..., agent.FIELD=..., or the fields of ou(...)"),
+        (["--study.arms", "es(hold=steps)"], "parameter.hold = 'steps': episode, as agent is es"),
+        (["--study.arms", "parameter(ladder=4)"], "parameter.ladder = 4.0: 1 unless member_sigma"),
+        (["--study.arms", "parameter-members(select=return)"], "parameter.select = 'return': none unless"),
+        (["--study.arms", "ou(std=big)"], "ou.std = 'big': a number"),
+        (["--study.arms", "ou(std=-1)"], "ou.std = -1: a number at least 0"),
+        (["--study.arms", "parameter-lowrank(rank=1.5)"], "structure.rank = '1.5': a whole number"),
+        (["--study.arms", "parameter(rank=2)"], "parameter.rank = '2': unknown"),
+        (["--study.arms", "parameter(relative=yes)"], "parameter.relative = 'yes': true or false"),
+        (["--study.arms", "ou, agent.actor_hidden=a"], "agent.actor_hidden = 'a'"),
+        (["--study.arms", "../x:ou"], "study.arms = '../x:ou'"),
+        (["--study.arms", ", hold=steps"], "a name or a value is expected"),
         (["--study.arms", "a:ou", "A:pink"], "a label of its own"),
         (["--study.arms"], "at least one arm"),
         (["--study.grid", "x=1,2"], "the label of an arm; 'x' is unknown"),
@@ -157,7 +161,7 @@ def test_thresholds():
         (["--seeds", "0"], "seeds = 0"),
         (["--preset", "mountain"], "preset = 'mountain': unknown; nearest: mountain-car"),
         (["--no-diagnose"], "diagnose = False: True"),
-        (["--exploration.rule", "ou"], "exploration.rule = 'ou': left to the arms"),
+        (["--explore", "ou"], "explore = 'ou': left to the arms"),
         (["--resume", "nowhere"], "resume = 'nowhere': a study folder"),
         (["--launcher", "lokal"], "launcher = 'lokal': unknown; nearest: local"),
         (["--launcher", "local(worker=1)"], "local.worker = '1': unknown; nearest: workers"),

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from jaxpsn.core.components import spec_of
 from jaxpsn.core.errors import UserError
 from jaxpsn.report import build as reports
 from jaxpsn.run import folder, lock, status, sweep
@@ -79,8 +80,9 @@ def compare(real, fake, monkeypatch):
     real.nan, real.made = {}, []
 
     def program(control, steps, env):
-        real.made.append(control.exploration.rule)
-        return fake.Fake(nan_at=real.nan.get(control.exploration.rule, -1), nan_seed=1)
+        rule = spec_of(control.explore)
+        real.made.append(rule)
+        return fake.Fake(nan_at=real.nan.get(rule, -1), nan_seed=1)
 
     monkeypatch.setattr(making, "program", program)
     monkeypatch.setattr(making, "environment", lambda control: None)
@@ -116,10 +118,10 @@ def test_a_study_leaves_what_its_format_says(compare, capsys):
     assert (told["format"], told["name"], told["threshold"]) == (1, "study", None)
     assert list(told["arms"]) == list(ARMS) and told["control"]["diagnose"] is True
     gaussian, none = told["arms"].values()
-    assert gaussian["spec"] == "gaussian" and gaussian["exploration"]["rule"] == "gaussian"
+    assert gaussian["spec"] == "gaussian" and gaussian["explore"] == {"name": "gaussian", "fields": {"std": 0.2}}
     assert gaussian["agent"] == told["control"]["agent"] and none["scale"] is None
-    scale = {"field": "exploration.action_std", "value": 0.2, "tuned": False}
-    assert gaussian["scale"] == scale | {"grid": list(arms.ACTION_GRID)}
+    scale = {"field": "explore.std", "value": 0.2, "tuned": False}
+    assert gaussian["scale"] == scale | {"grid": [0.1, 0.3, 0.6, 1.0]}
     assert len(told["sessions"]) == 1 and told["versions"]["jax"] and told["study"]["seeds"] == 2
     for label in ARMS:
         arm = path / "arms" / label
@@ -127,7 +129,7 @@ def test_a_study_leaves_what_its_format_says(compare, capsys):
         assert done["step"] == 160 and done["seconds"] > 0 and done["versions"] == told["versions"]
         rows = table(arm)
         assert [(row["step"], row["seed"]) for row in rows[:4]] == [("0", "0"), ("0", "1"), ("40", "0"), ("40", "1")]
-        assert json.loads((arm / "config.json").read_text())["config"]["exploration"]["rule"] == label
+        assert json.loads((arm / "config.json").read_text())["config"]["explore"]["name"] == label
         assert not (arm / "checkpoints").exists()
     assert compare.built == [["gaussian"], [*ARMS]]
     assert not (path / "tuning").exists()
@@ -190,9 +192,9 @@ def test_every_arm_makes_a_program_whose_scale_can_be_swept(name):
     arm = arms.parse(name, control)
     program = making.program(arm.control, 1600, making.environment(control))
     if arm.scale is not None:
-        swept = sweep.over(program, arm.scale.leaf, arm.scale.grid, 2)
-        assert getattr(program.hyper, arm.scale.leaf) == pytest.approx(arm.scale.value)
-        assert getattr(swept.hyper, arm.scale.leaf).shape == (8,)
+        swept = sweep.over(program, arm.scale.field, arm.scale.grid, 2)
+        assert program.hyper[arm.scale.field] == pytest.approx(arm.scale.value)
+        assert swept.hyper[arm.scale.field].shape == (8,)
 
 
 def test_an_arm_cut_off_before_its_record_begins_anew(compare):
@@ -228,13 +230,13 @@ def test_a_signal_in_the_last_chunk_of_an_arm_stops_before_the_next(compare, mon
 def test_arms_are_added_and_the_others_stay(compare):
     _, path = compare(arms=("gaussian",))
     before = contents(path / "arms")
-    assert compare(resume=True, arms=("slow:ou,ou_dt=0.1",))[0] == status.DONE
+    assert compare(resume=True, arms=("slow:ou(dt=0.1)",))[0] == status.DONE
     assert labels(path) == ["gaussian", "slow"] and study_json(path)["study"]["arms"] == [
         "gaussian",
-        "slow:ou,ou_dt=0.1",
+        "slow:ou(dt=0.1)",
     ]
     assert {name: kept for name, kept in contents(path / "arms").items() if name in before} == before
-    with pytest.raises(UserError, match=r"a label of its own, label:slow:ou; 'slow:ou,ou_dt=0.1' has it"):
+    with pytest.raises(UserError, match=r"a label of its own, label:slow:ou; 'slow:ou\(dt=0\.1\)' has it"):
         compare(resume=True, arms=("slow:ou",))
 
 
@@ -259,7 +261,7 @@ def test_other_settings_are_refused_by_name(compare):
         compare(resume=True, seeds=3, steps=320)
     with pytest.raises(UserError, match=r"study\.tune = True \(was False\)"):
         compare(resume=True, tune=True)
-    other = dataclasses.replace(SMOKE, warmup=8)
+    other = dataclasses.replace(SMOKE, agent=dataclasses.replace(SMOKE.agent, warmup=8))
     with pytest.raises(UserError, match=r"warmup = 8 \(was 64\)"):
         compare(resume=True, control=other)
     assert contents(path) == before
@@ -313,6 +315,6 @@ def test_a_task_or_rule_that_cannot_be_is_refused_before_anything_is_written(rea
     unknown = dataclasses.replace(SMOKE, env=dataclasses.replace(SMOKE.env, name="probe/acton"))
     with pytest.raises(UserError, match=r"env\.name = 'probe/acton': unknown; nearest: probe/action"):
         real(control=unknown)
-    with pytest.raises(UserError, match=r"arm wild: exploration\.ou_dt"):
-        real(arms=("none", "wild:ou,ou_dt=50"))
+    with pytest.raises(UserError, match=r"ou\.dt = 50"):
+        real(arms=("none", "wild:ou(dt=50)"))
     assert not list(tmp_path.iterdir())

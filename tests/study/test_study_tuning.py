@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,31 +48,23 @@ def test_what_is_chosen_and_by_what(told, index, by):
     assert making.choose(told, 1000) == (index, by)
 
 
-@flax.struct.dataclass
-class Hyper:
-    """The traced numbers of the fake learner."""
-
-    action_std: jax.Array
-    target: jax.Array
-
-
 @pytest.fixture
 def compare(fake, tmp_path, monkeypatch):
     """A study of a fake learner whose return is best at the scale 0.3; ``compare(**study)``."""
 
     class Tunable(fake.Fake):
-        def __init__(self, exploration):
+        def __init__(self, explore):
             super().__init__(nan_at=self.spoilt, nan_seed=1001)
-            self.hyper = Hyper(jnp.float32(exploration.action_std), jnp.float32(exploration.target))
+            self.hyper = {"explore.std": jnp.float32(getattr(explore, "std", 0.2)), "explore.other": jnp.float32(0.2)}
 
         def init(self, key, hyper):
-            return super().init(key, {"rate": hyper.action_std})
+            return super().init(key, {"rate": hyper["explore.std"]})
 
         def evaluate(self, key, state):
             return {"eval_return": -((state.params["rate"] - 0.3) ** 2) + 1e-4 * jax.random.normal(key)}
 
     Tunable.spoilt = -1
-    monkeypatch.setattr(making, "program", lambda control, steps, env: Tunable(control.exploration))
+    monkeypatch.setattr(making, "program", lambda control, steps, env: Tunable(control.explore))
     monkeypatch.setattr(making, "environment", lambda control: None)
     monkeypatch.setattr(stages, "release", lambda: None)
     monkeypatch.setattr(reports, "build", lambda path: path)
@@ -108,7 +99,7 @@ def test_the_best_scale_is_found_on_other_seeds_and_used_on_the_reported_ones(co
     code, path = compare()
     told = choice(path)
     assert code == status.DONE and (told["chosen"], told["by"]) == (0.35, "final return")
-    assert (told["field"], told["values"]) == ("exploration.action_std", [0.1, 0.35, 0.9])
+    assert (told["field"], told["values"]) == ("explore.std", [0.1, 0.35, 0.9])
     assert told["seeds"] == [[1000, 1001], [1002, 1003], [1004, 1005]]
     np.testing.assert_allclose(told["final"], [[-0.04] * 2, [-0.0025] * 2, [-0.36] * 2], atol=1e-3)
     assert told["first_reward"] == told["coverage"] == [[None, None]] * 3
@@ -121,11 +112,11 @@ def test_the_best_scale_is_found_on_other_seeds_and_used_on_the_reported_ones(co
     assert float(reported[-1]["eval_return"]) == pytest.approx(-0.0025, abs=1e-3), "the arm runs with it"
     arm = json.loads((path / record.STUDY).read_text())["arms"]["gaussian"]
     assert arm["scale"] == {"field": told["field"], "value": 0.35, "grid": told["values"], "tuned": True}
-    assert arm["exploration"]["action_std"] == 0.35
+    assert arm["explore"]["fields"]["std"] == 0.35
     config = json.loads((path / "arms" / "gaussian" / "config.json").read_text())["config"]
-    assert config["exploration"]["action_std"] == 0.35
+    assert config["explore"]["fields"]["std"] == 0.35
     assert not (path / "tuning" / "none").exists() and not (path / "tuning" / "gaussian" / "checkpoints").exists()
-    assert "exploration.action_std = 0.35 by final return (0.1: -0.0" in capsys.readouterr().err
+    assert "explore.std = 0.35 by final return (0.1: -0.0" in capsys.readouterr().err
 
 
 def test_a_tuning_that_was_cut_off_goes_on_and_a_choice_stands(compare, tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ def main() -> None:
     session = protocol.Session()
     control, agent, environment = session.control, session.agent, session.environment
     count = environment["num_envs"]
-    warmup = -(-control["warmup"] // count) * count
+    warmup = -(-agent["warmup"] // count) * count
     trained, made = 0.0, 0
 
     def progress(step: int, metrics: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ def main() -> None:
         normalize_observations=agent["normalize_observations"],
         reward_scaling=session.task["reward_scaling"],
         min_replay_size=warmup,
-        max_replay_size=control["replay_capacity"],
+        max_replay_size=agent["replay_capacity"],
         network_factory=lambda *sizes, **options: make_networks(agent, *sizes, **options),
         progress_fn=progress,
         seed=session.task["seed"],

@@ -36,7 +36,7 @@ def strategy(session: protocol.Session, solution: Any) -> Open_ES:
         population_size=session.environment["num_envs"],
         solution=solution,
         optimizer=optax.adamw(agent["actor_lr"], weight_decay=agent["weight_decay"]),
-        std_schedule=optax.constant_schedule(session.control["exploration"]["sigma"]),
+        std_schedule=optax.constant_schedule(session.explore["sigma"]),
     )
 
 

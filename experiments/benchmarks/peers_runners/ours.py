@@ -21,7 +21,7 @@ def main() -> None:
     state = jax.jit(chunk.make_init(program, 1))(keys)
     session.report(0, 0, 0.0, float(judge(keys, state)["eval_return"]))
     clock, updates = 0, 0
-    warm = -(-config.warmup // config.steps_per_call) + calls
+    warm = -(-getattr(config.agent, "warmup", 0) // config.steps_per_call) + calls
     while True:
         session.wait()
         before, learnt, begun = clock, updates, time.perf_counter()

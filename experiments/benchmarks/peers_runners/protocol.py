@@ -28,7 +28,8 @@ class Session:
         self._out = os.fdopen(int(sys.argv[2]), "w", encoding="utf-8")
         self.task: dict[str, Any] = json.loads(sys.argv[1])
         self.control: dict[str, Any] = self.task["control"]
-        self.agent: dict[str, Any] = self.control["agent"]
+        self.agent: dict[str, Any] = self.control["agent"]["fields"]
+        self.explore: dict[str, Any] = self.control["explore"]["fields"]
         self.environment: dict[str, Any] = self.control["env"]
         self.steps_per_chunk: int = self.task["calls"] * self.environment["num_envs"]
         self._compiling = 0.0

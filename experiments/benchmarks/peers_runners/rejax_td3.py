@@ -11,6 +11,8 @@ import rejax
 from rejax.evaluate import evaluate
 
 _TRAIN, _JUDGE = range(2)
+NOISE = 0.2
+"""Standard deviation of its action noise, as that of our own rules."""
 
 
 def make(session: protocol.Session) -> Any:
@@ -23,13 +25,13 @@ def make(session: protocol.Session) -> Any:
         num_epochs=agent["updates"],
         policy_delay=agent["policy_delay"],
         batch_size=agent["batch_size"],
-        buffer_size=session.control["replay_capacity"],
-        fill_buffer=session.control["warmup"],
+        buffer_size=agent["replay_capacity"],
+        fill_buffer=agent["warmup"],
         learning_rate=agent["actor_lr"],
         gamma=agent["gamma"],
         # Targets follow once in `policy_delay` rounds of updates there, after every `policy_delay` updates here.
         polyak=(1 - agent["tau"]) ** agent["updates"],
-        exploration_noise=session.control["exploration"]["action_std"],
+        exploration_noise=NOISE,
         target_noise=agent["target_noise"],
         target_noise_clip=agent["target_noise_clip"],
         normalize_observations=agent["normalize_observations"],
@@ -58,7 +60,7 @@ def main() -> None:
     state = jax.tree.map(jnp.copy, jax.jit(algorithm.init_state)(jax.random.fold_in(key, _TRAIN)))
     key = jax.random.fold_in(key, _JUDGE)
     session.report(0, 0, 0.0, float(judge(state, jax.random.fold_in(key, 0))))
-    steps, learning = 0, session.control["warmup"] + session.steps_per_chunk
+    steps, learning = 0, session.agent["warmup"] + session.steps_per_chunk
     while True:
         session.wait()
         before, begun = steps, time.perf_counter()

@@ -1,5 +1,6 @@
 """DDPG as in Plappert et al. 2018 (arXiv 1706.01905), after Lillicrap et al. 2016 (arXiv 1509.02971, algorithm 1)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import optax
@@ -7,28 +8,33 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents import losses
-from jaxpsn.control.config import AgentConfig
+from jaxpsn.control.agents.family import AGENTS, OffPolicy
+from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
 
 
-def make(config: AgentConfig, observation_size: int, action_size: int, noisy: bool = False) -> shared.Agent:
-    """One critic with an L2 penalty on hidden weights; actor and targets follow at every update."""
-    nets = shared.networks(config, observation_size, action_size, critics=1, noisy=noisy)
-    rule = shared.optimizer(config.weight_decay)
+@AGENTS.register("ddpg")
+@dataclass(frozen=True)
+class Ddpg(OffPolicy):
+    """DDPG as in the paper: one critic; actor and targets follow at every update (arXiv 1509.02971)."""
 
-    def init(key: PRNGKeyArray, hyper: Any) -> LearnerState:
-        return shared.init(nets, rule, key, hyper)
+    def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> shared.Learner:
+        nets = shared.networks(self, observation_size, action_size, 1, learnt)
+        rule = shared.optimizer(self.weight_decay)
 
-    def update(
-        key: PRNGKeyArray, learner: LearnerState, batch: Transition, hyper: Any, count: Int[Array, ""]
-    ) -> tuple[LearnerState, shared.Metrics]:
-        return _update(config, nets, rule, learner, batch, hyper, shared.purposes(key, noisy))
+        def init(key: PRNGKeyArray, hyper: Any, explored: Any) -> LearnerState:
+            return shared.init(nets, rule, key, explored)
 
-    return shared.Agent(init, nets.policy, update)
+        def update(
+            key: PRNGKeyArray, learner: LearnerState, batch: Transition, hyper: Any, count: Int[Array, ""]
+        ) -> tuple[LearnerState, shared.Metrics]:
+            return _update(self, nets, rule, learner, batch, hyper, shared.purposes(key, learnt is not None))
+
+        return shared.Learner(init, nets.policy, update)
 
 
 def critic_target(
-    config: AgentConfig,
+    config: OffPolicy,
     nets: shared.Networks,
     learner: LearnerState,
     batch: Transition,
@@ -41,7 +47,7 @@ def critic_target(
 
 
 def _update(
-    config: AgentConfig,
+    config: OffPolicy,
     nets: shared.Networks,
     rule: optax.GradientTransformation,
     learner: LearnerState,
@@ -50,6 +56,6 @@ def _update(
     keys: shared.Keys,
 ) -> tuple[LearnerState, shared.Metrics]:
     target = critic_target(config, nets, learner, batch, keys.target)
-    learner, metrics = shared.critic_step(nets, rule, learner, batch, target, hyper.critic_lr, config.critic_l2)
-    learner, actor_loss = shared.actor_step(nets, rule, learner, batch.obs, hyper.actor_lr, keys.online)
+    learner, metrics = shared.critic_step(nets, rule, learner, batch, target, hyper["critic_lr"], config.critic_l2)
+    learner, actor_loss = shared.actor_step(nets, rule, learner, batch.obs, hyper["actor_lr"], keys.online)
     return shared.follow(learner, config.tau), metrics | {"actor_loss": actor_loss}

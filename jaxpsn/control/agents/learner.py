@@ -1,4 +1,4 @@
-"""What both algorithms share: networks, optimisers with a traced rate, the two gradient steps."""
+"""What the off-policy agents share: networks, optimisers with a traced rate, the two gradient steps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,20 +10,20 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import losses
-from jaxpsn.control.config import AgentConfig
+from jaxpsn.control.agents.family import Agent, OffPolicy
+from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
 from jaxpsn.core import compat
 from jaxpsn.networks import Actor, Critic, Policy, ensemble_apply, ensemble_init
-from jaxpsn.networks import noisy as noisynet
 
 Metrics = dict[str, tuple[Array, Array]]
 """Name to (total, count), so that what did not happen counts for nothing while NaN still shows."""
 
 
-class Agent(NamedTuple):
-    """An algorithm as pure functions.
+class Learner(NamedTuple):
+    """An agent that learns from replay, as pure functions. ``hyper``: its traced fields, path -> float32.
 
-    ``init(key, hyper) -> LearnerState``;
+    ``init(key, hyper, explored) -> LearnerState``, ``explored`` being the traced fields of the exploration;
     ``policy(params, obs[..., O]) -> action[..., A]``, float32, on normalised observations: the clean policy, which of
     a noisy actor is that of its means;
     ``update(key, learner, batch[B], hyper, count) -> (learner, metrics)``: one critic update. ``count`` (int32
@@ -61,26 +61,32 @@ def purposes(key: PRNGKeyArray, noisy: bool) -> Keys:
     return Keys(*(jax.random.fold_in(key, i) for i in range(3))) if noisy else Keys(key, None, None)
 
 
+def actor_of(config: Agent, action_size: int) -> Actor:
+    """The actor of an agent, in float32."""
+    shared = {"nonlinearity": config.activation, "layer_norm": config.layer_norm, "head_scale": config.head_scale}
+    return Actor(action_size, tuple(config.actor_hidden), **shared)
+
+
 def networks(
-    config: AgentConfig, observation_size: int, action_size: int, critics: int, noisy: bool = False
+    config: OffPolicy, observation_size: int, action_size: int, critics: int, noise: LearntNoise | None = None
 ) -> Networks:
-    """The networks of an agent with ``critics`` critics; a ``noisy`` actor learns a noise scale for every weight."""
+    """The networks of an agent with ``critics`` critics; ``noise`` in the actor learns with its weights."""
     dtype = jnp.bfloat16 if config.precision == "bfloat16" else jnp.float32
     shared = {"nonlinearity": config.activation, "layer_norm": config.layer_norm, "head_scale": config.head_scale}
-    acting = Actor(action_size, tuple(config.actor_hidden), **shared)
+    acting = actor_of(config, action_size)
     actor = acting.clone(dtype=dtype)
     critic = Critic(tuple(config.critic_hidden), action_layer=config.action_layer, dtype=dtype, **shared)
     obs, action = jnp.zeros((observation_size,), jnp.float32), jnp.zeros((action_size,), jnp.float32)
 
-    def init(key: PRNGKeyArray, hyper: Any) -> tuple[Any, Any]:
+    def init(key: PRNGKeyArray, explored: Any) -> tuple[Any, Any]:
         actor_key, critic_key = jax.random.split(key)
         params = actor.init(actor_key, obs)
-        if noisy:
-            params = noisynet.widen(params, hyper.sigma)
+        if noise is not None:
+            params = noise.widen(params, explored)
         return params, ensemble_init(critic, critic_key, critics, obs, action)
 
     def learning(params: Any, obs: Float[Array, "batch o"], key: PRNGKeyArray | None) -> Float[Array, "batch a"]:
-        return noisynet.sample(actor.apply, params, obs, key) if noisy else actor.apply(params, obs)
+        return actor.apply(params, obs) if noise is None else noise.sample(actor.apply, params, obs, key)
 
     return Networks(init, Policy(acting), learning, critic.apply, ensemble_apply(critic.apply))
 
@@ -108,9 +114,9 @@ def descend(
     return jax.tree.map(lambda p, u: p - rate * u, params, update), state
 
 
-def init(nets: Networks, rule: optax.GradientTransformation, key: PRNGKeyArray, hyper: Any) -> LearnerState:
+def init(nets: Networks, rule: optax.GradientTransformation, key: PRNGKeyArray, explored: Any) -> LearnerState:
     """Fresh weights; targets start equal to them."""
-    actor, critic = nets.init(key, hyper)
+    actor, critic = nets.init(key, explored)
     return LearnerState(
         actor=actor,
         critic=critic,
@@ -175,7 +181,7 @@ def follow(learner: LearnerState, tau: float) -> LearnerState:
 
 
 def learn(
-    agent: Agent, key: PRNGKeyArray, learner: LearnerState, batches: Transition, hyper: Any, count: Int[Array, ""]
+    agent: Learner, key: PRNGKeyArray, learner: LearnerState, batches: Transition, hyper: Any, count: Int[Array, ""]
 ) -> tuple[LearnerState, Metrics]:
     """One round: scan ``agent.update`` over ``batches[U, B]``; metrics are summed over its updates.
 

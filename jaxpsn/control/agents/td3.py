@@ -1,6 +1,7 @@
 """TD3 (Fujimoto et al. 2018, arXiv 1802.09477, algorithm 1)."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import optax
@@ -9,32 +10,65 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents import losses
-from jaxpsn.control.config import AgentConfig
+from jaxpsn.control.agents.family import AGENTS, OffPolicy
+from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
+from jaxpsn.core import errors
+from jaxpsn.core.fields import Real, Whole
+
+_CLIP = 0.5
 
 
-def make(config: AgentConfig, observation_size: int, action_size: int, noisy: bool = False) -> shared.Agent:
-    """Twin critics, smoothed target actions, actor and targets at every ``policy_delay``-th update."""
-    nets = shared.networks(config, observation_size, action_size, critics=2, noisy=noisy)
-    rule = shared.optimizer(config.weight_decay)
+@AGENTS.register("td3")
+@dataclass(frozen=True)
+class Td3(OffPolicy):
+    """TD3: twin critics, smoothed target actions, actor and targets at every ``policy_delay``-th update.
 
-    def init(key: PRNGKeyArray, hyper: Any) -> LearnerState:
-        return shared.init(nets, rule, key, hyper)
+    Source: Fujimoto et al. 2018 (arXiv 1802.09477, algorithm 1).
+    """
 
-    def update(
-        key: PRNGKeyArray, learner: LearnerState, batch: Transition, hyper: Any, count: Int[Array, ""]
-    ) -> tuple[LearnerState, shared.Metrics]:
-        keys = shared.purposes(key, noisy)
-        target = critic_target(config, nets, learner, batch, keys.smoothing, keys.target)
-        learner, metrics = shared.critic_step(nets, rule, learner, batch, target, hyper.critic_lr, config.critic_l2)
-        learner, actor_loss = _delayed(config, nets, rule, learner, batch, hyper, count, keys.online)
-        return learner, metrics | {"actor_loss": actor_loss}
+    policy_delay: Annotated[int, Whole(1, 1 << 10)] = 2
+    """Critic updates for one actor and target update."""
+    target_noise: Annotated[float, Real(0.0, 10.0)] = 0.2
+    """Target policy smoothing: standard deviation."""
+    target_noise_clip: Annotated[float, Real(0.0, 10.0)] = _CLIP
+    """Target policy smoothing: clip."""
 
-    return shared.Agent(init, nets.policy, update)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.target_noise and self.target_noise_clip != _CLIP:
+            allowed = f"{_CLIP:g}, the default, as target_noise is 0"
+            errors.refuse("agent.target_noise_clip", self.target_noise_clip, allowed)
+
+    def refuse_idle(self, steps: int, per_call: int) -> None:
+        super().refuse_idle(steps, per_call)
+        made = self.updates_in(steps, per_call)
+        if made < self.policy_delay:
+            allowed = f"at most the {made} updates of {steps} steps, or the actor is never trained"
+            errors.refuse("agent.policy_delay", self.policy_delay, allowed)
+
+    def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> shared.Learner:
+        nets = shared.networks(self, observation_size, action_size, 2, learnt)
+        rule = shared.optimizer(self.weight_decay)
+
+        def init(key: PRNGKeyArray, hyper: Any, explored: Any) -> LearnerState:
+            return shared.init(nets, rule, key, explored)
+
+        def update(
+            key: PRNGKeyArray, learner: LearnerState, batch: Transition, hyper: Any, count: Int[Array, ""]
+        ) -> tuple[LearnerState, shared.Metrics]:
+            keys = shared.purposes(key, learnt is not None)
+            target = critic_target(self, nets, learner, batch, keys.smoothing, keys.target)
+            rate = hyper["critic_lr"]
+            learner, metrics = shared.critic_step(nets, rule, learner, batch, target, rate, self.critic_l2)
+            learner, actor_loss = _delayed(self, nets, rule, learner, batch, hyper, count, keys.online)
+            return learner, metrics | {"actor_loss": actor_loss}
+
+        return shared.Learner(init, nets.policy, update)
 
 
 def critic_target(
-    config: AgentConfig,
+    config: Td3,
     nets: shared.Networks,
     learner: LearnerState,
     batch: Transition,
@@ -52,7 +86,7 @@ def critic_target(
 
 
 def _delayed(
-    config: AgentConfig,
+    config: Td3,
     nets: shared.Networks,
     rule: optax.GradientTransformation,
     learner: LearnerState,
@@ -62,7 +96,7 @@ def _delayed(
     key: PRNGKeyArray | None,
 ) -> tuple[LearnerState, tuple[Float[Array, ""], Float[Array, ""]]]:
     def step(learner):
-        learner, loss = shared.actor_step(nets, rule, learner, batch.obs, hyper.actor_lr, key)
+        learner, loss = shared.actor_step(nets, rule, learner, batch.obs, hyper["actor_lr"], key)
         return shared.follow(learner, config.tau), loss
 
     def skip(learner):

@@ -4,72 +4,87 @@ The executed action is what ``act`` returns, and what replay must store. Evaluat
 with the clean policy.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jaxpsn.control.config import ExplorationConfig
-from jaxpsn.control.exploration.gaussian import gaussian, mixed
-from jaxpsn.control.exploration.gsde import gsde
-from jaxpsn.control.exploration.lattice import lattice
-from jaxpsn.control.exploration.noisynet import noisynet
-from jaxpsn.control.exploration.ou import ornstein_uhlenbeck
-from jaxpsn.control.exploration.parameter import layout, parameter
-from jaxpsn.control.exploration.pink import coloured
-from jaxpsn.control.exploration.rules import ActionNoise, Behaviour, Explorer
-from jaxpsn.control.exploration.sums import clean, total
-from jaxpsn.control.exploration.zeta import repeated
+import jax.numpy as jnp
+
+from jaxpsn.control.exploration.family import (
+    EXPLORATION,
+    ActionNoise,
+    Behaviour,
+    Exploration,
+    Space,
+    behaviour_of,
+    prefix,
+)
+from jaxpsn.control.exploration.rules import BehaviourFunctions, Explorer, LearntNoise, NoiseFunctions
+from jaxpsn.control.exploration.sums import Clean, part, total
+from jaxpsn.core.components import called, terms_of, traced
 
 __all__ = [
+    "EXPLORATION",
     "ActionNoise",
     "Behaviour",
+    "BehaviourFunctions",
+    "Exploration",
     "Explorer",
-    "clean",
-    "coloured",
-    "gaussian",
-    "gsde",
-    "lattice",
-    "layout",
+    "LearntNoise",
+    "NoiseFunctions",
+    "Space",
+    "alarms",
+    "behaviour_of",
+    "hyper_of",
+    "learnt_noise",
     "make",
-    "mixed",
-    "noisynet",
-    "ornstein_uhlenbeck",
-    "parameter",
-    "repeated",
+    "measuring",
+    "part",
     "total",
 ]
 
 
-def make(
-    config: ExplorationConfig,
-    policy_apply: Any,
-    params: Any,
-    num_envs: int,
-    observation_size: int,
-    action_size: int,
-    episode_length: int,
-    total_adaptations: int | None = None,
-) -> Explorer:
-    """The explorer that a config asks for.
+def make(explore: Any, policy: Any, params: Any, space: Space) -> Explorer:
+    """The explorer of a component or sum (or its text).
 
-    ``policy_apply(params, obs[..., O]) -> action[..., A]`` takes observations as the explorer gets them; gsde and
-    lattice need a :class:`jaxpsn.networks.Policy`, whose features they know. ``params`` may be abstract; for noisynet
-    they hold scales too. ``episode_length`` counts decisions (environment steps divided by the action repeat): the
-    horizon of coloured noise. ``total_adaptations`` is the number of scale updates of the run, needed by the linear
-    controller.
+    ``policy(params, obs[..., O]) -> action[..., A]`` takes observations as the explorer gets them; gsde and lattice
+    need a :class:`jaxpsn.networks.Policy`, whose features they know. ``params`` may be abstract; for noisynet they hold
+    scales too. ``init`` of what is returned takes ``hyper`` as :func:`hyper_of` gives it.
     """
-    policy = (config, policy_apply, params, num_envs, observation_size)
-    behaviours = {
-        "none": lambda: clean(policy_apply),
-        "parameter": lambda: parameter(*policy, total_adaptations),
-        "gsde": lambda: gsde(*policy, action_size),
-        "lattice": lambda: lattice(*policy, action_size),
-        "noisynet": lambda: noisynet(*policy),
-    }
-    noises = {
-        "gaussian": lambda: gaussian(num_envs, action_size),
-        "mixed": lambda: mixed(num_envs, action_size, config.mixed_low, config.mixed_high),
-        "ou": lambda: ornstein_uhlenbeck(num_envs, action_size, config.ou_theta, config.ou_dt),
-        "pink": lambda: coloured(num_envs, action_size, episode_length, config.pink_beta),
-        "zeta": lambda: repeated(num_envs, action_size, config.zeta_exponent, config.repeat_max),
-    }
-    behaviour = config.behaviour
-    return total(behaviours[behaviour](), {name: noises[name]() for name in config.rules if name in noises}, behaviour)
+    explore = EXPLORATION.make(explore, "explore")
+    behaviour = behaviour_of(explore) or Clean()
+    noises = {called(type(term)): term.build(space) for term in terms_of(explore) if isinstance(term, ActionNoise)}
+    streams = {called(type(term)): EXPLORATION.stream(term) for term in (behaviour, *terms_of(explore))}
+    alone = len(terms_of(explore)) == 1
+    return total(behaviour.build(policy, params, space), noises, called(type(behaviour)), alone, streams)
+
+
+def hyper_of(explore: Any) -> dict[str, Any]:
+    """The traced fields of a component or sum: path -> float32."""
+    return {path: jnp.asarray(value, jnp.float32) for path, value in traced(explore).items()}
+
+
+def measuring(explore: Any) -> Any:
+    """The behaviour, if it takes replayed states; else None."""
+    behaviour = behaviour_of(explore)
+    return behaviour if behaviour is not None and behaviour.probed_states(2) else None
+
+
+def learnt_noise(explore: Any) -> LearntNoise | None:
+    """How a learner learns through noise in the actor; ``widen`` takes the ``hyper`` of the whole."""
+    behaviour = behaviour_of(explore)
+    own = None if behaviour is None else behaviour.learnt_noise()
+    if own is None:
+        return None
+    before = prefix(explore, behaviour).rstrip(".")
+
+    def widen(params: Any, hyper: Mapping[str, Any]) -> Any:
+        return own.widen(params, part(hyper, before) if before else hyper)
+
+    return LearntNoise(widen, own.sample)
+
+
+def alarms(explore: Any, where: str) -> Iterable[Any]:
+    """What is told once if the rows of metrics show it; ``where``: what the user calls the whole."""
+    return [
+        alarm for term in terms_of(explore) for alarm in term.alarms(f"{where}.{prefix(explore, term)}".rstrip("."))
+    ]

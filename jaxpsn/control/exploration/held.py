@@ -11,8 +11,6 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn import noise
-from jaxpsn.control.config import ExplorationConfig
-from jaxpsn.control.types import Hyper
 from jaxpsn.core import compat, errors
 from jaxpsn.networks import Policy
 from jaxpsn.noise import holds
@@ -41,15 +39,6 @@ class Linear(NamedTuple):
     """``begin(key, state, done[N]) -> state``"""
 
 
-def hold_rule(config: ExplorationConfig) -> holds.Hold:
-    """The hold rule, by its name in a config."""
-    if config.hold == "steps":
-        return holds.every(config.hold_steps)
-    if config.hold == "zeta":
-        return holds.zeta(config.zeta_exponent, config.hold_steps)
-    return holds.per_episode()
-
-
 def start(kind: noise.Structure, hold: holds.Hold, key: PRNGKeyArray, spec: noise.Spec, members: int) -> dict[str, Any]:
     """The fields ``key``, ``draw`` and ``hold`` of a state that :func:`renew` redraws."""
     base = jax.random.fold_in(key, _DRAW)
@@ -67,18 +56,18 @@ def renew(kind: noise.Structure, hold: holds.Hold, key: PRNGKeyArray, state: Any
     return state.replace(hold=after, draw=draw)
 
 
-def linear(config: ExplorationConfig, num_envs: int, inputs: int, outputs: int) -> Linear:
-    """Maps whose entries are independent N(0, ``hyper.action_std ** 2 / inputs``), held as the config's rule says.
+def linear(hold: holds.Hold, num_envs: int, inputs: int, outputs: int) -> Linear:
+    """Maps whose entries are independent N(0, ``hyper["std"] ** 2 / inputs``), held as ``hold`` says.
 
     Dense noise on a linear layer that is zero: ``num_envs * inputs * outputs`` numbers.
     """
-    kind, hold = noise.Dense(), hold_rule(config)
+    kind = noise.Dense()
     zero = jnp.zeros((inputs, outputs), jnp.float32)
     spec = noise.plan(_product, zero, jax.ShapeDtypeStruct((inputs,), jnp.float32), select=noise.everything)
     maps = noise.fused(_product, spec, kind, exact_zero=False)
 
-    def init(key: PRNGKeyArray, hyper: Hyper) -> LinearState:
-        return LinearState(**start(kind, hold, key, spec, num_envs), std=hyper.action_std)
+    def init(key: PRNGKeyArray, hyper: Any) -> LinearState:
+        return LinearState(**start(kind, hold, key, spec, num_envs), std=hyper["std"])
 
     def apply(state: LinearState, x: Float[Array, "N I"]) -> Float[Array, "N O"]:
         return maps(zero, state.draw, state.std / math.sqrt(inputs), x)

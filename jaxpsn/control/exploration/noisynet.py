@@ -1,6 +1,7 @@
 """NoisyNet behaviour: every environment acts with a held draw of the noise whose scales the learner learns."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +9,15 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn import noise
-from jaxpsn.control.config import ExplorationConfig
 from jaxpsn.control.exploration import held
-from jaxpsn.control.exploration.parameter import sliced
-from jaxpsn.control.exploration.rules import Behaviour
-from jaxpsn.control.types import Hyper
+from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
+from jaxpsn.control.exploration.parameter import Cadence, sliced
+from jaxpsn.control.exploration.rules import BehaviourFunctions, LearntNoise
+from jaxpsn.core.components import Tune
+from jaxpsn.core.fields import Real, Traced
 from jaxpsn.networks import noisy
 from jaxpsn.noise import distances
+from jaxpsn.noise.hold_rules import Episode, HoldRule
 
 
 @struct.dataclass
@@ -28,41 +31,68 @@ class NoisyState:
     distance: Any  # [] float32, RMS action distance of fresh draws to the means, NaN before the first measurement
 
 
-def noisynet(
-    config: ExplorationConfig, policy_apply: Any, params: Any, num_envs: int, observation_size: int
-) -> Behaviour:
-    """Acting with noisy weights, one draw per environment, held as the hold rule says.
+@EXPLORATION.register("noisynet", stream=9)
+@dataclass(frozen=True)
+class NoisyNet(Behaviour):
+    """Noisy weights whose scales the learner learns; every environment acts with one held draw.
 
-    ``params`` holds means and scales, as an agent made ``noisy`` has them; its learning is in
-    :mod:`jaxpsn.control.agents`. Nothing is adapted: ``adapt`` measures. Source: Fortunato et al. 2018
-    (arXiv 1706.10295), where actors of A3C hold a draw for a rollout.
+    The actor has a scale beside every weight, at first ``sigma / sqrt(inputs)``, learnt as the weights are: the actor's
+    gradient and the target action each take one fresh draw per update, shared by the batch. Nothing is adapted: what
+    replayed states are for is to measure. Source: Fortunato et al. 2018 (arXiv 1706.10295), where actors of A3C hold a
+    draw for a rollout.
     """
-    shapes = jax.eval_shape(lambda tree: tree, params)
-    hold = held.hold_rule(config)
 
-    def plan(rows: tuple[int, ...]) -> noise.Spec:
-        return noisy.plan(policy_apply, shapes, jax.ShapeDtypeStruct((*rows, observation_size), jnp.float32))
+    tune = Tune("sigma", (0.2, 0.5, 1.0, 2.0))
 
-    spec = plan(())
-    perturbed = noisy.fused(policy_apply, spec)
+    sigma: Traced[Annotated[float, Real(0.0, 100.0)]] = 0.5
+    """Scale at the start, in units of 1 / sqrt(inputs) of each layer (paper: 0.5)."""
+    hold: HoldRule = Episode()
+    """How long a draw is held."""
+    probes: Cadence = 8
+    """Fresh draws that measure the distance on replayed states."""
+    probe_states: Cadence = 8
+    """Replayed states that each of them sees."""
+    adapt_every: Cadence = 1
+    """Vector steps between measurements."""
 
-    def init(key: PRNGKeyArray, params: Any, hyper: Hyper) -> NoisyState:
-        fields = held.start(noisy.KIND, hold, key, spec, num_envs)
-        return NoisyState(**fields, sigma=noisy.scale(params), distance=jnp.float32(jnp.nan))
+    def probed_states(self, num_envs: int) -> int:
+        return self.probes * self.probe_states
 
-    def act(params: Any, state: NoisyState, obs: Float[Array, "N O"]) -> Float[Array, "N A"]:
-        return perturbed(params, state.draw, obs)
+    @property
+    def every(self) -> int:
+        return self.adapt_every
 
-    def begin(key: PRNGKeyArray, state: NoisyState, done: Bool[Array, " N"]) -> NoisyState:
-        return held.renew(noisy.KIND, hold, key, state, done)
+    def learnt_noise(self) -> LearntNoise | None:
+        return LearntNoise(lambda params, hyper: noisy.widen(params, hyper["sigma"]), noisy.sample)
 
-    def measure(key: PRNGKeyArray, params: Any, state: NoisyState, obs: Float[Array, "B O"]) -> NoisyState:
-        slices = sliced(obs, config.probes)
-        each = plan(slices.shape[1:2])
-        fresh = noisy.KIND.init(key, each, config.probes)
-        distance = distances.rms_action(
-            policy_apply(params, slices), noisy.fused(policy_apply, each)(params, fresh, slices)
+    def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
+        shapes = jax.eval_shape(lambda tree: tree, params)
+        hold = self.hold.build()
+
+        def plan(rows: tuple[int, ...]) -> noise.Spec:
+            example = jax.ShapeDtypeStruct((*rows, space.observation_size), jnp.float32)
+            return noisy.plan(policy, shapes, example)
+
+        spec = plan(())
+        perturbed = noisy.fused(policy, spec)
+
+        def init(key: PRNGKeyArray, params: Any, hyper: Any) -> NoisyState:
+            fields = held.start(noisy.KIND, hold, key, spec, space.num_envs)
+            return NoisyState(**fields, sigma=noisy.scale(params), distance=jnp.float32(jnp.nan))
+
+        def act(params: Any, state: NoisyState, obs: Float[Array, "N O"]) -> Float[Array, "N A"]:
+            return perturbed(params, state.draw, obs)
+
+        def begin(key: PRNGKeyArray, state: NoisyState, done: Bool[Array, " N"]) -> NoisyState:
+            return held.renew(noisy.KIND, hold, key, state, done)
+
+        def measure(key: PRNGKeyArray, params: Any, state: NoisyState, obs: Float[Array, "B O"]) -> NoisyState:
+            slices = sliced(obs, self.probes)
+            each = plan(slices.shape[1:2])
+            fresh = noisy.KIND.init(key, each, self.probes)
+            distance = distances.rms_action(policy(params, slices), noisy.fused(policy, each)(params, fresh, slices))
+            return state.replace(sigma=noisy.scale(params), distance=distance)
+
+        return BehaviourFunctions(
+            init, act, begin, measure, lambda state: {"sigma": state.sigma, "distance": state.distance}
         )
-        return state.replace(sigma=noisy.scale(params), distance=distance)
-
-    return Behaviour(init, act, begin, measure, lambda state: {"sigma": state.sigma, "distance": state.distance})

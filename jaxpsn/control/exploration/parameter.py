@@ -1,23 +1,31 @@
 """Parameter-space noise: every environment, or group of them, acts with its own held perturbation of one policy."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxpsn import noise
-from jaxpsn.control.config import ExplorationConfig
 from jaxpsn.control.exploration import held, population
-from jaxpsn.control.exploration.rules import Behaviour
-from jaxpsn.control.types import Hyper
-from jaxpsn.core import checks, compat, errors
+from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
+from jaxpsn.control.exploration.rules import BehaviourFunctions
+from jaxpsn.core import compat, errors
+from jaxpsn.core.components import Tune, replaced
+from jaxpsn.core.fields import Real, Traced, Whole
 from jaxpsn.noise import distances, scales
+from jaxpsn.noise.hold_rules import Episode, HoldRule
+from jaxpsn.noise.scale_rules import Multiplicative, ScaleRule
+
+Cadence = Annotated[int, Whole(1, 1 << 20)]
+_ANY = (1e-5, 10.0)  # bounds of sigma where scales are selected and their rule has none
+_TRIED = (0.1, 0.2, 0.4, 0.6)
 
 
 @struct.dataclass
@@ -29,8 +37,7 @@ class ParameterState:
     hold: Any  # state of the hold rule
     scale: Any  # state of the scale rule; sigma is [] or, where members have their own, [S]
     rung: Any  # as its sigma: what the two below are multiplied by
-    start: Any  # [] float32, sigma at the start
-    target: Any  # [] float32, the distance wanted
+    hyper: Any  # dict: path -> float32, the traced fields: sigma at the start, the distance wanted
     distance: Any  # as its sigma: the distance measured last, NaN before the first
     trial: Any = None  # population.Trial, where scales are selected
 
@@ -71,90 +78,185 @@ class Layout(NamedTuple):
         return action.reshape(self.groups * self.rows, action.shape[-1])
 
 
-def layout(config: ExplorationConfig, num_envs: int) -> Layout:
-    """The groups that a config asks for; refuses counts that do not divide."""
-    groups = config.groups or num_envs
-    if num_envs % groups:
-        errors.refuse("exploration.groups", groups, f"0 or a divisor of env.num_envs = {num_envs}")
-    return Layout(groups, num_envs // groups, 2 if config.antithetic else 1)
+@EXPLORATION.register("parameter", stream=5)
+@dataclass(frozen=True)
+class Parameter(Behaviour):
+    """Parameter-space noise: acting with perturbed weights, whose scale follows the action distance.
 
-
-def kind(config: ExplorationConfig, antithetic: bool) -> Any:
-    """The form of the weight noise, by its name in a config."""
-    return noise.named(config.structure, config.rank, antithetic)
-
-
-def scale_rule(config: ExplorationConfig, start: Any, target: Any, total_adaptations: int | None) -> scales.Scale:
-    """The controller, by its name in a config; ``start`` and ``target`` may be traced."""
-    bounds = (config.sigma_min, config.sigma_max)
-    if config.controller == "linear":
-        return scales.scheduled(optax.linear_schedule(start, config.sigma_min, max(total_adaptations, 1)))
-    if config.controller == "multiplicative":
-        return scales.adaptive(target, config.rate, config.dead_band, bounds)
-    if config.controller == "first-order":
-        return scales.first_order(target, bounds=bounds)
-    if config.controller == "bisection":
-        return scales.bisection(target, bounds=bounds)
-    return scales.constant()
-
-
-def parameter(
-    config: ExplorationConfig,
-    policy_apply: Any,
-    params: Any,
-    num_envs: int,
-    observation_size: int,
-    total_adaptations: int | None = None,
-) -> Behaviour:
-    """Acting with perturbed weights, the scale adapted by the action distance of fresh perturbations.
-
-    ``params`` may be abstract; only its shapes count. A perturbation is held as the hold rule says and redrawn at the
-    episode start of its environment. A group of several environments follows its first one: its perturbation is
-    redrawn when that environment's episode starts, whatever the others are doing, so that every perturbation lasts
-    whole episodes of the environment that leads. Source: Plappert et al. 2018 (arXiv 1706.01905), section 3.
+    A perturbation is held as the hold rule says and redrawn at the episode start of its environment. A group of several
+    environments follows its first one: its perturbation is redrawn when that environment's episode starts, whatever the
+    others are doing, so that every perturbation lasts whole episodes of the environment that leads. The distance is
+    that of fresh perturbations on replayed states. Source: Plappert et al. 2018 (arXiv 1706.01905), section 3.
     """
-    seats = layout(config, num_envs)
-    form = kind(config, config.antithetic)
-    planner = _planner(config, policy_apply, params, observation_size)
-    spec = planner(() if seats.rows == 1 else (seats.rows,))
-    perturbed = noise.fused(policy_apply, spec, form)
-    hold = held.hold_rule(config)
-    measure = _measure(config, policy_apply, planner, seats.scales)
-    if config.controller == "linear":
-        checks.whole("total_adaptations", total_adaptations, 0)
 
-    def rule(state: ParameterState) -> scales.Scale:
-        return scale_rule(config, state.start * state.rung, state.target * state.rung, total_adaptations)
+    structure: noise.Structure = noise.Flipout()
+    """Form of the weight noise."""
+    scale: ScaleRule = Multiplicative()
+    """How sigma follows the distance."""
+    hold: HoldRule = Episode()
+    """How long a perturbation is held."""
+    sigma: Traced[Annotated[float, Real(0.0, 100.0)]] = 0.05
+    """Scale of the weight noise at the start."""
+    groups: Annotated[int, Whole(0, 1 << 20)] = 0
+    """0: every environment has its own perturbation; P: P groups share one each."""
+    relative: bool = False
+    """Sigma in units of each leaf's root mean square instead of absolute."""
+    member_sigma: bool = False
+    """Each perturbation (each pair, if antithetic) has a sigma of its own, adapted by its own distance."""
+    ladder: Annotated[float, Real(1.0, 1e6)] = 1.0
+    """With member_sigma: sigma and target of the members are log-spaced around those given, the largest this many
+    times the smallest."""
+    select: Literal["none", "return", "novelty"] = "none"
+    """With member_sigma: after each episode a member meets another one, and if its return, or the novelty of its
+    behaviour, is lower, takes over that one's scale."""
+    mutation: Annotated[float, Real(0.0, 10.0)] = 0.2
+    """Standard deviation of the log of the factor by which a scale that is taken over is changed."""
+    probes: Cadence = 8
+    """Fresh perturbations that measure the distance; with member_sigma every scale's own does."""
+    probe_states: Cadence = 8
+    """Replayed states that each of them sees (es: a share of what all environments see)."""
+    adapt_every: Cadence = 1
+    """Vector steps between scale updates."""
 
-    def init(key: PRNGKeyArray, params: Any, hyper: Hyper) -> ParameterState:
-        rung = population.ladder(config.ladder, seats.scales) if config.member_sigma else jnp.ones((), jnp.float32)
-        start, target = hyper.sigma * rung, hyper.target * rung
-        return ParameterState(
-            **held.start(form, hold, key, spec, seats.groups),
-            scale=scale_rule(config, start, target, total_adaptations).init(start),
-            rung=rung,
-            start=hyper.sigma,
-            target=hyper.target,
-            distance=jnp.full_like(rung, jnp.nan),
-            trial=population.begin(config, seats.groups, observation_size),
-        )
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ladder > 1.0 and not self.member_sigma:
+            errors.refuse("parameter.ladder", self.ladder, "1 unless member_sigma is true")
+        if self.select != "none" and not (self.member_sigma and self.ladder > 1.0):
+            allowed = "none unless member_sigma is true and ladder, its range, is above 1"
+            errors.refuse("parameter.select", self.select, allowed)
+        if self.select != "none" and self.scale.annealed:
+            errors.refuse("parameter.select", self.select, "none, as the scale rule anneals every scale")
+        self._refuse_idle("mutation", self.select == "none", "select is none")
+        self._refuse_idle("probes", self.member_sigma, "with member_sigma every scale's own perturbation measures")
 
-    def act(params: Any, state: ParameterState, obs: Float[Array, "N O"]) -> Float[Array, "N A"]:
-        return seats.join(perturbed(params, state.draw, state.sigma, seats.split(obs)))
+    def _refuse_idle(self, name: str, idle: bool, why: str) -> None:
+        default = type(self).__dataclass_fields__[name].default
+        if idle and getattr(self, name) != default:
+            errors.refuse(f"parameter.{name}", getattr(self, name), f"{default:g}, the default, as {why}")
 
-    def begin(key: PRNGKeyArray, state: ParameterState, done: Bool[Array, " N"]) -> ParameterState:
-        return held.renew(form, hold, key, state, seats.first(done))
+    @property
+    def judges(self) -> bool:  # type: ignore[override]
+        """Whether it looks at what its actions led to."""
+        return self.select != "none"
 
-    def adapt(key: PRNGKeyArray, params: Any, state: ParameterState, obs: Float[Array, "B O"]) -> ParameterState:
-        distance = measure(key, params, state.scale.sigma, obs)
-        return state.replace(scale=rule(state).update(state.scale, distance), distance=distance)
+    @property
+    def annealed(self) -> bool:  # type: ignore[override]
+        """Whether it follows the length of the run."""
+        return self.scale.annealed
 
-    judge = partial(_judge, config, seats)
-    return Behaviour(init, act, begin, adapt, lambda state: _report(config, state), judge)
+    @property
+    def every(self) -> int:
+        return self.adapt_every
+
+    @property
+    def pair(self) -> int:
+        """Perturbations that share a scale."""
+        return 2 if self.structure.antithetic else 1
+
+    def tune_field(self) -> Tune | None:
+        return Tune("scale.target" if self.scale.adapted else "sigma", _TRIED)
+
+    def members(self, num_envs: int) -> int:
+        return self.groups or num_envs
+
+    def probed_states(self, num_envs: int) -> int:
+        return self.probe_states * (self.members(num_envs) // self.pair if self.member_sigma else self.probes)
+
+    def check(self, num_envs: int) -> None:
+        seats = self.layout(num_envs)
+        if seats.groups % self.pair:
+            field = "parameter.groups" if self.groups else "env.num_envs"
+            errors.refuse(field, seats.groups, "an even number, as antithetic perturbations come in pairs")
+        if self.judges and seats.scales < 2:
+            errors.refuse("parameter.select", self.select, "none, as there is a single scale")
+
+    def layout(self, num_envs: int) -> Layout:
+        """The groups of so many environments; refuses counts that do not divide."""
+        groups = self.members(num_envs)
+        if num_envs % groups:
+            errors.refuse("parameter.groups", groups, f"0 or a divisor of env.num_envs = {num_envs}")
+        return Layout(groups, num_envs // groups, self.pair)
+
+    def alarms(self, where: str) -> Iterable[Any]:
+        if not self.scale.adapted or self.scale.bounds is None:
+            return ()
+        return (scales.Unsettled(self.scale.bounds, fields=(f"{where}.scale.low", f"{where}.scale.high")),)
+
+    def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
+        seats = self.layout(space.num_envs)
+        form, hold = self.structure, self.hold.build()
+        planner = _planner(policy, params, space.observation_size, self.relative)
+        spec = planner(() if seats.rows == 1 else (seats.rows,))
+        perturbed = noise.fused(policy, spec, form)
+        measure = self._measure(policy, planner, seats.scales)
+        self.scale.build(self.sigma, space.adaptations)  # refused here what cannot be
+
+        def rule(hyper: Any, rung: Any) -> tuple[Any, scales.Scale]:
+            """Sigma at the start, and the scale rule, with traced numbers."""
+            given = replaced(self, hyper)
+            start = given.sigma * rung
+            return start, given.scale.scaled(rung).build(start, space.adaptations)
+
+        def init(key: PRNGKeyArray, params: Any, hyper: Any) -> ParameterState:
+            rung = population.ladder(self.ladder, seats.scales) if self.member_sigma else jnp.ones((), jnp.float32)
+            start, follow = rule(hyper, rung)
+            return ParameterState(
+                **held.start(form, hold, key, spec, seats.groups),
+                scale=follow.init(start),
+                rung=rung,
+                hyper=dict(hyper),
+                distance=jnp.full_like(rung, jnp.nan),
+                trial=population.begin(self.select, seats.groups, space.observation_size),
+            )
+
+        def act(params: Any, state: ParameterState, obs: Float[Array, "N O"]) -> Float[Array, "N A"]:
+            return seats.join(perturbed(params, state.draw, state.sigma, seats.split(obs)))
+
+        def begin(key: PRNGKeyArray, state: ParameterState, done: Bool[Array, " N"]) -> ParameterState:
+            return held.renew(form, hold, key, state, seats.first(done))
+
+        def adapt(key: PRNGKeyArray, params: Any, state: ParameterState, obs: Float[Array, "B O"]) -> ParameterState:
+            distance = measure(key, params, state.scale.sigma, obs)
+            follow = rule(state.hyper, state.rung)[1]
+            return state.replace(scale=follow.update(state.scale, distance), distance=distance)
+
+        judge = functools.partial(_judge, self, seats)
+        return BehaviourFunctions(init, act, begin, adapt, self._report, judge)
+
+    def _measure(self, policy: Any, planner: Callable[..., Any], count: int) -> Any:
+        """RMS action distance of *fresh* perturbations of the present weights, each on its own slice of the batch.
+
+        The perturbations that act are not reused: they were drawn for other weights and picked by the episodes they
+        led to. ``probes`` of them measure one distance; where members have scales of their own, there is one for each
+        of the ``count`` scales, which it measures for itself. Always independent, also if those held are antithetic.
+        """
+        count = count if self.member_sigma else self.probes
+        fresh, axis = dataclasses.replace(self.structure, antithetic=False), 1 if self.member_sigma else None
+
+        def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
+            slices = sliced(obs, count)
+            spec = planner(slices.shape[1:2])
+            noisy = noise.fused(policy, spec, fresh)(params, fresh.init(key, spec, count), sigma, slices)
+            return distances.rms_action(policy(params, slices), noisy, axis=axis)
+
+        return measure
+
+    def _report(self, state: ParameterState) -> dict[str, Any]:
+        """Scalars of the present state: means over perturbations, and the spread of their sigmas."""
+        sigma = state.scale.sigma
+        scalars = {"sigma": jnp.mean(sigma), "distance": jnp.mean(state.distance)}
+        if self.member_sigma:
+            scalars |= {"sigma_min": jnp.min(sigma), "sigma_max": jnp.max(sigma)}
+        if self.scale.adapted:
+            scalars["target"] = jnp.mean(state.hyper["scale.target"] * state.rung)
+        if self.select == "novelty":
+            scalars["novelty"] = jnp.nanmean(state.trial.score)
+        return scalars
 
 
 def _judge(
-    config: ExplorationConfig,
+    config: Parameter,
     seats: Layout,
     key: PRNGKeyArray,
     state: ParameterState,
@@ -180,7 +282,7 @@ def _judge(
 
 
 def _inherit(
-    config: ExplorationConfig,
+    config: Parameter,
     state: ParameterState,
     loses: Bool[Array, " S"],
     rival: Int[Array, " S"],
@@ -190,39 +292,20 @@ def _inherit(
     end = config.ladder**0.5
     rung = jnp.clip(state.rung[rival] * factor, 1.0 / end, end)
     taken = jax.tree.map(lambda leaf: leaf[rival], state.scale)
-    sigma = jnp.clip(taken.sigma * rung / state.rung[rival], config.sigma_min, config.sigma_max)
+    sigma = jnp.clip(taken.sigma * rung / state.rung[rival], *(config.scale.bounds or _ANY))
     after = jax.tree.map(lambda new, old: jnp.where(loses, new, old), taken.replace(sigma=sigma), state.scale)
     return after, jnp.where(loses, rung, state.rung)
 
 
-def _planner(config: ExplorationConfig, policy_apply: Any, params: Any, observation_size: int) -> Callable[..., Any]:
+def _planner(policy: Any, params: Any, observation_size: int, relative: bool) -> Callable[..., Any]:
     """Plans of the policy for one member that sees observations ``[*rows, O]``."""
     shapes = jax.eval_shape(lambda tree: tree, params)
 
     def plan(rows: tuple[int, ...]) -> Any:
         example = jax.ShapeDtypeStruct((*rows, observation_size), jnp.float32)
-        return noise.plan(policy_apply, shapes, example, select=noise.all_but_norms, relative=config.relative)
+        return noise.plan(policy, shapes, example, select=noise.all_but_norms, relative=relative)
 
     return plan
-
-
-def _measure(config: ExplorationConfig, policy_apply: Any, planner: Callable[..., Any], scales: int) -> Any:
-    """RMS action distance of *fresh* perturbations of the present weights, each on its own slice of the batch.
-
-    The perturbations that act are not reused: they were drawn for other weights and picked by the episodes they led to.
-    ``probes`` of them measure one distance; where members have scales of their own, there is one for each scale, which
-    it measures for itself. Always independent, also if those held are antithetic.
-    """
-    count = scales if config.member_sigma else config.probes
-    fresh = kind(config, antithetic=False)
-
-    def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
-        slices = sliced(obs, count)
-        spec = planner(slices.shape[1:2])
-        noisy = noise.fused(policy_apply, spec, fresh)(params, fresh.init(key, spec, count), sigma, slices)
-        return distances.rms_action(policy_apply(params, slices), noisy, axis=1 if config.member_sigma else None)
-
-    return measure
 
 
 def sliced(obs: Float[Array, "B O"], count: int) -> Float[Array, "count rows O"]:
@@ -231,16 +314,3 @@ def sliced(obs: Float[Array, "B O"], count: int) -> Float[Array, "count rows O"]
     if rows == 0:
         errors.refuse("batch", obs.shape[0], f"at least the {count} perturbations that measure the distance")
     return obs[: count * rows].reshape(count, rows, obs.shape[-1])
-
-
-def _report(config: ExplorationConfig, state: ParameterState) -> dict[str, Any]:
-    """Scalars of the present state: means over perturbations, and the spread of their sigmas."""
-    sigma = state.scale.sigma
-    scalars = {"sigma": jnp.mean(sigma), "distance": jnp.mean(state.distance)}
-    if config.member_sigma:
-        scalars |= {"sigma_min": jnp.min(sigma), "sigma_max": jnp.max(sigma)}
-    if config.controller not in ("constant", "linear"):
-        scalars["target"] = jnp.mean(state.target * state.rung)
-    if config.select == "novelty":
-        scalars["novelty"] = jnp.nanmean(state.trial.score)
-    return scalars

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,11 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn.control.exploration.rules import ActionNoise
-from jaxpsn.control.types import Hyper
+from jaxpsn.control.exploration.family import EXPLORATION, ActionNoise, Space
+from jaxpsn.control.exploration.gaussian import TUNE, Std
+from jaxpsn.control.exploration.rules import NoiseFunctions
 from jaxpsn.core import compat
+from jaxpsn.core.fields import Real
 from jaxpsn.noise.normals import normal
 
 
@@ -26,28 +29,41 @@ class PinkState:
     std: Any  # [] float32
 
 
-def coloured(num_envs: int, action_size: int, horizon: int, beta: float) -> ActionNoise:
-    """Coloured noise of standard deviation ``hyper.action_std``: one series per environment and action dimension.
+@EXPLORATION.register("pink", stream=3)
+@dataclass(frozen=True)
+class Pink(ActionNoise):
+    """Coloured noise: one series per environment and action dimension.
 
-    A series is ``horizon`` decisions long; it is redrawn at its environment's episode start and when it is used up.
+    A series is one episode of decisions long; it is redrawn at its environment's episode start and when it is used up.
     Source: Eberhard et al. 2023, pink noise is all you need, after Timmer and Koenig 1995.
     """
-    draw = series(horizon, action_size, beta)
-    rows = jnp.arange(num_envs, dtype=jnp.int32)
 
-    def init(key: PRNGKeyArray, hyper: Hyper) -> PinkState:
-        whole = jax.vmap(lambda row: draw(jax.random.fold_in(key, row)))(rows)
-        return PinkState(whole, jnp.zeros((num_envs,), jnp.int32), hyper.action_std)
+    tune = TUNE
 
-    def sample(key: PRNGKeyArray, state: PinkState) -> tuple[Float[Array, "N A"], PinkState]:
-        noise = jax.vmap(lambda one, at: one[at])(state.series, state.cursor)
-        return state.std * noise, state.replace(cursor=state.cursor + 1)
+    std: Std = 0.2
+    """Standard deviation."""
+    beta: Annotated[float, Real(0.0, 4.0)] = 1.0
+    """Spectral exponent: 0 white, 1 pink, 2 red."""
 
-    def begin(key: PRNGKeyArray, state: PinkState, done: Bool[Array, " N"]) -> PinkState:
-        stale = done | (state.cursor >= horizon)
-        return state.replace(series=_refill(key, draw, state.series, stale), cursor=jnp.where(stale, 0, state.cursor))
+    def build(self, space: Space) -> NoiseFunctions:
+        horizon = space.episode_length
+        draw = series(horizon, space.action_size, self.beta)
+        rows = jnp.arange(space.num_envs, dtype=jnp.int32)
 
-    return ActionNoise(init, sample, begin)
+        def init(key: PRNGKeyArray, hyper: Any) -> PinkState:
+            whole = jax.vmap(lambda row: draw(jax.random.fold_in(key, row)))(rows)
+            return PinkState(whole, jnp.zeros((space.num_envs,), jnp.int32), hyper["std"])
+
+        def sample(key: PRNGKeyArray, state: PinkState) -> tuple[Float[Array, "N A"], PinkState]:
+            noise = jax.vmap(lambda one, at: one[at])(state.series, state.cursor)
+            return state.std * noise, state.replace(cursor=state.cursor + 1)
+
+        def begin(key: PRNGKeyArray, state: PinkState, done: Bool[Array, " N"]) -> PinkState:
+            stale = done | (state.cursor >= horizon)
+            cursor = jnp.where(stale, 0, state.cursor)
+            return state.replace(series=_refill(key, draw, state.series, stale), cursor=cursor)
+
+        return NoiseFunctions(init, sample, begin)
 
 
 def series(horizon: int, action_size: int, beta: float) -> Callable[[PRNGKeyArray], Float[Array, "T A"]]:

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn.control.config import ExplorationConfig
 from jaxpsn.noise.normals import normal
 
 NEIGHBOURS = 10
@@ -42,14 +41,14 @@ def ladder(factor: float, count: int) -> Float[Array, " count"]:
     return jnp.exp(jnp.log(jnp.float32(factor)) * (jnp.linspace(0.0, 1.0, count, dtype=jnp.float32) - 0.5))
 
 
-def begin(config: ExplorationConfig, members: int, observation_size: int) -> Trial | None:
+def begin(select: str, members: int, observation_size: int) -> Trial | None:
     """Nothing seen yet; None where nothing is selected."""
-    if config.select == "none":
+    if select == "none":
         return None
     unknown = jnp.full((members,), jnp.nan, jnp.float32)
     zeros = jnp.zeros((members, observation_size), jnp.float32)
     seen = None
-    if config.select == "novelty":
+    if select == "novelty":
         seen = Behaviours(zeros[:, 0], zeros, jnp.zeros_like(zeros), jnp.full((members, 2 * observation_size), jnp.nan))
     return Trial(jnp.zeros_like(unknown), unknown, seen)
 

@@ -1,7 +1,8 @@
 """The interfaces of exploration: pure functions over one explicit state, with an entry for every environment.
 
 N environments, observations of size O, actions of size A within [-1, 1]. Every ``key`` is used for one call only; what
-environment i gets from it depends on i, never on what happens to the other environments.
+environment i gets from it depends on i, never on what happens to the other environments. ``hyper``: the traced fields
+of the component, path -> float32.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,16 @@ from typing import Any, NamedTuple
 def unmoved(key: Any, state: Any, reward: Any, done: Any, obs: Any) -> Any:
     """``judge`` of a rule that does not look at what its actions led to."""
     return state
+
+
+def unadapted(key: Any, params: Any, state: Any, obs: Any) -> Any:
+    """``adapt`` of a rule whose scale is what it is."""
+    return state
+
+
+def untold(state: Any) -> dict[str, Any]:
+    """``report`` of a rule that has nothing to say."""
+    return {}
 
 
 class Explorer(NamedTuple):
@@ -32,7 +43,7 @@ class Explorer(NamedTuple):
     rewards, the episodes that ended, and the true next observations."""
 
 
-class Behaviour(NamedTuple):
+class BehaviourFunctions(NamedTuple):
     """The policy that actions start from: the clean one, or one with noise in its weights or features."""
 
     init: Callable[..., Any]
@@ -41,15 +52,15 @@ class Behaviour(NamedTuple):
     """``act(params, state, obs[N, O]) -> action[N, A]``"""
     begin: Callable[..., Any]
     """``begin(key, state, done[N]) -> state``"""
-    adapt: Callable[..., Any]
+    adapt: Callable[..., Any] = unadapted
     """``adapt(key, params, state, obs[B, O]) -> state``"""
-    report: Callable[..., dict[str, Any]]
+    report: Callable[..., dict[str, Any]] = untold
     """``report(state) -> dict of scalars``"""
     judge: Callable[..., Any] = unmoved
     """``judge(key, state, reward[N], done[N], obs[N, O]) -> state``"""
 
 
-class ActionNoise(NamedTuple):
+class NoiseFunctions(NamedTuple):
     """Noise added to actions, with state per environment."""
 
     init: Callable[..., Any]
@@ -58,3 +69,12 @@ class ActionNoise(NamedTuple):
     """``sample(key, state) -> (noise[N, A], state)``: the noise of the next action."""
     begin: Callable[..., Any]
     """``begin(key, state, done[N]) -> state``: noise of environments that start an episode is reset."""
+
+
+class LearntNoise(NamedTuple):
+    """Noise in the actor that the learner learns through."""
+
+    widen: Callable[..., Any]
+    """``widen(params, hyper) -> params`` with what the noise learns beside the weights; ``hyper``: the rule's own."""
+    sample: Callable[..., Any]
+    """``sample(apply, params, obs[B, O], key) -> action[B, A]``: the network of one fresh draw."""

@@ -1,5 +1,7 @@
 """A policy, clean or perturbed, plus any number of action noises."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -7,9 +9,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxpsn.control.config import RULES
-from jaxpsn.control.exploration.rules import ActionNoise, Behaviour, Explorer
-from jaxpsn.control.types import Hyper
+from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
+from jaxpsn.control.exploration.rules import BehaviourFunctions, Explorer, NoiseFunctions
 
 
 @struct.dataclass
@@ -20,26 +21,42 @@ class SumState:
     noises: Any  # dict: rule -> state
 
 
-def clean(policy_apply: Any) -> Behaviour:
-    """The clean policy; nothing to keep, nothing to adapt."""
-    return Behaviour(
-        init=lambda key, params, hyper: (),
-        act=lambda params, state, obs: policy_apply(params, obs),
-        begin=lambda key, state, done: state,
-        adapt=lambda key, params, state, obs: state,
-        report=lambda state: {},
-    )
+@EXPLORATION.register("none", stream=0)
+@dataclass(frozen=True)
+class Clean(Behaviour):
+    """The clean policy: no exploration."""
+
+    def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
+        return BehaviourFunctions(
+            init=lambda key, params, hyper: (),
+            act=lambda params, state, obs: policy(params, obs),
+            begin=lambda key, state, done: state,
+        )
 
 
-def total(behaviour: Behaviour, noises: dict[str, ActionNoise], rule: str = "none") -> Explorer:
+def total(
+    behaviour: BehaviourFunctions,
+    noises: Mapping[str, NoiseFunctions],
+    rule: str = "none",
+    alone: bool = False,
+    streams: Mapping[str, int] | None = None,
+) -> Explorer:
     """action = clip(behaviour + sum of noises, -1, 1): what is executed, and what is returned to be stored.
 
-    ``rule`` is the name of the behaviour, as those of the noises are.
+    ``rule`` is the name of the behaviour, as those of the noises are. ``alone``: ``hyper`` is that of the only rule;
+    else paths begin with the names of the rules. ``streams``: what the rules fold into their keys, so that the noise
+    of each is the same alone and in any sum; those of the family if left out.
     """
 
-    def init(key: PRNGKeyArray, params: Any, hyper: Hyper) -> SumState:
-        own = behaviour.init(_for(rule, key), params, hyper)
-        return SumState(own, {name: noise.init(_for(name, key), hyper) for name, noise in noises.items()})
+    def _for(name: str, key: PRNGKeyArray) -> PRNGKeyArray:
+        return jax.random.fold_in(key, EXPLORATION.stream(name) if streams is None else streams[name])
+
+    def own(hyper: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+        return hyper if alone else part(hyper, name)
+
+    def init(key: PRNGKeyArray, params: Any, hyper: Any) -> SumState:
+        state = behaviour.init(_for(rule, key), params, own(hyper, rule))
+        return SumState(state, {name: noise.init(_for(name, key), own(hyper, name)) for name, noise in noises.items()})
 
     def act(
         key: PRNGKeyArray, params: Any, state: SumState, obs: Float[Array, "N O"]
@@ -51,9 +68,9 @@ def total(behaviour: Behaviour, noises: dict[str, ActionNoise], rule: str = "non
         return jnp.clip(action, -1.0, 1.0), state.replace(noises=after)
 
     def begin(key: PRNGKeyArray, state: SumState, done: Bool[Array, " N"]) -> SumState:
-        own = behaviour.begin(_for(rule, key), state.behaviour, done)
+        acting = behaviour.begin(_for(rule, key), state.behaviour, done)
         after = {name: noise.begin(_for(name, key), state.noises[name], done) for name, noise in noises.items()}
-        return SumState(own, after)
+        return SumState(acting, after)
 
     def adapt(key: PRNGKeyArray, params: Any, state: SumState, obs: Float[Array, "B O"]) -> SumState:
         return state.replace(behaviour=behaviour.adapt(key, params, state.behaviour, obs))
@@ -70,6 +87,6 @@ def total(behaviour: Behaviour, noises: dict[str, ActionNoise], rule: str = "non
     return Explorer(init, act, begin, adapt, lambda state: behaviour.report(state.behaviour), judge)
 
 
-def _for(rule: str, key: PRNGKeyArray) -> PRNGKeyArray:
-    """A summand's own key: that of its name, so that its noise is the same alone and in any sum."""
-    return jax.random.fold_in(key, RULES.index(rule))
+def part(hyper: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The entries of ``hyper`` below ``name``, by the rest of their paths."""
+    return {path[len(name) + 1 :]: leaf for path, leaf in hyper.items() if path.startswith(f"{name}.")}

@@ -41,20 +41,41 @@ def content(run: Run) -> page.Content:
     return page.Content(_title(run), _lede(drawn), sections, _NOTES)
 
 
+def _component(value: Any) -> list[Mapping[str, Any]]:
+    """The summands of a component in a config: each with ``name`` and ``fields``."""
+    terms = value.get("sum", [value]) if isinstance(value, Mapping) else []
+    return [term for term in terms if isinstance(term, Mapping) and isinstance(term.get("fields"), Mapping)]
+
+
 def _exploration(config: Mapping[str, Any]) -> str:
-    rule, structure = named(config, "exploration", "rule"), setting(config, "exploration.structure")
-    if not rule:
+    own = {"gsde": "gSDE", "lattice": "Lattice", "noisynet": "NoisyNet", "none": "no exploration"}
+    told = []
+    for term in _component(config.get("explore")):
+        (form, *_) = *_component(term["fields"].get("structure")), {}
+        weights = f"parameter noise ({form['name']})" if form else "parameter noise"
+        known = {"parameter": weights} | own
+        told.append(known.get(str(term.get("name")), f"{term.get('name')} action noise"))
+    if told:
+        return " + ".join(told)
+    """What explores: the parts of a sum by their names, of a component or of a rule as runs of old have it."""
+    explore, structure = setting(config, "explore"), setting(config, "exploration.structure")
+    if isinstance(explore, Mapping):
+        listed = explore.get("sum")
+        terms = [term for term in (listed if isinstance(listed, list) else [explore]) if isinstance(term, Mapping)]
+        parts = [named({"term": term}, "term") for term in terms]
+        structure = next(filter(None, (named(term, "structure") for term in terms)), None)
+    else:
+        parts = [part.strip() for part in named(config, "exploration", "rule").split("+")]
+    if not any(parts):
         return ""
-    parts = [part.strip() for part in str(rule).split("+")]
     weights = f"parameter noise ({structure})" if structure else "parameter noise"
-    own = {"gsde": "gSDE", "lattice": "Lattice", "noisynet": "NoisyNet"}
-    known = {"parameter": weights, "none": "no exploration"} | own
+    known = {"parameter": weights} | own
     return " + ".join(known.get(part, f"{part} action noise") for part in parts)
 
 
 def _title(run: Run) -> str:
     """Task, algorithm and exploration, as far as the config tells them."""
-    algorithm = named(run.config, "agent", "algorithm")
+    algorithm = named(run.config, "agent") or named(run.config, "agent", "algorithm")
     parts = (named(run.config, "env"), algorithm.upper(), _exploration(run.config))
     return ", ".join(str(part) for part in parts if part) or run.path.resolve().name
 

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import tyro
 
+from jaxpsn.control.agents.family import Generational
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
-from jaxpsn.core import errors, files
+from jaxpsn.core import errors, files, plugins
 from jaxpsn.envs import registry
 from jaxpsn.run import cadence, command, folder, interrupts, progress, startup, status
 from jaxpsn.run.cluster import distributed
@@ -48,6 +49,10 @@ PRESETS: dict[str, ControlJob] = {
 
 def restore(record: Mapping[str, Any]) -> ControlJob:
     """The job of a run folder's config.json."""
+    if "exploration" in record["config"]:
+        old = record.get("versions", {}).get("jaxpsn", "unknown")
+        errors.refuse("version", old, "a newer one: this run was made before there were components; it stays as it is")
+    plugins.require(record.get("plugins", []))
     run = command.from_record(RunConfig, record["run"])
     # A folder resumes where it lies, whatever it was first asked to be called or to overwrite.
     run = replace(run, name=None, resume=None, overwrite=False)
@@ -121,19 +126,17 @@ def refuse(job: ControlJob, env: Any = None) -> None:
     config.refuse_idle(cadence.plan(job.run, config.steps_per_call).end)
     _refuse_other_schedule(job)
     limit = config.env.episode_length or (registry.default_episode_length(config.env.name) if env is None else 1)
-    if config.agent.algorithm == "es" and job.run.steps < limit * config.env.num_envs:
+    if isinstance(config.agent, Generational) and job.run.steps < limit * config.env.num_envs:
         startup.speak(f"warning: steps = {job.run.steps}: no generation ends if episodes last {limit} steps")
 
 
 def _refuse_other_schedule(job: ControlJob) -> None:
     """An annealed scale is a function of the run's length, which a resumed run could otherwise extend."""
-    if job.run.resume is None or job.control.exploration.controller != "linear":
+    if job.run.resume is None or not job.control.annealed:
         return
     recorded = folder.read(job.run.resume)["run"]["steps"]
     if job.run.steps != recorded:
-        errors.refuse(
-            "steps", job.run.steps, f"{recorded} as recorded; exploration.controller = 'linear' anneals over it"
-        )
+        errors.refuse("steps", job.run.steps, f"{recorded} as recorded; the scale of explore is annealed over it")
 
 
 def _finish(program: Any, state: Any, claimed: folder.RunFolder, display: str) -> None:
@@ -162,7 +165,7 @@ def _report(program: Any, state: Any, path: Path, say: Callable[[str], None]) ->
 
 def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
-    about = "Off-policy control with parameter-space noise."
+    about = "Control with parameter-space noise; --describe NAME tells of a component, --plugin FILE brings one."
     return run(command.parse(ControlJob, PRESETS, argv, restore, about))
 
 

@@ -173,7 +173,7 @@ def _replay(job: EvaluateJob) -> int:
 def main(argv: Sequence[str]) -> int:
     """Do what ``argv`` asks for; returns the exit status."""
     about = "Unbiased pass@k of a policy, two policies compared in pairs, or a sample log verified and scored anew."
-    return run(command.flags(EvaluateJob, component_flags.load_plugins(argv), EvaluateJob(), about))
+    return run(command.flags(EvaluateJob, component_flags.prepare(argv), EvaluateJob(), about))
 
 
 if __name__ == "__main__":

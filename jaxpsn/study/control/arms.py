@@ -1,49 +1,26 @@
-"""The arms of a comparison: their names, what each changes, and the scale that is tuned; imports no JAX."""
+"""The arms of a comparison: their names, what each changes, and the scale that is tuned."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from jaxpsn.control.config import RULES, AgentConfig, ControlConfig, ExplorationConfig
-from jaxpsn.core import errors
+from jaxpsn.control.agents.family import AGENTS
+from jaxpsn.control.config import ControlConfig
+from jaxpsn.control.exploration.family import EXPLORATION, behaviour_of
+from jaxpsn.core import components, errors, grammar
+from jaxpsn.core.components import Sum, called, replaced, to_json, tunes_of
 from jaxpsn.run import command, folder
-from jaxpsn.study import grammar
+from jaxpsn.study import grammar as grids
 
-_HELD = {"hold": "steps", "hold_steps": 8}
-_LADDER = {"rule": "parameter", "member_sigma": True, "ladder": 16.0}
-_ES = {
-    "rule": "parameter", "antithetic": True, "controller": "constant", "sigma": 0.05,
-    "agent.algorithm": "es", "agent.actor_lr": 0.02,
-}  # fmt: skip
-VARIANTS: dict[str, dict[str, Any]] = {
-    "parameter-dense": {"rule": "parameter", "structure": "dense"},
-    "parameter-flipout": {"rule": "parameter", "structure": "flipout"},
-    "parameter-lowrank": {"rule": "parameter", "structure": "lowrank"},
-    "parameter-factorised": {"rule": "parameter", "structure": "factorised"},
-    "parameter-hold": {"rule": "parameter", "hold": "steps", "hold_steps": 50},
-    "parameter-zeta": {"rule": "parameter", "hold": "zeta", "hold_steps": 200},
-    "parameter-members": {"rule": "parameter", "member_sigma": True},
-    "parameter-ladder": _LADDER,
-    "parameter-return": {**_LADDER, "select": "return"},
-    "parameter-novelty": {**_LADDER, "select": "novelty"},
-    "parameter-antithetic": {"rule": "parameter", "antithetic": True},
-    "es": {**_ES, "structure": "dense"},
-    "es-lowrank": {**_ES, "structure": "lowrank"},
-    "es-flipout": {**_ES, "structure": "flipout"},
-    "gsde": {"rule": "gsde", **_HELD},
-    "lattice": {"rule": "lattice", **_HELD},
-    "noisynet": {"rule": "noisynet", "sigma": 0.5},
+_ES = "parameter(structure={}(antithetic=true), scale=constant, sigma=0.05), agent=es(actor_lr=0.02)"
+ARMS: dict[str, str] = {
+    "es": _ES.format("dense"),
+    "es-lowrank": _ES.format("lowrank"),
+    "es-flipout": _ES.format("flipout"),
 }
-"""Named arms that are more than a rule: the fields of ExplorationConfig, and of the agent, that they set."""
-
-ACTION_GRID = (0.1, 0.3, 0.6, 1.0)
-TARGET_GRID = (0.1, 0.2, 0.4, 0.6)
-NOISY_GRID = (0.2, 0.5, 1.0, 2.0)
-SIGMA_GRID = (0.02, 0.05, 0.1, 0.2)
-WITHOUT_SCALE = frozenset({"none", "mixed"})
-"""Rules without one number that says how far they explore."""
+"""Named arms that are more than an exploration: with an agent of their own."""
 FIELD = "study.arms"
-_AGENT = "agent."
+_AGENT, _EXPLORE = "agent", "explore"
 
 
 @dataclass(frozen=True)
@@ -51,16 +28,16 @@ class Scale:
     """The number that says how far an arm explores."""
 
     field: str
-    """A field of the config (exploration.NAME); NAME is a traced hyper-parameter too."""
+    """Its path: explore.scale.target; a traced hyper-parameter."""
     value: float
     grid: tuple[float, ...]
     """What the tuning tries."""
     tuned: bool = False
 
     @property
-    def leaf(self) -> str:
-        """Its name among the traced hyper-parameters."""
-        return self.field.removeprefix("exploration.")
+    def path(self) -> str:
+        """Its path within the exploration."""
+        return self.field.removeprefix(f"{_EXPLORE}.")
 
 
 @dataclass(frozen=True)
@@ -75,87 +52,85 @@ class Arm:
 
     def scaled(self, value: float) -> "Arm":
         """The arm with the value that the tuning chose."""
-        exploration = replace(self.control.exploration, **{self.scale.leaf: value})
+        explore = replaced(self.control.explore, {self.scale.path: value})
         scale = replace(self.scale, value=value, tuned=True)
-        return replace(self, control=replace(self.control, exploration=exploration), scale=scale)
+        return replace(self, control=replace(self.control, explore=explore), scale=scale)
 
     def record(self) -> dict[str, Any]:
         """The arm as study.json holds it."""
         told: dict[str, Any] = {"spec": self.spec}
-        told |= {name: folder.plain(getattr(self.control, name)) for name in ("exploration", "agent")}
+        told |= {name: to_json(getattr(self.control, name)) for name in (_EXPLORE, _AGENT)}
         return told | {"scale": None if self.scale is None else folder.plain(self.scale)}
 
     @classmethod
     def restore(cls, label: str, record: Mapping[str, Any], control: ControlConfig) -> "Arm":
         """The arm of a record; ``control`` gives what all arms share."""
-        exploration = command.from_record(ExplorationConfig, record["exploration"])
-        agent = command.from_record(AgentConfig, record["agent"])
         scale = None if record["scale"] is None else command.from_record(Scale, record["scale"])
-        return cls(label, record["spec"], replace(control, exploration=exploration, agent=agent), scale)
+        explore, agent = EXPLORATION.make(record[_EXPLORE]), AGENTS.make(record[_AGENT])
+        return cls(label, record["spec"], replace(control, explore=explore, agent=agent), scale)
 
 
 def names() -> tuple[str, ...]:
-    """Every name that an arm can have, sums of rules apart."""
-    return tuple(sorted({*RULES, *VARIANTS}))
+    """Every name that an arm can have, sums apart."""
+    return tuple(sorted({*EXPLORATION.names(), *ARMS}))
 
 
 def parse(spec: str, control: ControlConfig) -> Arm:
-    """The arm that ``spec``, ``[label:]name[,field=value]...``, asks for in the experiment ``control``.
+    """The arm that ``spec``, ``[label:]exploration[, agent...=value]``, asks for in the experiment ``control``.
 
-    ``name`` is a rule, a sum of rules or a variant; ``field`` one of ExplorationConfig, or ``agent.field``; widths are
-    written 64x64. Raises UserError for what does not exist.
+    ``exploration``: a component or sum, or one of :data:`ARMS` (with fields in brackets, as a component has).
+    ``agent``: another learner, which takes what it shares with that of ``control`` and is not given; ``agent.field``:
+    the same one, changed. Raises UserError for what does not exist.
     """
-    label, name, settings = grammar.split(FIELD, spec)
-    if name not in VARIANTS:
-        for rule in name.split("+"):
-            if rule.strip() not in RULES:
-                errors.refuse(FIELD, spec, f"{name!r} is {errors.nearest(name, names())}")
-    preset = VARIANTS.get(name, {"rule": name})
-    exploration = {field: value for field, value in preset.items() if not field.startswith(_AGENT)}
-    agent = {field.removeprefix(_AGENT): value for field, value in preset.items() if field.startswith(_AGENT)}
-    for field, text in settings:
-        of_agent = field.startswith(_AGENT)
-        kind = AgentConfig if of_agent else ExplorationConfig
-        field = field.removeprefix(_AGENT).removeprefix("exploration.")
-        known = {one.name for one in fields(kind)} - {"rule"}
-        if field not in known:
-            errors.refuse(FIELD, spec, f"{field!r} is {errors.nearest(field, known)}")
-        value = grammar.typed(
-            FIELD, spec, field, text, getattr(control.agent if of_agent else control.exploration, field)
-        )
-        if of_agent:
-            agent |= {field: value}
-        else:
-            exploration = exploration | {field: value}
-    changed = replace(
-        control,
-        exploration=replace(control.exploration, **exploration),
-        agent=replace(control.agent, **agent),
-    )
-    return Arm(label, spec.strip(), changed, _scale(changed))
+    arm = grammar.arm(FIELD, spec)
+    named = arm.spec.text if isinstance(arm.spec, grammar.Word) else getattr(arm.spec, "name", "")
+    preset = grammar.arm(FIELD, ARMS[named]) if named in ARMS else None
+    if preset is None and isinstance(arm.spec, grammar.Word) and named not in EXPLORATION.names():
+        errors.refuse(FIELD, spec, f"{named!r} is {errors.nearest(named, names())}")
+    explore = EXPLORATION.make(arm.spec if preset is None else preset.spec, FIELD)
+    if preset is not None and isinstance(arm.spec, grammar.Call):
+        if arm.spec.values:
+            errors.refuse(FIELD, spec, f"{named}(field=value), as it stands for {ARMS[named]}")
+        explore = replaced(explore, dict(arm.spec.fields), named)
+    agent, settings = control.agent, [*(preset.settings if preset else ()), *arm.settings]
+    for path, node in settings:
+        head, _, inner = path.partition(".")
+        if head != _AGENT:
+            errors.refuse(
+                FIELD, spec, f"{path!r} is unknown; agent=..., agent.FIELD=..., or the fields of {named}(...)"
+            )
+        agent = replaced(agent, {inner: node}, _AGENT) if inner else _learner(node, agent)
+    changed = replace(control, explore=explore, agent=agent)
+    return Arm(arm.label, spec.strip(), changed, _scale(changed))
+
+
+def _learner(node: grammar.Node, old: Any) -> Any:
+    """The agent of ``node``; what it shares with ``old``, and is not given, is as it is there."""
+    agent = AGENTS.make(node, _AGENT)
+    given = {name for name, _ in node.fields} if isinstance(node, grammar.Call) else set()
+    shared = {one.name for one in components.fields_of(type(old))} - given
+    kept = {one.name: getattr(old, one.name) for one in components.fields_of(type(agent)) if one.name in shared}
+    return replace(agent, **kept)
 
 
 def _scale(control: ControlConfig) -> Scale | None:
-    """What says how far these rules explore: of a sum with weight noise, the scale of the latter."""
-    exploration = control.exploration
-    rules = exploration.rules
-    if "parameter" in rules:
-        adapted = exploration.controller not in ("constant", "linear")
-        evolves = control.agent.algorithm == "es"
-        field, grid = ("target" if adapted else "sigma"), (SIGMA_GRID if evolves and not adapted else TARGET_GRID)
-    elif "noisynet" in rules:
-        field, grid = "sigma", NOISY_GRID
-    elif set(rules) <= WITHOUT_SCALE:
+    """What says how far these rules explore: of a sum with another behaviour, the scale of the latter."""
+    explore, found = control.explore, tunes_of(control.explore)
+    behaviour = behaviour_of(explore)
+    if isinstance(explore, Sum) and behaviour is not None:
+        own = called(type(behaviour))
+        found = {path: grid for path, grid in found.items() if path.startswith(f"{own}.")} or found
+    found = control.agent.tunes(explore, found)
+    if not found:
         return None
-    else:
-        field, grid = "action_std", ACTION_GRID
-    return Scale(f"exploration.{field}", float(getattr(exploration, field)), grid)
+    path, grid = next(iter(found.items()))
+    return Scale(f"{_EXPLORE}.{path}", float(components.at(explore, path)), grid)
 
 
 def resolve(
-    specs: Sequence[str], control: ControlConfig, grids: Sequence[str] = (), kept: Mapping[str, Arm] | None = None
+    specs: Sequence[str], control: ControlConfig, given: Sequence[str] = (), kept: Mapping[str, Arm] | None = None
 ) -> list[Arm]:
-    """The arms ``kept`` from before, then those of ``specs`` that are new, with the ``grids`` that replace their own.
+    """The arms ``kept`` from before, then those of ``specs`` that are new, with the grids ``given`` for their own.
 
     Raises UserError for two arms of one label, for one that ``kept`` has with other settings, and for a grid of an arm
     that does not exist.
@@ -169,8 +144,8 @@ def resolve(
         if seen.setdefault(arm.label.lower(), spec) != spec:
             errors.refuse("study.arms", spec, f"a label of its own, label:{spec}; {seen[arm.label.lower()]!r} has it")
         found[arm.label] = arm
-    for text in grids:
-        label, values = grammar.grid(text)
+    for text in given:
+        label, values = grids.grid(text)
         if label not in found:
             errors.refuse("study.grid", text, f"the label of an arm; {label!r} is {errors.nearest(label, found)}")
         found[label] = _with_grid(found[label], text, values)

@@ -30,7 +30,7 @@ class StudyConfig(Comparison):
     """Which arms are compared, on which seeds and for how long; every arm has the same of all but exploration."""
 
     arms: Annotated[tuple[str, ...], arg(aliases=["--arms"])] = ("parameter", "gaussian", "ou", "pink", "none")
-    """Arms as [label:]name[,field=value]...: a rule or one of its variants, and what it changes."""
+    """Arms as [label:]exploration[, agent=...]: a rule with its fields, pink(std=1), a sum, or a named arm (es)."""
     steps: Annotated[int, arg(aliases=["--steps"])] = 200_000
     """Environment steps of each seed (rounded up to whole chunks)."""
     chunk: Annotated[int, arg(aliases=["--chunk"])] = 8000

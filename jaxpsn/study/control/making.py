@@ -110,7 +110,7 @@ def tune(study: Study, path: Path, arm: Arm, title: str, say: Callable[[str], No
     steps, count = config.tune_steps or config.steps, len(scale.grid) * config.tune_seeds
     lengths = stages.run_config(study, steps=steps, seed=config.tune_seed, seeds=count)
     made = program(arm.control, steps, environment(arm.control))
-    swept = sweep.over(made, scale.leaf, scale.grid, config.tune_seeds)
+    swept = sweep.over(made, scale.field, scale.grid, config.tune_seeds)
     content = folder.plain(arm.control) | {"sweep": {"field": scale.field, "values": list(scale.grid)}}
     result = stages.stage(path, lengths, swept, content, title)
     if result.status == status.DONE:

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxpsn.control.config import ControlConfig, ExplorationConfig
+from jaxpsn.control.config import ControlConfig
 from jaxpsn.core import errors, shapes
+from jaxpsn.core.components import spec_of
 from jaxpsn.envs import registry
 from jaxpsn.run import command, status
 from jaxpsn.study import job as jobs
@@ -39,8 +40,8 @@ class ControlStudy(record.Study):
         Raises UserError for arms and tasks that do not exist, for tuning on reported seeds, and for lengths in which
         an arm trains nothing.
         """
-        if shared.exploration.rule != ExplorationConfig.rule:
-            errors.refuse("exploration.rule", shared.exploration.rule, "left to the arms (--study.arms)")
+        if shared.explore != ControlConfig().explore:
+            errors.refuse("explore", spec_of(shared.explore), "left to the arms (--study.arms)")
         if not shared.diagnose:
             errors.refuse("diagnose", False, "True: the report tells of first rewards and of the states visited")
         kept = {arm.label: arm for arm in cls.before(shared, config)[0]}
@@ -190,7 +191,12 @@ PRESETS: dict[str, StudyJob] = {
 
 
 def restore(content: Mapping[str, Any]) -> StudyJob:
-    """The job of a study folder's study.json."""
+    """The job of a study folder's study.json. Raises UserError for one that was made before there were components."""
+    if "exploration" in content["control"]:
+        old = content.get("versions", {}).get("jaxpsn", "unknown")
+        errors.refuse(
+            "version", old, "a newer one: this study was made before there were components; it stays as it is"
+        )
     return StudyJob(*ControlStudy.restore(content))
 
 
@@ -203,6 +209,6 @@ def main(argv: Sequence[str]) -> int:
     """Run the comparison that ``argv`` asks for; returns the exit status."""
     about = "Exploration methods compared on one task: the same learner (but for es), seeds and steps for every arm."
     about += (
-        f"\n\nArms: {', '.join(arm_specs.names())}; sums such as parameter+gaussian; any field=value after a comma."
+        f"\n\nArms: {', '.join(arm_specs.names())}; with their fields, pink(std=1), and sums, parameter + gaussian."
     )
     return run(command.parse(StudyJob, PRESETS, argv, restore, about, ControlStudy.read, resumes="study of control"))

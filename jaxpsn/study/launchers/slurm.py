@@ -81,7 +81,7 @@ class Slurm(Launcher):
     cluster: Literal["slurm", "local"] = "slurm"
     """local: the same on this host without Slurm, to try a study out."""
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse what does nothing without Slurm."""
         without = Slurm.__dataclass_fields__ if self.cluster == "local" else {}
         for name in set(without) - {"time_limit", "gpus", "grace", "requeues", "setup", "cluster"}:
@@ -276,10 +276,18 @@ class _Jobs(Pool):
         if self._local:
             self.kill()  # the worker sees that its job is gone, and saves
             return
-        numbers = [one.job.job_id for one in self._jobs.values()]
-        for how in (["--state=PENDING"], ["--signal=TERM"]):
-            subprocess.run(["scancel", "--quiet", *how, *numbers], capture_output=True, check=False)
+        self._cancel("--state=PENDING")
+        self._cancel("--signal=TERM")
 
     def kill(self) -> None:
-        for one in self._jobs.values():
-            one.job.cancel(check=False)
+        if self._local:
+            for one in self._jobs.values():
+                one.job.cancel(check=False)
+        elif self._jobs:
+            self._cancel()
+
+    def _cancel(self, *how: str) -> None:
+        """scancel, for a moment: without its controller it would try for minutes."""
+        numbers = [one.job.job_id for one in self._jobs.values()]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(["scancel", "--quiet", *how, *numbers], capture_output=True, check=False, timeout=20)

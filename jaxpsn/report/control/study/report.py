@@ -63,11 +63,15 @@ def _few(study: Study) -> Iterator[str]:
 
 
 def _title(study: Study) -> str:
-    common = runs.named(study.content.get("control") or {}, "agent", "algorithm")
-    names = (runs.named(mapping(about), "agent", "algorithm") or common for about in study.content["arms"].values())
+    common = _learner(study.content.get("control") or {})
+    names = (_learner(mapping(about)) or common for about in study.content["arms"].values())
     learners = dict.fromkeys(name.upper() for name in names if name)
     by = f", {' and '.join(learners)}" if learners else ""
     return f"{study.task}: {shared.ways(len(study.arms))}{by}"
+
+
+def _learner(config: Mapping[str, Any]) -> str:
+    return runs.named(config, "agent") or runs.named(config, "agent", "algorithm")
 
 
 def _table(results: Results) -> list[page.Block]:

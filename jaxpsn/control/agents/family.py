@@ -1,0 +1,148 @@
+"""The family of agents: what all have, and what the control loop asks of one."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from jaxpsn.control.exploration.rules import LearntNoise
+from jaxpsn.core import errors
+from jaxpsn.core.components import Component, called, terms_of
+from jaxpsn.core.families import Family
+from jaxpsn.core.fields import Fraction, Real, Traced, Whole, Widths
+
+COUNTED = (1 << 31) - 1
+"""Clocks and places in replay are int32."""
+MOST_PROBED = 1 << 22
+"""States in one batch of probes, at most: as many as a batch may hold."""
+Rate = Traced[Annotated[float, Real(0.0, 1.0, open_low=True)]]
+_CLIP = 10.0
+
+
+@dataclass(frozen=True)
+class Agent(Component):
+    """A learner: its actor, and how that is optimised.
+
+    An agent of one's own is a subclass of :class:`OffPolicy` or :class:`Generational`, which say by which program it
+    is trained.
+    """
+
+    actor_hidden: Widths = (128, 128)
+    """Hidden widths of the actor."""
+    activation: Literal["relu", "tanh", "swish", "elu"] = "relu"
+    """Nonlinearity of the networks."""
+    layer_norm: bool = True
+    """Layer normalisation before every nonlinearity (paper: in every arm)."""
+    head_scale: Annotated[float, Real(0.0, 1.0, open_low=True)] = 3e-3
+    """Last layers start uniform in plus or minus this."""
+    actor_lr: Rate = 3e-4
+    """Adam rate of the actor."""
+    weight_decay: Fraction = 0.0
+    """Decoupled (AdamW) weight decay of the networks."""
+    normalize_observations: bool = True
+    """Running mean and standard deviation per dimension."""
+    observation_clip: Annotated[float, Real(0.0, 1e6, open_low=True)] = _CLIP
+    """Normalised observations are clipped to plus or minus this."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.normalize_observations and self.observation_clip != _CLIP:
+            allowed = f"{_CLIP:g}, the default, as normalize_observations is false"
+            errors.refuse("agent.observation_clip", self.observation_clip, allowed)
+
+    def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> Any:
+        """The agent as pure functions, of normalised observations and actions in [-1, 1].
+
+        ``learnt``: noise in the actor that is learnt with its weights.
+        """
+        raise NotImplementedError
+
+    def check(self, explore: Any, num_envs: int, action_repeat: int) -> None:
+        """Refuse what this agent cannot do with. Raises UserError."""
+
+    def refuse_idle(self, steps: int, per_call: int) -> None:
+        """Refuse what never trains the actor in ``steps`` environment steps. Raises UserError."""
+
+    def tunes(self, explore: Any, found: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+        """What a tuning tries of the exploration that this agent learns with: path -> values; ``found`` by itself."""
+        return found
+
+
+@dataclass(frozen=True)
+class OffPolicy(Agent):
+    """An agent that learns from replayed transitions, a round of updates every few vector steps."""
+
+    critic_hidden: Widths = (128, 128)
+    """Hidden widths of each critic."""
+    action_layer: Annotated[int, Whole(0, 63)] = 0
+    """Critic layer at which the action enters: 0 the input, 1 the second layer (paper)."""
+    critic_lr: Rate = 3e-4
+    """Adam rate of the critic."""
+    critic_l2: Fraction = 0.0
+    """L2 penalty on the critic's hidden weights (not biases, not the output layer)."""
+    gamma: Fraction = 0.99
+    """Discount."""
+    tau: Annotated[float, Real(0.0, 1.0, open_low=True)] = 0.005
+    """Rate at which targets follow."""
+    time_limit_terminal: bool = False
+    """Treat a time limit as terminal, as the 2017 release does; ours bootstraps through it."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Activations of the learner's networks; weights stay float32."""
+    batch_size: Annotated[int, Whole(1, 1 << 22)] = 256
+    """Transitions in one update."""
+    update_every: Annotated[int, Whole(1, 1 << 20)] = 1
+    """Vector steps (all environments once) between rounds of updates."""
+    updates: Annotated[int, Whole(1, 1 << 12)] = 8
+    """Critic updates in one round."""
+    replay_capacity: Annotated[int, Whole(1)] = 1_000_000
+    """Transitions kept."""
+    warmup: Annotated[int, Whole(0)] = 10_000
+    """Environment steps of uniformly random actions before learning."""
+
+    learnt: ClassVar[tuple[str, ...]] = ("critic_loss", "actor_loss", "q")
+    """Names of the metrics of an update."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.action_layer >= len(self.critic_hidden):
+            allowed = f"a whole number from 0 to {len(self.critic_hidden) - 1}"
+            errors.refuse("agent.action_layer", self.action_layer, allowed)
+
+    def check(self, explore: Any, num_envs: int, action_repeat: int) -> None:
+        least, most = max(self.batch_size, num_envs), COUNTED * num_envs
+        if not least <= self.replay_capacity <= most:
+            allowed = f"a whole number from {least} to {most}"
+            errors.refuse("agent.replay_capacity", self.replay_capacity, allowed)
+        if self.warmup > COUNTED * num_envs * action_repeat:
+            errors.refuse("agent.warmup", self.warmup, f"at most {COUNTED * num_envs * action_repeat}")
+        for term in terms_of(explore):
+            probed = term.probed_states(num_envs)
+            if probed > MOST_PROBED:
+                allowed = f"at most {MOST_PROBED:,} in all"
+                errors.refuse(f"{called(type(term))}: replayed states of an update", probed, allowed)
+
+    def updates_in(self, steps: int, per_call: int) -> int:
+        """Critic updates in ``steps`` environment steps, rounded up to whole vector steps of ``per_call``."""
+        warmup, calls = (-(-count // per_call) for count in (self.warmup, steps))
+        return self.updates * max(calls // self.update_every - warmup // self.update_every, 0)
+
+    def refuse_idle(self, steps: int, per_call: int) -> None:
+        made = self.updates_in(steps, per_call)
+        if not made and self.warmup >= steps:
+            errors.refuse("agent.warmup", self.warmup, f"fewer than steps = {steps}, or nothing is ever learnt")
+        if not made:
+            most = f"so that an update falls within steps = {steps}, after warmup = {self.warmup}"
+            errors.refuse("agent.update_every", self.update_every, f"small enough, {most}")
+        if made > COUNTED:
+            errors.refuse("steps", steps, f"few enough for {COUNTED:,} updates, which are counted in 32 bits")
+
+
+@dataclass(frozen=True)
+class Generational(Agent):
+    """An agent that learns from the whole episodes of perturbed copies of its actor: no critic, replay or warm-up."""
+
+
+AGENTS: Family[Agent] = Family(
+    "agent",
+    Agent,
+    {name: f"jaxpsn.control.agents.{name}" for name in ("ddpg", "td3", "es")},
+    doc="Who learns.",
+)

@@ -1,0 +1,128 @@
+"""The family of exploration rules, and what the control loop asks of one."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple
+
+from jaxpsn.control.exploration.rules import BehaviourFunctions, LearntNoise, NoiseFunctions
+from jaxpsn.core import errors
+from jaxpsn.core.components import Component, Sum, called, terms_of
+from jaxpsn.core.families import Family
+
+
+class Space(NamedTuple):
+    """What a rule acts in."""
+
+    num_envs: int
+    observation_size: int
+    action_size: int
+    episode_length: int
+    """Decisions (environment steps divided by the action repeat): the horizon of coloured noise."""
+    adaptations: int | None = None
+    """Scale updates of the whole run; None if unknown."""
+
+
+class Exploration(Component):
+    """How the behaviour departs from the clean policy."""
+
+    judges: ClassVar[bool] = False
+    """Whether it looks at what its actions led to."""
+
+    def check(self, num_envs: int) -> None:
+        """Refuse what cannot be with so many environments. Raises UserError."""
+
+    def probed_states(self, num_envs: int) -> int:
+        """Replayed states that one update of its scale, or one measurement, takes; 0 if it takes none."""
+        return 0
+
+    @property
+    def every(self) -> int:
+        """Vector steps between two updates or measurements."""
+        return 1
+
+    def members(self, num_envs: int) -> int:
+        """Perturbations alive at once."""
+        return num_envs
+
+    def alarms(self, where: str) -> Iterable[Any]:
+        """What is told once if the rows of metrics show it (:mod:`jaxpsn.run.alarms`); ``where``: its own path."""
+        return ()
+
+
+class Behaviour(Exploration):
+    """What acts instead of the clean policy; one at a time."""
+
+    annealed: ClassVar[bool] = False
+    """Whether it follows the length of the run, so that no run may be extended."""
+
+    def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
+        """The rule as pure functions.
+
+        ``policy(params, obs[..., O]) -> action[..., A]`` is the clean policy (a :class:`jaxpsn.networks.Policy` in
+        training, whose features are known); ``params`` may be abstract.
+        """
+        raise NotImplementedError
+
+    def learnt_noise(self) -> LearntNoise | None:
+        """How the learner learns through noise in the actor, where it does."""
+        return None
+
+
+class ActionNoise(Exploration):
+    """Noise that is added to actions."""
+
+    def build(self, space: Space) -> NoiseFunctions:
+        """The rule as pure functions."""
+        raise NotImplementedError
+
+
+def _check_sum(total: Sum) -> None:
+    names = [called(type(term)) for term in total.terms]
+    told = " + ".join(names)
+    if "none" in names:
+        errors.refuse("explore", told, "none only by itself")
+    acting = [name for name, term in zip(names, total.terms, strict=True) if isinstance(term, Behaviour)]
+    if len(acting) > 1:
+        errors.refuse("explore", told, f"at most one of {', '.join(behaviours())}")
+
+
+_HOME = "jaxpsn.control.exploration"
+EXPLORATION: Family[Exploration] = Family(
+    "explore",
+    Exploration,
+    {
+        "none": f"{_HOME}.sums", "gaussian": f"{_HOME}.gaussian", "mixed": f"{_HOME}.gaussian", "ou": f"{_HOME}.ou",
+        "pink": f"{_HOME}.pink", "zeta": f"{_HOME}.zeta", "parameter": f"{_HOME}.parameter", "gsde": f"{_HOME}.gsde",
+        "lattice": f"{_HOME}.lattice", "noisynet": f"{_HOME}.noisynet",
+    },
+    sums=_check_sum,
+    doc="How the behaviour departs from the clean policy; rules add up.",
+)  # fmt: skip
+for _name, _spec in {
+    "parameter-dense": "parameter(structure=dense)",
+    "parameter-flipout": "parameter(structure=flipout)",
+    "parameter-lowrank": "parameter(structure=lowrank)",
+    "parameter-factorised": "parameter(structure=factorised)",
+    "parameter-hold": "parameter(hold=steps(50))",
+    "parameter-zeta": "parameter(hold=zeta(most=200))",
+    "parameter-members": "parameter(member_sigma=true)",
+    "parameter-ladder": "parameter(member_sigma=true, ladder=16)",
+    "parameter-return": "parameter(member_sigma=true, ladder=16, select=return)",
+    "parameter-novelty": "parameter(member_sigma=true, ladder=16, select=novelty)",
+    "parameter-antithetic": "parameter(structure=flipout(antithetic=true))",
+}.items():
+    EXPLORATION.alias(_name, _spec)
+
+
+def behaviours() -> list[str]:
+    """The names of the rules that act instead of the clean policy, as far as they are loaded."""
+    return [name for name, kind in EXPLORATION.kinds.items() if issubclass(kind, Behaviour) and name != "none"]
+
+
+def behaviour_of(explore: Any) -> Any:
+    """The term that acts instead of the clean policy; None if there is none."""
+    return next((term for term in terms_of(explore) if isinstance(term, Behaviour)), None)
+
+
+def prefix(explore: Any, term: Any) -> str:
+    """What stands before the paths of a term's fields: nothing, or in a sum its name and a dot."""
+    return f"{called(type(term))}." if isinstance(explore, Sum) else ""
