@@ -12,7 +12,8 @@ from typing import Any
 import tyro
 
 from jaxpsn.core import describe, errors, plugins
-from jaxpsn.core.components import Component, Sum, override, paths_of, spec_of, terms_of
+from jaxpsn.core.components import Component, Sum, fields_of, override, paths_of, spec_of, terms_of
+from jaxpsn.core.fields import Flag
 
 PLUGIN, DESCRIBE = plugins.OPTION, "--describe"
 
@@ -78,9 +79,13 @@ def gathered(
         if found is None:
             rest.append(word)
             continue
-        if not equals:  # a flag without a value is one that is true
-            value = words.pop(0) if words and not words[0].startswith("--") else "true"
         root, path = found
+        if not equals and (not words or words[0].startswith("--")):
+            if not _is_flag(known[root], path):
+                errors.refuse(flag, None if not words else words[0], "a value")
+            value = "true"
+        elif not equals:
+            value = words.pop(0)
         changes.setdefault(root, {})[path] = value
     for root, asked in changes.items():
         rest += [f"--{root.replace('_', '-')}", spec_of(_changed(root, known[root], asked))]
@@ -108,9 +113,18 @@ def _root(flag: str, known: Mapping[str, Any], short: Mapping[str, str]) -> tupl
     return None
 
 
+def _is_flag(value: Any, path: str) -> bool:
+    """Whether the field at a path is true or false, so that its flag may stand alone."""
+    *inner, name = path.split(".")
+    for part in inner:
+        value = getattr(value, part, None)
+    known = fields_of(type(value)) if isinstance(value, Component) else ()
+    return any(one.name == name and isinstance(one.kind, Flag) for one in known)
+
+
 def _changed(root: str, value: Any, asked: dict[str, str]) -> Any:
     family = type(terms_of(value)[0]).family
-    base = family.make(asked.pop(""), root) if "" in asked else value
+    base = family.make(asked.pop(""), f"--{root}") if "" in asked else value
     return override(base, asked, root) if asked else base
 
 
