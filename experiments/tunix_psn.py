@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from jaxpsn.core import checks
 from jaxpsn.rlvr import names
-from jaxpsn.rlvr.config import NoiseConfig, SigmaConfig
+from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.rules import Kl
 from jaxpsn.run import startup
 
 
@@ -131,16 +132,16 @@ def main() -> None:
     import tyro
 
     options = tyro.cli(Options, description=__doc__)
-    noise = NoiseConfig(structure=options.structure, per=options.per)
-    sigma = SigmaConfig(rule="kl", estimator="k3", initial=options.sigma, rate=1.1)
+    sigma = Kl(estimator="k3", initial=options.sigma, rate=1.1)
+    noise = Psn(options.structure, per=options.per, sigma=sigma)
     startup.speak("starting")
     from jaxpsn.adapters.tunix import PSNConfig, PSNLearner
-    from jaxpsn.tasks import registry
+    from jaxpsn.tasks.sums import Modular
 
-    psn = PSNConfig(seed=options.seed, noise=noise, sigma=sigma, correction=options.correction)
+    psn = PSNConfig(seed=options.seed, noise=noise, correction=options.correction)
     from tunix.rl.grpo.grpo_learner import GRPOConfig  # after the line above, which says what is missing
 
-    task = registry.make("modular", terms=2, high=2, max_modulus=2)
+    task = Modular(terms=2, high=2, max_modulus=2)
     problems = [task.problem(options.seed, index) for index in range(options.steps * options.prompts)]
     by_prompt = {problem.prompt: problem for problem in problems}
 

@@ -15,13 +15,13 @@ from benchmarks.timing import interleaved, machine
 from jaxpsn.lm import decoding, model, policies, sampler
 from jaxpsn.lm.config import DecoderConfig, tiny
 from jaxpsn.rlvr import perturbation
-from jaxpsn.rlvr.config import NoiseConfig
+from jaxpsn.rlvr.noises import NoNoise, Psn
 
-FORMS: dict[str, NoiseConfig] = {
-    "low rank 1, per sample": NoiseConfig(),
-    "low rank 4, per sample": NoiseConfig(rank=4),
-    "flipout, per sample": NoiseConfig(structure="flipout"),
-    "dense, one draw": NoiseConfig(structure="dense", per="step"),
+FORMS: dict[str, Psn] = {
+    "low rank 1, per sample": Psn(),
+    "low rank 4, per sample": Psn("lowrank(rank=4)"),
+    "flipout, per sample": Psn("flipout"),
+    "dense, one draw": Psn("dense", per="step"),
 }
 
 
@@ -57,9 +57,9 @@ def decoding_contenders(
     rows = jnp.arange(members * prompts, dtype=jnp.int32).reshape(members, prompts)
     sampling = sampler.Sampling(max_tokens=tokens, ends=())
     sigma, token, whole = jnp.float32(0.1), {}, {}
-    for name, config in {"clean": NoiseConfig(structure="none"), **FORMS}.items():
-        count = 1 if config.per == "step" else members
-        noise = perturbation.plan(config, decoder, params, count, members // count)
+    for name, asked in {"clean": NoNoise(), **FORMS}.items():
+        count = asked.members(members) if isinstance(asked, Psn) else members
+        noise = perturbation.plan(asked, decoder, params, count, members // count)
         policy = jax.jit(partial(_policy, noise, members))(params, sigma)
         begun = jax.jit(partial(_begin, decoder, sampling))(policy, given, rows)
         token[name] = partial(jax.jit(partial(_continue, decoder, sampling)), policy, begun)

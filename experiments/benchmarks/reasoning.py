@@ -14,10 +14,12 @@ from benchmarks.tables import Table
 from benchmarks.timing import interleaved, machine
 from jaxpsn.core import errors
 from jaxpsn.rlvr import setup
-from jaxpsn.rlvr.config import RlvrConfig, SigmaConfig
+from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.measures import PHASES
+from jaxpsn.rlvr.noises import NoNoise
 from jaxpsn.rlvr.presets import PRESETS
 from jaxpsn.rlvr.program import Reasoner
+from jaxpsn.rlvr.rules import Composite, Fixed, Kl, SigmaRule
 from jaxpsn.run import cache, startup
 
 
@@ -48,17 +50,18 @@ class Step:
 
 def arms(config: RlvrConfig) -> dict[str, RlvrConfig]:
     """The steps that are compared, plain GRPO first; probes against the same group without them."""
-    shared = config.sigma
-    fixed = replace(config, sigma=SigmaConfig(rule="fixed", initial=shared.initial))
-    composite = replace(shared, rule="composite")
-    clean = config.noise
+    start, two = config.sigma.initial, 2 / config.rollout.samples
+
+    def of(rule: SigmaRule, **more: Any) -> RlvrConfig:
+        return replace(config, noise=replace(config.noise, sigma=rule, **more))
+
     return {
-        "grpo": replace(config, noise=replace(clean, structure="none"), sigma=SigmaConfig(rule="fixed", initial=0.0)),
-        "psn, fixed": fixed,
-        "psn, fixed, 2 clean": replace(fixed, noise=replace(clean, clean_share=2 / config.rollout.samples)),
-        "psn, kl": replace(config, sigma=replace(shared, rule="kl")),
-        "psn, composite, probes reused": replace(config, sigma=replace(composite, reuse_probes=True)),
-        "psn, composite, probes extra": replace(config, sigma=replace(composite, reuse_probes=False)),
+        "grpo": replace(config, noise=NoNoise()),
+        "psn, fixed": of(Fixed(start)),
+        "psn, fixed, 2 clean": of(Fixed(start), clean_share=two),
+        "psn, kl": of(Kl(initial=start)),
+        "psn, composite, probes reused": of(Composite(initial=start)),
+        "psn, composite, probes extra": of(Composite(initial=start, reuse_probes=False)),
     }
 
 

@@ -12,6 +12,7 @@ from jaxpsn.core import errors
 from jaxpsn.rlvr import response, setup
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS
+from jaxpsn.rlvr.rules import Composite
 from jaxpsn.run import cache, startup
 
 
@@ -28,12 +29,12 @@ def config(options: Response) -> RlvrConfig:
     if options.preset not in PRESETS:
         errors.refuse("preset", options.preset, errors.nearest(options.preset, PRESETS))
     base = PRESETS[options.preset]
-    wanted = replace(
-        base.sigma, rule="composite", probe_policy="noisy", probes=options.probes, reuse_probes=False,
-        indicator_target=None,
-    )  # fmt: skip
+    kept = base.probed or Composite(initial=base.sigma.initial)
+    rule = replace(
+        kept, probe_policy="noisy", probes=options.probes, reuse_probes=False, drop=kept.drop or 0.03, target=None
+    )
     given = {name: getattr(options, name) for name in ("model", "data", "task") if getattr(options, name) is not None}
-    return replace(base, sigma=wanted, **given)
+    return replace(base, noise=replace(base.noise, sigma=rule), **given)
 
 
 def table(options: Response) -> tables.Table:

@@ -14,9 +14,11 @@ from jaxtyping import Int
 
 from jaxpsn.api import reasoning_config, runs, settings, training
 from jaxpsn.core import checks, errors
+from jaxpsn.core.components import replaced
 from jaxpsn.lm import policies, sampler, tokenizer
 from jaxpsn.rlvr import data, evaluation, lengths, perturbation, rollout, setup
-from jaxpsn.rlvr.config import EvaluationConfig, NoiseConfig, RlvrConfig
+from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig
+from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import evaluation_key
 from jaxpsn.run import folder as folders
@@ -26,7 +28,7 @@ from jaxpsn.run.jobs import rlvr
 from jaxpsn.run.reasoning import curves as explorations
 from jaxpsn.run.reasoning.job import PRESETS, restore
 from jaxpsn.stats import pass_at_k, statistics
-from jaxpsn.tasks import grading, registry
+from jaxpsn.tasks import grading, rewards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,14 +113,10 @@ class ReasoningPolicy:
     ) -> explorations.Explored:  # fmt: skip
         """How its perturbed forms answer at each of ``sigmas``, at temperature 1; nothing is trained.
 
-        ``members`` perturbations of the form ``noise`` (``structure="dense"``, ``rank=4``, ``target="attention"``),
-        each with as many ``answers`` to each of the first ``problems`` of the test split.
+        ``members`` perturbations of the form ``noise`` (fields of ``psn``, as ``structure="lowrank(rank=4)"`` or
+        ``select="attention"``), each with as many ``answers`` to each of the first ``problems`` of the test split.
         """
-        base = dataclasses.asdict(NoiseConfig())
-        for name, value in noise.items():
-            if name not in base:
-                errors.refuse(name, value, errors.nearest(name, base))
-        form = perturbation.plan(NoiseConfig(**noise), self.decoder, self.params, members, answers)
+        form = perturbation.plan(replaced(Psn(), noise), self.decoder, self.params, members, answers)
         return explorations.perturbed(self._ground(problems), form, sigmas, seed=seed)
 
     def heated(
@@ -154,7 +152,7 @@ class ReasoningRun(runs.Run):
 
 
 def reason(
-    task: str | None = None, reward: Any = None, explore: Any = None, *, preset: str = "default",
+    task: Any = None, reward: Any = None, explore: Any = None, *, preset: str = "default",
     steps: int | None = None, seed: int | None = None, folder: str | Path | None = None, resume: bool = False,
     overwrite: bool = False, progress: str = "auto", logger: Any = None, **fields: Any,
 ) -> ReasoningRun:  # fmt: skip
@@ -163,29 +161,30 @@ def reason(
     ``task``: such as ``"countdown"`` or ``"countdown(numbers=4)"``. ``reward``: a function of your own,
     ``reward(prompts, answers, problems) -> list of floats``, that is trained for in place of the task's own; the task's
     checker still judges, as pass@k. ``explore``: an arm such as ``"psn-kl"`` or ``"grpo"``, or a mapping such as
-    ``{"sigma.rule": "kl"}``. Whatever else is left out is that of the ``preset``: ``model="FOLDER"``, ``data="FILE"``,
-    ``prompts=16``, or a section, ``algorithm={"learning_rate": 1e-4}``.
+    ``{"sigma": "kl(target=0.005)"}``. Whatever else is left out is that of the ``preset``: ``model="FOLDER"``,
+    ``data="FILE"``, ``prompts=16``, or a section, ``algorithm={"learning_rate": 1e-4}``.
 
     ``folder``, ``resume``, ``logger`` and Ctrl-C: as of :func:`jaxpsn.train`. With a ``folder`` base and trained policy
     are judged and exported too; a run with a reward of your own goes on only with the same one. Raises
     :class:`jaxpsn.UserError`.
     """
     path, going_on = settings.place(folder, resume)
-    base = restore(folders.read(str(path))) if going_on else settings.preset(PRESETS, preset)
+    given = None if reward is None else rewards.make(reward)
+    base = restore(folders.read(str(path)), given) if going_on else settings.preset(PRESETS, preset)
     of_config, of_run = settings.split(fields)
-    config = reasoning_config.config(base.rlvr, task, explore, of_config)
+    config = reasoning_config.config(base.rlvr, task, explore, of_config, given)
     run = settings.run_config(
         base.run, steps=steps, seed=seed, seeds=None, folder=path, resume=going_on, overwrite=overwrite,
         progress=progress, fields=of_run, stepwise=True,
     )  # fmt: skip
     job = dataclasses.replace(base, rlvr=config, run=run)
-    graded, trackers = reasoning_config.reward(reward), settings.loggers(logger)
+    trackers = settings.loggers(logger)
     with interrupts.gentle():
         if path is None:
-            with rlvr.in_memory(job, graded, trackers) as (trained, rows):
+            with rlvr.in_memory(job, trackers) as (trained, rows):
                 made = _made(trained, runs.columns(rows), run.seed)
         else:
-            with rlvr.train(job, graded, trackers) as trained:
+            with rlvr.train(job, trackers) as trained:
                 made = _made(trained, training.written(path), run.seed)
     training.stopped(trained.outcome)
     return made
@@ -201,7 +200,7 @@ def base(task: str | None = None, *, preset: str = "default", progress: str = "a
     config = reasoning_config.config(settings.preset(PRESETS, preset).rlvr, task, None, fields)
     cache.enable()
     with contextlib.closing(displays.make(progress)) as show:
-        made = registry.make(config.task, **config.task_options)
+        made = config.task
         found = setup.policy(config, made, cache.home() / "bases", show.say, displays.teller(show))
     return ReasoningPolicy(found, found.params, config, 0, made, None)
 

@@ -1,52 +1,34 @@
 """From what is written in Python to the config of a reasoning run; imports no JAX."""
 
 import dataclasses
-import inspect
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from jaxpsn.core import errors
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.study.reasoning import arms
-from jaxpsn.tasks import registry
-
-_CALL = re.compile(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
+from jaxpsn.tasks import rewards
 
 
-def config(base: RlvrConfig, task: str | None, explore: Any, fields: Mapping[str, Any]) -> RlvrConfig:
+def config(base: RlvrConfig, task: Any, explore: Any, fields: Mapping[str, Any], reward: Any = None) -> RlvrConfig:
     """``base`` with another task and another way to explore, and with the fields named.
 
-    ``task``: such as ``countdown`` or ``countdown(numbers=4)``. ``explore``: an arm of the studies, such as ``psn-kl``
-    or ``psn(sigma.initial=0.3)``, or a mapping of ``section.field``. A name of ``fields`` is a section, with a mapping
-    of its fields or its config, or one field, where only one section has it. Raises UserError.
+    ``task``: a task or its text, such as ``countdown(numbers=4)``. ``explore``: an arm of the studies, such as
+    ``psn-kl`` or ``psn(sigma=kl(target=0.01))``, a noise, or a mapping of paths such as ``sigma.rate``. A name of
+    ``fields`` is a section, with a mapping of its fields or its config, or one field, where only one section has it.
+    ``reward``: a function, a reward or its text. Raises UserError.
     """
     changes: dict[str, Any] = {}
-    if task is not None:
-        name, options = _call("task", task)
-        registry.make(name, **options)
-        changes |= {"task": name, "task_options": options}
     if isinstance(explore, Mapping):
         changes |= dict(explore)
+    elif isinstance(explore, str):
+        changes |= arms.parse(explore, "explore").changes
     elif explore is not None:
-        name, given = _call("explore", explore)
-        if name not in arms.VARIANTS:
-            errors.refuse("explore", explore, errors.nearest(name, arms.VARIANTS))
-        changes |= arms.VARIANTS[name] | given
+        changes["noise"] = explore
     for name, value in fields.items():
         changes |= _field(base, name, value)
-    return _changed(base, changes)
-
-
-def _call(field: str, text: Any) -> tuple[str, dict[str, str]]:
-    """Name and settings of ``name(field=value, ...)``."""
-    found = _CALL.fullmatch(text) if isinstance(text, str) else None
-    if not found:
-        errors.refuse(field, text, "written like name or name(field=value)")
-    pairs = [pair.partition("=") for pair in filter(str.strip, (found.group(2) or "").split(","))]
-    return found.group(1), {name.strip(): value.strip() for name, _, value in pairs}
+    given = {"task": task, "reward": None if reward is None else rewards.make(reward)}
+    return _changed(base, changes | {name: value for name, value in given.items() if value is not None})
 
 
 def _field(base: RlvrConfig, name: str, value: Any) -> dict[str, Any]:
@@ -68,9 +50,12 @@ def _field(base: RlvrConfig, name: str, value: Any) -> dict[str, Any]:
 
 
 def _changed(base: RlvrConfig, changes: Mapping[str, Any]) -> RlvrConfig:
-    whole = {name: value for name, value in changes.items() if "." not in name}
-    typed = {name: _typed(base, name, value) for name, value in changes.items() if "." in name}
-    return arms.changed(dataclasses.replace(base, **whole), typed)
+    own = {name: value for name, value in changes.items() if arms.root_of(arms.whole(name)) is None}
+    whole = {name: value for name, value in own.items() if "." not in name}
+    plain = {name: _typed(base, name, value) for name, value in own.items() if "." in name}
+    components = {name: value for name, value in changes.items() if name not in own}
+    # Together with the rest, as what does not go together is seen when a config is made.
+    return arms.changed(base, components | plain, whole)
 
 
 def _typed(base: RlvrConfig, name: str, value: Any) -> Any:
@@ -90,37 +75,3 @@ def _typed(base: RlvrConfig, name: str, value: Any) -> Any:
         return type(like)(value) if like is not None else float(value)
     except ValueError:
         errors.refuse(name, value, "a number")
-
-
-def reward(given: Any) -> Callable[[Sequence[Any], Sequence[str]], list[float]] | None:
-    """A reward of the user's own as the training calls it: ``graded(problems, answers)``, with its name.
-
-    ``given(prompts, answers, problems)`` returns one finite number for each answer; anything else is a UserError.
-    """
-    if given is None:
-        return None
-    name = getattr(given, "__name__", type(given).__name__)
-    wanted = "a function (prompts, answers, problems) -> one number for each answer"
-    if not callable(given):
-        errors.refuse("reward", given, wanted)
-    try:
-        inspect.signature(given).bind((), (), ())
-    except (TypeError, ValueError) as error:
-        errors.refuse("reward", name, f"{wanted} ({error})")
-
-    def graded(problems: Sequence[Any], answers: Sequence[str]) -> list[float]:
-        found = given([problem.prompt for problem in problems], list(answers), list(problems))
-        try:
-            scores = np.asarray(found, np.float64)
-        except (TypeError, ValueError):
-            errors.refuse("reward", name, f"{wanted}; it gave {type(found).__name__}")
-        if scores.shape != (len(answers),):
-            errors.refuse("reward", name, f"one number for each of {len(answers)} answers; it gave {scores.shape}")
-        if not np.isfinite(scores).all():
-            errors.refuse(
-                "reward", name, f"finite numbers; that of answer {int(np.argmin(np.isfinite(scores)))} is not"
-            )
-        return scores.tolist()
-
-    graded.__name__ = name
-    return graded

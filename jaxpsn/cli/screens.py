@@ -66,7 +66,8 @@ def _of_study(job: Any) -> str:
 
 def _of_reasoning(job: Any) -> str:
     config = job.rlvr
-    return f"{config.task}, noise {config.noise.structure}, sigma {config.sigma.rule}, {job.run.steps} steps"
+    noise = f"noise with sigma {called(type(config.sigma))}" if config.members else "no noise"
+    return f"{config.task.name}, {noise}, {job.run.steps} steps"
 
 
 def _of_reasoning_study(job: Any) -> str:
@@ -128,11 +129,11 @@ SCREENS: dict[str, Screen] = {
         "Reinforcement learning with verifiable rewards and parameter-space noise, on language models.",
         "jaxpsn.run.jobs.rlvr",
         (
-            ("--task NAME", "countdown, grid, target, modular, chain_sum or swaps"),
+            ("--task NAME", "'countdown(numbers=4)', grid, target, modular, chain_sum or swaps"),
             ("--model FOLDER", "a Hugging Face folder; a small decoder is pre-trained if left out"),
             ("--data FILE", "problems with answers (JSON lines, Parquet), instead of a task"),
-            ("--noise.structure NAME", "form of the weight noise; none for plain GRPO"),
-            ("--sigma.rule RULE", "fixed, kl, composite or staged"),
+            ("--noise TEXT", "none for plain GRPO, or 'psn(structure=dense, sigma=kl(target=0.005))'"),
+            ("--reward TEXT", "verifier, or with --plugin FILE one of your own: 'verifier + mine'"),
             ("--steps N", "training steps"),
             ("--seed N", "seed of the run"),
             ("--mesh data=N,model=M", "devices"),

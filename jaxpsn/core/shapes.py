@@ -54,7 +54,7 @@ STUDY: dict[str, Shape] = {
     },
     "reasoning": _STUDY | {
         "shared?": _OBJECT, "arms": {str: {"spec?": str, "changes?": _OBJECT, "scale?": (_OBJECT, None)}},
-        "tasks": {str: {"spec?": str, "task?": str, "task_options?": _VERSIONS, "pretrain?": _OBJECT}},
+        "tasks": {str: {"spec?": str, "task?": (str, _OBJECT), "pretrain?": _OBJECT}},
     },
 }  # fmt: skip
 """``study.json`` by the kind of the study."""
@@ -66,7 +66,7 @@ WHOLE_STUDY: dict[str, Shape] = {
     "reasoning": STUDY["reasoning"] | {
         "shared": _OBJECT, "study": _OBJECT, "sessions": [_SESSION],
         "arms": {str: {"spec": str, "changes": _OBJECT, "scale": (_OBJECT, None)}},
-        "tasks": {str: {"spec": str, "task": str, "task_options": _VERSIONS, "pretrain": _OBJECT}},
+        "tasks": {str: {"spec": str, "task": _OBJECT, "pretrain": _OBJECT}},
     },
 }  # fmt: skip
 """The same, of a study that is to go on."""

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field
 
 from jaxpsn.core import checks, errors
+from jaxpsn.lm.model_families import MODELS
 
-FAMILIES = ("llama", "qwen2", "qwen3")
 MOST = {
     "vocab_size": 1 << 24, "hidden_size": 1 << 17, "intermediate_size": 1 << 20, "num_layers": 1 << 12,
     "num_heads": 1 << 12, "num_kv_heads": 1 << 12, "head_dim": 1 << 12, "max_positions": 1 << 31,
@@ -82,7 +82,7 @@ class DecoderConfig:
         for name, most in MOST.items():
             checks.whole(name, getattr(self, name), 2 if name == "head_dim" else 1, most)
         checks.real("rms_norm_eps", self.rms_norm_eps, 0.0, 1.0)
-        checks.choice("family", self.family, FAMILIES)
+        checks.choice("family", self.family, MODELS.names())
         if self.num_heads % self.num_kv_heads:
             errors.refuse("num_kv_heads", self.num_kv_heads, f"a divisor of num_heads = {self.num_heads}")
         if self.head_dim % 2:

@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 
 from jaxpsn.core.errors import UserError, nearest
 from jaxpsn.core.foreign import read_json, shown
-from jaxpsn.lm.config import FAMILIES, MOST, DecoderConfig, LinearScaling, Llama3Scaling, Rope
+from jaxpsn.lm.config import MOST, DecoderConfig, LinearScaling, Llama3Scaling, Rope
+from jaxpsn.lm.model_families import MODELS, ModelFamily
 
-ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 _ROPE_TYPES = ("default", "linear", "llama3")
 _ROPE_KEYS = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 _LLAMA3_KEYS = {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
@@ -75,7 +75,6 @@ def read_config(folder: str | Path) -> DecoderConfig:
     family = _family(source)
     _refuse_unknown(source, family)
     heads, hidden = source.whole("num_attention_heads"), source.whole("hidden_size")
-    bias = family == "qwen2" or source.flag("attention_bias")
     try:
         return DecoderConfig(
             vocab_size=source.whole("vocab_size"),
@@ -88,29 +87,27 @@ def read_config(folder: str | Path) -> DecoderConfig:
             rms_norm_eps=source.real("rms_norm_eps"),
             rope=_rope(source),
             tied=source.flag("tie_word_embeddings"),
-            qkv_bias=bias,
-            o_bias=bias and family != "qwen2",
-            mlp_bias=family == "llama" and source.flag("mlp_bias"),
-            qk_norm=family == "qwen3",
             max_positions=source.whole("max_position_embeddings"),
-            family=family,
+            family=MODELS.name_of(family),
+            **family.read(source),
         )
     except UserError as error:
         message = str(error)
         raise UserError(message if message.startswith(str(path)) else f"{path}: {message}") from None
 
 
-def _family(source: Source) -> str:
-    family = source.raw.get("model_type")
-    if not isinstance(family, str) or family not in FAMILIES:
-        source.refuse("model_type", family, nearest(str(family)[:80], FAMILIES))
+def _family(source: Source) -> ModelFamily:
+    name = source.raw.get("model_type")
+    if not isinstance(name, str) or name not in MODELS.names():
+        source.refuse("model_type", name, nearest(str(name)[:80], MODELS.names()))
+    family = MODELS.get(name)()
     named = source.raw.get("architectures")
-    if named is not None and named != [ARCHITECTURES[family]]:
-        source.refuse("architectures", named, f"[{ARCHITECTURES[family]!r}]")
+    if named is not None and named != [family.architecture]:
+        source.refuse("architectures", named, f"[{family.architecture!r}]")
     return family
 
 
-def _refuse_unknown(source: Source, family: str) -> None:
+def _refuse_unknown(source: Source, family: ModelFamily) -> None:
     raw = source.raw
     act = raw.get("hidden_act", "silu")
     if act not in ("silu", "swish"):
@@ -122,23 +119,23 @@ def _refuse_unknown(source: Source, family: str) -> None:
     types = raw.get("layer_types")
     if types is not None and (not isinstance(types, list) or any(kind != "full_attention" for kind in types)):
         source.refuse("layer_types", types, "full_attention in every layer")
-    windowed = family != "llama" and source.flag("use_sliding_window") and raw.get("sliding_window") is not None
+    windowed = family.windows and source.flag("use_sliding_window") and raw.get("sliding_window") is not None
     if windowed and types is None and source.whole("max_window_layers", 28) < source.whole("num_hidden_layers"):
         source.refuse("use_sliding_window", True, "false, as sliding windows are not computed")
 
 
-def _kv_heads(source: Source, family: str, heads: int) -> int:
-    # Null means one per head everywhere; Llama alone may leave the key out.
-    if family != "llama" and "num_key_value_heads" not in source.raw:
+def _kv_heads(source: Source, family: ModelFamily, heads: int) -> int:
+    # Null means one per head everywhere.
+    if family.kv_heads_required and "num_key_value_heads" not in source.raw:
         raise UserError(f"{source.path}: num_key_value_heads is missing")
     return source.whole("num_key_value_heads", heads)
 
 
-def _head_dim(source: Source, family: str, hidden: int, heads: int) -> int:
+def _head_dim(source: Source, family: ModelFamily, hidden: int, heads: int) -> int:
     if source.raw.get("head_dim") is not None:
         return source.whole("head_dim")
-    if family == "qwen3":
-        return 128
+    if family.head_dim is not None:
+        return family.head_dim
     if hidden % heads:
         source.refuse("num_attention_heads", heads, f"a divisor of hidden_size = {hidden}, as head_dim is not given")
     return hidden // heads
@@ -193,7 +190,7 @@ def to_json(config: DecoderConfig, dtype: str, specials: dict[str, Any]) -> dict
 
     Raises ``UserError`` for a combination of biases and norms that the family's code does not compute.
     """
-    _check_family(config)
+    family = _fitting(config)
     rope: dict[str, Any] = {"rope_type": "default"}
     if isinstance(config.rope.scaling, LinearScaling):
         rope = {"rope_type": "linear", "factor": config.rope.scaling.factor}
@@ -205,7 +202,7 @@ def to_json(config: DecoderConfig, dtype: str, specials: dict[str, Any]) -> dict
             "original_max_position_embeddings": scaling.original_max_positions,
         }  # fmt: skip
     written = {
-        "architectures": [ARCHITECTURES[config.family]],
+        "architectures": [family.architecture],
         "model_type": config.family,
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,
@@ -224,19 +221,12 @@ def to_json(config: DecoderConfig, dtype: str, specials: dict[str, Any]) -> dict
         "attention_dropout": 0.0,
         "torch_dtype": dtype,
     }
-    if config.family == "llama":
-        written |= {"attention_bias": config.qkv_bias, "mlp_bias": config.mlp_bias}
-    else:
-        written |= {"use_sliding_window": False, "sliding_window": None}
-        written |= {"attention_bias": config.qkv_bias} if config.family == "qwen3" else {}
-    return written | specials
+    return written | dict(family.write(config)) | specials
 
 
-def _check_family(config: DecoderConfig) -> None:
-    biases = {"qwen2": (True, False), "qwen3": (config.qkv_bias,) * 2, "llama": (config.qkv_bias,) * 2}[config.family]
-    fits = (config.qkv_bias, config.o_bias) == biases and config.qk_norm == (config.family == "qwen3")
-    if config.family == "llama" and config.hidden_size % config.num_heads:
-        raise UserError(f"num_heads = {config.num_heads}: Llama wants a divisor of hidden_size = {config.hidden_size}")
-    if not fits or (config.mlp_bias and config.family != "llama"):
+def _fitting(config: DecoderConfig) -> ModelFamily:
+    family = MODELS.get(config.family)()
+    if not family.fits(config):
         flags = {name: getattr(config, name) for name in ("qkv_bias", "o_bias", "mlp_bias", "qk_norm")}
         raise UserError(f"family = {config.family!r}: computes no such mix of {flags}")
+    return family

@@ -71,12 +71,17 @@ def read(folder: str | Path, *, metrics: bool = True) -> Run:
 
 
 def setting(config: Mapping[str, Any], name: str, default: Any = None) -> Any:
-    """The setting ``section.field`` of a config, at whatever depth its section lies; ``default`` if there is none."""
+    """The setting ``section.field`` of a config, at whatever depth its section lies; ``default`` if there is none.
+
+    Of a component it is the name; its fields lie below it.
+    """
+    if config.keys() == {"name", "fields"}:
+        config = config["fields"]
     head, _, rest = name.partition(".")
     if head in config:
         value = config[head]
         if not rest:
-            return value
+            return value["name"] if isinstance(value, Mapping) and value.keys() == {"name", "fields"} else value
         if isinstance(value, Mapping):
             found = setting(value, rest, _ABSENT)
             if found is not _ABSENT:

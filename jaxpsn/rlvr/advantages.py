@@ -2,11 +2,10 @@
 
 Every function takes rewards ``[P, G]`` (G answers to each of P prompts; any real numbers) and gives advantages of that
 shape. A group whose rewards are all equal has nothing to compare: its advantages are exactly 0, not rounding errors
-divided by 1e-6. All of them need G >= 2 (see :func:`jaxpsn.rlvr.names.check_advantage`).
+divided by 1e-6. All of them need G >= 2. :mod:`jaxpsn.rlvr.algorithms` gives them their names.
 """
 
 import math
-from collections.abc import Callable
 from fractions import Fraction
 
 import jax.numpy as jnp
@@ -14,7 +13,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxpsn.core import checks
-from jaxpsn.rlvr import names
 
 EPS = 1e-6
 """Added to every standard deviation (DeepSeekMath, verl)."""
@@ -88,19 +86,3 @@ def correct(rewards: Float[Array, "*shape"]) -> Bool[Array, "*shape"]:
 def all_equal(rewards: Rewards) -> Bool[Array, " P"]:
     """Groups in which every answer got the same reward: their advantages are 0."""
     return jnp.max(rewards, axis=1) == jnp.min(rewards, axis=1)
-
-
-ADVANTAGES: dict[str, Callable[[Array, int], Array]] = {
-    "group": lambda rewards, k: group(rewards),
-    "batch": lambda rewards, k: batch(rewards),
-    "none": lambda rewards, k: none(rewards),
-    "leave_one_out": lambda rewards, k: leave_one_out(rewards),
-    "pass_at_k": pass_at_k,
-}
-"""Every advantage by its name in a config, as a function of the rewards and of k, which only pass_at_k looks at."""
-
-
-def advantages(name: str, rewards: Rewards, k: int = 1) -> Rewards:
-    """The advantage of that name; refuses unknown names, single answers and a useless k."""
-    names.check_advantage(name, rewards.shape[1], k)
-    return ADVANTAGES[name](rewards, k)

@@ -1,19 +1,30 @@
 """What a reasoning experiment is made of, as frozen dataclasses that check themselves; imports no JAX."""
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from jaxpsn.core import checks, errors
-from jaxpsn.rlvr import names
+from jaxpsn.core.components import Sum
+from jaxpsn.rlvr.algorithms import (
+    ADVANTAGES,
+    CORRECTIONS,
+    LOSSES,
+    Advantage,
+    Correction,
+    Group,
+    Loss,
+    Ppo,
+    Token,
+)
 from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
 from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
-from jaxpsn.rlvr.sigma_config import SigmaConfig as SigmaConfig
+from jaxpsn.rlvr.noises import NOISES, Noise, Psn
+from jaxpsn.rlvr.rules import Fixed, Probed, SigmaRule
 from jaxpsn.rlvr.template import TemplateConfig
-from jaxpsn.tasks import file_task, files
-
-STRUCTURES = ("none", "dense", "dense-bf16", "flipout", "flipout-sign", "flipout-normal", "lowrank", "factorised")
-TARGETS = {"mlp": r"/mlp/", "attention": r"/attention/[qkvo]/", "linear": r"/(mlp|attention)/.*(kernel|bias)$"}
+from jaxpsn.tasks import file_task, files, rewards
+from jaxpsn.tasks.countdown import Countdown
+from jaxpsn.tasks.problem import TASKS, Procedural
 
 
 @dataclass(frozen=True)
@@ -50,68 +61,15 @@ class RolloutConfig:
 
 
 @dataclass(frozen=True)
-class NoiseConfig:
-    """The perturbation of the sampler's weights; the trained weights stay clean."""
-
-    structure: str = "lowrank"
-    """Form of the noise: none, dense, dense-bf16, flipout, flipout-sign, flipout-normal, lowrank or factorised."""
-    rank: int = 1
-    """Rank of lowrank noise."""
-    target: str = "mlp"
-    """Perturbed weights: mlp (paper), attention, linear, norms (QeRL), all, or re:PATTERN on parameter paths."""
-    per: Literal["step", "replica", "sample"] = "sample"
-    """One perturbation for the whole step (paper), one for each of `replicas`, or one for each answer of a group."""
-    replicas: int = 1
-    """Samplers with a perturbation of their own (per = replica); divides the noisy answers of a group."""
-    antithetic: bool = False
-    """Perturbations come in pairs of opposite sign."""
-    clean_share: float = 0.0
-    """Share of a group's answers that the clean policy gives."""
-    relative: bool = True
-    """Sigma in units of each matrix's root mean square instead of absolute (paper: absolute)."""
-
-    def __post_init__(self) -> None:
-        checks.choice("noise.structure", self.structure, STRUCTURES)
-        checks.whole("noise.rank", self.rank, 1, 1024)
-        checks.choice("noise.per", self.per, ("step", "replica", "sample"))
-        checks.whole("noise.replicas", self.replicas, 1, 1 << 16)
-        checks.real("noise.clean_share", self.clean_share, 0.0, 1.0)
-        if self.target.startswith("re:"):
-            try:
-                re.compile(self.target[3:])
-            except re.error as error:
-                errors.refuse("noise.target", self.target, f"a regular expression after re: ({error})")
-        else:
-            checks.choice("noise.target", self.target, (*TARGETS, "norms", "all", "re:PATTERN"))
-
-
-@dataclass(frozen=True)
 class AlgorithmConfig:
-    """The GRPO family: advantage, loss, corrections and the optimiser."""
+    """The GRPO family: advantage, loss, correction and the optimiser. Texts of components are made into them."""
 
-    advantage: str = "group"
-    """group (GRPO), batch, none (Dr.GRPO), leave_one_out (RLOO) or pass_at_k (Pass@k training)."""
-    k: int = 4
-    """The k of pass_at_k."""
-    loss: str = "ppo"
-    """ppo (ratio of each token) or another of the registry, such as gspo (ratio of the sequence)."""
-    clip_low: float = 0.2
-    """Ratios are clipped below at 1 minus this."""
-    clip_high: float = 0.2
-    """Ratios are clipped above at 1 plus this (DAPO: 0.28)."""
-    dual_clip: float | None = 3.0
-    """Bound on the loss of negative advantages; None for none."""
-    aggregation: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
-    """Mean over all tokens (DAPO), over sequences of their means (GRPO), or a sum over a constant (Dr.GRPO)."""
-    correction: str = "token"
-    """Weights against the noisy sampler: none, token (TIS), sequence, geometric, each also as _mask."""
-    cap: float | None = None
-    """Upper bound of a weight: larger ones are lowered to it, or dropped by a _mask. None: 10 (paper), or for a _mask
-    what noise at sigma.kl_target seldom exceeds."""
-    floor: float | None = None
-    """Lower bound of a weight: smaller ones are raised to it, or dropped by a _mask. None: 0, or for a _mask as cap."""
-    normalise_weights: bool = False
-    """Divide correction weights by their mean, so that noise does not change the size of a step."""
+    advantage: Advantage | str = field(default_factory=Group)
+    """group (GRPO), batch, none (Dr. GRPO), leave_one_out (RLOO), pass_at_k, or one of your own."""
+    loss: Loss | str = field(default_factory=Ppo)
+    """ppo (ratio of each token), gspo (ratio of the sequence), cispo, reinforce, or one of your own."""
+    correction: Correction | str = field(default_factory=Token)
+    """Weights against the noisy sampler: none, token (TIS), sequence, geometric, each also as _mask, or your own."""
     kl_coefficient: float = 0.0
     """Weight of the KL to the starting policy; 0 skips its computation (paper's code: 0.001)."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
@@ -120,8 +78,8 @@ class AlgorithmConfig:
     """Weight of the entropy bonus (paper's code: 0.001)."""
     overlong: Literal["keep", "mask", "penalty"] = "keep"
     """Answers that hit the limit: kept, left out of the loss, or fined on the way there."""
-    overlong_buffer: int = 16
-    """Tokens before the limit over which the fine grows to -1 (penalty)."""
+    overlong_buffer: int | None = None
+    """Tokens before the limit over which the fine grows to -1 (penalty alone); left out, 16."""
     learning_rate: float = 1e-4
     """AdamW rate, after a linear warm-up."""
     warmup: int = 5
@@ -138,25 +96,23 @@ class AlgorithmConfig:
     """Pieces in which a gradient is computed, to save memory; the result is the same."""
 
     def __post_init__(self) -> None:
-        checks.choice("algorithm.advantage", self.advantage, names.ADVANTAGES)
-        checks.choice("algorithm.loss", self.loss, names.LOSSES)
-        checks.choice("algorithm.aggregation", self.aggregation, names.AGGREGATIONS)
-        checks.choice("algorithm.kl_estimator", self.kl_estimator, names.KL_ESTIMATORS)
+        for name, family in (("advantage", ADVANTAGES), ("loss", LOSSES), ("correction", CORRECTIONS)):
+            object.__setattr__(self, name, family.make(getattr(self, name), f"algorithm.{name}"))
+        checks.choice("algorithm.kl_estimator", self.kl_estimator, ("k1", "k2", "k3"))
         checks.choice("algorithm.overlong", self.overlong, ("keep", "mask", "penalty"))
-        checks.real("algorithm.clip_low", self.clip_low, 0.0, 1.0)
-        checks.real("algorithm.clip_high", self.clip_high, 0.0, 100.0)
-        if self.dual_clip is not None:
-            checks.real("algorithm.dual_clip", self.dual_clip, 1.0, 1000.0, open_low=True)
-        names.check_bounds("algorithm.", self.correction, self.cap, self.floor)
-        if self.normalise_weights and self.correction == "none":
-            errors.refuse("algorithm.normalise_weights", True, "a correction, as correction = none has no weights")
         for name in ("kl_coefficient", "entropy_coefficient", "weight_decay"):
             checks.real(f"algorithm.{name}", getattr(self, name), 0.0, 100.0)
         checks.real("algorithm.learning_rate", self.learning_rate, 0.0, 1.0)
         checks.real("algorithm.grad_clip", self.grad_clip, 0.0, 1e6, open_low=True)
-        for name in ("k", "overlong_buffer", "epochs", "mini_batches", "micro_batches"):
+        for name in ("epochs", "mini_batches", "micro_batches"):
             checks.whole(f"algorithm.{name}", getattr(self, name), 1, 1 << 20)
         checks.whole("algorithm.warmup", self.warmup, 0, 1 << 30)
+        if self.overlong_buffer is not None:
+            checks.whole("algorithm.overlong_buffer", self.overlong_buffer, 1, 1 << 20)
+            if self.overlong != "penalty":
+                errors.refuse("algorithm.overlong_buffer", self.overlong_buffer, "nothing but with overlong = penalty")
+        if self.kl_estimator != "k3" and not self.kl_coefficient:
+            errors.refuse("algorithm.kl_estimator", self.kl_estimator, "k3 where kl_coefficient is 0, as none is used")
 
 
 @dataclass(frozen=True)
@@ -206,10 +162,10 @@ class RlvrConfig:
     """How the rows of these files are read; auto looks at each row."""
     verifier: Literal["auto", "math", "integer", "exact", "choice"] = "auto"
     """How answers to a file's problems are checked."""
-    task: str = "countdown"
-    """Procedural task: countdown, chain_sum, modular, target, swaps or grid."""
-    task_options: dict[str, str] = field(default_factory=dict)
-    """Options of the task, such as numbers 4."""
+    task: Procedural | str = field(default_factory=Countdown)
+    """Generated problems: countdown, chain_sum, modular, target, swaps, grid, or a task of your own."""
+    reward: rewards.Term | Sum | str | Callable[..., Any] = field(default_factory=rewards.Verifier)
+    """What answers are worth in training: the verifier, a reward of your own, or a sum of several."""
     system: str | None = None
     """System message for a model's chat template."""
     template: TemplateConfig = field(default_factory=TemplateConfig)
@@ -222,12 +178,15 @@ class RlvrConfig:
     decoder: DecoderSize = field(default_factory=DecoderSize)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
-    noise: NoiseConfig = field(default_factory=NoiseConfig)
-    sigma: SigmaConfig = field(default_factory=SigmaConfig)
+    noise: Noise | str = field(default_factory=Psn)
+    """What perturbs the sampler's weights: psn, or none."""
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "task", TASKS.make(self.task, "task"))
+        object.__setattr__(self, "reward", rewards.make(self.reward, "reward"))
+        object.__setattr__(self, "noise", NOISES.make(self.noise, "noise"))
         checks.choice("verifier", self.verifier, file_task.VERIFIERS)
         checks.choice("data_kind", self.data_kind, files.KINDS)
         checks.choice("dtype", self.dtype, ("float32", "bfloat16"))
@@ -235,6 +194,8 @@ class RlvrConfig:
             errors.refuse("test_data", self.test_data, "only together with data")
         if self.data_kind != "auto" and self.data is None:
             errors.refuse("data_kind", self.data_kind, "only together with data")
+        if self.verifier != "auto" and self.data is None:
+            errors.refuse("verifier", self.verifier, "only together with data; a generated task has its own checker")
         if self.data is not None and self.model is None:
             errors.refuse("data", self.data, "only together with model, as the small decoder knows one procedural task")
         if self.model is None:
@@ -243,7 +204,7 @@ class RlvrConfig:
 
     def _check_groups(self) -> None:
         samples, prompts, algorithm = self.rollout.samples, self.rollout.prompts, self.algorithm
-        names.check_advantage(algorithm.advantage, samples, algorithm.k)
+        algorithm.advantage.check(samples)
         if prompts % algorithm.mini_batches:
             errors.refuse("algorithm.mini_batches", algorithm.mini_batches, f"a divisor of {prompts} prompts")
         share = prompts // algorithm.mini_batches
@@ -252,52 +213,60 @@ class RlvrConfig:
             errors.refuse("algorithm.micro_batches", algorithm.micro_batches, allowed)
         if self.rollout.segment and self.mesh is not None:
             errors.refuse("rollout.segment", self.rollout.segment, "0 on a mesh, where every row stays to the end")
-        if self.sigma.rule == "composite" and self.noise.structure == "none":
-            errors.refuse("sigma.rule", "composite", "a rule for noise; noise.structure is none")
         if self.probes and self.noisy_samples < 1:
             allowed = f"few enough to leave noisy answers in a group of {samples}"
-            errors.refuse("sigma.probes", self.sigma.probes, allowed)
+            errors.refuse("noise.sigma.probes", self.probes, allowed)
         if self.members and self.noisy_samples % self.members:
-            errors.refuse("noise.replicas", self.noise.replicas, f"a divisor of the {self.noisy_samples} noisy answers")
-        if self.noise.antithetic and self.members % 2:
-            errors.refuse("noise.antithetic", True, f"an even number of perturbations; here {self.members}")
-        if self.noise.antithetic and self.probe_members % 2:
-            errors.refuse("noise.antithetic", True, f"an even number of probes; here {self.probe_members}")
+            allowed = f"a divisor of the {self.noisy_samples} noisy answers"
+            errors.refuse("noise.replicas", self.noise.replicas, allowed)
+        if isinstance(self.noise, Psn) and self.noise.antithetic:
+            if self.members % 2:
+                errors.refuse("noise.antithetic", True, f"an even number of perturbations; here {self.members}")
+            if self.probe_members % 2:
+                errors.refuse("noise.antithetic", True, f"an even number of probes; here {self.probe_members}")
+
+    @property
+    def sigma(self) -> SigmaRule:
+        """The scale of the noise; without noise 0."""
+        return self.noise.sigma if isinstance(self.noise, Psn) else Fixed(0.0)
+
+    @property
+    def probed(self) -> Probed | None:
+        """The rule for sigma, if it is told of probes."""
+        return self.sigma if isinstance(self.sigma, Probed) else None
 
     @property
     def probes(self) -> int:
         """Probe answers drawn before the rollouts of each problem."""
-        return self.sigma.probes if self.sigma.rule == "composite" else 0
+        return 0 if self.probed is None else self.probed.probes
 
     @property
     def early_samples(self) -> int:
         """Probes that count among the group's answers."""
-        return self.probes if self.sigma.reuse_probes else 0
+        return self.probes if self.probed is not None and self.probed.reuse_probes else 0
 
     @property
     def clean_samples(self) -> int:
         """Answers of a group that the clean policy gives, probes of the clean policy included."""
-        if self.noise.structure == "none":
+        if not isinstance(self.noise, Psn):
             return self.rollout.samples
-        clean_probes = self.early_samples if self.sigma.probe_policy == "clean" else 0
+        clean_probes = self.early_samples if self.probed and self.probed.probe_policy == "clean" else 0
         return max(round(self.noise.clean_share * self.rollout.samples), clean_probes)
 
     @property
     def noisy_samples(self) -> int:
         """Answers of a group that are drawn from perturbed weights after sigma is set."""
-        noisy_probes = self.early_samples if self.sigma.probe_policy == "noisy" else 0
+        noisy_probes = self.early_samples if self.probed and self.probed.probe_policy == "noisy" else 0
         return self.rollout.samples - self.clean_samples - noisy_probes
 
     @property
     def members(self) -> int:
         """Distinct perturbations of one step."""
-        if self.noisy_samples == 0:
-            return 0
-        return {"step": 1, "replica": self.noise.replicas, "sample": self.noisy_samples}[self.noise.per]
+        return self.noise.members(self.noisy_samples) if isinstance(self.noise, Psn) else 0
 
     @property
     def probe_members(self) -> int:
         """Distinct perturbations of a step's probes, if the noisy policy answers them; the probes' own."""
-        if self.sigma.probe_policy == "clean":
+        if self.probed is None or self.probed.probe_policy == "clean":
             return 0
-        return min(self.probes, 1) if self.noise.per == "step" else self.probes
+        return 1 if self.noise.per == "step" else self.probes

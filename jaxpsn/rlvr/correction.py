@@ -15,18 +15,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxpsn.core import checks
-from jaxpsn.rlvr import names
 from jaxpsn.rlvr.tokens import divide, masked_mean, require_float32
 
 LOG_RATIO_BOUND = 20.0
 """Log-ratios are clamped to +- this before exp, sums over an answer too."""
 
-CAP = 10.0
-"""The paper's truncation (arXiv 2602.02555, appendix B); verl and TRL start from 2 and 3."""
-
 KL_TARGET = 0.005
-"""Nats a token: the default of ``sigma.kl_target``, in which the bounds of masks are measured."""
+"""Nats a token in which the bounds of masks are measured where no rule drives the noise to another."""
 
 Tokens = Float[Array, "*rows T"]
 Mask = Bool[Array, "*rows T"]
@@ -62,76 +57,49 @@ _LOG_RATIOS: dict[str, Callable[..., Array]] = {
 }
 """Logs of the ratios, not clamped."""
 
-CORRECTIONS: dict[str, tuple[str, Callable[..., Array]]] = {
-    "none": ("none", lambda ratio, low, cap: ratio),
-    "token": ("token", truncate),
-    "token_mask": ("token", drop),
-    "sequence": ("sequence", truncate),
-    "sequence_mask": ("sequence", drop),
-    "geometric": ("geometric", truncate),
-    "geometric_mask": ("geometric", drop),
-}
-"""Every correction by its name: the level of its ratio, and what happens to ratios outside the caps."""
 
+def mask_bounds(level: str, mask: Mask, cap: Any = None, low: Any = None, kl: Any = None) -> tuple[Any, Any]:
+    """Lowest and highest ratio that a mask leaves as it is; scalars, or one for each answer ``[..., 1]``.
 
-def bounds(name: str, mask: Mask, cap: Any = None, low: Any = None, kl_target: Any = KL_TARGET) -> tuple[Any, Any]:
-    """Lowest and highest ratio that a correction leaves as it is; scalars, or one for each answer ``[..., 1]``.
-
-    What is given counts. Left out (None), truncated weights have 0 and :data:`CAP`. Masks measure in units of the
-    divergence that the noise is meant to have, ``kl_target`` in nats a token: the log of a ratio summed over m tokens
-    then has a mean of about ``m kl_target`` and a variance of about ``2 m kl_target`` (of a Gaussian), and ratios
-    further than ``m kl_target + 2 sqrt(2 m kl_target)`` from 1, in logs, are dropped. A token has m = 1, a sequence
-    its length, and the geometric mean the sequence's bound over its length.
+    What is given counts. What is left out (None) is measured in units of the divergence that the noise is meant to
+    have, ``kl`` in nats a token (None: :data:`KL_TARGET`): the log of a ratio summed over m tokens then has a mean of
+    about ``m kl`` and a variance of about ``2 m kl`` (of a Gaussian), and ratios further than ``m kl + 2 sqrt(2 m kl)``
+    from 1, in logs, are dropped. A token has m = 1, a sequence its length, and the geometric mean the sequence's bound
+    over its length.
     """
-    level, bound = CORRECTIONS[name]
-    if bound is not drop:
-        return (0.0 if low is None else low), (CAP if cap is None else cap)
+    kl = KL_TARGET if kl is None else kl
     count = jnp.maximum(_count(mask), 1.0)
     tokens = count if level in ("sequence", "geometric") else jnp.float32(1.0)
-    reach = tokens * kl_target + 2.0 * jnp.sqrt(2.0 * tokens * kl_target)
+    reach = tokens * kl + 2.0 * jnp.sqrt(2.0 * tokens * kl)
     reach = reach / count if level == "geometric" else reach
     return (jnp.exp(-reach) if low is None else low), (jnp.exp(reach) if cap is None else cap)
 
 
-def weights(
-    name: str,
-    log_clean_old: Tokens,
-    log_noisy: Tokens,
-    mask: Mask,
-    cap: Any = None,
-    low: Any = None,
-    normalise: bool = False,
-    kl_target: Any = KL_TARGET,
-) -> Tokens:
+def weights(correction: Any, log_clean_old: Tokens, log_noisy: Tokens, mask: Mask) -> Tokens:
     """Weight of each token's loss, float32 and gradient-stopped; 0 beyond the answers.
 
-    ``log_clean_old`` is the clean policy's before the first update, ``log_noisy`` the sampler's own. Equal log-probs
-    (sigma = 0) give exactly 1. ``cap``, ``low`` and ``kl_target``: see :func:`bounds`. ``normalise`` divides by the
-    mean, over tokens for token weights and over answers for the others, so that noise does not change the size of the
-    step. Source: arXiv 2602.02555, section 4 (token, C = 10).
+    ``correction``: a :class:`jaxpsn.rlvr.algorithms.Correction`. ``log_clean_old`` is the clean policy's before the
+    first update, ``log_noisy`` the sampler's own. Equal log-probs (sigma = 0) give exactly 1. Where the correction
+    normalises, weights are divided by their mean, over tokens for token weights and over answers for the others, so
+    that noise does not change the size of the step. Source: arXiv 2602.02555, section 4 (token, C = 10).
     """
-    checks.choice("correction", name, names.CORRECTIONS)
     require_float32(log_clean_old=log_clean_old, log_noisy=log_noisy)
-    level, bound = CORRECTIONS[name]
-    low, cap = bounds(name, mask, cap, low, kl_target)
-    values = jnp.where(mask, bound(_exp(log_ratio(level, log_clean_old, log_noisy, mask)), low, cap), 0.0)
-    if normalise:
+    ratio = _exp(correction.log_ratio(log_clean_old, log_noisy, mask))
+    values = jnp.where(mask, correction.weigh(ratio, mask), 0.0)
+    if correction.normalise:
         # Weights of an answer stand on each of its tokens: the first speaks for it.
-        units = mask if level == "token" else _answers(mask)
+        units = _answers(mask) if correction.by_answer else mask
         total, count = jnp.sum(jnp.where(units, values, 0.0)), jnp.sum(units.astype(values.dtype))
         values = values * divide(count, total)
     return jax.lax.stop_gradient(values)
 
 
 def diagnostics(
-    name: str,
+    correction: Any,
     log_clean_old: Tokens,
     log_noisy: Tokens,
     mask: Mask,
-    cap: Any = None,
-    low: Any = None,
     noisy: Bool[Array, "*rows"] | None = None,
-    kl_target: Any = KL_TARGET,
 ) -> dict[str, Scalar]:
     """How far apart sampler and clean policy are, and what the correction made of it; flat columns, float32.
 
@@ -141,18 +109,15 @@ def diagnostics(
     is worked out from logs that are *not* clamped. ``_clamped`` is the share whose log lies beyond +-20, where
     minimum, mean, maximum and the weights themselves stand still; where all do, no weight tells anything, and the
     effective sample size is NaN. ``weight_mean``, ``weight_ess`` and ``weight_clamped`` over tokens, of the weights
-    used (not normalised). ``truncated_share``: tokens whose raw ratio (at the correction's level) lies outside its
-    :func:`bounds`; ``masked_share``: tokens of weight 0. ``noise_kl_k1`` and ``noise_kl_k3``: see :func:`noise_kl`,
+    used (not normalised). ``truncated_share``: tokens whose weight is not their raw ratio (at the correction's
+    level); ``masked_share``: tokens of weight 0. ``noise_kl_k1`` and ``noise_kl_k3``: see :func:`noise_kl`,
     over the rows marked ``noisy`` if given, as clean rows would dilute it. What was not measured (no tokens, no noisy
     rows) is NaN.
     """
-    level, bound = CORRECTIONS[name]
-    low, cap = bounds(name, mask, cap, low, kl_target)
-    raw = log_ratio(level, log_clean_old, log_noisy, mask)
-    outside = (_exp(raw) < low) | (_exp(raw) > cap)
-    used = jnp.where(mask, bound(_exp(raw), low, cap), 0.0)
-    if level == "none":
-        outside, used = jnp.zeros_like(mask), mask.astype(raw.dtype)
+    raw = correction.log_ratio(log_clean_old, log_noisy, mask)
+    weighed = correction.weigh(_exp(raw), mask)
+    outside = weighed != _exp(raw)
+    used = jnp.where(mask, weighed, 0.0)
     log_used = jnp.where(outside, jnp.log(used), raw)
     columns = _spread("ratio", log_ratio("token", log_clean_old, log_noisy, mask), mask)
     columns |= _spread("sequence_ratio", log_ratio("sequence", log_clean_old, log_noisy, mask), _answers(mask))

@@ -53,7 +53,7 @@ def plan(config: RlvrConfig, noise: Perturbation | None, probe_noise: Perturbati
         first_member = 0 if probe_noise is None else config.members
         probes = Part(probe_noise, 0 if early else group, config.probes, first_member, probing=True)
         # The same samples of the group, so the same random numbers: only what the noise does differs.
-        reference = probes._replace(noise=None, first_member=0) if config.sigma.relative else None
+        reference = probes._replace(noise=None, first_member=0) if config.probed.relative else None
     clean = config.clean_samples - (early if probe_noise is None else 0)
     rest = [Part(None, early, clean), Part(noise, early + clean, group - early - clean)]
     return Plan(probes, tuple(part for part in rest if part.count), reference)
@@ -181,7 +181,7 @@ class Gatherer:
                 part: draw.lower(*arguments(self._block[part])).compile() for part, draw in self._draw.items()
             }
         problems = self._config.rollout.prompts
-        early = () if self._parts.probes is None or not self._config.sigma.reuse_probes else (self._parts.probes,)
+        early = () if self._parts.probes is None or not self._config.early_samples else (self._parts.probes,)
         shapes = [
             jax.eval_shape(partial(self._part, part, rollout.at_once), *arguments(problems))
             for part in (*early, *self._parts.rest)
@@ -233,7 +233,7 @@ class Gatherer:
 
     def _turn(self, state, problems, turn, sigma, decide, clock) -> tuple[Experience, Any]:
         prompts = self.pack(problems)
-        early, reused = [], self._config.sigma.reuse_probes
+        early, reused = [], bool(self._config.early_samples)
         # Later turns only need the probes that count among the answers; all probes have the last step's sigma.
         if self._parts.probes is not None and (decide is not None or reused):
             with clock("probe"):
@@ -275,7 +275,7 @@ class Gatherer:
         algorithm = self._config.algorithm
         if algorithm.overlong != "penalty":
             return np.zeros(answers.lengths.T.shape, np.float32)
-        buffer = min(algorithm.overlong_buffer, self._max_tokens)
+        buffer = min(algorithm.overlong_buffer or overlong.BUFFER, self._max_tokens)
         return np.asarray(overlong.penalty(jnp.asarray(answers.lengths.T), self._max_tokens, buffer))
 
 

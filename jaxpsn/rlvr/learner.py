@@ -14,6 +14,7 @@ from jaxpsn.lm import policies, scoring
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.sampler import Prompts
 from jaxpsn.rlvr import correction, diagnostics, losses, overlong
+from jaxpsn.rlvr.algorithms import Correction
 from jaxpsn.rlvr.config import AlgorithmConfig, RlvrConfig
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rollout import CLEAN, Answers
@@ -101,10 +102,7 @@ class Learner(NamedTuple):
         def objective(params: Any) -> tuple[Array, Any]:
             scores = self.scores(params, batch.prompts, answers.tokens, answers.lengths, algorithm.micro_batches)
             old = lax.stop_gradient(scores.log_probs) if batch.old is None else batch.old
-            weights = correction.weights(
-                algorithm.correction, old, answers.log_probs, mask, normalise=algorithm.normalise_weights,
-                **self._bounds,
-            )  # fmt: skip
+            weights = correction.weights(self._correction, old, answers.log_probs, mask)
             loss, metrics = losses.policy_loss(
                 scores.log_probs, old, batch.advantages, learnt, weights, self.settings, batch.reference, scores.entropy
             )
@@ -119,9 +117,8 @@ class Learner(NamedTuple):
             return optax.apply_updates(params, change), memory, metrics
 
     @property
-    def _bounds(self) -> dict[str, Any]:
-        algorithm = self.config.algorithm
-        return {"cap": algorithm.cap, "low": algorithm.floor, "kl_target": self.config.sigma.kl_target}
+    def _correction(self) -> Correction:
+        return self.config.algorithm.correction.aimed(self.config.sigma.divergence)
 
     def mismatch(self, old: Array, answers: Answers) -> dict[str, Array]:
         """How far the sampler was from the clean policy, over all tokens and for each perturbation.
@@ -130,8 +127,7 @@ class Learner(NamedTuple):
         """
         members, mask = self.config.members, token_mask(answers.lengths, answers.tokens.shape[-1])
         noisy = jnp.broadcast_to((answers.member != CLEAN)[:, None], answers.lengths.shape)
-        correct = self.config.algorithm.correction
-        columns = correction.diagnostics(correct, old, answers.log_probs, mask, noisy=noisy, **self._bounds)
+        columns = correction.diagnostics(self._correction, old, answers.log_probs, mask, noisy=noisy)
         columns |= diagnostics.mismatch_columns(old, answers.log_probs, mask)
         if 1 < members <= EACH:
             for index in range(members):
@@ -161,10 +157,6 @@ def make(config: RlvrConfig, decoder: DecoderConfig, limit: int, vocab: int, pla
     algorithm = config.algorithm
     settings = losses.Settings(
         loss=algorithm.loss,
-        clip_low=algorithm.clip_low,
-        clip_high=algorithm.clip_high,
-        dual_clip=algorithm.dual_clip,
-        aggregation=algorithm.aggregation,
         length=limit,
         kl_estimator=algorithm.kl_estimator,
         kl_coefficient=algorithm.kl_coefficient,

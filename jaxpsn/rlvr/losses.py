@@ -15,11 +15,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxpsn.core import checks
-from jaxpsn.rlvr import names
 from jaxpsn.rlvr.tokens import divide, require_float32
 
 LOG_RATIO_BOUND = 20.0
 """Log-ratios are clamped to +- this before exp; 20 is a ratio of 5e8."""
+
+CLIPS = ("clip_low", "clip_high", "clip_dual")
+"""Bounds of a loss, and the columns with the shares of tokens at which they took effect."""
 
 Tokens = Float[Array, "*rows T"]
 Rows = Float[Array, "*rows"]
@@ -32,14 +34,8 @@ Metrics = dict[str, Scalar]
 class Settings:
     """What a loss is made of. Names are static; numbers may be Python numbers or traced scalars."""
 
-    loss: str = "ppo"
-    clip_low: Any = 0.2
-    """Ratios are clipped below at 1 minus this."""
-    clip_high: Any = 0.2
-    """Ratios are clipped above at 1 plus this (clip-higher of DAPO, arXiv 2503.14476: 0.28)."""
-    dual_clip: Any = 3.0
-    """Bound on the ratio where the advantage is negative (Ye et al. 2020, arXiv 1912.09729); None for none."""
-    aggregation: str = "token_mean"
+    loss: Any
+    """A :class:`jaxpsn.rlvr.algorithms.Loss`."""
     length: Any = None
     """Tokens by which aggregation = constant divides each row: the longest answer possible (Dr. GRPO)."""
     kl_estimator: str = "k3"
@@ -47,10 +43,8 @@ class Settings:
     entropy_coefficient: Any = 0.0
 
     def __post_init__(self) -> None:
-        checks.choice("loss", self.loss, names.LOSSES)
-        checks.choice("aggregation", self.aggregation, names.AGGREGATIONS)
-        checks.choice("kl_estimator", self.kl_estimator, names.KL_ESTIMATORS)
-        if self.aggregation == "constant":
+        checks.choice("kl_estimator", self.kl_estimator, tuple(KL_ESTIMATORS))
+        if self.loss.aggregation == "constant":
             checks.whole("length", self.length, 1)
 
 
@@ -89,57 +83,39 @@ def sequence_log_ratio(log_probs: Tokens, log_clean_old: Tokens, mask: Mask) -> 
     return jnp.where(mask, jax.lax.stop_gradient(mean - own) + own, 0.0)
 
 
-def clipped(log_ratio: Tokens, advantages: Rows, settings: Settings) -> tuple[Tokens, dict[str, Mask]]:
+def clipped(
+    log_ratio: Tokens, advantages: Rows, clip_low: Any, clip_high: Any, dual_clip: Any
+) -> tuple[Tokens, dict[str, Mask]]:
     """Clipped surrogate ``max(-A r, -A clip(r, 1 - low, 1 + high))``, for A < 0 at most ``-A c`` (dual clip).
 
     Also where each bound took effect: low and dual for negative advantages, high for positive ones.
     Source: PPO, Schulman et al. 2017 (arXiv 1707.06347), equation 7; dual clip, arXiv 1912.09729, equation 5.
     """
     ratio, advantage = jnp.exp(log_ratio), jnp.broadcast_to(advantages[..., None], log_ratio.shape)
-    low, high = 1.0 - settings.clip_low, 1.0 + settings.clip_high
+    low, high = 1.0 - clip_low, 1.0 + clip_high
     loss = jnp.maximum(-advantage * ratio, -advantage * jnp.clip(ratio, low, high))
     negative, positive = advantage < 0.0, advantage > 0.0
     where = {"clip_low": negative & (ratio < low), "clip_high": positive & (ratio > high)}
-    where["clip_dual"] = jnp.zeros_like(negative)
-    if settings.dual_clip is not None:
-        where["clip_dual"] = negative & (ratio > settings.dual_clip)
-        loss = jnp.where(where["clip_dual"], -advantage * settings.dual_clip, loss)
+    if dual_clip is not None:
+        where["clip_dual"] = negative & (ratio > dual_clip)
+        loss = jnp.where(where["clip_dual"], -advantage * dual_clip, loss)
     return loss, where
 
 
-def ppo(log_probs: Tokens, log_clean_old: Tokens, advantages: Rows, mask: Mask, settings: Settings):
-    """PPO and GRPO: the clipped surrogate of each token's ratio."""
-    return clipped(log_ratio(log_probs, log_clean_old, mask), advantages, settings)
-
-
-def gspo(log_probs: Tokens, log_clean_old: Tokens, advantages: Rows, mask: Mask, settings: Settings):
-    """GSPO: the clipped surrogate of the answer's length-normalised ratio; its clips are about 3e-4, not 0.2."""
-    return clipped(sequence_log_ratio(log_probs, log_clean_old, mask), advantages, settings)
-
-
-def cispo(log_probs: Tokens, log_clean_old: Tokens, advantages: Rows, mask: Mask, settings: Settings):
+def cispo(
+    log_probs: Tokens, log_clean_old: Tokens, advantages: Rows, mask: Mask, clip_low: Any, clip_high: Any
+) -> tuple[Tokens, dict[str, Mask]]:
     """CISPO: ``-sg(clip(r)) A log p``, so that clipped tokens keep a gradient (arXiv 2506.13585, equation 4)."""
     ratio = jnp.exp(log_ratio(log_probs, log_clean_old, mask))
-    low, high = 1.0 - settings.clip_low, 1.0 + settings.clip_high
-    where = {"clip_low": ratio < low, "clip_high": ratio > high, "clip_dual": jnp.zeros_like(mask)}
+    low, high = 1.0 - clip_low, 1.0 + clip_high
+    where = {"clip_low": ratio < low, "clip_high": ratio > high}
     weight = jax.lax.stop_gradient(jnp.clip(ratio, low, high))
     return -weight * advantages[..., None] * jnp.where(mask, log_probs, 0.0), where
 
 
-def reinforce(log_probs: Tokens, log_clean_old: Tokens, advantages: Rows, mask: Mask, settings: Settings):
+def reinforce(log_probs: Tokens, advantages: Rows, mask: Mask) -> Tokens:
     """REINFORCE: ``-A log p``, without ratio or clip; meant for one update on each batch."""
-    nowhere = jnp.zeros_like(mask)
-    where = {"clip_low": nowhere, "clip_high": nowhere, "clip_dual": nowhere}
-    return -advantages[..., None] * jnp.where(mask, log_probs, 0.0), where
-
-
-LOSSES: dict[str, Callable[..., tuple[Array, dict[str, Array]]]] = {
-    "ppo": ppo,
-    "gspo": gspo,
-    "cispo": cispo,
-    "reinforce": reinforce,
-}
-"""Every loss by its name: the loss of each token before correction, and where its bounds took effect."""
+    return -advantages[..., None] * jnp.where(mask, log_probs, 0.0)
 
 
 def k1(log_probs: Tokens, log_reference: Tokens, mask: Mask) -> Tokens:
@@ -196,12 +172,13 @@ def policy_loss(
         return aggregate(values, mask, "token_mean")
 
     def over(values: Tokens) -> Scalar:
-        return aggregate(values, mask, settings.aggregation, settings.length)
+        return aggregate(values, mask, settings.loss.aggregation, settings.length)
 
-    per_token, where = LOSSES[settings.loss](log_probs, log_clean_old, advantages, mask, settings)
+    per_token, where = settings.loss.tokens(log_probs, log_clean_old, advantages, mask)
     loss = policy = over(per_token * weights)
     change = log_ratio(log_probs, log_clean_old, mask)
     metrics = {"policy_loss": policy, "ppo_kl": over_tokens(-change), "ratio_mean": over_tokens(jnp.exp(change))}
+    where = {name: where.get(name, jnp.zeros_like(mask)) for name in CLIPS}
     metrics |= {name: over_tokens(flag.astype(change.dtype)) for name, flag in where.items()}
     if log_reference is not None:
         divergence = KL_ESTIMATORS[settings.kl_estimator](log_probs, log_reference, mask)

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpsn.rlvr import correction, diagnostics, learner, losses
+from jaxpsn.rlvr import algorithms, correction, diagnostics, learner, losses
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.evaluation import Found
 from jaxpsn.rlvr.gathering import Gathered
+from jaxpsn.rlvr.likeness import Bert
 from jaxpsn.stats import pass_at_k
 
 PHASES = ("probe", "sample", "verify", "update")
@@ -82,9 +83,9 @@ def names(config: RlvrConfig) -> list[str]:
     mask, whole, ended = shape((2, 2, 2), jnp.bool_), shape((2, 2), jnp.int32), shape((2, 2), jnp.bool_)
     several = shape((2,), jnp.float32)
     found = set(jax.eval_shape(diagnostics.answers, rows, whole, ended, several, rows))
-    found |= set(jax.eval_shape(lambda *x: correction.diagnostics("token", *x), tokens, tokens, mask))
+    found |= set(jax.eval_shape(lambda *x: correction.diagnostics(algorithms.Token(), *x), tokens, tokens, mask))
     found |= set(jax.eval_shape(diagnostics.mismatch_columns, tokens, tokens, mask))
-    settings = losses.Settings(length=2)
+    settings = losses.Settings(algorithms.Ppo(), length=2)
     reference = tokens if config.algorithm.kl_coefficient else None
     found |= set(
         jax.eval_shape(
@@ -97,8 +98,8 @@ def names(config: RlvrConfig) -> list[str]:
     if _lists_members(config):
         found |= {f"reward_member_{index:02}" for index in range(config.members)}
         found |= {f"noise_kl_member_{index:02}" for index in range(config.members)}
-    if config.sigma.rule == "composite":
-        found |= {*OF_PROBES, *(["probes_cut"] if config.sigma.bert else [])}
+    if config.probed is not None:
+        found |= {*OF_PROBES, *(["probes_cut"] if isinstance(config.probed.similarity, Bert) else [])}
     return sorted(found)
 
 
@@ -117,7 +118,7 @@ def silences(config: RlvrConfig) -> dict[str, Callable[[Mapping[str, Any]], bool
 
 def target(config: RlvrConfig) -> dict[str, float]:
     """The value to which the KL is driven, if it is; Variant II's is of each step (:func:`sigma_columns`)."""
-    return {"target": config.sigma.kl_target} if config.sigma.rule == "kl" else {}
+    return {} if config.sigma.divergence is None else {"target": config.sigma.divergence}
 
 
 def evaluation_names(samples: int) -> list[str]:

@@ -7,6 +7,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxpsn.core import checks
 
+BUFFER = 16
+"""Tokens of the penalty's buffer where none are asked for."""
+
 
 def drop_truncated(mask: Bool[Array, "*rows T"], ended: Bool[Array, "*rows"]) -> Bool[Array, "*rows T"]:
     """The mask without answers that did not end: an answer cut off says nothing about being right or wrong.

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxpsn import noise
 from jaxpsn.lm import model, policies
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.rlvr.config import TARGETS, NoiseConfig
+from jaxpsn.rlvr.noises import SELECTIONS, Noise, Psn
 
 PURPOSE = 0x4E4F4953
 """Folded into a run's key: perturbations share no randomness with anything else."""
@@ -61,21 +61,21 @@ class Perturbation(NamedTuple):
         return policies.Stacked(form(jnp.arange(self.members)))
 
 
-def selection(target: str) -> noise.Selection:
-    """The selection that ``NoiseConfig.target`` names."""
-    if target.startswith("re:"):
-        return noise.matching(target[3:])
-    if target in TARGETS:
-        return noise.matching(TARGETS[target])
-    return {"norms": noise.norms, "all": noise.everything}[target]
+def selection(name: str) -> noise.Selection:
+    """The selection that ``psn.select`` names."""
+    if name.startswith("re:"):
+        return noise.matching(name[3:])
+    if name in SELECTIONS:
+        return noise.matching(SELECTIONS[name])
+    return {"norms": noise.norms, "all": noise.everything}[name]
 
 
-def plan(config: NoiseConfig, decoder: DecoderConfig, params: Any, members: int, answers: int) -> Perturbation | None:
-    """The perturbation that ``config`` asks for, None for none; ``answers`` are a member's samples of each prompt.
+def plan(asked: Noise, decoder: DecoderConfig, params: Any, members: int, answers: int) -> Perturbation | None:
+    """The perturbation that is ``asked`` for, None for none; ``answers`` are a member's samples of each prompt.
 
-    Raises UserError if ``config.target`` matches no weight.
+    Raises UserError if ``asked.select`` matches no weight.
     """
-    if config.structure == "none" or members == 0:
+    if not isinstance(asked, Psn) or members == 0:
         return None
 
     def full(params: Any, tokens: Array) -> Float[Array, "batch length vocab"]:
@@ -83,6 +83,5 @@ def plan(config: NoiseConfig, decoder: DecoderConfig, params: Any, members: int,
         return model.logits(decoder, params, model.hidden_states(decoder, params, tokens, start)[0])
 
     example = jax.ShapeDtypeStruct((1, 2), jnp.int32)
-    spec = noise.plan(full, params, example, select=selection(config.target), relative=config.relative)
-    kind = noise.named(config.structure, config.rank, config.antithetic)
-    return Perturbation(spec, kind, members, answers)
+    spec = noise.plan(full, params, example, select=selection(asked.select), relative=asked.relative)
+    return Perturbation(spec, asked.structure.structure(asked.antithetic), members, answers)

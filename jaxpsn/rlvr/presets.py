@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 
+from jaxpsn.rlvr.algorithms import PassAtK, Uncorrected
 from jaxpsn.rlvr.config import (
     AlgorithmConfig,
     DecoderSize,
     EvaluationConfig,
-    NoiseConfig,
     PretrainConfig,
     RlvrConfig,
     RolloutConfig,
-    SigmaConfig,
 )
+from jaxpsn.rlvr.noises import NoNoise, Psn
+from jaxpsn.rlvr.rules import Composite, Fixed, Kl, Staged
+from jaxpsn.tasks.sums import Modular
 
 _DEFAULT = RlvrConfig()
 
@@ -23,44 +25,41 @@ _PAPER = RlvrConfig(
     dtype="bfloat16",
     remat=True,
     rollout=RolloutConfig(prompts=256, samples=8, max_prompt=4096 - 3072, max_tokens=3072, segment=256),
-    noise=NoiseConfig(structure="dense", per="step", relative=False),
-    sigma=SigmaConfig(rule="fixed", initial=0.004),
+    noise=Psn("dense", per="step", relative=False, sigma=Fixed(0.004)),
     algorithm=AlgorithmConfig(
         learning_rate=3e-7, kl_coefficient=1e-3, entropy_coefficient=1e-3, mini_batches=16, micro_batches=8
     ),
     evaluation=EvaluationConfig(problems=500, temperature=0.9, monitor_problems=100, rows=512),
 )
-_PAPER_KL = replace(_PAPER, sigma=SigmaConfig(rule="kl", initial=0.001, kl_target=0.003, rate=1.01, low=1e-6, high=0.5))
-_PAPER_COMPOSITE = replace(_PAPER, sigma=SigmaConfig(rule="composite", initial=0.004, rate=1.01))
+_PAPER_KL = replace(_PAPER, noise=replace(_PAPER.noise, sigma=Kl(0.003, initial=0.001, rate=1.01)))
+_PAPER_COMPOSITE = replace(_PAPER, noise=replace(_PAPER.noise, sigma=Composite(initial=0.004, rate=1.01)))
 # Measured on the default's base (results/response.csv): the indicator lies 0.05 lower at a sigma of about 0.55 and goes
 # on falling to 2. A step of 1.2 crosses the range of sigma in some twenty updates.
-_COMPOSITE = SigmaConfig(rule="composite", indicator_drop=0.05, rate=1.2, high=2.0)
+_COMPOSITE = Psn(sigma=Composite(drop=0.05, rate=1.2, high=2.0))
 # QeRL (arXiv 2510.11696): staged noise on the RMSNorm weights of the sampler, and no correction for it.
 _QERL = replace(
     _DEFAULT,
-    noise=NoiseConfig(structure="dense", target="norms", per="step", relative=False),
-    sigma=SigmaConfig(rule="staged", initial=1e-2, final=1e-4, stages=10),
-    algorithm=replace(_DEFAULT.algorithm, correction="none"),
+    noise=Psn("dense", "norms", per="step", relative=False, sigma=Staged(initial=1e-2, final=1e-4)),
+    algorithm=replace(_DEFAULT.algorithm, correction=Uncorrected()),
 )
 # Residues below 4 are solved now and then after 20 steps of pre-training, so there is something to learn; the MLP is
 # wide enough for its noise to be of low rank.
 _SMOKE = RlvrConfig(
-    task="modular",
-    task_options={"terms": "2", "high": "4", "max_modulus": "4"},
+    task=Modular(terms=2, high=4, max_modulus=4),
     decoder=DecoderSize(hidden_size=48, num_layers=1, num_heads=2),
     pretrain=PretrainConfig(steps=20, batch_size=32, learning_rate=1e-2),
     rollout=RolloutConfig(prompts=8, samples=8),
-    sigma=SigmaConfig(initial=1.0, rate=1.1, high=8.0),
+    noise=Psn(sigma=Kl(initial=1.0, rate=1.1, high=8.0)),
     algorithm=AlgorithmConfig(learning_rate=3e-3, warmup=0),
     evaluation=EvaluationConfig(problems=16, samples=16, monitor_problems=16, monitor_samples=4),
 )
 
 PRESETS: dict[str, RlvrConfig] = {
     "default": _DEFAULT,
-    "grpo": replace(_DEFAULT, noise=NoiseConfig(structure="none"), sigma=SigmaConfig(rule="fixed", initial=0.0)),
-    "composite": replace(_DEFAULT, sigma=_COMPOSITE),
+    "grpo": replace(_DEFAULT, noise=NoNoise()),
+    "composite": replace(_DEFAULT, noise=_COMPOSITE),
     "qerl": _QERL,
-    "pass-at-k": replace(_DEFAULT, algorithm=replace(_DEFAULT.algorithm, advantage="pass_at_k")),
+    "pass-at-k": replace(_DEFAULT, algorithm=replace(_DEFAULT.algorithm, advantage=PassAtK())),
     "paper-fixed": _PAPER,
     "paper-kl": _PAPER_KL,
     "paper-composite": _PAPER_COMPOSITE,

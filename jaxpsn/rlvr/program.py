@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxpsn.core.components import spec_of
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.noise import scales
 from jaxpsn.rlvr import (
-    advantages,
     data,
     evaluation,
     gathering,
@@ -57,17 +57,13 @@ class Problems(NamedTuple):
     train: data.Source
     test: Sequence[Any]
     grade: Callable[[Sequence[Any], Sequence[str]], Sequence[float]]
+    """The verifier's verdicts, by which evaluations judge."""
+    reward: Callable[[Sequence[Any], Sequence[str]], Sequence[float]]
+    """What the answers are worth in training."""
     max_prompt: int
     """Tokens."""
     max_tokens: int
     """Tokens of the longest answer, its end included."""
-    reward: Callable[[Sequence[Any], Sequence[str]], Sequence[float]] | None = None
-    """What is trained for, if not for ``grade``, which judges."""
-
-    @property
-    def scored(self) -> Callable[[Sequence[Any], Sequence[str]], Sequence[float]]:
-        """What is trained for."""
-        return self.grade if self.reward is None else self.reward
 
 
 class Reasoner:
@@ -98,7 +94,7 @@ class Reasoner:
             base.decoder,
             base.words,
             problems.train,
-            problems.scored,
+            problems.reward,
             gathering.plan(config, self.noise, probe_noise),
             problems.max_prompt,
             problems.max_tokens,
@@ -116,9 +112,9 @@ class Reasoner:
             config.dtype,
             config.rollout.segment,
         )
-        rule = scale.rule(config.sigma, total_steps, base.words.vocab_size)
+        rule = config.sigma.controller(total_steps, base.words.vocab_size)
         self._rule = rule if self.noise is not None else sigma.fixed()
-        self._signals = scale.signals(config, self.learner) if config.sigma.rule == "composite" else None
+        self._signals = None if config.probed is None else scale.signals(config.probed, self.learner)
         self._say: Callable[[str], None] = lambda text: None
         self._far: str | None = None
         self._memory = None if self._weights is None else self._placed_memory(self._weights)
@@ -147,7 +143,7 @@ class Reasoner:
 
     def _compile_lazily(self) -> None:
         """The compiled phases besides sampling, each traced at its first call."""
-        place, algorithm = self.place, self.config.algorithm
+        place = self.place
         whole, wide = place.whole(), place.answers()
         answers = Answers(wide, wide, wide, wide, whole, whole)
         self._batch_places = learner.Batch(place.rows(), answers, wide, wide, wide)
@@ -157,7 +153,7 @@ class Reasoner:
         self._mismatch = place.jit(self.learner.mismatch, (wide, answers), whole)
         self._move = place.jit(self._rule.update, whole, whole)
         self._count = place.jit(_counted, whole, whole)
-        self._advantages = jax.jit(lambda rewards: advantages.advantages(algorithm.advantage, rewards, algorithm.k))
+        self._advantages = jax.jit(self.config.algorithm.advantage.compute)
 
     def _placed_memory(self, weights: Any) -> Any:
         shapes = jax.eval_shape(self.learner.optimiser.init, self.base.params)
@@ -287,13 +283,11 @@ class Reasoner:
 
     def alarms(self) -> list[Any]:
         """What is told once if the rows of metrics show it (``training.alarms``)."""
-        asked = self.config.sigma
-        if self.noise is None or asked.rule not in ("kl", "composite"):
+        bounds, probed = self.config.sigma.bounds, self.config.probed
+        if self.noise is None or bounds is None:
             return []
-        settles = scales.Unsettled((asked.low, asked.high), fields=("sigma.low", "sigma.high"))
-        if asked.rule == "kl":
-            return [settles]
-        return [lambda row: self._far, *([response.cut] if asked.bert else []), settles]
+        settles = scales.Unsettled(bounds, fields=("sigma.low", "sigma.high"))
+        return [settles] if probed is None else [lambda row: self._far, response.cut, settles]
 
     def attach(self, folder: Path, kept: int) -> None:
         """Open the sample log; rows of steps after ``kept`` go."""
@@ -306,10 +300,10 @@ class Reasoner:
         say(f"{self.base.decoder.parameters:,} parameters, answers of up to {self.problems.max_tokens} tokens")
         if self.noise is not None:
             entries = sum(math.prod(leaf.shape) for leaf in self.noise.spec.leaves)
-            say(f"{self.noise.members} perturbations a step of {entries:,} weights ({self.config.noise.target})")
+            say(f"{self.noise.members} perturbations a step of {entries:,} weights ({self.config.noise.select})")
             small, matrices = self.noise.dense()
             if small:
-                structure = self.config.noise.structure
+                structure = spec_of(self.config.noise.structure)
                 say(f"{small} of {matrices} matrices are too small for {structure} noise to save anything: dense there")
         if self._compiled:
             return

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpsn.rlvr import scale
+from jaxpsn.rlvr import scale, similarity
 from jaxpsn.rlvr.tokens import token_mask
 
 ENOUGH = 256
@@ -42,9 +42,9 @@ class Reach(NamedTuple):
         if off[0] > 0.0 >= off[1] or not all(map(math.isfinite, off)):
             return None
         if self.drop is None:
-            asked, ends = f"sigma.indicator_target = {self.targets[0]:g}", self.indicators
+            asked, ends = f"sigma.target = {self.targets[0]:g}", self.indicators
         else:
-            asked, ends = f"sigma.indicator_drop = {self.drop:g}", [self.drop - value for value in off]
+            asked, ends = f"sigma.drop = {self.drop:g}", [self.drop - value for value in off]
         reach = " to ".join(f"{round(end, 3) + 0.0:.3f}" for end in sorted(ends))
         wrong = ", and the indicator rises with the noise" if off[1] > off[0] else ""
         return (
@@ -62,13 +62,13 @@ def reach(program: Any, state: Any) -> Reach:
 
     Several steps' problems are probed, each with its own perturbations; nothing of it is trained on or counts.
     """
-    asked, prompts = program.config.sigma, program.config.rollout.prompts
+    asked, prompts = program.config.probed, program.config.rollout.prompts
     found = []
     for sigma in (asked.low, asked.high):
         looks = [at(state, index, prompts) for index in range(steps(prompts))]
         found.append(np.mean([program.indicator(one, program.probe(one, sigma, TURN)) for one in looks], axis=0))
     indicators, targets = np.array(found).T.tolist()
-    drop = asked.indicator_drop if asked.relative else None
+    drop = asked.drop if asked.relative else None
     return Reach(asked.low, asked.high, tuple(indicators), tuple(targets), drop)
 
 
@@ -83,7 +83,7 @@ def cut(row: Mapping[str, Any]) -> str | None:
     share = row.get("probes_cut")
     if not share:
         return None
-    return f"{share:.0%} of the probes are longer than the encoder of sigma.bert reads; it saw their beginnings"
+    return f"{share:.0%} of the probes are longer than the encoder of sigma.similarity reads; it saw their beginnings"
 
 
 class Measures:
@@ -97,8 +97,8 @@ class Measures:
     def __init__(self, learner: Any, encode: Any = None):
         kinds = ("ngram", "equal", "hidden", *(["bert"] if encode is not None else []))
         encode = None if encode is None else _remembering(encode)
-        self._alike = {kind: scale.likeness(kind, learner, True, encode) for kind in kinds}
-        self._alike |= {f"{kind} raw": scale.likeness(kind, learner, False, encode) for kind in kinds[2:]}
+        self._alike = {kind: similarity.measure(kind, learner, True, encode) for kind in kinds}
+        self._alike |= {f"{kind} raw": similarity.measure(kind, learner, False, encode) for kind in kinds[2:]}
         self._vocab = learner.vocab
 
     def __call__(self, params: Any, probes: scale.Probes) -> dict[str, tuple[float, float]]:
@@ -182,4 +182,4 @@ def _reward(program: Any, state: Any, probes: scale.Probes) -> float:
     problems = program.problems.train
     asked = [problems.problem(int(state.position) + index) for index in range(len(probes.texts))]
     each = [problem for problem, texts in zip(asked, probes.texts, strict=True) for _ in texts]
-    return float(np.mean(program.problems.scored(each, [text for texts in probes.texts for text in texts])))
+    return float(np.mean(program.problems.reward(each, [text for texts in probes.texts for text in texts])))

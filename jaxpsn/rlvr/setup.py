@@ -17,7 +17,7 @@ from jaxpsn.rlvr.lengths import limits as limits
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import Problems, Reasoner, RlvrState, evaluation_key
 from jaxpsn.stats import evaluations
-from jaxpsn.tasks import file_task, files, grading, registry
+from jaxpsn.tasks import file_task, files, grading, rewards
 
 TEST_SEED = 0
 """Seed of the evaluation problems: the same for every run of a task."""
@@ -41,15 +41,13 @@ def reasoner(
     agreed: Callable[[Grade], Grade] = lambda grade: grade,
     alike: Callable[[dict[str, str]], None] = lambda facts: None,
     own: Path | None = None,
-    reward: Grade | None = None,
 ) -> Iterator[Reasoner]:
     """The program of a config, its verifiers running until the block ends.
 
     ``cache``: folder of pre-trained bases; ``own``: where a resumed run keeps its own. Lengths are checked
     before any weights are read or trained. For processes that share a run ``agreed`` makes them see the same scores,
-    and ``alike`` refuses facts in which they differ. ``reward``: what is trained for, in place of the task's own grade,
-    which then only judges. Raises UserError for whatever of model, data and config does not
-    fit.
+    and ``alike`` refuses facts in which they differ. Raises UserError for whatever of model,
+    data and config does not fit.
     """
     task, train, test = _task(config, say)
     form = outline(config, task)
@@ -57,9 +55,9 @@ def reasoner(
     base = policy(config, task, cache, say, told, form, own)
     if config.model is None:  # each process makes it or has it kept; on other hardware it is another one
         alike({"pre-trained weights": bases.fingerprint(base.params)})
-    with grading.Grader(task) as grader:
-        scored = None if reward is None else agreed(reward)
-        problems = Problems(task, *asked[:2], agreed(grader.grade), *asked[2:], scored)
+    with grading.Grader(task) as grader, rewards.Scorer(config.reward, grader.grade) as scorer:
+        source, test, *limits = asked
+        problems = Problems(task, source, test, agreed(grader.grade), agreed(scorer), *limits)
         yield Reasoner(config, base, problems, seed, total_steps, open_log)
 
 
@@ -91,7 +89,7 @@ def policy(
 def _task(config: RlvrConfig, say: Say) -> tuple[Any, Sequence[Any] | None, Sequence[Any] | None]:
     """The task; with files, also the problems to train on and to be judged by."""
     if config.data is None:
-        return registry.make(config.task, **config.task_options), None, None
+        return config.task, None, None
     train = files.read(Path(config.data), config.data_kind, say)
     if config.test_data is None:
         train, test = data.hold_out(train)

@@ -21,8 +21,9 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from jaxpsn.core import checks, errors
-from jaxpsn.rlvr import names
 
+CERTAINTIES = ("uniform_to_policy", "policy_to_uniform")
+NORMALISATIONS = ("running", "fixed", "batch")
 BOUNDS = (1e-6, 0.5)
 """Where the paper's release keeps sigma."""
 
@@ -168,8 +169,8 @@ def composite(
     """
     _check_composite(target, rate, weight, dead_band, momentum, gain)
     _check_bounds(bounds)
-    checks.choice("certainty", certainty, names.CERTAINTIES)
-    checks.choice("normalisation", normalisation, names.NORMALISATIONS)
+    checks.choice("certainty", certainty, CERTAINTIES)
+    checks.choice("normalisation", normalisation, NORMALISATIONS)
     if normalisation == "fixed" and not (all(map(math.isfinite, span)) and span[0] < span[1]):
         errors.refuse("span", span, "two numbers, the smaller first")
     column = {"uniform_to_policy": "certainty", "policy_to_uniform": "confidence"}[certainty]

@@ -7,14 +7,17 @@ NaN, which the rules of :mod:`jaxpsn.rlvr.sigma` leave out.
 
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxpsn.core import checks
 
+Alike = Callable[[Any, Any, Any, list[list[str]]], np.ndarray]
 NOTHING = 1e-5
 """Vectors shorter than this share of the typical one, after centring, are rounding errors."""
 
@@ -104,3 +107,34 @@ def _counts(text: str, n: int, unit: str, buckets: int) -> np.ndarray:
         hashed = (hashed ^ grams[:, place]) * odd
         hashed ^= hashed >> np.uint64(29)
     return np.bincount((hashed % np.uint64(buckets)).astype(np.int64), minlength=buckets).astype(np.float64)
+
+
+def measure(kind: str, learner: Any, centre: bool = True, encode: Any = None) -> Alike:
+    """``(params, prompts, answers, texts) -> [P]``: the likeness of that name of the answers to each of P problems.
+
+    ``learner``: a ``rlvr.learner.Learner``; ``encode`` (``lm.bert.load``) serves bert; ``params``: the clean policy.
+    """
+    if kind == "ngram":
+        return lambda params, prompts, answers, texts: ngram_cosine(texts)
+    if kind == "equal":
+        return lambda params, prompts, answers, texts: equal_pairs(texts)
+    compare = jax.jit(lambda vectors: pooled_cosine(vectors, centre=centre))
+    if kind == "bert":
+
+        def by_encoder(params: Any, prompts: Any, answers: Any, texts: list[list[str]]) -> np.ndarray:
+            flat = encode([text for row in texts for text in row])
+            return np.asarray(compare(jnp.reshape(flat, (len(texts), -1, flat.shape[-1]))))
+
+        return by_encoder
+    place = learner.place
+    pool = place.jit(learner.pooled, learner.places(), place.whole())
+
+    def by_states(params: Any, prompts: Any, answers: Any, texts: list[list[str]]) -> np.ndarray:
+        # The hidden states are the clean policy's, whoever wrote the answers.
+        pooled = answers.pooled
+        if np.any(answers.sigma):
+            given = place.put((prompts, answers.tokens, answers.lengths), learner.places()[1:])
+            pooled = jax.device_get(pool(params, *given))
+        return np.asarray(compare(jnp.moveaxis(jnp.asarray(pooled), 0, 1)))
+
+    return by_states

@@ -16,7 +16,6 @@ from jaxpsn.rlvr import gathering, learner, names, setup
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.placement import Placement
-from jaxpsn.tasks import registry
 
 
 def parts(config: RlvrConfig, place: Placement) -> dict[str, tuple[Any, str]]:
@@ -24,7 +23,7 @@ def parts(config: RlvrConfig, place: Placement) -> dict[str, tuple[Any, str]]:
 
     Raises UserError for a model that cannot be read, and for limits that it does not allow.
     """
-    task = None if config.data is not None else registry.make(config.task, **config.task_options)
+    task = None if config.data is not None else config.task
     if config.model is None:
         form = bases.blank(config, task)
     else:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from jaxpsn.core import errors
+from jaxpsn.core import errors, plugins
 from jaxpsn.run import component_flags, folder, startup, vacancy
 
 Job = TypeVar("Job")
@@ -40,6 +40,9 @@ def from_record(kind: type[Job], record: Mapping[str, Any], where: str = "") -> 
 
 def _restored(place: str, value: Any, hint: Any) -> Any:
     """``value`` as a field of the type ``hint`` holds it."""
+    base = component_flags.base_of(hint)
+    if base is not None:
+        return base.family.make(_record(place, value), place)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             errors.refuse(place, value, "an object")
@@ -47,6 +50,10 @@ def _restored(place: str, value: Any, hint: Any) -> Any:
     if not _fits(value, hint):
         errors.refuse(place, value, _NAMES.get(hint) or str(hint).replace("typing.", ""))
     return tuple(value) if isinstance(value, list) else value
+
+
+def _record(place: str, value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else errors.refuse(place, value, "a component of today's run folders")
 
 
 _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
@@ -77,12 +84,14 @@ def parse(
     description: str,
     read: Callable[[str], Mapping[str, Any]] = folder.read,
     resumes: str = "run of control",
+    short: Mapping[str, str] | None = None,
 ) -> Job:
     """The job that ``argv`` asks for.
 
     ``--preset NAME`` or ``--resume FOLDER`` (through ``restore(read(folder)) -> job``) gives the values that the flags
-    then override; ``resumes``: what the script goes on with, of ``vacancy.SCRIPTS``. ``--help-all`` prints every flag
-    and exits. Raises UserError for anything that cannot be understood.
+    then override; ``resumes``: what the script goes on with, of ``vacancy.SCRIPTS``; ``short``: other beginnings of the
+    flags of components. Plugins are loaded first, on resume those of the run. ``--help-all`` prints every flag and
+    exits. Raises UserError for anything that cannot be understood.
     """
     argv = component_flags.prepare(argv)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
@@ -101,25 +110,29 @@ def parse(
         vacancy.refuse_other(known.resume, resumes)
         record = read(known.resume)
         with errors.within(known.resume):
+            plugins.require(record.get("plugins", []))
             default = restore(record)
         rest += ["--resume", known.resume]
     listed = f"{description}\n\n--preset gives the defaults below: {', '.join(presets)}."
-    return flags(kind, component_flags.merged(rest, default), default, listed)
+    return flags(kind, rest, default, listed, short or {})
 
 
-def flags(kind: type[Job], args: Sequence[str], default: Job, description: str) -> Job:
+def flags(
+    kind: type[Job], args: Sequence[str], default: Job, description: str, short: Mapping[str, str] | None = None
+) -> Job:
     """``default`` with what ``args`` override. Raises UserError as :func:`parse` does."""
     said, shown = io.StringIO(), io.StringIO()
-    listed = ["--help" if word == "--help-all" else word for word in args]
+    words, registry = component_flags.gathered(args, default, short or {})
+    listed = ["--help" if word == "--help-all" else word for word in words]
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(shown):
-            return tyro.cli(kind, args=listed, default=default, description=description)
+            return tyro.cli(kind, args=listed, default=default, description=description, registry=registry)
     except SystemExit as stop:
         if not stop.code:
             startup.result("\n".join(map(_wrapped, shown.getvalue().splitlines())))
             raise
         text = _one_line(said.getvalue())
-        raise errors.UserError(_unknown(kind, args, default) if "Unrecognized options: " in text else text) from None
+        raise errors.UserError(_unknown(kind, words, default) if "Unrecognized options: " in text else text) from None
 
 
 def _wrapped(line: str) -> str:
@@ -131,7 +144,7 @@ def _unknown(kind: type[Job], args: Sequence[str], default: Job) -> str:
     """What is said of flags that do not exist: the first one, with the nearest ones that do."""
     told = io.StringIO()
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(told):
-        tyro.cli(kind, args=["--help"], default=default)
+        tyro.cli(kind, args=["--help"], default=default, registry=component_flags.gathered([], default, {})[1])
     known = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", re.sub(r"\x1b\[[0-9;]*m", "", told.getvalue())))
     known |= {component_flags.PLUGIN, component_flags.DESCRIBE, *component_flags.dotted(default)}
     given = [word.partition("=")[0] for word in args if word.startswith("--") and not word[2:3].isdigit()]

@@ -1,89 +1,148 @@
-"""Flags of components: ``--explore TEXT``, ``--explore.PATH VALUE``, ``--plugin FILE``, ``--describe NAME``.
+"""Components on the command line: ``--task TEXT``, ``--task.numbers 4``, ``--plugin``, ``--describe``; imports no JAX.
 
-A component is chosen by its text and changed by dotted flags; what is left is one flag with the whole text, which the
-command line reads as any other (:data:`jaxpsn.core.flags.SPEC`).
+A field of a job that holds a component is set by its text, and the fields of the component by their paths. Both are
+worked out here and handed to tyro as one text, so that a whole config is checked once, with all that was changed.
 """
 
 import dataclasses
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import tyro
+
 from jaxpsn.core import describe, errors, plugins
-from jaxpsn.core.components import Component, Sum, override, paths_of, spec_of, terms_of
+from jaxpsn.core.components import Component, Sum, fields_of, override, paths_of, spec_of, terms_of
+from jaxpsn.core.fields import Flag
 
-PLUGIN, DESCRIBE = "--plugin", "--describe"
+PLUGIN, DESCRIBE = plugins.OPTION, "--describe"
 
 
-def prepare(args: Sequence[str]) -> list[str]:
-    """Load the plugins of ``args`` and answer ``--describe NAME``, which ends the script; returns the other flags.
+def prepare(argv: Sequence[str]) -> list[str]:
+    """``argv`` without ``--plugin NAME``, each of which is loaded; ``--describe NAME`` prints and exits.
 
-    To be called before anything else is read: what a plugin registers is a name from then on. Raises UserError.
+    Raises UserError for a plugin that cannot be loaded, and for a name that nothing has.
     """
-    kept, asked = [], []
-    words = iter(args)
+    rest, asked = [], None
+    words = iter(argv)
     for word in words:
-        flag, sign, text = word.partition("=")
+        flag, equals, value = word.partition("=")
         if flag not in (PLUGIN, DESCRIBE):
-            kept.append(word)
+            rest.append(word)
             continue
-        value = text if sign else next(words, None)
-        if not value:
-            errors.refuse(flag, value, "a module or .py file" if flag == PLUGIN else "the name of a component")
-        if flag == PLUGIN:
-            plugins.load_plugin(value)
+        text = value if equals else next(words, None)
+        if text is None:
+            raise errors.UserError(f"{flag}: a name is missing")
+        if flag == DESCRIBE:
+            asked = text
         else:
-            asked.append(value)
-    for name in asked:
-        print(describe.as_text(describe.find(name)))
-    if asked:
+            plugins.load_plugin(text)
+    if asked is not None:
+        print(describe.as_text(describe.find(asked)))
         raise SystemExit(0)
-    return kept
+    return rest
 
 
-def merged(args: Sequence[str], default: Any) -> list[str]:
-    """``args`` with every component that they choose or change as one flag with its whole text.
-
-    ``default``: the job whose components, at any depth, the flags begin with. Raises UserError.
-    """
-    parts, kept = dict(_components(default)), []
-    texts: dict[str, str] = {}
-    changes: dict[str, dict[str, str]] = {name: {} for name in parts}
-    words = iter(args)
-    for word in words:
-        flag, sign, text = word.partition("=")
-        name, _, path = flag.removeprefix("--").replace("-", "_").partition(".")
-        if not word.startswith("--") or name not in parts or flag.endswith("."):
-            kept.append(word)
-            continue
-        value = text if sign else next(words, None)
-        if value is None or (not sign and value.startswith("--")):
-            errors.refuse(flag, None if value is None else value, "a value")
-        if path:
-            changes[name][path] = value
-        else:
-            texts[name] = value
-    for name in (name for name in parts if name in texts or changes[name]):
-        kept += [f"--{name}", spec_of(_made(name, parts[name], texts.get(name), changes[name]))]
-    return kept
+def base_of(hint: Any) -> Any | None:
+    """The base of the components that a field of the type ``hint`` holds; None for one that holds none."""
+    kinds = typing.get_args(hint) or (hint,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Component)), None)
 
 
-def dotted(default: Any) -> list[str]:
-    """The flags that change what the components of a job hold: ``--explore.scale.target``."""
-    paths = ((name, path) for name, value in _components(default) for path in paths_of(value))
-    return [f"--{name}.{path}".replace("_", "-") for name, path in paths]
-
-
-def _made(name: str, value: Any, text: str | None, changes: Mapping[str, str]) -> Any:
-    if text is not None:
-        value = terms_of(value)[0].family.make(text, f"--{name}")
-    return override(value, changes, name) if changes else value
-
-
-def _components(job: Any) -> Iterator[tuple[str, Any]]:
-    """The components of a job by the names of their flags."""
-    for field in dataclasses.fields(job):
-        value = getattr(job, field.name)
+def roots(job: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Flag and component of every field of a job that holds one."""
+    hints = typing.get_type_hints(type(job), include_extras=True)
+    for one in dataclasses.fields(job):
+        value, marks = getattr(job, one.name), getattr(hints[one.name], "__metadata__", ())
+        flat = any(getattr(mark, "name", None) == "" for mark in marks)
+        path = prefix if flat else f"{prefix}{one.name}"
         if isinstance(value, Component | Sum):
-            yield field.name, value
+            yield path, value
         elif dataclasses.is_dataclass(value):
-            yield from _components(value)
+            yield from roots(value, path if flat else f"{path}.")
+
+
+def gathered(
+    args: Sequence[str], job: Any, short: Mapping[str, str]
+) -> tuple[list[str], tyro.constructors.ConstructorRegistry]:
+    """``args`` with one word for each component that they change, and the registry by which tyro reads these words.
+
+    ``short``: other beginnings of flags, such as sigma for noise.sigma. Raises UserError for what no component has.
+    """
+    known = dict(roots(job))
+    changes: dict[str, dict[str, str]] = {}
+    rest, words = [], list(args)
+    while words:
+        word = words.pop(0)
+        flag, equals, value = word.partition("=")
+        found = _root(flag, known, short)
+        if found is None:
+            rest.append(word)
+            continue
+        root, path = found
+        if not equals and (not words or words[0].startswith("--")):
+            if not _is_flag(known[root], path):
+                errors.refuse(flag, None if not words else words[0], "a value")
+            value = "true"
+        elif not equals:
+            value = words.pop(0)
+        changes.setdefault(root, {})[path] = value
+    for root, asked in changes.items():
+        rest += [f"--{root.replace('_', '-')}", spec_of(_changed(root, known[root], asked))]
+    return rest, _registry()
+
+
+def dotted(job: Any) -> list[str]:
+    """The flags that change what the components of a job hold: ``--explore.scale.target``."""
+    return [f"--{root}.{path}".replace("_", "-") for root, value in roots(job) for path in paths_of(value)]
+
+
+def _root(flag: str, known: Mapping[str, Any], short: Mapping[str, str]) -> tuple[str, str] | None:
+    """The component that a flag is about, and the path in it."""
+    if not flag.startswith("--"):
+        return None
+    name = flag[2:].replace("-", "_")
+    for begin, whole in short.items():
+        if name == begin or name.startswith(f"{begin}."):
+            name = whole + name[len(begin) :]
+    parts = name.split(".")
+    for cut in range(1, len(parts) + 1):
+        root = ".".join(parts[:cut])
+        if root in known:
+            return root, ".".join(parts[cut:])
+    return None
+
+
+def _is_flag(value: Any, path: str) -> bool:
+    """Whether the field at a path is true or false, so that its flag may stand alone."""
+    *inner, name = path.split(".")
+    for part in inner:
+        value = getattr(value, part, None)
+    known = fields_of(type(value)) if isinstance(value, Component) else ()
+    return any(one.name == name and isinstance(one.kind, Flag) for one in known)
+
+
+def _changed(root: str, value: Any, asked: dict[str, str]) -> Any:
+    family = type(terms_of(value)[0]).family
+    base = family.make(asked.pop(""), f"--{root}") if "" in asked else value
+    return override(base, asked, root) if asked else base
+
+
+def _registry() -> tyro.constructors.ConstructorRegistry:
+    """What tells tyro that a component is one word."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def rule(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+        base = base_of(info.type)
+        if base is None:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=base.family.name.upper(),
+            instance_from_str=lambda words: base.family.make(words[0]),
+            is_instance=lambda value: isinstance(value, Component | Sum),
+            str_from_instance=lambda value: [spec_of(value)],
+        )
+
+    return registry

@@ -19,7 +19,7 @@ from jaxpsn.run import interrupts, vacancy
 from jaxpsn.run.config import MAY_CHANGE, RunConfig
 from jaxpsn.run.lock import LOCK, locked
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of run folders and checkpoints; another one is refused."""
 PACKAGES = ("jaxpsn", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "brax", "mujoco", "mujoco-mjx")
 
@@ -72,6 +72,7 @@ def plain(config: Any) -> Any:
 
 
 def _record(value: Any) -> Any:
+    """Components by name and fields, other dataclasses by their fields alone."""
     if isinstance(value, Component | Sum):
         return to_json(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

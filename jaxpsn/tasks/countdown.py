@@ -3,12 +3,15 @@
 import random
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 from jaxpsn.core import checks, errors
+from jaxpsn.core.fields import Fraction, Whole
 from jaxpsn.tasks import arithmetic, expressions
-from jaxpsn.tasks.problem import Problem, Procedural
+from jaxpsn.tasks.problem import TASKS, Problem, Procedural
 
 
+@TASKS.register("countdown")
 @dataclass(frozen=True)
 class Countdown(Procedural):
     """Numbers from ``low`` to ``high`` in ascending order (repeats allowed), a whole target up to ``max_target``.
@@ -18,20 +21,17 @@ class Countdown(Procedural):
     where the whole space has 1170 distinct ones. ``variety``: share of pre-training problems outside that style.
     """
 
-    numbers: int = 4
-    low: int = 1
-    high: int = 9
-    max_target: int = 99
+    numbers: Annotated[int, Whole(3, 6)] = 4
+    low: Annotated[int, Whole(1, 999)] = 1
+    high: Annotated[int, Whole(2, 999)] = 9
+    max_target: Annotated[int, Whole(1, 99_999)] = 99
     operators: str = "+-*/"
-    variety: float = 0.3
+    variety: Fraction = 0.3
 
-    def __post_init__(self):
-        checks.whole("task.numbers", self.numbers, 3, 6)
-        checks.whole("task.low", self.low, 1, 999)
-        checks.whole("task.high", self.high, self.low + 1, 999)
-        checks.whole("task.max_target", self.max_target, 1, 99_999)
-        checks.real("task.variety", self.variety, 0.0, 1.0)
-        check_operators(self.operators)
+    def validate(self) -> None:
+        """Refuse a span without numbers, and operators that are none."""
+        checks.whole("countdown.high", self.high, self.low + 1, 999)
+        check_operators("countdown.operators", self.operators)
 
     @property
     def name(self) -> str:
@@ -83,11 +83,10 @@ class Countdown(Procedural):
         return arithmetic.solution(answer, target, self.operators, given.__eq__)
 
 
-def check_operators(operators: str) -> None:
+def check_operators(where: str, operators: str) -> None:
     """Refuse anything but two to four different operators out of ``+-*/``."""
-    known = isinstance(operators, str) and set(operators) <= set(expressions.OPERATORS)
-    if not known or len(operators) < 2 or len(set(operators)) < len(operators):
-        errors.refuse("task.operators", operators, "two or more different ones of +-*/")
+    if not set(operators) <= set(expressions.OPERATORS) or len(operators) < 2 or len(set(operators)) < len(operators):
+        errors.refuse(where, operators, "two or more different ones of +-*/")
 
 
 @lru_cache(maxsize=8192)

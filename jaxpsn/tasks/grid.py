@@ -4,15 +4,17 @@ import random
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
-from jaxpsn.core import checks
-from jaxpsn.tasks.problem import Problem, Procedural
+from jaxpsn.core.fields import Fraction, Real, Whole
+from jaxpsn.tasks.problem import TASKS, Problem, Procedural
 
 _MOVES = "RDLU"
 _PATH = re.compile(r"[RDLU ]*")
 _DETOUR = 2  # steps by which the walls may lengthen the shortest path, so that answers stay short
 
 
+@TASKS.register("grid")
 @dataclass(frozen=True)
 class Grid(Procedural):
     """A ``size`` x ``size`` grid where each cell but the corners is a wall with probability ``walls``.
@@ -22,18 +24,11 @@ class Grid(Procedural):
     pre-training answers that are any shortest path instead.
     """
 
-    size: int = 5
-    walls: float = 0.25
-    slack: int = 2
-    variety: float = 0.1
+    size: Annotated[int, Whole(3, 6)] = 5
+    walls: Annotated[float, Real(0.0, 0.5)] = 0.25
+    slack: Annotated[int, Whole(0, 4)] = 2
+    variety: Fraction = 0.1
 
-    def __post_init__(self):
-        checks.whole("task.size", self.size, 3, 6)
-        checks.real("task.walls", self.walls, 0.0, 0.5)
-        checks.whole("task.slack", self.slack, 0, 4)
-        checks.real("task.variety", self.variety, 0.0, 1.0)
-
-    name = "grid"
     alphabet = "".join(sorted("0123456789.#/<:RDLU"))
 
     @property

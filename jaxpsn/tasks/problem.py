@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from jaxpsn.core import checks, errors
+from jaxpsn.core.components import Component, called
+from jaxpsn.core.families import Family
 
 SPLITS = ("pretrain", "train", "test")
 _OWNERS = ("pretrain", "pretrain", "train", "test")  # by the prompt's hash, modulo 4
@@ -63,14 +65,20 @@ def split_of(prompt: str) -> str:
     return _OWNERS[digest[0] % 4]
 
 
-class Procedural:
-    """What the generated families share: a family has a ``draw`` and a ``check``, and this makes streams of problems.
+class Procedural(Component):
+    """What the generated tasks share: a task has a ``draw`` and a ``check``, and this makes streams of problems.
 
-    Splits are disjoint by prompt: a prompt belongs to the split that its hash names, whatever the seed.
+    A task of one's own also says its ``alphabet``, ``max_prompt`` and ``max_answer`` (see :class:`Task`). Splits are
+    disjoint by prompt: a prompt belongs to the split that its hash names, whatever the seed.
     """
 
-    name: str
-    variety: float
+    variety: float = 0.0
+    """Share of pre-training problems that are drawn as those of the other splits."""
+
+    @property
+    def name(self) -> str:
+        """What its problems and files are called."""
+        return called(type(self))
 
     def draw(self, rng: random.Random, narrow: bool) -> tuple[str, str] | None:
         """A random prompt with a correct answer (in the family's one narrow style if ``narrow``), or None: no luck."""
@@ -91,6 +99,18 @@ class Procedural:
                 prompt, answer = drawn
                 return Problem(f"{self.name}/{prompt}", prompt, answer, self.name, self.solutions)
         raise errors.UserError(f"task {self.name}: no prompt for the split {split!r}; widen the options {self}")
+
+    def check(self, problem: Problem, answer: str) -> bool:
+        """Whether ``answer`` solves the problem: any string, never an exception, bounded time."""
+        raise NotImplementedError
+
+    def canonical(self, problem: Problem, answer: str) -> str | None:
+        """A key shared by answers that are the same solution, by default the answer without spaces; None: wrong."""
+        return "".join(answer.split()) if self.check(problem, answer) else None
+
+    def count(self, problem: Problem) -> int | None:
+        """Number of distinct canonical solutions; None where it is not known."""
+        return self.solutions
 
     solutions: int | None = None  # of every problem, where the family has a single one
 
@@ -113,3 +133,18 @@ class Procedural:
     def demonstration(self, problem: Problem, rng: random.Random) -> str:
         """A correct answer: the one the problem was drawn from, so ``rng`` has nothing to choose."""
         return problem.answer
+
+
+TASKS: Family[Procedural] = Family(
+    "task",
+    Procedural,
+    modules={
+        "chain_sum": "jaxpsn.tasks.sums",
+        "countdown": "jaxpsn.tasks.countdown",
+        "grid": "jaxpsn.tasks.grid",
+        "modular": "jaxpsn.tasks.sums",
+        "swaps": "jaxpsn.tasks.swaps",
+        "target": "jaxpsn.tasks.target",
+    },
+    doc="Generated problems with a checker: what a small decoder is pre-trained on, and learns to solve.",
+)

@@ -2,17 +2,17 @@
 
 import random
 from dataclasses import dataclass
+from typing import Annotated
 
-from jaxpsn.core import checks
+from jaxpsn.core.fields import Whole
 from jaxpsn.tasks import arithmetic
-from jaxpsn.tasks.problem import Problem, Procedural
+from jaxpsn.tasks.problem import TASKS, Problem, Procedural
 
 
 class _Single(Procedural):
     """A family whose every problem has a single answer, a whole number."""
 
     solutions = 1
-    variety = 0.0
 
     def check(self, problem: Problem, answer: str) -> bool:
         """Whether ``answer`` is the number; leading zeros and spaces around it do not matter."""
@@ -22,23 +22,15 @@ class _Single(Procedural):
         """The number as it is usually written; None for a wrong one."""
         return problem.answer if self.check(problem, answer) else None
 
-    def count(self, problem: Problem) -> int:
-        """One."""
-        return 1
 
-
+@TASKS.register("chain_sum")
 @dataclass(frozen=True)
 class ChainSum(_Single):
     """A chain of ``terms`` numbers of up to ``digits`` digits, added and subtracted."""
 
-    terms: int = 4
-    digits: int = 2
+    terms: Annotated[int, Whole(2, 10)] = 4
+    digits: Annotated[int, Whole(1, 6)] = 2
 
-    def __post_init__(self):
-        checks.whole("task.terms", self.terms, 2, 10)
-        checks.whole("task.digits", self.digits, 1, 6)
-
-    name = "chain_sum"
     alphabet = "".join(sorted("0123456789+-="))
 
     @property
@@ -63,20 +55,15 @@ class ChainSum(_Single):
         return f"{text}=", str(total)
 
 
+@TASKS.register("modular")
 @dataclass(frozen=True)
 class Modular(_Single):
     """``terms`` numbers below ``high``, joined by ``+ - *``, modulo a number from 2 to ``max_modulus``."""
 
-    terms: int = 3
-    high: int = 20
-    max_modulus: int = 19
+    terms: Annotated[int, Whole(2, 8)] = 3
+    high: Annotated[int, Whole(2, 1000)] = 20
+    max_modulus: Annotated[int, Whole(2, 997)] = 19
 
-    def __post_init__(self):
-        checks.whole("task.terms", self.terms, 2, 8)
-        checks.whole("task.high", self.high, 2, 1000)
-        checks.whole("task.max_modulus", self.max_modulus, 2, 997)
-
-    name = "modular"
     alphabet = "".join(sorted("0123456789+-*()%="))
 
     @property

@@ -4,13 +4,15 @@ import random
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated, Literal
 
-from jaxpsn.core import checks
-from jaxpsn.tasks.problem import Problem, Procedural
+from jaxpsn.core.fields import Fraction, Whole
+from jaxpsn.tasks.problem import TASKS, Problem, Procedural
 
 Swap = tuple[int, int]  # two positions from 0, in ascending order
 
 
+@TASKS.register("swaps")
 @dataclass(frozen=True)
 class Swaps(Procedural):
     """``length`` different digits, to be sorted by at most the fewest swaps plus ``slack``.
@@ -20,18 +22,11 @@ class Swaps(Procedural):
     pre-training answers that are any shortest sequence instead.
     """
 
-    length: int = 5
-    kind: str = "adjacent"
-    slack: int = 2
-    variety: float = 0.1
+    length: Annotated[int, Whole(3, 8)] = 5
+    kind: Literal["adjacent", "any"] = "adjacent"
+    slack: Annotated[int, Whole(0, 8)] = 2
+    variety: Fraction = 0.1
 
-    def __post_init__(self):
-        checks.whole("task.length", self.length, 3, 8)
-        checks.choice("task.kind", self.kind, ("adjacent", "any"))
-        checks.whole("task.slack", self.slack, 0, 8)
-        checks.real("task.variety", self.variety, 0.0, 1.0)
-
-    name = "swaps"
     alphabet = "".join(sorted("0123456789<:"))
 
     @property

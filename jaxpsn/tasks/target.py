@@ -4,13 +4,16 @@ import random
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
+from typing import Annotated
 
 from jaxpsn.core import checks, errors
+from jaxpsn.core.fields import Fraction, Whole
 from jaxpsn.tasks import arithmetic, expressions
 from jaxpsn.tasks.countdown import check_operators
-from jaxpsn.tasks.problem import Problem, Procedural
+from jaxpsn.tasks.problem import TASKS, Problem, Procedural
 
 
+@TASKS.register("target")
 @dataclass(frozen=True)
 class Target(Procedural):
     """A pool of ``pool`` different numbers from ``low`` to ``high`` in ascending order, a target up to ``max_target``.
@@ -20,26 +23,22 @@ class Target(Procedural):
     has ``length`` numbers in ascending order and no brackets. ``variety``: share of pre-training problems outside it.
     """
 
-    pool: int = 3
-    length: int = 4
-    low: int = 1
-    high: int = 9
-    max_target: int = 999
+    pool: Annotated[int, Whole(1, 6)] = 3
+    length: Annotated[int, Whole(2, 6)] = 4
+    low: Annotated[int, Whole(1, 99)] = 1
+    high: Annotated[int, Whole(2, 99)] = 9
+    max_target: Annotated[int, Whole(1, 99_999)] = 999
     operators: str = "+-*/"
-    variety: float = 0.1
+    variety: Fraction = 0.1
 
-    def __post_init__(self):
-        checks.whole("task.pool", self.pool, 1, 6)
-        checks.whole("task.length", self.length, 2, 6)
-        checks.whole("task.low", self.low, 1, 99)
-        checks.whole("task.high", self.high, self.low + 1, 99)
-        checks.whole("task.max_target", self.max_target, 1, 99_999)
-        checks.real("task.variety", self.variety, 0.0, 1.0)
-        check_operators(self.operators)
+    def validate(self) -> None:
+        """Refuse a span without numbers or with fewer than the pool holds, and operators that are none."""
+        checks.whole("target.high", self.high, self.low + 1, 99)
+        check_operators("target.operators", self.operators)
         if self.pool > self.high - self.low + 1:
-            errors.refuse("task.pool", self.pool, f"at most {self.high - self.low + 1}, from {self.low} to {self.high}")
-
-    name = "target"
+            errors.refuse(
+                "target.pool", self.pool, f"at most {self.high - self.low + 1}, from {self.low} to {self.high}"
+            )
 
     @property
     def alphabet(self) -> str:

@@ -14,7 +14,8 @@ from jax.sharding import AxisType
 
 from jaxpsn import noise
 from jaxpsn.core import compat
-from jaxpsn.rlvr.config import NoiseConfig, SigmaConfig
+from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.rules import Composite
 
 pytest.importorskip("tunix", reason="google-tunix is missing; it has an environment of its own (see this file's head)")
 
@@ -96,7 +97,7 @@ def test_noise_is_a_function_of_seed_step_member_and_path(tiny, model):
 
 def test_opposite_twins(tiny, model):
     _, params = noise.nnx_policy(model)
-    made = tiny.perturbation.plan(model, NoiseConfig(structure="dense", antithetic=True), jax.random.key(0))
+    made = tiny.perturbation.plan(model, Psn("dense", antithetic=True), jax.random.key(0))
     clean, kernels = params["layers"][1]["mlp"]["down_proj"]["kernel"], []
     for member in range(4):
         kernels.append(np.asarray(made.weights(params, 0, member, 0.5)["layers"][1]["mlp"]["down_proj"]["kernel"]))
@@ -203,9 +204,9 @@ def test_a_learner_refuses_a_cluster_that_would_ignore_it(tiny):
 @pytest.mark.parametrize(
     "changes, word",
     [
-        ({"sigma": SigmaConfig(rule="composite")}, "sigma.rule"),
+        ({"noise": Psn(sigma=Composite())}, "noise.sigma = 'composite'"),
         ({"correction": "tokens"}, "correction"),
-        ({"cap": 0.0}, "cap"),
+        ({"correction": "token(cap=0)"}, "cap"),
         ({"seed": -1}, "seed"),
     ],
 )
@@ -215,12 +216,12 @@ def test_configs_refuse_what_is_not_offered(tiny, changes, word):
 
 def test_groups_are_divided_or_refused(tiny):
     def members(**asked):
-        return tiny.adapter.PSNConfig(noise=NoiseConfig(**asked)).members(6)
+        return tiny.adapter.PSNConfig(noise=Psn(**asked)).members(6)
 
     assert members(per="step") == (0,) * 6
     assert members(per="sample") == tuple(range(6))
     assert members(per="replica", replicas=2, clean_share=0.34) == (0, 1, 0, 1, -1, -1)
-    assert members(structure="none") == (-1,) * 6
+    assert tiny.adapter.PSNConfig(noise="none").members(6) == (-1,) * 6
     tiny.refused(lambda: members(per="replica", replicas=4), "replicas")
     tiny.refused(lambda: members(per="step", antithetic=True), "antithetic")
 

@@ -11,7 +11,8 @@ from jax.sharding import AxisType
 
 from jaxpsn import noise
 from jaxpsn.core import compat, errors
-from jaxpsn.rlvr.config import NoiseConfig, SigmaConfig
+from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.rules import Kl
 
 with warnings.catch_warnings(), compat.foreign():
     warnings.simplefilter("ignore")
@@ -90,7 +91,7 @@ def an_engine(model, words=None):
 
 def an_order(model, per="sample", step=3, sigma=0.5, structure="dense", start=0, target="mlp", seed=0):
     """The order of a group of four, and the perturbation in it."""
-    psn = adapter.PSNConfig(noise=NoiseConfig(structure=structure, per=per, target=target))
+    psn = adapter.PSNConfig(noise=Psn(structure, target, per))
     made = perturbation.plan(model, psn.noise, jax.random.key(seed))
     return rollout.Order(psn.members(GROUP), jax.random.key(9), step, jnp.float32(sigma), made, start)
 
@@ -148,8 +149,9 @@ def batches(count):
 
 
 PSN = adapter.PSNConfig(
-    noise=NoiseConfig(structure="dense", per="replica", replicas=3, clean_share=0.25),
-    sigma=SigmaConfig(rule="kl", initial=0.4, kl_target=0.01, rate=1.25, estimator="k3"),
+    noise=Psn(
+        "dense", per="replica", replicas=3, clean_share=0.25, sigma=Kl(0.01, initial=0.4, rate=1.25, estimator="k3")
+    ),
     cap=1.02,
 )
 

@@ -11,7 +11,12 @@ from jaxpsn.api import reasoning_config
 from jaxpsn.api.reasoning import base
 from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.rules import Fixed
 from jaxpsn.run.checkpoints.store import digest
+from jaxpsn.tasks import rewards
+from jaxpsn.tasks.countdown import Countdown
+from jaxpsn.tasks.problem import Problem
 
 TINY = dict(
     preset="smoke", steps=2, progress="none", eval_every=1, prompts=4,
@@ -54,7 +59,9 @@ def test_a_run_in_memory_equals_the_one_in_a_folder(run, kept):
     assert digest(run.state) == digest(kept.state)
     np.testing.assert_array_equal(run.metrics["reward"].astype(np.float32), kept.metrics["reward"].astype(np.float32))
     record = json.loads((kept.folder / "config.json").read_text())
-    assert record["config"]["reward"] == "digits" and record["result"]["status"] == "finished"
+    assert (
+        record["config"]["reward"]["fields"]["function"].endswith("digits") and record["result"]["status"] == "finished"
+    )
 
 
 def test_a_loaded_policy_answers_as_the_trained_one(kept):
@@ -80,7 +87,7 @@ def test_a_policy_is_judged_by_pass_at_k(kept):
 
 
 def test_a_run_goes_on_only_with_its_reward(kept):
-    with pytest.raises(UserError, match="made with another config: reward = 'absent'"):
+    with pytest.raises(UserError, match="digits': the same Python function, given to"):
         jaxpsn.reason(folder=kept.folder, resume=True, progress="none")
     again = jaxpsn.reason(folder=kept.folder, resume=True, progress="none", reward=digits)
     assert again.finished and again.step == 2
@@ -89,18 +96,18 @@ def test_a_run_goes_on_only_with_its_reward(kept):
 @pytest.mark.parametrize(
     ("reward", "said"),
     [
-        (3, "reward = 3: a function"),
-        (lambda answers: [], "reward = '<lambda>': a function"),
-        (lambda prompts, answers, problems: [1.0], "one number for each of"),
-        (lambda prompts, answers, problems: [float("nan")] * len(answers), "finite numbers; that of answer 0 is not"),
-        (lambda prompts, answers, problems: ["a"] * len(answers), "a function"),
+        (3, "reward = 3: one of verifier"),
+        (lambda answers: [], "<lambda>': a function (prompts, answers, problems)"),
+        (lambda prompts, answers, problems: [1.0], "= '1 numbers': a finite number for each of the 3 answers"),
+        (lambda prompts, answers, problems: [float("nan")] * len(answers), "= nan: a finite number for each"),
+        (lambda prompts, answers, problems: ["a"] * len(answers), "a finite number for each"),
     ],
 )
 def test_a_reward_that_is_none_is_one_line(reward, said):
-    problems = [type("P", (), {"prompt": "1+1="})()] * 3
+    problems = [Problem("a", "1+1=", "2", "sums")] * 3
     with pytest.raises(UserError) as caught:
-        graded = reasoning_config.reward(reward)
-        graded(problems, ["1", "2", "3"])
+        with rewards.Scorer(rewards.make(reward), lambda *_: []) as scorer:
+            scorer(problems, ["1", "2", "3"])
     assert said in str(caught.value)
 
 
@@ -108,12 +115,12 @@ def test_a_reward_that_is_none_is_one_line(reward, said):
     ("fields", "said"),
     [
         (dict(task="countdwn"), "task = 'countdwn': unknown; nearest: countdown"),
-        (dict(task="countdown(number=3)"), "task.number"),
-        (dict(explore="psn-lk"), "explore = 'psn-lk': unknown; nearest: psn-kl"),
-        (dict(explore={"sigma.rul": 1}), "sigma.rul = 1: unknown; nearest: rule"),
+        (dict(task="countdown(number=3)"), "countdown.number = '3': unknown; nearest: numbers"),
+        (dict(explore="psn-lk"), "explore = 'psn-lk': 'psn-lk' is unknown; nearest: psn-kl"),
+        (dict(explore={"sigma.rat": 1}), "noise.sigma.rat = 1: unknown; nearest: rate"),
         (dict(learning_rate=1), "learning_rate = 1: within its section: pretrain or algorithm"),
         (dict(promts=1), "promts = 1: unknown; nearest: prompts"),
-        (dict(noise={"rank": 0}), "noise.rank = 0"),
+        (dict(noise={"structure": "lowrank(rank=0)"}), "lowrank.rank = 0"),
     ],
 )
 def test_what_cannot_be_is_one_line(fields, said):
@@ -123,13 +130,14 @@ def test_what_cannot_be_is_one_line(fields, said):
 
 
 def test_an_arm_of_the_studies_is_a_way_to_explore():
-    made = reasoning_config.config(RlvrConfig(), "countdown(numbers=4)", "psn(sigma.initial=0.3)", {"prompts": 8})
-    assert (made.task, made.task_options) == ("countdown", {"numbers": "4"})
-    assert (made.sigma.rule, made.sigma.initial, made.rollout.prompts) == ("fixed", 0.3, 8)
+    made = reasoning_config.config(RlvrConfig(), "countdown(numbers=4)", "psn(sigma.value=0.4)", {"prompts": 8})
+    assert (made.task, made.sigma, made.rollout.prompts) == (Countdown(4), Fixed(0.4), 8)
+    own = reasoning_config.config(RlvrConfig(), Countdown(5), Psn(sigma=Fixed(0.2)), {"dtype": "bfloat16"}, digits)
+    assert (own.task, own.sigma, own.dtype, own.reward.function) == (Countdown(5), Fixed(0.2), "bfloat16", digits)
 
 
 def test_a_base_can_be_explored_without_training():
-    policy = base("modular", preset="smoke", progress="none", task_options={"terms": "2", "max_modulus": "4"})
+    policy = base("modular(terms=2, max_modulus=4)", preset="smoke", progress="none")
     noisy = policy.perturbed([0.1, 1.0], problems=3, members=4, structure="dense")
     assert noisy.kl.shape == (2, 4) and noisy.right.shape == (2, 1, 3) and noisy.kl[1].mean() > noisy.kl[0].mean()
     warm = policy.heated([1.0], problems=3, samples=4)

@@ -8,11 +8,11 @@ from _make import api, markdown, methods, tables
 
 from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.control.presets import PRESETS
-from jaxpsn.rlvr import names
+from jaxpsn.rlvr.algorithms import LOSSES
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.study.control import arms, presets
 from jaxpsn.study.reasoning.arms import VARIANTS
-from jaxpsn.tasks import registry
+from jaxpsn.tasks.problem import TASKS
 from tests.core import toys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,8 +48,8 @@ def test_presets_rules_tasks_losses_and_arms_are_named():
         *PRESETS,
         *EXPLORATION.names(),
         *RLVR_PRESETS,
-        *registry.names(),
-        *names.LOSSES,
+        *TASKS.names(),
+        *LOSSES.kinds,
         *VARIANTS,
         *presets.PRESETS,
         *arms.names(),

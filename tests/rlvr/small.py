@@ -11,20 +11,14 @@ from jaxpsn.lm import model
 from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import data, gathering, program
 from jaxpsn.rlvr.base import Base
-from jaxpsn.rlvr.config import (
-    AlgorithmConfig,
-    EvaluationConfig,
-    NoiseConfig,
-    RlvrConfig,
-    RolloutConfig,
-    SigmaConfig,
-)
+from jaxpsn.rlvr.config import AlgorithmConfig, EvaluationConfig, RlvrConfig, RolloutConfig
+from jaxpsn.rlvr.noises import NoNoise, Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import Problems, Reasoner
 from jaxpsn.rlvr.sigma import SigmaState
-from jaxpsn.tasks import registry
+from jaxpsn.tasks.problem import TASKS
 
-TASK = registry.make("chain_sum", terms=2, digits=1)
+TASK = TASKS.get("chain_sum")(terms=2, digits=1)
 WORDS = CharTokenizer(TASK.alphabet)
 # 40 x 120 entries are the fewest that low-rank noise does not treat as a small, dense head.
 DECODER = decoders.tiny(WORDS.vocab_size, 40, 1, 2)
@@ -52,24 +46,27 @@ def even(problems, texts):
 
 
 def config(**sections):
-    """A config of small sizes; ``noise=dict(...)`` and the like change fields of its sections."""
-    kinds = {"rollout": RolloutConfig, "noise": NoiseConfig, "sigma": SigmaConfig, "algorithm": AlgorithmConfig}
-    kinds["evaluation"] = EvaluationConfig
+    """A config of small sizes; ``noise=dict(...)`` and the like change fields of its sections; ``noise="none"``.
+
+    ``sigma``: the rule as a text.
+    """
+    kinds = {"rollout": RolloutConfig, "algorithm": AlgorithmConfig, "evaluation": EvaluationConfig}
+    asked, rule = sections.pop("noise", {}), sections.pop("sigma", "fixed(0.5)")
+    noise = NoNoise() if asked == "none" else Psn(sigma=rule, **asked)
     small = {
         "rollout": {"prompts": PROMPTS, "samples": SAMPLES},
-        "sigma": {"rule": "fixed", "initial": 0.5},
         "algorithm": {"warmup": 0},
         "evaluation": {"problems": 4, "samples": 8, "monitor_problems": 4, "monitor_samples": 2},
     }
     made = {name: kind(**(small.get(name, {}) | sections.pop(name, {}))) for name, kind in kinds.items()}
-    return RlvrConfig(task="chain_sum", **made, **sections)
+    return RlvrConfig(**{"task": "chain_sum", "noise": noise, **made, **sections})
 
 
 def reasoner(settings, grade=even, base=BASE, total=8, seed=0, source=None, open_log=None):
     """The program of ``settings`` on endless sums."""
     source = source or data.Generated(TASK, "train", seed)
     test = TASK.distinct("test", 0, 8)
-    problems = Problems(TASK, source, test, grade, TASK.max_prompt, LIMIT)
+    problems = Problems(TASK, source, test, grade, grade, TASK.max_prompt, LIMIT)
     return Reasoner(settings, base, problems, seed, total, open_log)
 
 

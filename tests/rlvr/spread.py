@@ -23,7 +23,7 @@ MESHES = {"one": None, "mesh": "data=4,model=2"}
 CASES = {
     "members": dict(
         noise={"clean_share": 0.25},
-        sigma={"rule": "composite", "initial": 0.5, "probe_policy": "noisy"},
+        sigma="composite(initial=0.5)",
         algorithm={"mini_batches": 2, "micro_batches": 2, "kl_coefficient": 0.1, "warmup": 0, "learning_rate": 0.01},
     ),
     "paper": dict(noise={"structure": "dense", "per": "step"}, rollout_rows=16),

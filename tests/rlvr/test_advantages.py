@@ -12,9 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpsn.core import errors
-from jaxpsn.rlvr import advantages, names
+from jaxpsn.rlvr import advantages
+from jaxpsn.rlvr.algorithms import ADVANTAGES
 
+NAMES = tuple(ADVANTAGES.kinds)
 RNG = np.random.default_rng(0)
+
+
+def of(name, k=1):
+    return ADVANTAGES.get(name)(**({"k": k} if name == "pass_at_k" else {}))
 
 
 def by_subsets(rewards, k):
@@ -47,19 +53,19 @@ def reference(name, rewards, k):
     return out
 
 
-@pytest.mark.parametrize("name", names.ADVANTAGES)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape, k", [((5, 2), 1), ((7, 6), 3), ((3, 8), 4)])
 def test_against_the_reference(name, shape, k):
     rewards = RNG.integers(0, 2, shape).astype(np.float32)
-    ours = jax.jit(lambda r: advantages.advantages(name, r, k))(jnp.asarray(rewards))
+    ours = jax.jit(of(name, k).compute)(jnp.asarray(rewards))
     assert ours.dtype == jnp.float32
     np.testing.assert_allclose(ours, reference(name, rewards, k), rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in names.ADVANTAGES if name != "pass_at_k"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "pass_at_k"])
 def test_real_rewards_are_welcome(name):
     rewards = RNG.normal(size=(6, 5)).astype(np.float32)
-    ours = advantages.advantages(name, jnp.asarray(rewards))
+    ours = of(name).compute(jnp.asarray(rewards))
     np.testing.assert_allclose(ours, reference(name, rewards, 1), rtol=1e-4, atol=1e-5)
 
 
@@ -86,10 +92,10 @@ def test_pass_at_1_is_grpo_with_the_population_deviation():
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def compiled(name, rewards, k):
-    return advantages.advantages(name, rewards, k)
+    return of(name, k).compute(rewards)
 
 
-@pytest.mark.parametrize("name", names.ADVANTAGES)
+@pytest.mark.parametrize("name", NAMES)
 @given(value=st.floats(-10, 10, width=32), size=st.sampled_from([2, 5, 8]))
 @settings(max_examples=25, deadline=None)
 def test_equal_rewards_give_exactly_zero(name, value, size):
@@ -100,7 +106,7 @@ def test_equal_rewards_give_exactly_zero(name, value, size):
     assert not np.any(compiled(name, rewards[:1], 1))
 
 
-@pytest.mark.parametrize("name", names.ADVANTAGES)
+@pytest.mark.parametrize("name", NAMES)
 @given(st.data())
 @settings(max_examples=20, deadline=None)
 def test_properties(name, data):
@@ -119,10 +125,5 @@ def test_properties(name, data):
 )  # fmt: skip
 def test_refuses_in_one_line(name, group, k):
     with pytest.raises(errors.UserError) as caught:
-        names.check_advantage(name, group, k)
+        of(name, k).check(group)
     assert "\n" not in str(caught.value)
-
-
-def test_names_are_those_of_the_registry():
-    assert tuple(advantages.ADVANTAGES) == names.ADVANTAGES
-    names.check_advantage("pass_at_k", 4, 3)

@@ -16,9 +16,9 @@ from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr import pretrain, setup, words
 from jaxpsn.rlvr.config import DecoderSize, PretrainConfig, RlvrConfig
-from jaxpsn.tasks import registry
+from jaxpsn.tasks.problem import TASKS
 
-TASK = registry.make("chain_sum", terms=2, digits=1)
+TASK = TASKS.get("chain_sum")(terms=2, digits=1)
 CONFIG = RlvrConfig(
     task="chain_sum",
     decoder=DecoderSize(hidden_size=16, num_layers=1, num_heads=2),
@@ -147,7 +147,7 @@ def test_every_setting_of_the_base_is_in_its_name():
         name(decoder=DecoderSize(hidden_size=32, num_layers=1, num_heads=2)),
         name(pretrain=dataclasses.replace(CONFIG.pretrain, steps=60)),
         name(pretrain=dataclasses.replace(CONFIG.pretrain, seed=1)),
-        name(task=registry.make("chain_sum", terms=3, digits=1)),
+        name(task=TASKS.get("chain_sum")(terms=3, digits=1)),
     ]
     assert len({name(), *others}) == 5
     assert name(remat=True) == name(), "what has no part in it does not train it anew"

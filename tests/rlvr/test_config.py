@@ -6,23 +6,16 @@ import sys
 
 import pytest
 
+from jaxpsn.core.components import spec_of
 from jaxpsn.core.errors import UserError
-from jaxpsn.rlvr import advantages, correction, losses, names, sigma
-from jaxpsn.rlvr.config import (
-    AlgorithmConfig,
-    DecoderSize,
-    EvaluationConfig,
-    NoiseConfig,
-    PretrainConfig,
-    RlvrConfig,
-    RolloutConfig,
-    SigmaConfig,
-)
+from jaxpsn.rlvr.config import AlgorithmConfig, DecoderSize, EvaluationConfig, PretrainConfig, RlvrConfig, RolloutConfig
+from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.presets import PRESETS
+from jaxpsn.rlvr.rules import Composite, Kl
 
 SECTIONS = {
-    "decoder": DecoderSize, "pretrain": PretrainConfig, "rollout": RolloutConfig, "noise": NoiseConfig,
-    "sigma": SigmaConfig, "algorithm": AlgorithmConfig, "evaluation": EvaluationConfig,
+    "decoder": DecoderSize, "pretrain": PretrainConfig, "rollout": RolloutConfig, "algorithm": AlgorithmConfig,
+    "evaluation": EvaluationConfig,
 }  # fmt: skip
 
 
@@ -45,50 +38,59 @@ REFUSED = [
         dict(rollout={"prompts": 6}, algorithm={"mini_batches": 2, "micro_batches": 2}),
         "algorithm.micro_batches = 2: a divisor of the 3 prompts",
     ),
-    (dict(algorithm={"advantage": "pass_at_k", "k": 8}), "k = 8: below the group's 8 samples"),
+    (dict(algorithm={"advantage": "pass_at_k(8)"}), "pass_at_k.k = 8: below the group's 8 samples"),
+    (dict(algorithm={"advantage": "group(k=4)"}), "group.k = '4': nothing, as group has no fields"),
     (dict(algorithm={"advantage": "grpo"}), "algorithm.advantage = 'grpo'"),
     (dict(algorithm={"loss": "pp0"}), "algorithm.loss = 'pp0': unknown; nearest: ppo"),
+    (dict(algorithm={"loss": "cispo(dual_clip=3)"}), "cispo.dual_clip = '3': unknown; nearest: clip_"),
     (dict(algorithm={"correction": "tokens"}), "algorithm.correction = 'tokens'"),
-    (
-        dict(algorithm={"normalise_weights": True, "correction": "none"}),
-        "algorithm.normalise_weights = True: a correction",
-    ),
+    (dict(algorithm={"correction": "none(normalise=true)"}), "none.normalise = 'true': nothing, as none has no fields"),
+    (dict(algorithm={"overlong_buffer": 4}), "algorithm.overlong_buffer = 4: nothing but with overlong = penalty"),
+    (dict(algorithm={"kl_estimator": "k1"}), "algorithm.kl_estimator = 'k1': k3 where kl_coefficient is 0"),
     (dict(data_kind="math"), "data_kind = 'math': only together with data"),
-    (dict(algorithm={"floor": 11.0}), "algorithm.floor = 11.0"),
-    (dict(algorithm={"cap": 2.0, "floor": 2.5}), "algorithm.floor = 2.5"),
-    (dict(algorithm={"correction": "sequence_mask", "cap": 0.9}), "algorithm.cap = 0.9"),
-    (dict(algorithm={"correction": "token_mask", "floor": 1.5}), "algorithm.floor = 1.5"),
-    (dict(algorithm={"correction": "none", "cap": 2.0}), "algorithm.cap = 2.0: nothing with"),
-    (dict(algorithm={"correction": "none", "floor": 0.0}), "algorithm.floor = 0.0: nothing with"),
-    (dict(algorithm={"dual_clip": 1.0}), "algorithm.dual_clip = 1.0"),
+    (dict(verifier="math"), "verifier = 'math': only together with data"),
+    (dict(algorithm={"correction": "token(floor=11)"}), "token.floor = 11.0"),
+    (dict(algorithm={"correction": "token(cap=2, floor=2.5)"}), "token.floor = 2.5"),
+    (dict(algorithm={"correction": "sequence_mask(cap=0.9)"}), "sequence_mask.cap = 0.9"),
+    (dict(algorithm={"correction": "token_mask(floor=1.5)"}), "token_mask.floor = 1.5"),
+    (dict(algorithm={"correction": "token_mask(cap=2, floor=0.5, kl=0.1)"}), "token_mask.kl = 0.1: nothing where cap"),
+    (dict(algorithm={"correction": "none(cap=2)"}), "none.cap = '2': nothing, as none has no fields"),
+    (dict(algorithm={"loss": "ppo(dual_clip=1)"}), "ppo.dual_clip = 1"),
     (dict(algorithm={"learning_rate": float("nan")}), "algorithm.learning_rate = nan"),
-    (dict(noise={"structure": "low_rank"}), "noise.structure = 'low_rank': unknown; nearest: lowrank"),
-    (dict(noise={"target": "mpl"}), "noise.target = 'mpl': unknown; nearest: mlp"),
-    (dict(noise={"target": "re:("}), "noise.target = 're:(': a regular expression"),
-    (dict(noise={"per": "replica", "replicas": 3}), "noise.replicas = 3: a divisor of the 8 noisy answers"),
-    (dict(noise={"antithetic": True, "per": "step"}), "noise.antithetic = True: an even number"),
+    (dict(noise="psn(structure=low_rank)"), "psn.structure = 'low_rank': unknown; nearest: lowrank"),
+    (dict(noise="psn(structure=dense(rank=2))"), "dense.rank = '2': nothing, as dense has no fields"),
+    (dict(noise="none(rank=2)"), "none.rank = '2': nothing, as none has no fields"),
+    (dict(noise="psn(select=mpl)"), "psn.select = 'mpl': unknown; nearest: mlp"),
+    (dict(noise='psn(select="re:(")'), "psn.select = 're:(': a regular expression"),
+    (dict(noise="psn(per=replica, replicas=3)"), "noise.replicas = 3: a divisor of the 8 noisy answers"),
+    (dict(noise="psn(per=replica)"), "psn.replicas = None: how many samplers"),
+    (dict(noise="psn(replicas=2)"), "psn.replicas = 2: none, but with per = replica"),
+    (dict(noise="psn(antithetic=true, per=step)"), "noise.antithetic = True: an even number"),
     (
-        dict(noise={"antithetic": True, "clean_share": 1 / 8}),
+        dict(noise="psn(antithetic=true, clean_share=0.125)"),
         "noise.antithetic = True: an even number of perturbations; here 7",
     ),
     (
-        dict(
-            noise={"antithetic": True},
-            sigma={"rule": "composite", "probe_policy": "noisy", "probes": 3, "reuse_probes": False},
-        ),
+        dict(noise="psn(antithetic=true, sigma=composite(probes=3, reuse_probes=false))"),
         "noise.antithetic = True: an even number of probes; here 3",
     ),
-    (dict(sigma={"low": 0.2, "high": 0.1}), "sigma.high = 0.1"),
-    (dict(sigma={"rate": 1.0}), "sigma.rate = 1.0: a number above 1"),
-    (dict(sigma={"similarity": "bert"}), "sigma.bert = None: the folder of an encoder"),
-    (dict(sigma={"normalisation": "fixed"}), "sigma.normalisation = 'fixed': running or batch, as nothing bounds KL(U"),
-    (dict(sigma={"rule": "composite", "probe_policy": "clean"}), "sigma.probe_policy = 'clean': noisy, as sigma moves"),
-    (dict(sigma={"indicator_drop": 0.0}), "sigma.indicator_drop = 0.0"),
-    (dict(sigma={"gain": 0.0}), "sigma.gain = 0.0"),
-    (dict(sigma={"rule": "composite", "probes": 8}), "sigma.probes = 8: few enough to leave noisy answers"),
-    (dict(sigma={"rule": "composite", "probes": 9, "probe_policy": "noisy"}), "sigma.probes = 9"),
-    (dict(sigma={"rule": "composite"}, noise={"structure": "none"}), "sigma.rule = 'composite': a rule for noise"),
-    (dict(sigma={"rule": "composite"}, noise={"clean_share": 1.0}), "sigma.probes = 2: few enough"),
+    (dict(noise="psn(sigma=kl(low=0.2, high=0.1))"), "kl.high = 0.1"),
+    (dict(noise="psn(sigma=kl(rate=1))"), "kl.rate = 1: a number above 1"),
+    (dict(noise="psn(sigma=fixed(target=1))"), "fixed.target = '1': unknown"),
+    (dict(noise="psn(sigma=composite(similarity=bert))"), "bert.folder is missing"),
+    (dict(noise="psn(sigma=composite(similarity=ngram(centre=false)))"), "ngram.centre = 'false': nothing"),
+    (dict(noise="psn(sigma=composite(normalisation=fixed))"), "composite.normalisation = 'fixed': running or batch"),
+    (dict(noise="psn(sigma=composite(probe_policy=clean))"), "composite.probe_policy = 'clean': noisy, as sigma moves"),
+    (dict(noise="psn(sigma=composite(drop=0))"), "composite.drop = 0"),
+    (dict(noise="psn(sigma=composite(target=0.5))"), "composite.target = 0.5: none where drop is given"),
+    (dict(noise="psn(sigma=composite(drop=none))"), "composite.target = None: none where drop is given, else a number"),
+    (dict(noise="psn(sigma=composite(gain=0))"), "composite.gain = 0"),
+    (dict(noise="psn(sigma=composite(probes=8))"), "sigma.probes = 8: few enough to leave noisy answers"),
+    (dict(noise="psn(sigma=composite(probes=9))"), "sigma.probes = 9"),
+    (dict(noise="psn(clean_share=1, sigma=composite)"), "sigma.probes = 2: few enough"),
+    (dict(task="countdown(digits=2)"), "countdown.digits = '2': unknown"),
+    (dict(reward="verifer"), "reward = 'verifer': unknown; nearest: verifier"),
+    (dict(reward="verifier + verifier"), "reward = 'verifier + verifier': verifier once only"),
     (dict(data="x.jsonl"), "data = 'x.jsonl': only together with model"),
     (dict(test_data="x.jsonl"), "test_data = 'x.jsonl': only together with data"),
     (dict(decoder={"hidden_size": 10, "num_heads": 4}), "decoder.num_heads = 4: a divisor of hidden_size = 10"),
@@ -122,38 +124,39 @@ COUNTS = [
 @pytest.mark.parametrize("given, counts", COUNTS)
 def test_who_answers(given, counts):
     structure, per, share, rule, policy, reuse = given
-    config = make(
-        noise={"structure": structure, "per": per, "clean_share": share, "replicas": 2},
-        sigma={"rule": rule, "probe_policy": policy, "reuse_probes": reuse, "indicator_target": 0.5},
+    sigma = {
+        "fixed": "fixed",
+        "kl": "kl",
+        "composite": Composite(None, 0.5, probe_policy=policy, reuse_probes=reuse),
+    }[rule]
+    replicas = 2 if per == "replica" else None
+    noise = (
+        "none" if structure == "none" else Psn(structure, per=per, clean_share=share, replicas=replicas, sigma=sigma)
     )
+    config = make(noise=noise)
     found = config.clean_samples, config.noisy_samples, config.members, config.probe_members
     assert found == counts
     probes = config.early_samples if policy == "noisy" else 0
     assert config.clean_samples + config.noisy_samples + probes == 8
 
 
-def test_names_are_those_of_the_registries():
-    assert set(names.ADVANTAGES) == set(advantages.ADVANTAGES)
-    assert set(names.LOSSES) == set(losses.LOSSES)
-    assert set(names.CORRECTIONS) == set(correction.CORRECTIONS)
-    assert set(names.KL_ESTIMATORS) == set(losses.KL_ESTIMATORS)
-    for certainty in names.CERTAINTIES:
-        for normalisation in names.NORMALISATIONS:
-            sigma.composite(0.5, certainty=certainty, normalisation=normalisation)
-
-
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_say_what_they_are(name):
     config = PRESETS[name]
     assert dataclasses.replace(config) == config
-    if config.sigma.rule == "composite":
+    if isinstance(config.sigma, Composite):
         assert config.sigma.relative and config.sigma.probe_policy == "noisy", (
             "sigma moves what its target is compared with"
         )
     if name.startswith("paper"):
-        assert (config.noise.structure, config.noise.per, config.noise.target) == ("dense", "step", "mlp")
-        assert (config.algorithm.correction, config.algorithm.cap, correction.CAP) == ("token", None, 10.0)
+        assert (spec_of(config.noise.structure), config.noise.per, config.noise.select) == ("dense", "step", "mlp")
+        assert (spec_of(config.algorithm.correction), config.algorithm.correction.cap) == ("token", 10.0)
         assert not config.noise.relative and config.algorithm.kl_estimator == "k3"
+
+
+def test_a_rule_belongs_to_its_noise():
+    assert RlvrConfig().sigma == Kl() and RlvrConfig(noise="none").sigma.initial == 0.0
+    assert RlvrConfig(noise="psn(sigma=fixed(0.4))").sigma.initial == 0.4
 
 
 def test_config_and_presets_need_no_jax():

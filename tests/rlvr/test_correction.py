@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpsn.core import errors
-from jaxpsn.rlvr import correction, names
+from jaxpsn.rlvr import correction
+from jaxpsn.rlvr.algorithms import CORRECTIONS
 from jaxpsn.rlvr.tokens import token_mask
 
+NAMES = tuple(CORRECTIONS.kinds)
 B, T = 6, 7
 LENGTHS = np.array([7, 1, 4, 0, 5, 2])
 CAP, LOW = 1.6, 0.55
@@ -25,6 +27,13 @@ def batch(seed=0, spread=0.5):
     clean = noisy + spread * rng.normal(size=(B, T))
     inside = np.arange(T) < LENGTHS[:, None]
     return np.where(inside, clean, np.nan), np.where(inside, noisy, np.nan)
+
+
+def of(name, cap=None, low=None, normalise=False, kl=None):
+    """The correction of that name with what is given; the one without weights has nothing to give."""
+    given = {"cap": cap, "floor": low, "normalise": normalise, "kl": kl}
+    given = {field: value for field, value in given.items() if value is not None and value is not False}
+    return CORRECTIONS.get(name)(**({} if name == "none" else given))
 
 
 def as_ours(clean, noisy):
@@ -53,11 +62,11 @@ def reference(name, clean, noisy, cap, low):
     return out
 
 
-@pytest.mark.parametrize("name", names.CORRECTIONS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("low", [0.0, LOW])
 def test_weights(name, low):
     clean, noisy = batch()
-    ours = jax.jit(lambda *a: correction.weights(name, *a, CAP, low))(*as_ours(clean, noisy))
+    ours = jax.jit(lambda *a: correction.weights(of(name, CAP, low), *a))(*as_ours(clean, noisy))
     expected = reference(name, clean, noisy, CAP, low)
     assert ours.dtype == jnp.float32
     np.testing.assert_allclose(ours, expected, rtol=2e-6)
@@ -67,31 +76,31 @@ def test_weights(name, low):
 
 
 def test_the_papers_cap_is_the_default():
-    ours = correction.weights("token", jnp.full((1, 1), 5.0), jnp.zeros((1, 1)), jnp.ones((1, 1), bool))
+    ours = correction.weights(of("token"), jnp.full((1, 1), 5.0), jnp.zeros((1, 1)), jnp.ones((1, 1), bool))
     assert float(ours[0, 0]) == 10.0
 
 
-@pytest.mark.parametrize("name", names.CORRECTIONS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("normalise", [False, True])
 def test_no_noise_gives_weights_of_exactly_one(name, normalise):
     clean, _ = batch()
     wide, _, mask = as_ours(clean, clean)
-    ours = np.asarray(correction.weights(name, wide, wide, mask, normalise=normalise))
+    ours = np.asarray(correction.weights(of(name, normalise=normalise), wide, wide, mask))
     np.testing.assert_array_equal(ours, np.asarray(mask, np.float32))
-    columns = correction.diagnostics(name, wide, wide, mask)
+    columns = correction.diagnostics(of(name), wide, wide, mask)
     told = {name: float(value) for name, value in columns.items()}
     shares = {k for k in told if k.endswith(("_clamped", "_share")) or k.startswith("noise_kl")}
     assert {told[k] for k in shares} == {0.0} and len(shares) == 7
     assert {told[k] for k in set(told) - shares} == {1.0}
 
 
-@pytest.mark.parametrize("name", names.CORRECTIONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_gradient_flows_into_weights(name):
     clean, noisy, mask = as_ours(*batch())
 
     def total(pair):
-        columns = correction.diagnostics(name, *pair, mask, CAP, LOW)
-        return jnp.sum(correction.weights(name, *pair, mask, CAP, LOW, normalise=True)) + sum(columns.values())
+        columns = correction.diagnostics(of(name, CAP, LOW), *pair, mask)
+        return jnp.sum(correction.weights(of(name, CAP, LOW, True), *pair, mask)) + sum(columns.values())
 
     for gradient in jax.grad(total)((clean, noisy)):
         assert not np.any(gradient)
@@ -100,8 +109,8 @@ def test_no_gradient_flows_into_weights(name):
 @pytest.mark.parametrize("name", ["token", "token_mask", "sequence", "sequence_mask", "geometric", "geometric_mask"])
 def test_normalised_weights_have_mean_one(name):
     clean, noisy, mask = as_ours(*batch())
-    ours = np.asarray(correction.weights(name, clean, noisy, mask, CAP, LOW, normalise=True), np.float64)
-    plain = np.asarray(correction.weights(name, clean, noisy, mask, CAP, LOW))
+    ours = np.asarray(correction.weights(of(name, CAP, LOW, True), clean, noisy, mask), np.float64)
+    plain = np.asarray(correction.weights(of(name, CAP, LOW), clean, noisy, mask))
     units = np.asarray(mask) if name.startswith("token") else np.asarray(mask) & (np.arange(T) == 0)
     assert ours[units].mean() == pytest.approx(1.0, rel=1e-5)
     np.testing.assert_allclose(ours * plain[units].mean(), plain, rtol=1e-5)
@@ -109,15 +118,15 @@ def test_normalised_weights_have_mean_one(name):
 
 def test_normalising_nothing_gives_nothing():
     far = jnp.full((2, 3), 5.0)
-    ours = correction.weights("token_mask", far, jnp.zeros((2, 3)), jnp.ones((2, 3), bool), normalise=True)
+    ours = correction.weights(of("token_mask", normalise=True), far, jnp.zeros((2, 3)), jnp.ones((2, 3), bool))
     assert not np.any(ours)
 
 
-@pytest.mark.parametrize("name", names.CORRECTIONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_diagnostics(name):
     clean, noisy = batch(1)
     marked = np.array([True, False, True, True, True, False])
-    columns = jax.jit(lambda *a: correction.diagnostics(name, *a, CAP, LOW, jnp.asarray(marked)))(
+    columns = jax.jit(lambda *a: correction.diagnostics(of(name, CAP, LOW), *a, jnp.asarray(marked)))(
         *as_ours(clean, noisy)
     )
     tokens = [(b, t) for b in range(B) for t in range(LENGTHS[b])]
@@ -144,9 +153,9 @@ def test_diagnostics(name):
 
 def test_what_was_not_measured_is_nan():
     clean, noisy, _ = as_ours(*batch())
-    nothing = correction.diagnostics("token", clean, noisy, jnp.zeros((B, T), bool))
+    nothing = correction.diagnostics(of("token"), clean, noisy, jnp.zeros((B, T), bool))
     assert all(np.isnan(float(value)) for value in nothing.values())
-    nobody = correction.diagnostics("token", *as_ours(*batch()), noisy=jnp.zeros((B,), bool))
+    nobody = correction.diagnostics(of("token"), *as_ours(*batch()), noisy=jnp.zeros((B,), bool))
     assert np.isnan(float(nobody["noise_kl_k1"])) and float(nobody["ratio_mean"]) > 0
 
 
@@ -182,16 +191,16 @@ def test_untruncated_weights_turn_noisy_means_into_clean_ones():
     noisy, clean = logits[0] - np.log(np.exp(logits[0]).sum()), logits[1] - np.log(np.exp(logits[1]).sum())
     value, drawn = rng.normal(size=6), rng.choice(6, size=(1, 200_000), p=np.exp(noisy))
     pair = (jnp.asarray(x[drawn], jnp.float32) for x in (clean, noisy))
-    weights = correction.weights("token", *pair, jnp.ones(drawn.shape, bool), cap=1e6)
+    weights = correction.weights(of("token", 1e6), *pair, jnp.ones(drawn.shape, bool))
     assert float(np.mean(np.asarray(weights) * value[drawn])) == pytest.approx(np.exp(clean) @ value, abs=0.02)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def everything(name, *args):
-    return correction.weights(name, *args), correction.diagnostics(name, *args)
+    return correction.weights(of(name), *args), correction.diagnostics(of(name), *args)
 
 
-@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=6), st.sampled_from(names.CORRECTIONS))
+@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=6), st.sampled_from(NAMES))
 @settings(max_examples=60, deadline=None)
 def test_weights_stay_finite_and_within_their_caps(differences, name):
     difference = np.zeros((1, 6), np.float32)
@@ -224,7 +233,7 @@ def drifted(nats, spread, rows, length, seed=0):
 def test_products_beyond_the_clamp_do_not_look_well():
     """0.15 nats a token over 300 tokens: every product is e^-45, all weights stand on the clamp and are equal."""
     _, same = drifted(0.15, 0.0, 5, 300)
-    told = {name: float(value) for name, value in correction.diagnostics("sequence", *same).items()}
+    told = {name: float(value) for name, value in correction.diagnostics(of("sequence"), *same).items()}
     assert np.isnan(told["weight_ess"]) and np.isnan(told["sequence_ratio_ess"])
     assert told["weight_clamped"] == told["sequence_ratio_clamped"] == 1.0
     assert told["ratio_ess"] == pytest.approx(1.0, rel=1e-5) and told["ratio_clamped"] == 0.0
@@ -236,7 +245,7 @@ def test_the_effective_sample_size_is_that_of_weights_without_a_clamp():
     assert 0 < np.mean(np.abs(total) > 20) < 1
     top = np.exp(total - total.max())
     truth = top.sum() ** 2 / (top**2).sum() / len(top)
-    told = {name: float(value) for name, value in correction.diagnostics("sequence", *given, cap=1e6).items()}
+    told = {name: float(value) for name, value in correction.diagnostics(of("sequence", 1e6), *given).items()}
     assert told["sequence_ratio_ess"] == pytest.approx(truth, rel=1e-2) and truth < 0.2
     assert told["sequence_ratio_clamped"] == pytest.approx(np.mean(np.abs(total) > 20))
 
@@ -247,33 +256,31 @@ def test_the_effective_sample_size_is_that_of_weights_without_a_clamp():
 def test_gates_act_at_their_defaults(name, nats, target):
     """Noise of that divergence a token, log-ratios as of a Gaussian: some are dropped and some are kept."""
     _, given = drifted(nats, np.sqrt(2 * nats), 400, 12)
-    told = correction.diagnostics(name, *given, kl_target=nats if target is None else target)
+    told = correction.diagnostics(of(name, kl=nats if target is None else target), *given)
     assert 0.001 < float(told["masked_share"]) < 0.999
     if target is None:
         assert float(told["masked_share"]) < 0.25, "noise that is as strong as it should be mostly passes"
-    kept = correction.weights(name, *given, kl_target=nats if target is None else target)
+    kept = correction.weights(of(name, kl=nats if target is None else target), *given)
     np.testing.assert_allclose(np.mean(np.asarray(kept) == 0), told["masked_share"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["token", "sequence", "geometric"])
 def test_truncations_act_at_their_defaults(name):
     _, given = drifted(-0.1, 2.0, 50, 40)
-    told = correction.diagnostics(name, *given)
+    told = correction.diagnostics(of(name), *given)
     assert (float(told["truncated_share"]) > 0) == (name != "geometric")
-    assert float(correction.diagnostics(name, *given, cap=1.1)["truncated_share"]) > 0
+    assert float(correction.diagnostics(of(name, 1.1), *given)["truncated_share"]) > 0
 
 
 def test_what_is_given_counts_and_the_rest_is_the_gates_own():
     _, (clean, noisy, mask) = drifted(0.02, 0.2, 8, 5)
-    low, cap = correction.bounds("sequence_mask", mask, cap=3.0, kl_target=0.02)
+    low, cap = correction.mask_bounds("sequence", mask, cap=3.0, kl=0.02)
     assert cap == 3.0 and low.shape == (8, 1)
     reach = 5 * 0.02 + 2 * np.sqrt(2 * 5 * 0.02)
     np.testing.assert_allclose(low, np.exp(-reach), rtol=1e-6)
-    np.testing.assert_allclose(
-        correction.bounds("geometric_mask", mask, kl_target=0.02)[1], np.exp(reach / 5), rtol=1e-6
-    )
-    assert correction.bounds("token", mask) == (0.0, 10.0)
-    kept = correction.weights("sequence_mask", clean, noisy, mask, 3.0, 0.5)
+    np.testing.assert_allclose(correction.mask_bounds("geometric", mask, kl=0.02)[1], np.exp(reach / 5), rtol=1e-6)
+    assert (of("token").floor, of("token").cap) == (0.0, 10.0)
+    kept = correction.weights(of("sequence_mask", 3.0, 0.5), clean, noisy, mask)
     ratio = np.exp(np.asarray(clean - noisy, np.float64).sum(axis=1, keepdims=True))
     np.testing.assert_allclose(
         kept, np.broadcast_to(np.where((ratio < 0.5) | (ratio > 3.0), 0, ratio), (8, 5)), rtol=1e-5
@@ -283,7 +290,13 @@ def test_what_is_given_counts_and_the_rest_is_the_gates_own():
 def test_refuses_in_one_line():
     one = (jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.ones((1, 1), bool))
     with pytest.raises(errors.UserError, match="nearest: token"):
-        correction.weights("tokens", *one)
+        CORRECTIONS.make("tokens")
     with pytest.raises(errors.UserError, match="float32"):
-        correction.weights("token", one[0].astype(jnp.bfloat16), *one[1:])
-    assert tuple(correction.CORRECTIONS) == names.CORRECTIONS
+        correction.weights(of("token"), one[0].astype(jnp.bfloat16), *one[1:])
+
+
+def test_a_mask_takes_its_measure_from_the_rule_for_sigma():
+    assert of("token_mask").aimed(0.02) == of("token_mask", kl=0.02)
+    assert of("token_mask").aimed(None) == of("token_mask") and of("token").aimed(0.02) == of("token")
+    assert of("token_mask", kl=0.1).aimed(0.02) == of("token_mask", kl=0.1)
+    assert of("token_mask", 2.0, 0.5).aimed(0.02) == of("token_mask", 2.0, 0.5)

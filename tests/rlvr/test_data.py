@@ -6,10 +6,9 @@ import pytest
 
 from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr import data
-from jaxpsn.tasks import registry
-from jaxpsn.tasks.problem import Problem
+from jaxpsn.tasks.problem import TASKS, Problem
 
-TASK = registry.make("chain_sum")
+TASK = TASKS.get("chain_sum")()
 
 
 def some(count, prompt="what is {}?"):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxpsn.rlvr import evaluation, measures, perturbation, program
-from jaxpsn.rlvr.config import EvaluationConfig, NoiseConfig
+from jaxpsn.rlvr.config import EvaluationConfig
+from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.stats import pass_at_k
 
@@ -126,7 +127,7 @@ def test_calls_hold_many_samples_of_few_problems(problems, samples, rows, parts,
 
 @pytest.mark.parametrize("structure", ["lowrank", "dense"])
 def test_every_answer_of_a_perturbed_policy_has_a_perturbation_of_its_own(small, judge, whole, structure):
-    noise = perturbation.plan(NoiseConfig(structure=structure), small.DECODER, small.BASE.params, 3, 1)
+    noise = perturbation.plan(Psn(structure), small.DECODER, small.BASE.params, 3, 1)
     _, clean = whole
     _, still = judge(rows=64, noise=noise, sigma=jnp.float32(0.0))
     assert still == clean, "sigma 0 is the clean policy"
@@ -138,7 +139,7 @@ def test_every_answer_of_a_perturbed_policy_has_a_perturbation_of_its_own(small,
 
 def test_perturbed_answers_are_those_of_formed_weights(small, judge):
     """Greedy, so that an answer says whose weights gave it: sample s of every problem is that of perturbation s."""
-    noise = perturbation.plan(NoiseConfig(), small.DECODER, small.BASE.params, 3, 1)
+    noise = perturbation.plan(Psn(), small.DECODER, small.BASE.params, 3, 1)
     sigma = jnp.float32(1.5)
     _, found = judge(rows=64, temperature=0.0, noise=noise, sigma=sigma)
     _, clean = judge(rows=64, temperature=0.0)

@@ -14,10 +14,10 @@ from jaxpsn.lm.tokenizer import CharTokenizer, HubTokenizer
 from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr import words
 from jaxpsn.rlvr.config import DecoderSize, PretrainConfig, RlvrConfig
-from jaxpsn.tasks import registry
+from jaxpsn.tasks.problem import TASKS
 from tests.lm import oracle
 
-TASK = registry.make("chain_sum", terms=2, digits=1)
+TASK = TASKS.get("chain_sum")(terms=2, digits=1)
 CONFIG = RlvrConfig(
     task="chain_sum",
     decoder=DecoderSize(hidden_size=16, num_layers=1, num_heads=2),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxpsn.rlvr import gathering, rollout
+from jaxpsn.rlvr.rules import Composite
 from jaxpsn.rlvr.sigma import SigmaState
 from jaxpsn.tasks.problem import Problem
 
@@ -192,8 +193,8 @@ def test_refills_have_randomness_of_their_own(refilling):
 
 
 def probing(small, **sigma):
-    own = {"rule": "composite", "initial": 0.5, "probes": 2, "probe_policy": "clean", "indicator_target": 0.5}
-    return small.config(sigma=own | sigma)
+    own = {"drop": None, "target": 0.5, "initial": 0.5, "probes": 2, "probe_policy": "clean"}
+    return small.config(sigma=Composite(**(own | sigma)))
 
 
 def observed(small, settings, sigma=0.1):

@@ -9,6 +9,7 @@ import pytest
 from jaxpsn.core import compat
 from jaxpsn.rlvr import advantages, correction, gathering, learner
 from jaxpsn.rlvr.placement import Placement
+from jaxpsn.rlvr.rules import Kl
 from jaxpsn.rlvr.tokens import token_mask
 
 
@@ -22,7 +23,7 @@ def experience(small):
 @pytest.fixture(scope="module")
 def batch(experience):
     """The experience as one update sees it."""
-    gained = np.asarray(advantages.advantages("group", jnp.asarray(experience.rewards))).T
+    gained = np.asarray(advantages.group(jnp.asarray(experience.rewards))).T
     assert np.abs(gained).sum() > 1
     return learner.Batch(experience.prompts, experience.answers, gained)
 
@@ -76,8 +77,8 @@ def test_without_correction_the_sampler_is_not_seen(small, batch, step):
 
 def test_the_correction_multiplies_and_is_not_clipped(small, batch, step):
     """All sampler log-probs lower by 0.3: every weight is exp(0.3) times as large, far outside PPO's clip of 0.2."""
-    one, _ = step(batch, correction="token", cap=1e5)
-    other, told = step(moved(batch), correction="token", cap=1e5)
+    one, _ = step(batch, correction="token(cap=100000)")
+    other, told = step(moved(batch), correction="token(cap=100000)")
     grown = jax.tree.map(lambda leaf: leaf * np.float32(np.exp(0.3)), one)
     assert apart(grown, other) < 1e-5
     assert told["clip_high"] == 0.0 and told["ppo_ratio"] == pytest.approx(1.0, abs=1e-6)
@@ -85,14 +86,14 @@ def test_the_correction_multiplies_and_is_not_clipped(small, batch, step):
 
 def test_normalised_weights_do_not_see_a_common_factor(batch, step):
     """All weights exp(0.3) times as large are, divided by their mean, what they were."""
-    one, _ = step(batch, cap=1e5, normalise_weights=True)
-    other, _ = step(moved(batch), cap=1e5, normalise_weights=True)
-    plain, _ = step(batch, cap=1e5)
+    one, _ = step(batch, correction="token(cap=100000, normalise=true)")
+    other, _ = step(moved(batch), correction="token(cap=100000, normalise=true)")
+    plain, _ = step(batch, correction="token(cap=100000)")
     assert apart(one, other) < 1e-5 < apart(one, plain)
 
 
 def test_the_loss_is_what_its_parts_say(small, batch, clean, step):
-    _, told = step(batch, correction="token", cap=1.1)
+    _, told = step(batch, correction="token(cap=1.1)")
     answers, mask = batch.answers, np.asarray(token_mask(jnp.asarray(batch.answers.lengths), small.LIMIT))
     ratio = np.exp(clean.astype(np.float64) - answers.log_probs)[mask]
     weights = np.minimum(ratio, 1.1)
@@ -116,10 +117,13 @@ def test_no_anchor_means_the_current_policy(batch, clean, step):
 
 def test_an_anchor_elsewhere_is_the_ratios_and_the_corrections(batch, clean, step):
     """Old log-probs higher by 0.1: ratios of exp(-0.1) within the clip, weights of the old policy."""
-    _, told = step(batch.replace(old=clean + np.float32(0.1)), cap=1e5)
+    _, told = step(batch.replace(old=clean + np.float32(0.1)), correction="token(cap=100000)")
     assert told["ppo_ratio"] == pytest.approx(np.exp(-0.1), rel=1e-4)
     assert told["ppo_kl"] == pytest.approx(0.1, rel=1e-3)
-    weighed = [step(batch.replace(old=clean + np.float32(shift)), cap=1e5)[1]["loss"] for shift in (0.0, 0.1)]
+    weighed = [
+        step(batch.replace(old=clean + np.float32(shift)), correction="token(cap=100000)")[1]["loss"]
+        for shift in (0.0, 0.1)
+    ]
     advantage, mask = batch.advantages, np.asarray(token_mask(jnp.asarray(batch.answers.lengths), 4))
     assert mask.any() and np.abs(advantage).max() > 0 and weighed[0] != 0
     # Weights grow by exp(0.1), ratios shrink by as much.
@@ -163,7 +167,7 @@ def test_answers_cut_off_teach_nothing_where_they_are_masked(small, batch, step)
 
 def test_equal_rewards_teach_nothing(small, batch):
     """Exactly nothing, through Adam as well; only an entropy bonus or a KL term moves the weights then."""
-    flat = batch.replace(advantages=np.asarray(advantages.advantages("group", jnp.full((4, 4), 0.7))).T)
+    flat = batch.replace(advantages=np.asarray(advantages.group(jnp.full((4, 4), 0.7))).T)
 
     def after(**algorithm):
         settings = small.config(noise={"clean_share": 0.25}, algorithm=algorithm)
@@ -229,6 +233,6 @@ def test_rate_rises_over_the_warm_up(small):
 
 
 def test_a_constant_divides_by_the_limit(small):
-    made = learner.make(small.config(algorithm={"aggregation": "constant"}), small.DECODER, 4, 15, Placement(None))
-    assert (made.settings.aggregation, made.settings.length) == ("constant", 4)
-    assert correction.KL_TARGET == made.config.sigma.kl_target
+    made = learner.make(small.config(algorithm={"loss": "dr_grpo"}), small.DECODER, 4, 15, Placement(None))
+    assert (made.settings.loss.aggregation, made.settings.length) == ("constant", 4)
+    assert correction.KL_TARGET == Kl().target

@@ -11,12 +11,27 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jaxpsn.core import errors
-from jaxpsn.rlvr import losses, names
+from jaxpsn.core.components import fields_of
+from jaxpsn.rlvr import losses
+from jaxpsn.rlvr.algorithms import LOSSES, Ppo
 from jaxpsn.rlvr.tokens import token_mask
 
+NAMES = tuple(LOSSES.kinds)
 B, T = 6, 5
 LENGTHS = np.array([5, 1, 3, 0, 4, 2])
 MODES = ("token_mean", "sequence_mean", "constant")
+
+
+def asked(loss="ppo", clip_low=None, clip_high=None, dual_clip=None, aggregation="token_mean", **rest):
+    """Settings with the fields that this loss has."""
+    given = {"clip_low": clip_low, "clip_high": clip_high, "dual_clip": dual_clip}
+    known = {one.name for one in fields_of(LOSSES.get(loss))}
+    given = {name: value for name, value in given.items() if value is not None and name in known}
+    return losses.Settings(LOSSES.get(loss)(**given, aggregation=aggregation), **rest)
+
+
+def name_of(s):
+    return LOSSES.name_of(s.loss)
 
 
 def batch(seed, spread=0.6):
@@ -39,14 +54,14 @@ def per_token(loss, x, b, t, s):
     r = np.exp(np.clip(new[b, t] - old[b, t], -20, 20))
     if loss == "gspo":
         r = np.exp(np.clip(sum(new[b, u] - old[b, u] for u in range(n)) / n, -20, 20))
-    low, high = 1 - s.clip_low, 1 + s.clip_high
     if loss == "reinforce":
         return -a * new[b, t]
+    low, high = 1 - s.loss.clip_low, 1 + s.loss.clip_high
     if loss == "cispo":
         return -min(max(r, low), high) * a * new[b, t]
     value = max(-a * r, -a * min(max(r, low), high))
-    if s.dual_clip is not None and a < 0:
-        value = min(value, -a * s.dual_clip)
+    if s.loss.dual_clip is not None and a < 0:
+        value = min(value, -a * s.loss.dual_clip)
     return value
 
 
@@ -56,9 +71,9 @@ def estimate(kind, d):
 
 def aggregate(values, s):
     """``values``: {(b, t): number} of the tokens under the mask."""
-    if s.aggregation == "token_mean":
+    if s.loss.aggregation == "token_mean":
         return sum(values.values()) / max(len(values), 1)
-    if s.aggregation == "constant":
+    if s.loss.aggregation == "constant":
         return sum(values.values()) / (B * s.length)
     rows = sorted({b for b, _ in values})
     return sum(np.mean([v for (b, _), v in values.items() if b == row]) for row in rows) / max(len(rows), 1)
@@ -66,7 +81,7 @@ def aggregate(values, s):
 
 def reference(x, s):
     tokens = [(b, t) for b in range(B) for t in range(LENGTHS[b])]
-    total = aggregate({(b, t): per_token(s.loss, x, b, t, s) * x["weights"][b, t] for b, t in tokens}, s)
+    total = aggregate({(b, t): per_token(name_of(s), x, b, t, s) * x["weights"][b, t] for b, t in tokens}, s)
     divergence = {at: estimate(s.kl_estimator, x["log_probs"][at] - x["reference"][at]) for at in tokens}
     entropy = {at: x["entropy"][at] for at in tokens}
     return total + s.kl_coefficient * aggregate(divergence, s) - s.entropy_coefficient * aggregate(entropy, s)
@@ -82,17 +97,17 @@ def ours(x, s, log_probs=None):
 
 
 def _cases():
-    for loss in names.LOSSES:
+    for loss in NAMES:
         for mode in MODES:
-            yield losses.Settings(loss, 0.2, 0.28, 1.7, mode, 7, "k3", 0.1, 0.05)
-    for kind in names.KL_ESTIMATORS:
-        yield losses.Settings("ppo", 0.1, 0.3, None, "token_mean", None, kind, 0.5, 0.0)
+            yield asked(loss, 0.2, 0.28, 1.7, mode, length=7, kl_coefficient=0.1, entropy_coefficient=0.05)
+    for kind in losses.KL_ESTIMATORS:
+        yield losses.Settings(Ppo(0.1, 0.3, None), kl_estimator=kind, kl_coefficient=0.5)
 
 
 CASES = list(_cases())
 
 
-@pytest.mark.parametrize("s", CASES, ids=lambda s: f"{s.loss}-{s.aggregation}-{s.kl_estimator}-{s.dual_clip}")
+@pytest.mark.parametrize("s", CASES, ids=lambda s: f"{name_of(s)}-{s.loss.aggregation}-{s.kl_estimator}")
 def test_loss_and_gradient(s):
     x = batch(5)
     (loss, metrics), gradient = jax.jit(
@@ -100,7 +115,7 @@ def test_loss_and_gradient(s):
     )(jnp.asarray(x["log_probs"], jnp.float32))  # fmt: skip
     assert float(loss) == pytest.approx(reference(x, s), rel=2e-5, abs=1e-6)
     assert float(metrics["loss"]) == float(loss)
-    if s.loss == "gspo":
+    if name_of(s) == "gspo":
         # Weights of one value for each answer: the two forms of GSPO then share a gradient.
         x["weights"] = np.where(np.isnan(x["weights"]), np.nan, np.linspace(0.5, 2.0, B)[:, None])
         gradient = jax.grad(lambda log_probs: ours(x, s, log_probs)[0])(jnp.asarray(x["log_probs"], jnp.float32))
@@ -111,13 +126,13 @@ def differences(x, s, step=1e-6):
     """Central differences in float64; what a loss holds constant stays at its value."""
     out = np.zeros((B, T))
     tokens = [(b, t) for b in range(B) for t in range(LENGTHS[b])]
-    frozen = {at: per_token("cispo", x, *at, s) / x["log_probs"][at] for at in tokens}
+    frozen = {at: per_token("cispo", x, *at, s) / x["log_probs"][at] for at in tokens if name_of(s) == "cispo"}
     for at in tokens:
         ends = []
         for sign in (1, -1):
             moved = dict(x, log_probs=x["log_probs"].copy())
             moved["log_probs"][at] += sign * step
-            ends.append(reference(moved, s) if s.loss != "cispo" else held(moved, s, frozen))
+            ends.append(reference(moved, s) if name_of(s) != "cispo" else held(moved, s, frozen))
         out[at] = (ends[0] - ends[1]) / (2 * step)
     return out
 
@@ -130,7 +145,7 @@ def held(x, s, factors):
 
 
 def test_metrics():
-    x, s = batch(5), losses.Settings(clip_low=0.2, clip_high=0.28, dual_clip=1.7)
+    x, s = batch(5), asked("ppo", 0.2, 0.28, 1.7)
     _, metrics = ours(x, s)
     tokens = [(b, t) for b in range(B) for t in range(LENGTHS[b])]
     ratios = {at: np.exp(x["log_probs"][at] - x["old"][at]) for at in tokens}
@@ -153,7 +168,7 @@ def test_weights_come_after_clipping_and_dual_clip():
     """A clipped token has no gradient whatever its weight, and weights scale the bound of dual clip."""
     old, mask = jnp.zeros((2, 1)), jnp.ones((2, 1), bool)
     log_probs, advantages = jnp.log(jnp.array([[5.0], [5.0]])), jnp.array([1.0, -1.0])
-    s = losses.Settings(dual_clip=3.0)
+    s = asked(dual_clip=3.0)
     for weight in (0.01, 10.0):
         weights = jnp.full((2, 1), weight)
         loss, gradient = jax.value_and_grad(
@@ -163,9 +178,9 @@ def test_weights_come_after_clipping_and_dual_clip():
         assert not np.any(gradient)
 
 
-@pytest.mark.parametrize("loss", names.LOSSES)
+@pytest.mark.parametrize("loss", NAMES)
 def test_only_the_current_policy_gets_a_gradient(loss):
-    x, s = batch(5), losses.Settings(loss, kl_coefficient=0.1, entropy_coefficient=0.1)
+    x, s = batch(5), asked(loss, kl_coefficient=0.1, entropy_coefficient=0.1)
     names_ = ("log_probs", "old", "advantages", "weights", "reference", "entropy")
 
     def total(values):
@@ -181,16 +196,16 @@ def test_only_the_current_policy_gets_a_gradient(loss):
 
 def test_no_loss_can_be_given_the_noisy_policy():
     """The ratio is current over clean old: nothing in a signature takes the sampler's log-probs."""
-    for function in (losses.policy_loss, *losses.LOSSES.values()):
-        parameters = list(inspect.signature(function).parameters)
+    for function in (losses.policy_loss, *(kind.tokens for kind in LOSSES.kinds.values())):
+        parameters = [name for name in inspect.signature(function).parameters if name != "self"]
         assert parameters[:2] == ["log_probs", "log_clean_old"]
         assert not any("noisy" in name for name in parameters)
 
 
-@pytest.mark.parametrize("loss", names.LOSSES)
+@pytest.mark.parametrize("loss", NAMES)
 @pytest.mark.parametrize("mode", MODES)
 def test_an_empty_mask_gives_zero(loss, mode):
-    x, s = batch(1), losses.Settings(loss, aggregation=mode, length=4, kl_coefficient=0.1, entropy_coefficient=0.1)
+    x, s = batch(1), asked(loss, aggregation=mode, length=4, kl_coefficient=0.1, entropy_coefficient=0.1)
     wide = {name: jnp.asarray(np.full_like(v, np.nan), jnp.float32) for name, v in x.items()}
 
     def total(log_probs):
@@ -202,7 +217,7 @@ def test_an_empty_mask_gives_zero(loss, mode):
 
 
 def test_layout_does_not_matter():
-    x, s = batch(2), losses.Settings(aggregation="sequence_mean")
+    x, s = batch(2), asked(aggregation="sequence_mean")
     wide = [jnp.nan_to_num(jnp.asarray(x[name], jnp.float32)) for name in ("log_probs", "old", "advantages", "weights")]
     mask = token_mask(jnp.asarray(LENGTHS, jnp.int32), T)
     flat = losses.policy_loss(*wide[:3], mask, wide[3], s)
@@ -212,12 +227,12 @@ def test_layout_does_not_matter():
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-@pytest.mark.parametrize("loss", names.LOSSES)
+@pytest.mark.parametrize("loss", NAMES)
 def test_far_apart_policies_give_finite_numbers(loss):
     @jax.jit
     def total(log_probs, old, advantage):
         args = (jnp.full((1, 1), old), jnp.full((1,), advantage), jnp.ones((1, 1), bool), jnp.ones((1, 1)))
-        return losses.policy_loss(log_probs, *args, losses.Settings(loss, kl_coefficient=1.0), args[0])[0]
+        return losses.policy_loss(log_probs, *args, asked(loss, kl_coefficient=1.0), args[0])[0]
 
     @given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.sampled_from([-1.0, 1.0]))
     @hypothesis_settings(max_examples=40, deadline=None)
@@ -232,7 +247,7 @@ def test_clips_may_be_traced():
     x = batch(4)
 
     def loss(clip):
-        return ours(x, losses.Settings(clip_high=clip, entropy_coefficient=clip))[0]
+        return ours(x, asked(clip_high=clip, entropy_coefficient=clip))[0]
 
     clips = jnp.array([0.1, 0.5])
     np.testing.assert_allclose(jax.vmap(loss)(clips), [loss(0.1), loss(0.5)], rtol=1e-5)
@@ -243,16 +258,17 @@ def test_clips_may_be_traced():
 )
 def test_refuses_in_one_line(bad):
     with pytest.raises(errors.UserError) as caught:
-        losses.Settings(**bad)
+        asked(**bad)
     assert "\n" not in str(caught.value)
 
 
 def test_refuses_narrow_log_probs():
     one = jnp.zeros((1, 1))
-    rest = (jnp.ones((1,)), jnp.ones((1, 1), bool), one, losses.Settings())
+    rest = (jnp.ones((1,)), jnp.ones((1, 1), bool), one, asked())
     with pytest.raises(errors.UserError, match="float32"):
         losses.policy_loss(one.astype(jnp.bfloat16), one, *rest)
 
 
-def test_names_are_those_of_the_registries():
-    assert tuple(losses.LOSSES) == names.LOSSES and tuple(losses.KL_ESTIMATORS) == names.KL_ESTIMATORS
+def test_recipes_are_settings_of_ppo():
+    assert LOSSES.make("grpo") == Ppo(aggregation="sequence_mean") and LOSSES.make("dapo") == Ppo(clip_high=0.28)
+    assert LOSSES.make("dr_grpo(clip_low=0.1)") == Ppo(clip_low=0.1, aggregation="constant")

@@ -9,37 +9,29 @@ import pytest
 
 from jaxpsn.lm import tokenizer
 from jaxpsn.rlvr import program, rollout
+from jaxpsn.rlvr.rules import Composite
 from jaxpsn.run.program import HostProgram
 
 LOGS = {}
 TIMING = ("seconds", "tokens_per_second", "sampled_per_second")
 
 CASES = {
-    "plain": dict(noise={"structure": "none"}),
+    "plain": dict(noise="none"),
     "kl": dict(
         noise={"clean_share": 0.25},
-        sigma={"rule": "kl", "initial": 0.3, "kl_target": 10.0, "rate": 1.5},
-        algorithm={"mini_batches": 2, "epochs": 2, "kl_coefficient": 0.1, "advantage": "pass_at_k", "k": 2},
+        sigma="kl(initial=0.3, target=10, rate=1.5)",
+        algorithm={"mini_batches": 2, "epochs": 2, "kl_coefficient": 0.1, "advantage": "pass_at_k(2)"},
     ),
     "staged": dict(
-        noise={"structure": "dense", "per": "step", "target": "norms", "relative": False},
-        sigma={"rule": "staged", "initial": 0.4, "final": 0.1, "stages": 4},
+        noise={"structure": "dense", "per": "step", "select": "norms", "relative": False},
+        sigma="staged(initial=0.4, final=0.1, stages=4)",
         algorithm={"correction": "none"},
     ),
     "composite": dict(
-        sigma={
-            "rule": "composite",
-            "initial": 0.2,
-            "rate": 1.25,
-            "gain": None,
-            "indicator_target": 0.5,
-            "probe_policy": "clean",
-            "normalisation": "fixed",
-            "certainty": "policy_to_uniform",
-            "similarity": "hidden",
-        },
+        sigma="composite(initial=0.2, rate=1.25, gain=none, drop=none, target=0.5, probe_policy=clean, "
+        "normalisation=fixed, certainty=policy_to_uniform, similarity=hidden)",
         rollout={"prompts": 4, "samples": 4, "refills": 1},
-        algorithm={"correction": "geometric_mask", "floor": 0.5, "cap": 2.0},
+        algorithm={"correction": "geometric_mask(floor=0.5, cap=2)"},
     ),
 }
 
@@ -257,9 +249,11 @@ def test_composite_rule_moves_before_the_rollouts(cases, small):
 @pytest.mark.parametrize("similarity, policy", [("hidden", "clean"), ("ngram", "noisy"), ("hidden", "noisy")])
 def test_an_alike_and_sure_policy_raises_sigma_and_an_undecided_one_lowers_it(small, similarity, policy):
     """Read off real probes: weights so large that every answer is the same, and so small that none is likely."""
-    sigma = {"rule": "composite", "initial": 0.01, "rate": 2.0, "normalisation": "fixed", "probes": 3}
-    sigma |= {"certainty": "policy_to_uniform", "indicator_target": 0.5, "gain": None}
-    settings = small.config(sigma=sigma | {"similarity": similarity, "probe_policy": policy})
+    rule = Composite(
+        None, 0.5, initial=0.01, rate=2.0, normalisation="fixed", probes=3, certainty="policy_to_uniform", gain=None,
+        similarity=similarity, probe_policy=policy,
+    )  # fmt: skip
+    settings = small.config(sigma=rule)
     made = small.reasoner(settings)
     found = {}
     for scale in (300.0, 0.01):
@@ -272,7 +266,7 @@ def test_an_alike_and_sure_policy_raises_sigma_and_an_undecided_one_lowers_it(sm
 
 def test_position_advances_by_what_was_drawn(small):
     refills = {"prompts": 4, "samples": 4, "refills": 2}
-    made = small.reasoner(small.config(noise={"structure": "none"}, rollout=refills), lambda p, t: [1.0] * len(t))
+    made = small.reasoner(small.config(noise="none", rollout=refills), lambda p, t: [1.0] * len(t))
     state, told = steps(made, 2)
     assert int(state.position) == 24
     assert told[1]["groups_zero_advantage"] == 1.0 and told[1]["groups_refilled"] == 0.0

@@ -1,13 +1,16 @@
 """Variant II as a closed loop, and how far its indicator goes: a decoder whose answers differ more with more noise."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxpsn.rlvr import response, similarity
+from jaxpsn.rlvr.rules import Composite
 
 DROP = 0.05
-LOOP = {"rule": "composite", "indicator_drop": DROP, "rate": 1.3, "low": 1e-3, "high": 3.0}
+LOOP = Composite(drop=DROP, rate=1.3, low=1e-3, high=3.0)
 STILL = {"learning_rate": 0.0, "warmup": 0}
 """The policy stays as it is: what moves the indicator is sigma alone."""
 
@@ -38,7 +41,7 @@ def test_the_indicator_reaches_its_target_and_stays_from_both_sides(loop):
         assert np.mean(indicator[settled] - target[settled]) == pytest.approx(0.0, abs=0.02)
         ways = np.sign(np.diff(sigma[settled]))
         assert {-1.0, 1.0} <= set(ways) and abs(np.mean(ways)) < 0.5, "it turns, and ramps neither way"
-        assert LOOP["low"] < sigma[settled].min() and sigma[settled].max() < LOOP["high"]
+        assert LOOP.low < sigma[settled].min() and sigma[settled].max() < LOOP.high
         ends.append(np.exp(np.mean(np.log(sigma[settled]))))
     assert abs(np.log(ends[0] / ends[1])) < 0.25, "the same scale from below and from above"
 
@@ -80,9 +83,9 @@ def test_reach_says_which_way_and_how_far_the_indicator_goes(loop):
     [
         ((0.8, 0.6), (0.7, 0.7), 0.1, None),
         ((0.8, 0.6), (0.7, 0.7), None, None),
-        ((0.8, 0.79), (0.7, 0.7), 0.1, "sigma.indicator_drop = 0.1 is out of reach: 0.000 to 0.010 between"),
-        ((0.885, 0.884), (0.5, 0.5), None, "sigma.indicator_target = 0.5 is out of reach: 0.884 to 0.885 between"),
-        ((0.4, 0.3), (0.5, 0.5), None, "sigma.indicator_target = 0.5 is out of reach: 0.300 to 0.400 between"),
+        ((0.8, 0.79), (0.7, 0.7), 0.1, "sigma.drop = 0.1 is out of reach: 0.000 to 0.010 between"),
+        ((0.885, 0.884), (0.5, 0.5), None, "sigma.target = 0.5 is out of reach: 0.884 to 0.885 between"),
+        ((0.4, 0.3), (0.5, 0.5), None, "sigma.target = 0.5 is out of reach: 0.300 to 0.400 between"),
         ((0.4, 0.6), (0.5, 0.5), None, "and the indicator rises with the noise"),
         ((float("nan"), 0.6), (0.5, 0.5), None, None),
     ],
@@ -95,14 +98,14 @@ def test_a_target_out_of_reach_is_told_with_the_range(indicators, targets, drop,
 
 
 def test_the_start_tells_a_far_target_once_and_goes_on(small):
-    far = {"indicator_drop": 1.5, "high": 0.5}
-    made = small.reasoner(small.config(sigma=LOOP | far, rollout={"prompts": 4, "samples": 4}))
+    far = dataclasses.replace(LOOP, drop=1.5, high=0.5)
+    made = small.reasoner(small.config(sigma=far, rollout={"prompts": 4, "samples": 4}))
     said = []
     made._say = said.append
     state = made.init()
     assert len(said) == 1 and said[0].startswith("indicator ")
     first = [alarm({}) for alarm in made.alarms()]
-    assert first[0].startswith("sigma.indicator_drop = 1.5 is out of reach: ") and first[1:] == [None]
+    assert first[0].startswith("sigma.drop = 1.5 is out of reach: ") and first[1:] == [None, None]
     made.step(state)
 
 

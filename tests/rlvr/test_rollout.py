@@ -11,7 +11,8 @@ from jaxpsn.core.errors import UserError
 from jaxpsn.lm import config as decoders
 from jaxpsn.lm import model, policies, sampler, scoring, tokenizer
 from jaxpsn.rlvr import correction, perturbation, rollout
-from jaxpsn.rlvr.config import NoiseConfig
+from jaxpsn.rlvr.algorithms import Token
+from jaxpsn.rlvr.noises import NoNoise, Psn
 from jaxpsn.rlvr.tokens import token_mask
 
 KEY = jax.random.key(5)
@@ -20,13 +21,13 @@ TEMPERATURE = jnp.float32(0.8)
 STEP = jnp.int32(3)
 
 CASES = {
-    "lowrank, per sample": (NoiseConfig(), 4, 1),
-    "antithetic pairs": (NoiseConfig(antithetic=True), 4, 1),
-    "rank 2, replicas, attention": (NoiseConfig(per="replica", replicas=2, rank=2, target="attention"), 2, 2),
-    "dense, per step": (NoiseConfig(structure="dense", per="step"), 1, 4),
-    "dense, per sample, absolute": (NoiseConfig(structure="dense", relative=False), 4, 1),
-    "norms (QeRL)": (NoiseConfig(structure="dense", target="norms", per="step", relative=False), 1, 2),
-    "flipout, all": (NoiseConfig(structure="flipout", target="all"), 2, 1),
+    "lowrank, per sample": (Psn(), 4, 1),
+    "antithetic pairs": (Psn(antithetic=True), 4, 1),
+    "rank 2, replicas, attention": (Psn("lowrank(rank=2)", "attention", per="replica", replicas=2), 2, 2),
+    "dense, per step": (Psn("dense", per="step"), 1, 4),
+    "dense, per sample, absolute": (Psn("dense", relative=False), 4, 1),
+    "norms (QeRL)": (Psn("dense", select="norms", per="step", relative=False), 1, 2),
+    "flipout, all": (Psn("flipout", select="all"), 2, 1),
 }
 
 
@@ -160,7 +161,7 @@ def test_sigma_zero_needs_no_correction(small, prompts, settings, plan, name):
         for tokens, lengths in zip(answers.tokens, answers.lengths, strict=True)
     ])  # fmt: skip
     mask = token_mask(answers.lengths, small.LIMIT)
-    weights = correction.weights("token", old, answers.log_probs, mask)
+    weights = correction.weights(Token(), old, answers.log_probs, mask)
     np.testing.assert_allclose(weights, mask, atol=1e-4)
 
 
@@ -194,7 +195,7 @@ def test_answers_end_where_they_say(small, prompts, settings, plan):
 
 
 def test_some_members_are_the_same_in_any_company(small, plan):
-    flipout = NoiseConfig(structure="flipout", target="re:/mlp/up/")
+    flipout = Psn("flipout", select="re:/mlp/up/")
     params = small.BASE.params
     for noise in (plan("antithetic pairs"), perturbation.plan(flipout, small.DECODER, params, 1, 1)):
 
@@ -214,14 +215,14 @@ def test_some_members_are_the_same_in_any_company(small, plan):
 
 def test_nothing_to_perturb_is_refused(small):
     for target in ("re:nowhere", "norms"):
-        wanted = NoiseConfig(target=target)
+        wanted = Psn(select=target)
         if target == "norms":
             assert perturbation.plan(wanted, small.DECODER, small.BASE.params, 4, 1) is not None
             continue
         with pytest.raises(UserError, match="nowhere"):
             perturbation.plan(wanted, small.DECODER, small.BASE.params, 4, 1)
-    assert perturbation.plan(NoiseConfig(structure="none"), small.DECODER, small.BASE.params, 4, 1) is None
-    assert perturbation.plan(NoiseConfig(), small.DECODER, small.BASE.params, 0, 1) is None
+    assert perturbation.plan(NoNoise(), small.DECODER, small.BASE.params, 4, 1) is None
+    assert perturbation.plan(Psn(), small.DECODER, small.BASE.params, 0, 1) is None
 
 
 @pytest.mark.parametrize("width, structure, dense", [
@@ -230,5 +231,5 @@ def test_nothing_to_perturb_is_refused(small):
 def test_what_is_too_small_for_a_structure_is_counted(width, structure, dense):
     decoder = decoders.tiny(9, width, 1, 2)
     params = jax.eval_shape(lambda: model.init(decoder, jax.random.key(0)))
-    made = perturbation.plan(NoiseConfig(structure=structure), decoder, params, 4, 1)
+    made = perturbation.plan(Psn(structure), decoder, params, 4, 1)
     assert made.dense() == (dense, 3), "gate, up and down of one layer"

@@ -14,7 +14,7 @@ from jaxpsn.rlvr import setup
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS
-from jaxpsn.tasks import registry
+from jaxpsn.tasks.problem import TASKS
 
 SUMS = [{"problem": f"{a}+{b}=", "answer": str(a + b)} for a in range(5) for b in range(5)]
 
@@ -139,9 +139,7 @@ def test_limits_left_open_fit_the_model(build, write, model):
 
 
 def test_generated_problems_have_the_tasks_limits(build, model, small):
-    made, _ = build(
-        model=model, task_options={"terms": "2", "digits": "1"}, rollout={"max_prompt": None, "max_tokens": None}
-    )
+    made, _ = build(model=model, task="chain_sum(terms=2, digits=1)", rollout={"max_prompt": None, "max_tokens": None})
     assert (made.problems.max_prompt, made.problems.max_tokens) == (small.TASK.max_prompt, small.LIMIT)
     assert len({problem.prompt for problem in made.problems.test}) == 4
 
@@ -171,14 +169,14 @@ class Subwords:
 def test_a_template_has_room_beside_a_generated_prompt(small):
     """Its length counts: tokens are not the task's characters."""
     base = small.BASE._replace(words=Subwords())
-    task = registry.make("countdown")
+    task = TASKS.get("countdown")()
     longest, answer = setup.limits(RlvrConfig(), base, task, True)
     needed = max(len(base.words.prompt(task.problem(0, index).prompt)) for index in range(50))
     assert needed <= longest <= task.max_prompt + 8 and answer == 1024 - longest
 
 
 def test_judging_writes_what_a_report_reads(build, model, tmp_path, small):
-    made, _ = build(model=model, task_options={"terms": "2", "digits": "1"})
+    made, _ = build(model=model, task="chain_sum(terms=2, digits=1)")
     told = []
     setup.judge_base(made, tmp_path, lambda done, total, shown: told.append((done, total)))
     path = tmp_path / "evaluations" / "base.json"
@@ -193,7 +191,7 @@ def test_judging_writes_what_a_report_reads(build, model, tmp_path, small):
 
 def test_the_perturbed_policy_is_judged_on_request(build, model, tmp_path):
     sizes = {"problems": 4, "samples": 8, "monitor_problems": 4, "monitor_samples": 2, "noisy": True}
-    made, _ = build(model=model, task_options={"terms": "2", "digits": "1"}, evaluation=sizes)
+    made, _ = build(model=model, task="chain_sum(terms=2, digits=1)", evaluation=sizes)
     state = made.init()
     setup.judge_trained(made, state, tmp_path, lambda *_: None)
     found = {

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpsn.core import errors
-from jaxpsn.rlvr import correction, names, sigma
+from jaxpsn.rlvr import correction, sigma
 
 RULES = {
     "fixed": lambda: sigma.fixed(),
@@ -183,7 +183,7 @@ def test_staged_from_nothing_is_nothing_until_the_end():
     assert not any(math.isnan(float(state.sigma)) for state in states)
 
 
-@pytest.mark.parametrize("normalisation", names.NORMALISATIONS)
+@pytest.mark.parametrize("normalisation", sigma.NORMALISATIONS)
 def test_composite_against_the_reference(normalisation):
     rng = np.random.default_rng(0)
     weight, target, rate, momentum, span = 0.3, 0.5, 1.1, 0.8, (1.0, 3.0)

@@ -8,6 +8,7 @@ import pytest
 from benchmarks import command, response, response_plot
 
 from jaxpsn.core.errors import UserError
+from jaxpsn.tasks.swaps import Swaps
 
 
 def test_a_table_is_measured_printed_and_written(tmp_path, monkeypatch, capsys):
@@ -48,7 +49,7 @@ def test_it_probes_the_noisy_policy_of_any_preset():
                 response.config(command.parse(["response", "--preset", preset]))
             continue
         config = response.config(command.parse(["response", "--preset", preset, "--probes", "3", "--task", "swaps"]))
-        assert (config.probes, config.probe_members, config.sigma.relative, config.task) == (3, 3, True, "swaps")
+        assert (config.probes, config.probe_members, config.sigma.relative, config.task) == (3, 3, True, Swaps())
 
 
 def test_the_plot_says_from_where_on_a_step_sees_a_drop():

@@ -67,11 +67,15 @@ def test_the_config_that_a_run_goes_on_with(tmp_path, home):
 
 def test_a_wrong_type_names_its_field(tmp_path):
     record = json.loads(json.dumps(folder.plain(rlvr.PRESETS["smoke"].rlvr)))
-    record["sigma"]["kl_target"] = "small"
-    with pytest.raises(UserError, match=r"^sigma.kl_target = 'small': a number$"):
+    record["rollout"]["prompts"] = "few"
+    with pytest.raises(UserError, match=r"^rollout.prompts = 'few': a whole number$"):
         command.from_record(type(rlvr.PRESETS["smoke"].rlvr), record)
-    record["sigma"]["kl_target"] = -1.0
-    with pytest.raises(UserError, match=r"^sigma: sigma.kl_target = -1.0: "):
+    record["rollout"]["prompts"] = 8
+    record["noise"]["fields"]["sigma"]["fields"]["target"] = "small"
+    with pytest.raises(UserError, match=r"^kl.target = 'small': a number"):
+        command.from_record(type(rlvr.PRESETS["smoke"].rlvr), record)
+    record["noise"]["fields"]["sigma"]["fields"]["target"] = -1.0
+    with pytest.raises(UserError, match=r"^kl.target = -1.0: "):
         command.from_record(type(rlvr.PRESETS["smoke"].rlvr), record)
 
 

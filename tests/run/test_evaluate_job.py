@@ -18,12 +18,12 @@ from jaxpsn.rlvr import presets, setup
 from jaxpsn.rlvr.config import (
     AlgorithmConfig,
     EvaluationConfig,
-    NoiseConfig,
     PretrainConfig,
     RolloutConfig,
-    SigmaConfig,
 )
+from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.placement import Placement
+from jaxpsn.rlvr.rules import Composite
 from jaxpsn.run import folder, lock, loop, progress, startup
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.jobs import evaluate, rlvr
@@ -37,15 +37,11 @@ SIZE = ("--problems", str(PROBLEMS), "--samples", str(SAMPLES))
 # Two clean probes and two perturbed answers in a group, and noise that moves log-probs far beyond rounding.
 CONFIG = replace(
     presets.PRESETS["smoke"],
-    task="modular",
-    task_options={"terms": "2"},
+    task="modular(terms=2)",
     pretrain=PretrainConfig(steps=100, batch_size=32, learning_rate=1e-2),
     rollout=RolloutConfig(prompts=4, samples=4, refills=1),
-    noise=NoiseConfig(per="sample"),
+    noise=Psn(sigma=Composite(None, 0.5, initial=2.0, high=4.0, probes=2, probe_policy="clean", gain=None)),
     algorithm=AlgorithmConfig(learning_rate=0.05, warmup=0),
-    sigma=SigmaConfig(
-        rule="composite", initial=2.0, high=4.0, probes=2, probe_policy="clean", indicator_target=0.5, gain=None
-    ),
     evaluation=EvaluationConfig(problems=PROBLEMS, samples=SAMPLES, monitor_problems=2, monitor_samples=2, noisy=True),
 )
 JOB = rlvr.RlvrJob(CONFIG, RunConfig(steps=3, chunk=1, eval_every=0, checkpoint_every=2, keep=5, progress="none"))
@@ -118,7 +114,7 @@ def test_a_run_and_its_base_are_judged_as_the_run_did_it_while_it_is_locked(made
 
 
 def test_an_exported_folder_and_perturbed_weights(made, tmp_path, capsys):
-    asked = ("--task", "modular", "--task-options", "terms", "2", *SIZE)
+    asked = ("--task", "modular(terms=2)", *SIZE)
     assert main("--policy", made / "model", *asked, "--out", tmp_path) == 0
     assert counts(tmp_path / "evaluations" / "run-model.json") == counts(made / "evaluations" / "trained.json")
     assert "Solved at least once:" in capsys.readouterr().out
@@ -187,8 +183,7 @@ def wrong(made, tmp_path_factory):
             | {
                 "config": record["config"]
                 | {
-                    "noise": record["config"]["noise"] | {"structure": "none"},
-                    "sigma": record["config"]["sigma"] | {"rule": "fixed"},
+                    "noise": {"name": "none", "fields": {}},
                 }
             }
         ),
@@ -205,7 +200,7 @@ MISTAKES = {
     "nothing asked": ((), "policy = None: a run folder"),
     "missing": (("--policy", "{run}x"), "nearest: run"),
     "a control run": (("--policy", "{wrong}/control"), "this one trains no language model"),
-    "another format": (("--policy", "{wrong}/future"), "a run folder of format 1; this one has format 99"),
+    "another format": (("--policy", "{wrong}/future"), "a run folder of format 2; this one has format 99"),
     "no JSON": (("--policy", "{wrong}/broken"), "its config.json: not JSON"),
     "neither": (("--policy", "{wrong}/neither"), "neither a run's nor a model's"),
     "no config": (("--policy", "{wrong}/empty"), "no config.json in it"),
@@ -224,7 +219,7 @@ MISTAKES = {
     "too short": (("--policy", "{run}", "--max-prompt", "2"), "max_prompt = 2: at least"),
     "sigma alone": (("--policy", "{run}", "--sigma", "0.1"), "sigma = 0.1: only together with noisy"),
     "no sigma": (("--policy", "{run}/model", "--task", "modular", "--noisy"), "sigma = None: a number"),
-    "no noise": (("--policy", "{wrong}/plain:base", "--noisy"), "noise.structure = none"),
+    "no noise": (("--policy", "{wrong}/plain:base", "--noisy"), "noise = none"),
     "into the run": (("--policy", "{run}", "--out", "{run}/more"), "a folder outside the run"),
     "replay of no run": (("--replay", "{run}/model"), "replay = "),
     "replay without a log": (("--replay", "{wrong}/begun"), "nothing to replay"),

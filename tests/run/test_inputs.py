@@ -9,7 +9,10 @@ from dataclasses import replace
 import pytest
 
 from jaxpsn.core.errors import UserError
-from jaxpsn.rlvr.config import RlvrConfig, RolloutConfig, SigmaConfig
+from jaxpsn.rlvr.config import RlvrConfig, RolloutConfig
+from jaxpsn.rlvr.likeness import Bert
+from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.rules import Composite
 from jaxpsn.run import folder, loop
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.jobs import rlvr
@@ -36,9 +39,14 @@ def made(tmp_path):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"question": name, "answer": "1"}) + "\n")
     return RlvrConfig(
         model=str(tmp_path / "model"), data=str(tmp_path / "train.jsonl"), test_data=str(tmp_path / "test.jsonl"),
-        sigma=SigmaConfig(similarity="bert", bert=str(tmp_path / "bert")),
+        noise=encoded(str(tmp_path / "bert")),
         rollout=RolloutConfig(max_tokens=8, max_prompt=8),
     )  # fmt: skip
+
+
+def encoded(folder):
+    """Noise whose rule asks an encoder."""
+    return Psn(sigma=Composite(similarity=Bert(folder)))
 
 
 @contextlib.contextmanager
@@ -53,7 +61,7 @@ TOUCHED = {
     "model/model-2.safetensors": ("model", "changed: model-2.safetensors"),
     "model/tokenizer.json": ("model", "changed: tokenizer.json"),
     "model/chat_template.jinja": ("model", "changed: chat_template.jinja"),
-    "bert/model.safetensors": ("sigma.bert", "changed: model.safetensors"),
+    "bert/model.safetensors": ("noise.sigma.similarity.folder", "changed: model.safetensors"),
 }
 
 
@@ -109,9 +117,7 @@ def test_what_takes_long_is_shown(made, tmp_path):
 
 def test_paths_are_worked_out(made, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    short = replace(
-        made, model="~/model", data="~/train.jsonl", test_data="~/test.jsonl", sigma=replace(made.sigma, bert="~/bert")
-    )
+    short = replace(made, model="~/model", data="~/train.jsonl", test_data="~/test.jsonl", noise=encoded("~/bert"))
     assert inputs.located(short) == made == inputs.located(made)
     assert inputs.located(RlvrConfig()) == RlvrConfig()
 
@@ -139,7 +145,7 @@ def test_a_run_records_them_and_goes_on_with_the_same_ones_only(made, tmp_path, 
         start(job)
     run = tmp_path / "run"
     recorded = folder.read(run)["config"][inputs.HASHES]
-    assert set(recorded) == {"data", "test_data", "model", "sigma.bert"}
+    assert set(recorded) == {"data", "test_data", "model", "noise.sigma.similarity.folder"}
     assert len(recorded["model"]) == 5 and all(len(one) == 64 for one in recorded["model"].values())
     again = replace(rlvr.restore(folder.read(run)), run=replace(job.run, name=None, resume=str(run)))
     with pytest.raises(UserError, match="reached True"):

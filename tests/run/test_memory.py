@@ -85,7 +85,7 @@ def test_a_reasoning_run_is_measured_before_a_weight_is_trained():
         return sum(memory.held(tree) for tree, _ in sizes.parts(config, Placement(None)).values())
 
     small, parts = RlvrConfig(), sizes.parts(RlvrConfig(), Placement(None))
-    weights = memory.held(sizes.weights(sizes.bases.blank(small, sizes.registry.make(small.task)).decoder))
+    weights = memory.held(sizes.weights(sizes.bases.blank(small, small.task).decoder))
     assert memory.held(parts["weights, and those of the start"][0]) == 2 * weights
     assert 2 * weights <= memory.held(parts["optimiser"][0]) < 2.01 * weights  # two moments and counters
     assert total(RlvrConfig(decoder=DecoderSize(hidden_size=65_536, num_layers=4096, num_heads=64))) > 1 << 50

@@ -10,16 +10,15 @@ import pytest
 from jaxpsn.core.errors import UserError
 from jaxpsn.lm import model
 from jaxpsn.rlvr import gathering, perturbation, rollout, setup
-from jaxpsn.rlvr.config import DecoderSize, NoiseConfig, PretrainConfig, RlvrConfig
+from jaxpsn.rlvr.config import DecoderSize, PretrainConfig, RlvrConfig
+from jaxpsn.rlvr.noises import Psn
 from jaxpsn.run import cache
 from jaxpsn.run.reasoning import curves
-from jaxpsn.tasks import registry
 
 PROBLEMS, SIGMA = 4, 0.4
 WIDTH = 16  # of a text, prompt and answer
 CONFIG = RlvrConfig(
-    task="chain_sum",
-    task_options={"terms": "2", "digits": "1"},
+    task="chain_sum(terms=2, digits=1)",
     decoder=DecoderSize(hidden_size=40, num_layers=1, num_heads=2),
     pretrain=PretrainConfig(steps=0),
 )
@@ -27,7 +26,7 @@ CONFIG = RlvrConfig(
 
 def ground_of(problems, told=lambda step, steps, shown: None):
     """The base of ``CONFIG``, pre-trained or found where it is kept, and problems to judge it by."""
-    task = registry.make(CONFIG.task, **CONFIG.task_options)
+    task = CONFIG.task
     base = setup.policy(CONFIG, task, cache.home() / "bases", lambda text: None, told)
     return curves.ground(CONFIG, base, task, problems)
 
@@ -46,13 +45,13 @@ def ground(tmp_path_factory):
 
 CASES = {
     "a member for each answer": (4, 1, {}),
-    "two answers of each member": (2, 2, {"structure": "dense", "target": "linear"}),
+    "two answers of each member": (2, 2, {"structure": "dense", "select": "linear"}),
 }
 
 
 def noise_of(ground, case):
     members, answers, fields = CASES[case]
-    return perturbation.plan(NoiseConfig(**fields), ground.decoder, ground.params, members, answers)
+    return perturbation.plan(Psn(**fields), ground.decoder, ground.params, members, answers)
 
 
 @lru_cache

@@ -19,22 +19,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jaxpsn.core.components import to_json
 from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr.config import (
     AlgorithmConfig,
     DecoderSize,
     EvaluationConfig,
-    NoiseConfig,
     PretrainConfig,
     RlvrConfig,
     RolloutConfig,
-    SigmaConfig,
 )
+from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.rules import Composite, Staged
 from jaxpsn.run import command
 from jaxpsn.run.checkpoints.store import Store
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.jobs import rlvr
+from jaxpsn.run.reasoning.job import SHORT
 from jaxpsn.stats import evaluations
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "rlvr.py"
@@ -43,7 +45,7 @@ TIMING = ("seconds", "steps_per_second", "tokens_per_second", "sampled_per_secon
 # Everything that a step remembers: probes and their range, refills, several updates, a reference, moving sigma.
 FLAGS = (
     "--preset", "smoke", "--steps", str(STEPS), "--eval-every", "20", "--checkpoint-every", "5", "--progress", "plain",
-    "--sigma.rule", "composite", "--rollout.refills", "1", "--algorithm.mini-batches", "2",
+    "--sigma", "composite(initial=1, rate=1.1, high=8)", "--rollout.refills", "1", "--algorithm.mini-batches", "2",
     "--algorithm.kl-coefficient", "0.01", "--algorithm.learning-rate", "0.01", "--noise.antithetic",
     "--rollout.prompts", "4", "--rollout.samples", "4",
 )  # fmt: skip
@@ -190,16 +192,16 @@ def test_a_run_killed_while_it_finished_is_finished(whole, inside, tmp_path):
 
 def test_another_config_is_refused_by_field(whole, inside, tmp_path):
     run = shutil.copytree(whole[0], tmp_path / "copy")
-    with pytest.raises(UserError, match=r"algorithm\.clip_high = 0\.5 \(was 0\.2\)"):
-        inside("--resume", str(run), "--algorithm.clip-high", "0.5")
+    with pytest.raises(UserError, match=r"algorithm\.loss\.clip_high = 0\.5 \(was 0\.2\)"):
+        inside("--resume", str(run), "--algorithm.loss.clip-high", "0.5")
 
 
 def test_a_staged_run_cannot_be_extended(whole, inside, tmp_path):
     run = shutil.copytree(whole[0], tmp_path / "copy")
     record = json.loads((run / "config.json").read_text())
-    record["config"]["sigma"]["rule"] = "staged"
+    record["config"]["noise"]["fields"]["sigma"] = to_json(Staged())
     (run / "config.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match=r"steps = 99: 40 as recorded; sigma\.rule = 'staged' decays over it"):
+    with pytest.raises(UserError, match=r"steps = 99: 40 as recorded; noise\.sigma depends on it"):
         inside("--resume", str(run), "--steps", "99")
 
 
@@ -228,8 +230,12 @@ def _line(done):
 BAD = {
     ("--preset", "smokey"): "preset = 'smokey': unknown; nearest: smoke",
     ("--task", "countdwn"): "task = 'countdwn': unknown; nearest: countdown",
-    ("--task-options", "numbers", "9"): "task.numbers = 9",
-    ("--task-options", "digits", "2"): "task.digits = '2': countdown has no such option",
+    ("--task.numbers", "9"): "task.numbers = 9",
+    ("--task.digits", "2"): "task.digits = '2': unknown",
+    ("--algorithm.correction", "none", "--algorithm.correction.cap", "2"): "algorithm.correction.cap = '2': nothing",
+    ("--sigma", "fixed", "--sigma.target", "1"): "noise.sigma.target = '1': unknown; allowed: value",
+    ("--noise", "none", "--noise.rank", "2"): "noise.rank = '2': nothing, as none has no fields",
+    ("--plugin", "nowhere.py"): "--plugin = 'nowhere.py': a module's name or an existing .py file",
     ("--seeds", "2"): "seeds = 2: 1; runs of several seeds are made one after the other",
     ("--rollout.samples", "1"): "samples = 1: at least 2",
     (
@@ -237,14 +243,14 @@ BAD = {
         "pass_at_k",
         "--rollout.samples",
         "8",
-        "--algorithm.k",
+        "--algorithm.advantage.k",
         "8",
     ): "k = 8: below the group's 8 samples",
     ("--data", "x.jsonl"): "data = 'x.jsonl': only together with model",
     ("--model", "nowhere"): "model = 'nowhere': a Hugging Face folder; there is no config.json in it",
-    ("--sigma.similarity", "bert", "--sigma.bert", "nowhere"): "sigma.bert = 'nowhere': a Hugging Face folder",
+    ("--sigma", "composite(similarity=bert(nowhere))"): "noise.sigma.similarity.folder = 'nowhere': a Hugging Face",
     ("--resume", "nowhere"): "resume = 'nowhere': a run folder",
-    ("--sigma.rate", "0.9"): "sigma.rate = 0.9: a number above 1",
+    ("--sigma.rate", "0.9"): "noise.sigma.rate = 0.9: a number above 1",
     ("--verifier", "sympy"): "verifier",
     ("--data-kind", "gsm"): "invalid choice 'gsm' for argument '--data-kind'. Expected one of ('auto', 'gsm8k',",
     ("--data-kind", "math"): "data_kind = 'math': only together with data",
@@ -301,15 +307,14 @@ VALUES = st.one_of(
     ),
 )
 SECTIONS = {
-    "decoder": DecoderSize, "pretrain": PretrainConfig, "rollout": RolloutConfig, "noise": NoiseConfig,
-    "sigma": SigmaConfig, "algorithm": AlgorithmConfig, "evaluation": EvaluationConfig, "": RlvrConfig,
-    "run": RunConfig,
+    "decoder": DecoderSize, "pretrain": PretrainConfig, "rollout": RolloutConfig, "noise": Psn, "sigma": Composite,
+    "algorithm": AlgorithmConfig, "evaluation": EvaluationConfig, "": RlvrConfig, "run": RunConfig,
 }  # fmt: skip
 FIELDS = [
     (section, field.name)
     for section, kind in SECTIONS.items()
     for field in dataclasses.fields(kind)
-    if not dataclasses.is_dataclass(field.default_factory) and field.name != "task_options"
+    if not dataclasses.is_dataclass(field.default_factory)
 ]
 
 
@@ -322,7 +327,9 @@ def test_fuzzed_flags_are_a_config_or_refused_in_one_line(changes):
         flag = f"--{prefix}{name}".replace("_", "-")
         flags += [flag, str(value)] if not isinstance(value, bool) else [flag]
     try:
-        job = command.parse(rlvr.RlvrJob, rlvr.PRESETS, ["--preset", "smoke", *flags], rlvr.restore, "fuzz")
+        job = command.parse(
+            rlvr.RlvrJob, rlvr.PRESETS, ["--preset", "smoke", *flags], rlvr.restore, "fuzz", short=SHORT
+        )
         assert job.rlvr.rollout.samples >= 2
     except UserError as error:
         assert str(error) and "\n" not in str(error)

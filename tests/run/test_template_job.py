@@ -18,7 +18,7 @@ DATED = (
 DAY = "20{}-01-05T10:00:00+00:00"
 FLAGS = (
     "--rollout.prompts", "2", "--rollout.samples", "2", "--rollout.max-prompt", "80", "--rollout.max-tokens", "4",
-    "--noise.structure", "none", "--sigma.rule", "fixed", "--sigma.initial", "0", "--algorithm.learning-rate", "0.01",
+    "--noise", "none", "--algorithm.learning-rate", "0.01",
     "--evaluation.problems", "2", "--evaluation.samples", "2", "--evaluation.monitor-problems", "2",
     "--evaluation.monitor-samples", "2", "--verifier", "integer", "--eval-every", "0", "--checkpoint-every", "1",
     "--template.variables", "terse", "true", "--template.ends", "<|y|>", "--progress", "none",

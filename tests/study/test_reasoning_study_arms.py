@@ -1,23 +1,28 @@
 """The words of a reasoning study: arms, tasks, grids, settings, and what of them is refused; no JAX."""
 
+import dataclasses
 import json
 
 import pytest
 
+from jaxpsn.core.components import Component, spec_of
 from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.rules import Fixed, Kl
 from jaxpsn.study import record
 from jaxpsn.study.kinds import reasoning as job
 from jaxpsn.study.kinds.reasoning import ReasoningStudy
 from jaxpsn.study.reasoning import arms
 from jaxpsn.study.reasoning.config import ReasoningStudyConfig
 from jaxpsn.study.units import Unit
+from jaxpsn.tasks.countdown import Countdown
 
 
 def study(tmp_path, *argv):
     """The planned study of a command line, in no folder."""
     asked = job.command.parse(
-        job.ReasoningStudyJob, job.PRESETS, argv, job.restore, "", ReasoningStudy.read, "study of reasoning"
+        job.ReasoningStudyJob, job.PRESETS, argv, job.restore, "", ReasoningStudy.read, "study of reasoning", job.SHORT
     )
     chosen, tasks = ReasoningStudy.plan(asked.rlvr, asked.study)
     return ReasoningStudy(tmp_path, asked.rlvr, asked.study, chosen, tasks)
@@ -27,62 +32,84 @@ def test_every_named_arm_is_an_experiment_and_only_its_own_fields_differ():
     shared = RlvrConfig()
     for name, changes in arms.VARIANTS.items():
         config = arms.parse(name).config(shared)
-        restored = arms.changed(config, {f: _at(shared, f) for f in changes})
-        assert restored == shared, name
-        assert all(_at(config, field) == value for field, value in changes.items())
+        own = {arms.whole(path).split(".")[0] for path in changes}
+        differ = {
+            one.name for one in dataclasses.fields(shared) if getattr(config, one.name) != getattr(shared, one.name)
+        }
+        assert differ <= own and (differ or name == "psn"), name
+        for path, value in changes.items():
+            head, _, field = path.partition(".")
+            found = getattr(config, head) if not field else _at(getattr(config, head), field)
+            wanted = type(found).family.make(value) if isinstance(found, Component) else _plain(value)
+            assert found == wanted, (name, path)
 
 
-def _at(config, name):
-    section, _, field = name.partition(".")
-    return getattr(getattr(config, section), field)
+def _at(value, path):
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _plain(value):
+    return {"false": False}.get(value, value)
 
 
 def test_arms_do_what_their_names_say():
     made = {name: arms.parse(name).config(RlvrConfig()) for name in arms.VARIANTS}
-    noisy = {name for name, config in made.items() if config.noise.structure != "none"}
+    noisy = {name for name, config in made.items() if isinstance(config.noise, Psn)}
     assert noisy == {name for name in made if name.startswith("psn")} | {"qerl"}
-    uncorrected = {name for name, config in made.items() if config.algorithm.correction == "none"}
+    uncorrected = {name for name, config in made.items() if spec_of(config.algorithm.correction) == "none"}
     assert uncorrected == {"grpo", "temperature", "entropy", "psn-no-tis", "qerl", "pass-at-k"}
     assert made["psn"].members == made["psn"].rollout.samples and made["psn-step"].members == 1
-    assert {n for n, c in made.items() if c.sigma.rule in ("kl", "composite")} == {"psn-kl", "psn-composite"}
+    assert {n for n, c in made.items() if c.sigma.bounds is not None} == {"psn-kl", "psn-composite"}
     assert made["temperature"].rollout.temperature > 1.0 < 1.0 + made["entropy"].algorithm.entropy_coefficient
-    assert {n for n, c in made.items() if c.algorithm.advantage == "pass_at_k"} == {"pass-at-k", "psn-pass-at-k"}
+    assert {n for n, c in made.items() if spec_of(c.algorithm.advantage) == "pass_at_k"} == {
+        "pass-at-k",
+        "psn-pass-at-k",
+    }
 
 
 def test_an_arm_takes_settings_and_a_label():
-    arm = arms.parse("wide:psn,noise.rank=4,noise.antithetic=true,algorithm.dual_clip=5")
+    arm = arms.parse("wide:psn(structure=lowrank(rank=4)), noise.antithetic=true, algorithm.loss.dual_clip=5")
     assert arm.label == "wide" and arm.scale.grid and arm.scale.like is None
     config = arm.config(RlvrConfig(), 0.3)
-    assert (config.noise.rank, config.noise.antithetic, config.algorithm.dual_clip) == (4, True, 5.0)
-    assert config.sigma.initial == 0.3 and config.sigma.rule == "fixed"
-    assert arms.parse("psn,sigma.initial=0.1").scale is None, "set by hand, nothing is tuned"
-    assert arms.Arm.restore("wide", arm.record()) == arm
+    assert (config.noise.structure.rank, config.noise.antithetic) == (4, True)
+    assert config.algorithm.loss.dual_clip == 5.0 and config.sigma == Fixed(0.3)
+    for spec in ("psn,sigma.value=0.1", "psn(sigma=kl)", "psn, noise=psn(per=step)"):
+        assert arms.parse(spec).scale is None, "set by hand, nothing is tuned"
+    assert arms.Arm.restore("wide", json.loads(json.dumps(arm.record()))) == arm
+    assert arms.parse("mine: psn(sigma=kl(target=0.02)), sigma.rate=1.5").config(RlvrConfig()).sigma == Kl(
+        0.02, rate=1.5
+    )
 
 
 def test_tasks_take_options():
-    task = arms.parse_task("five:countdown,numbers=5,pretrain.steps=9")
+    task = arms.parse_task("five:countdown(numbers=5), pretrain.steps=9")
     config = task.config(RlvrConfig())
-    assert (config.task, config.task_options, config.pretrain.steps) == ("countdown", {"numbers": "5"}, 9)
-    assert arms.TaskChoice("five", **task.record()) == task
+    assert (config.task, config.pretrain.steps) == (Countdown(5), 9)
+    assert arms.TaskChoice("five", **json.loads(json.dumps(task.record()))) == task
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
         (["--arms", "psm"], "study.arms = 'psm': 'psm' is unknown; nearest: psn"),
-        (["--arms", "psn,noise.rnk=1"], "'noise.rnk' is unknown; nearest: noise.rank"),
-        (["--arms", "psn,noise.rank=x"], "noise.rank is a whole number"),
-        (["--arms", "psn,noise.rank=0"], "arm psn-noise.rank-0: noise.rank = 0"),
+        (["--arms", "psn,noise.structure.rnk=1"], "arm psn-noise.structure.rnk-1: noise.structure.rnk = '1': unknown"),
+        (["--arms", "psn(structure=lowrank(rank=0))"], "lowrank.rank = 0: a whole number from 1 to 1024"),
+        (["--arms", "psn(structure=dense(rank=1))"], "dense.rank = '1': nothing, as dense has no fields"),
+        (["--arms", "grpo(per=step)"], "noise.per = 'step': nothing, as none has no fields"),
+        (["--arms", "psn,sigma.target=1"], "noise.sigma.target = '1': unknown"),
+        (["--arms", "psn,rollout.temperature=x"], "rollout.temperature is a number"),
         (["--arms", "psn,evaluation.samples=1"], "'evaluation.samples' is unknown"),
         (["--arms", "base:psn"], "another label"),
         (["--arms", "a:psn", "a:grpo"], "a label of its own"),
-        (["--arms", "a:pass-at-k,algorithm.k=99"], "below the group"),
-        (["--tasks", "countdwn"], "study.tasks = 'countdwn': 'countdwn' is unknown; nearest: countdown"),
-        (["--tasks", "countdown,numbers=9"], "task.numbers = 9: a whole number from 3 to 6"),
-        (["--tasks", "countdown,nummer=4"], "task.nummer"),
-        (["--tasks", "grid,pretrain.step=1"], "'pretrain.step' is unknown; nearest: steps"),
+        (["--arms", "a:pass-at-k,algorithm.advantage.k=99"], "below the group"),
+        (["--tasks", "countdwn"], "study.tasks = 'countdwn': unknown; nearest: countdown"),
+        (["--tasks", "countdown(numbers=9)"], "countdown.numbers = 9: a whole number from 3 to 6"),
+        (["--tasks", "countdown(nummer=4)"], "countdown.nummer"),
+        (["--tasks", "grid,pretrain.step=1"], "'pretrain.step' is unknown; nearest: pretrain.steps"),
         (["--tasks", "grid,pretrain.steps=-1"], "pretrain.steps = -1"),
-        (["--task", "grid"], "task = 'grid': left to the tasks (--study.tasks)"),
+        (["--task", "grid"], "left to the tasks (--study.tasks)"),
         (["--study.grid", "grpo=0.1,0.2"], "grpo has no scale of its own to tune"),
         (["--study.grid", "psn=0.1"], "two values or more"),
         (["--study.grid", "other=0.1,0.2"], "the label of an arm"),
@@ -122,7 +149,7 @@ def test_units_wait_for_the_tuning_that_they_use(tmp_path):
     assert two.units()[Unit("arm", "grid", "grpo")] == (base, Unit("base", "countdown")), "a task may be refused"
     untuned = study(tmp_path, "--arms", "psn-half", "--study.no-tune", "--tasks", "grid")
     assert untuned.units() == {base: (), Unit("arm", "grid", "psn-half"): (base,)}
-    assert untuned.choice("grid", untuned.arm("psn-half")) == 0.5 * untuned.shared.sigma.initial
+    assert untuned.choice("grid", untuned.arm("psn-half")) == 0.5 * 0.3
 
 
 def test_an_arm_takes_the_choice_of_the_study_s_own_psn(tmp_path):
@@ -130,7 +157,7 @@ def test_an_arm_takes_the_choice_of_the_study_s_own_psn(tmp_path):
     assert arms.chooser(made.arm("psn-double"), made.arms).scale.grid == (0.3, 0.6)
     path = made.tuning("grid", "psn")
     path.mkdir(parents=True)
-    told = {"field": "sigma.initial", "values": [0.3, 0.6], "chosen": 0.6, "seeds": [1000], "scores": [[0.1], [0.2]]}
+    told = {"field": "sigma.value", "values": [0.3, 0.6], "chosen": 0.6, "seeds": [1000], "scores": [[0.1], [0.2]]}
     (path / record.CHOICE).write_text(json.dumps(told))
     assert made.choice("grid", made.arm("psn-double")) == 1.2
     assert made.is_done(Unit("tune", "grid", "psn"))

@@ -55,7 +55,7 @@ def test_the_folder_is_what_its_format_says(study):
             done = record.finished(path)
             assert done["step"] == 2 and done["versions"] and not (path / "checkpoints").exists()
             chosen = study.chosen("chain_sum", "psn")["chosen"]
-            assert done["scale"] == (None if arm == "grpo" else {"field": "sigma.initial", "value": chosen})
+            assert done["scale"] == (None if arm == "grpo" else {"field": "sigma.value", "value": chosen})
             if arm == "psn":
                 assert [float(row["sigma"]) for row in rows(path)[1:]] == pytest.approx([chosen] * 2)
     assert study.said[0].startswith("pass@1 ") and "s a step" in study.said[-1]

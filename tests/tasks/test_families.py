@@ -1,6 +1,7 @@
 """What every generated family promises: determinism, splits, demonstrations, total checks, canonical solutions."""
 
 import itertools
+import json
 import os
 import random
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from jaxpsn.core import errors
+from jaxpsn.core.components import to_json
 from jaxpsn.tasks import problem as base
-from jaxpsn.tasks import registry
+from jaxpsn.tasks.problem import TASKS
 
 VARIANTS = [
     ("countdown", {}),
@@ -44,7 +46,7 @@ GOLDEN = {
 @pytest.fixture(params=VARIANTS, ids=lambda pair: "-".join([pair[0], *map(str, pair[1].values())]))
 def task(request):
     name, options = request.param
-    return registry.make(name, **options)
+    return TASKS.get(name)(**options)
 
 
 def take(task, split, count, seed=0):
@@ -52,8 +54,8 @@ def take(task, split, count, seed=0):
 
 
 def test_names():
-    assert registry.names() == tuple(sorted(GOLDEN))
-    assert {name for name, _ in VARIANTS} == set(registry.names())
+    assert TASKS.names() == tuple(sorted(GOLDEN))
+    assert {name for name, _ in VARIANTS} == set(TASKS.names())
 
 
 def test_a_task_is_a_task(task):
@@ -63,7 +65,7 @@ def test_a_task_is_a_task(task):
 @pytest.mark.parametrize("name", sorted(GOLDEN))
 def test_problems_stay_what_they_were(name):
     """Pinned, so that results of another day, machine or Python version mean the same prompts."""
-    task = registry.make(name)
+    task = TASKS.get(name)()
     assert tuple(task.problem(7, index).prompt for index in (0, 1)) == GOLDEN[name]
 
 
@@ -160,9 +162,9 @@ def test_random_strings_never_raise(task):
 
 MEASURE = """
 import random, sys, time
-from jaxpsn.tasks import registry
-for name in registry.names():
-    task, rng = registry.make(name), random.Random(0)
+from jaxpsn.tasks.problem import TASKS
+for name in TASKS.names():
+    task, rng = TASKS.get(name)(), random.Random(0)
     task.problem(0, 0, "pretrain")
     started = time.process_time()
     problems = [task.problem(1, index, "pretrain") for index in range(1000)]
@@ -178,7 +180,7 @@ def test_problems_and_checks_are_fast():
     root = Path(__file__).resolve().parents[2]
     ran = subprocess.run([sys.executable, "-c", MEASURE], cwd=root, capture_output=True, text=True, check=True)
     rows = [line.split() for line in ran.stdout.splitlines()]
-    assert [row[0] for row in rows] == list(registry.names())
+    assert [row[0] for row in rows] == list(TASKS.names())
     for name, making, checking, right in rows:
         assert float(making) < 5e-4 and float(checking) < 1e-4 and right == "True", (name, making, checking)
 
@@ -187,59 +189,60 @@ def test_problems_and_checks_are_fast():
     ("name", "options", "says"),
     [
         ("countdwon", {}, "task = 'countdwon': unknown; nearest: countdown"),
-        ("countdown", {"number": 4}, "task.number = 4: countdown has no such option; unknown; nearest: number"),
-        ("countdown", {"numbers": 2}, "task.numbers = 2: a whole number from 3 to 6"),
-        ("countdown", {"high": 1}, "task.high = 1: a whole number from 2 to 999"),
-        ("countdown", {"operators": "+^"}, "task.operators = '+^': two or more different ones of +-*/"),
-        ("countdown", {"operators": "++"}, "task.operators = '++': two or more different ones of +-*/"),
-        ("countdown", {"variety": 1.5}, "task.variety = 1.5: a number at least 0 and at most 1"),
-        ("chain_sum", {"terms": 1}, "task.terms = 1: a whole number from 2 to 10"),
-        ("chain_sum", {"digits": 7}, "task.digits = 7: a whole number from 1 to 6"),
-        ("modular", {"terms": 9}, "task.terms = 9: a whole number from 2 to 8"),
-        ("modular", {"high": 1}, "task.high = 1: a whole number from 2 to 1000"),
-        ("modular", {"max_modulus": 998}, "task.max_modulus = 998: a whole number from 2 to 997"),
-        ("target", {"pool": 0}, "task.pool = 0: a whole number from 1 to 6"),
-        ("target", {"pool": 4, "high": 3}, "task.pool = 4: at most 3, from 1 to 3"),
-        ("target", {"length": 7}, "task.length = 7: a whole number from 2 to 6"),
-        ("target", {"operators": ""}, "task.operators = '': two or more different ones of +-*/"),
-        ("swaps", {"length": 9}, "task.length = 9: a whole number from 3 to 8"),
-        ("swaps", {"kind": "adjacents"}, "task.kind = 'adjacents': unknown; nearest: adjacent"),
-        ("swaps", {"slack": 9}, "task.slack = 9: a whole number from 0 to 8"),
-        ("grid", {"size": 7}, "task.size = 7: a whole number from 3 to 6"),
-        ("grid", {"walls": 0.6}, "task.walls = 0.6: a number at least 0 and at most 0.5"),
-        ("grid", {"slack": 5}, "task.slack = 5: a whole number from 0 to 4"),
-        ("countdown", {"max_target": 0}, "task.max_target = 0: a whole number from 1 to 99999"),
+        ("countdown", {"number": 4}, "countdown.number = '4': unknown; nearest: numbers"),
+        ("countdown", {"numbers": 2}, "countdown.numbers = 2: a whole number from 3 to 6"),
+        ("countdown", {"high": 1}, "countdown.high = 1: a whole number from 2 to 999"),
+        ("countdown", {"operators": "+^"}, "countdown.operators = '+^': two or more different ones of +-*/"),
+        ("countdown", {"operators": "++"}, "countdown.operators = '++': two or more different ones of +-*/"),
+        ("countdown", {"variety": 1.5}, "countdown.variety = 1.5: a number at least 0 and at most 1"),
+        ("chain_sum", {"terms": 1}, "chain_sum.terms = 1: a whole number from 2 to 10"),
+        ("chain_sum", {"digits": 7}, "chain_sum.digits = 7: a whole number from 1 to 6"),
+        ("modular", {"terms": 9}, "modular.terms = 9: a whole number from 2 to 8"),
+        ("modular", {"high": 1}, "modular.high = 1: a whole number from 2 to 1000"),
+        ("modular", {"max_modulus": 998}, "modular.max_modulus = 998: a whole number from 2 to 997"),
+        ("target", {"pool": 0}, "target.pool = 0: a whole number from 1 to 6"),
+        ("target", {"pool": 4, "high": 3}, "target.pool = 4: at most 3, from 1 to 3"),
+        ("target", {"length": 7}, "target.length = 7: a whole number from 2 to 6"),
+        ("target", {"operators": ""}, "target.operators = '': two or more different ones of +-*/"),
+        ("swaps", {"length": 9}, "swaps.length = 9: a whole number from 3 to 8"),
+        ("swaps", {"kind": "adjacents"}, "swaps.kind = 'adjacents': unknown; nearest: adjacent"),
+        ("swaps", {"slack": 9}, "swaps.slack = 9: a whole number from 0 to 8"),
+        ("grid", {"size": 7}, "grid.size = 7: a whole number from 3 to 6"),
+        ("grid", {"walls": 0.6}, "grid.walls = 0.6: a number at least 0 and at most 0.5"),
+        ("grid", {"slack": 5}, "grid.slack = 5: a whole number from 0 to 4"),
+        ("countdown", {"max_target": 0}, "countdown.max_target = 0: a whole number from 1 to 99999"),
     ],
 )  # fmt: skip
 def test_options_are_refused_in_one_line(name, options, says):
+    spec = f"{name}({', '.join(f'{field}={json.dumps(value)}' for field, value in options.items())})"
     with pytest.raises(errors.UserError) as caught:
-        registry.make(name, **options)
+        TASKS.make(spec)
     assert str(caught.value).startswith(says) and "\n" not in str(caught.value)
 
 
 def test_options_as_a_command_line_gives_them():
-    assert registry.make("countdown", numbers="5", variety="0.25", operators="+-").numbers == 5
-    assert registry.make("countdown", variety=1) == registry.make("countdown", variety=1.0)
-    assert registry.options("grid") == {"size": 5, "walls": 0.25, "slack": 2, "variety": 0.1}
-    for value in ("four", "4.5", ""):
-        with pytest.raises(errors.UserError, match=rf"task\.numbers = '{value}': a number"):
-            registry.make("countdown", numbers=value)
+    assert TASKS.make('countdown(numbers=5, variety=0.25, operators="+-")').numbers == 5
+    assert TASKS.make("countdown(variety=1)") == TASKS.get("countdown")(variety=1.0)
+    assert to_json(TASKS.make("grid"))["fields"] == {"size": 5, "walls": 0.25, "slack": 2, "variety": 0.1}
+    for value in ("four", "4.5", '""'):
+        with pytest.raises(errors.UserError, match=r"countdown\.numbers = .*: a whole number"):
+            TASKS.make(f"countdown(numbers={value})")
     with pytest.raises(errors.UserError, match=r"task = 'grids': unknown; nearest: grid"):
-        registry.options("grids")
+        TASKS.get("grids")
 
 
 def test_a_split_without_prompts_is_refused():
-    task = registry.make("countdown", numbers=3, low=998, high=999, max_target=1, operators="+*")
+    task = TASKS.get("countdown")(numbers=3, low=998, high=999, max_target=1, operators="+*")
     with pytest.raises(errors.UserError, match="no prompt for the split 'test'; widen the options"):
         task.problem(0, 0, "test")
     with pytest.raises(errors.UserError, match="split = 'tset': unknown; nearest: test"):
-        registry.make("countdown").problem(0, 0, "tset")
+        TASKS.get("countdown")().problem(0, 0, "tset")
 
 
 def test_distinct_prompts():
-    task = registry.make("countdown")
+    task = TASKS.get("countdown")()
     chosen = task.distinct("test", 0, 100)
     assert len({p.prompt for p in chosen}) == 100 and chosen[:10] == task.distinct("test", 0, 10)
-    small = registry.make("countdown", numbers=3, high=2)
+    small = TASKS.get("countdown")(numbers=3, high=2)
     with pytest.raises(errors.UserError, match=r"count = 500: task countdown-3 has about \d+ prompts"):
         small.distinct("test", 0, 500)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from jaxpsn.core import errors
-from jaxpsn.tasks import grading, registry
+from jaxpsn.tasks import grading
 from jaxpsn.tasks.file_task import FileTask
-from jaxpsn.tasks.problem import Problem
+from jaxpsn.tasks.problem import TASKS, Problem
 
 SLOW = "tests.tasks.slow_verifiers:sleepy"
 
@@ -21,7 +21,7 @@ def latex_task(*golds):
 
 
 def test_procedural_tasks_need_no_process():
-    tasks = [registry.make("countdown"), registry.make("grid")]
+    tasks = [TASKS.get("countdown")(), TASKS.get("grid")()]
     problems = [task.problem(0, index) for task in tasks for index in range(20)]
     with grading.Grader(tasks) as grader:
         assert grader.grade(problems, [p.answer for p in problems]) == [1.0] * 40
@@ -96,7 +96,7 @@ def test_the_missing_extra_is_named(monkeypatch):
     ):
         grading.Grader(latex_task("x+1"))
     grading.Grader(latex_task("x+1"), verify=SLOW).close()
-    grading.Grader(registry.make("countdown")).close()
+    grading.Grader(TASKS.get("countdown")()).close()
     grading.Grader(FileTask([Problem("1", "q", "12", "gsm8k")])).close()
 
 
@@ -144,7 +144,7 @@ def test_math_verify(tmp_path, monkeypatch):
 
 def test_a_worker_is_a_small_process():
     """No JAX in it, and the user's script is not imported again."""
-    code = "import sys; import jaxpsn.tasks.worker, jaxpsn.tasks.registry, jaxpsn.tasks.files, jaxpsn.tasks.grading; "
+    code = "import sys; import jaxpsn.tasks.worker, jaxpsn.tasks.rewards, jaxpsn.tasks.files, jaxpsn.tasks.grading; "
     code += "print([name for name in ('jax', 'numpy', 'math_verify', 'sympy') if name in sys.modules])"
     root = Path(__file__).resolve().parents[2]
     ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

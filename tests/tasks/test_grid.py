@@ -4,8 +4,7 @@ import itertools
 
 import pytest
 
-from jaxpsn.tasks import registry
-from jaxpsn.tasks.problem import Problem
+from jaxpsn.tasks.problem import TASKS, Problem
 
 
 def ask(prompt):
@@ -29,7 +28,7 @@ def slow_check(prompt: str, moves: str) -> bool:
     "prompt", [".../.../...<6:", "..#/.../#..<6:", ".#./.#./...<6:", ".../##./...<8:", ".../.#./...<4:"]
 )
 def test_checks_and_counts_agree_with_brute_force(prompt):
-    task = registry.make("grid", size=3)
+    task = TASKS.get("grid")(size=3)
     strings = ["".join(word) for size in range(8) for word in itertools.product("RDLU", repeat=size)]
     right = [moves for moves in strings if slow_check(prompt, moves)]
     assert right == [moves for moves in strings if task.check(ask(prompt), moves)]
@@ -37,14 +36,14 @@ def test_checks_and_counts_agree_with_brute_force(prompt):
 
 
 def test_known_counts():
-    task = registry.make("grid")
+    task = TASKS.get("grid")()
     free = "/".join(["....."] * 5)
     assert task.count(ask(f"{free}<8:")) == 70  # 8 over 4
     assert task.count(ask(f"{'/'.join(['......'] * 6)}<10:")) == 252
 
 
 def test_what_a_path_may_not_do():
-    task = registry.make("grid", size=3)
+    task = TASKS.get("grid")(size=3)
     problem = ask("..#/.../#..<6:")
     assert task.check(problem, "RDDR") and task.check(problem, " R D D R ")
     assert task.canonical(problem, " RDDR") == "RDDR" != task.canonical(problem, "DRRD")
@@ -53,7 +52,7 @@ def test_what_a_path_may_not_do():
 
 
 def test_the_narrow_style_is_one_shortest_path():
-    task = registry.make("grid", variety=0.0)
+    task = TASKS.get("grid")(variety=0.0)
     for problem in itertools.islice(task.stream("pretrain", 0), 200):
         bound = int(problem.prompt[:-1].split("<")[1])
         assert len(problem.answer) == bound - task.slack

@@ -4,19 +4,19 @@ import itertools
 
 import pytest
 
-from jaxpsn.tasks import registry
+from jaxpsn.tasks.problem import TASKS
 
 
 @pytest.mark.parametrize("options", [{}, {"terms": 2, "digits": 1}, {"terms": 10, "digits": 6}])
 def test_chain_sums_add_up(options):
-    task = registry.make("chain_sum", **options)
+    task = TASKS.get("chain_sum")(**options)
     for problem in itertools.islice(task.stream("train", 0), 300):
         total = sum(int(term) for term in problem.prompt[:-1].replace("-", "+-").split("+"))
         assert problem.answer == str(total) and problem.solutions == task.count(problem) == 1
 
 
 def test_modular_answers_are_residues():
-    task = registry.make("modular", terms=4, high=30, max_modulus=23)
+    task = TASKS.get("modular")(terms=4, high=30, max_modulus=23)
     for problem in itertools.islice(task.stream("train", 0), 300):
         inside, modulus = problem.prompt[1:-1].split(")%")
         total = 0
@@ -29,7 +29,7 @@ def test_modular_answers_are_residues():
 
 
 def test_a_number_is_compared_by_value():
-    task = registry.make("chain_sum")
+    task = TASKS.get("chain_sum")()
     problem = next(p for p in task.stream("train", 0) if int(p.answer) > 9)
     right = problem.answer
     for text in (right, f" {right} ", f"0{right}"):

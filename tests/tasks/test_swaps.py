@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from jaxpsn.tasks import registry, swaps
-from jaxpsn.tasks.problem import Problem
+from jaxpsn.tasks import swaps
+from jaxpsn.tasks.problem import TASKS, Problem
 
 
 def ask(prompt):
@@ -52,7 +52,7 @@ def classes(words):
     ("any", "2143", 5),
 ])  # fmt: skip
 def test_checks_keys_and_counts_agree_with_brute_force(kind, digits, bound):
-    task = registry.make("swaps", length=len(digits), kind=kind)
+    task = TASKS.get("swaps")(length=len(digits), kind=kind)
     problem = ask(f"{digits}<{bound}:")
     alphabet = letters(len(digits), kind)
     words = [word for size in range(bound + 1) for word in itertools.product(alphabet, repeat=size)]
@@ -69,11 +69,11 @@ def test_checks_keys_and_counts_agree_with_brute_force(kind, digits, bound):
 
 
 def test_too_many_or_foreign_swaps_are_wrong():
-    task = registry.make("swaps", length=3)
+    task = TASKS.get("swaps")(length=3)
     assert task.check(ask("213<3:"), "1") and task.check(ask("213<3:"), "1 2 2")
     for text in ("", "2", "11", "12211", "3", "0", "1a", "-1", "1.", "1" * 13):
         assert not task.check(ask("213<3:"), text)
-    other = registry.make("swaps", length=3, kind="any")
+    other = TASKS.get("swaps")(length=3, kind="any")
     assert other.check(ask("213<3:"), "12") and other.check(ask("213<3:"), "21")
     assert other.canonical(ask("213<3:"), "21") == other.canonical(ask("213<3:"), "12")
     for text in ("1", "11", "14", "121", "13"):
@@ -97,14 +97,14 @@ def test_distance_is_the_fewest_swaps(adjacent):
 
 def test_the_narrow_style_has_one_answer_a_prompt():
     for kind in ("adjacent", "any"):
-        task = registry.make("swaps", kind=kind, length=4, variety=0.0)
+        task = TASKS.get("swaps")(kind=kind, length=4, variety=0.0)
         answers = {}
         for problem in itertools.islice(task.stream("pretrain", 0), 800):
             assert answers.setdefault(problem.prompt, problem.answer) == problem.answer
-        wide = registry.make("swaps", kind=kind, length=4, variety=1.0)
+        wide = TASKS.get("swaps")(kind=kind, length=4, variety=1.0)
         pairs = {(p.prompt, p.answer) for p in itertools.islice(wide.stream("pretrain", 0), 800)}
         assert len(pairs) > 1.05 * len({prompt for prompt, _ in pairs})
 
 
 def test_long_sequences_are_not_counted():
-    assert registry.make("swaps", length=7).count(ask("7654321<21:")) is None
+    assert TASKS.get("swaps")(length=7).count(ask("7654321<21:")) is None

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxpsn.tasks import arithmetic, registry
-from jaxpsn.tasks.problem import Problem
+from jaxpsn.tasks import arithmetic
+from jaxpsn.tasks.problem import TASKS, Problem
 from tests.tasks.reference import every_text, reference
 
 
@@ -20,7 +20,7 @@ def ask(prompt):
 @pytest.mark.parametrize(("prompt", "length"), [("2,3=12:", 3), ("2,5,9=7:", 3), ("4=5:", 4), ("3,7=1:", 3)])
 def test_count_agrees_with_brute_force(prompt, length):
     pool, target = prompt[:-1].split("=")
-    task = registry.make("target", pool=len(pool.split(",")), length=length)
+    task = TASKS.get("target")(pool=len(pool.split(",")), length=length)
     right = set()
     for size in range(1, length + 1):
         for numbers in itertools.combinations_with_replacement(pool.split(","), size):
@@ -32,7 +32,7 @@ def test_count_agrees_with_brute_force(prompt, length):
 @settings(max_examples=800, deadline=None)
 @given(st.text(alphabet="1259+-*/() ", min_size=3, max_size=12))
 def test_checker_agrees_with_brute_force_on_random_text(text):
-    task = registry.make("target", length=3)
+    task = TASKS.get("target")(length=3)
     value = reference(text)
     targets = {24, 7} | ({int(value)} if value is not None and value.denominator == 1 and value > 0 else set())
     used = re.findall("[0-9]+", text)
@@ -42,7 +42,7 @@ def test_checker_agrees_with_brute_force_on_random_text(text):
 
 
 def test_what_a_target_answer_may_use():
-    task = registry.make("target")
+    task = TASKS.get("target")()
     problem = ask("2,5,9=24:")
     assert task.check(problem, "(5-2)*9-5+2") is False  # five numbers
     assert task.check(problem, "5*5+9/9") is False and task.check(problem, "5+5+5+9") is True
@@ -54,12 +54,12 @@ def test_what_a_target_answer_may_use():
 
 
 def test_the_narrow_style_ascends_without_brackets():
-    task = registry.make("target", variety=0.0)
+    task = TASKS.get("target")(variety=0.0)
     for problem in itertools.islice(task.stream("pretrain", 0), 200):
         used = re.findall("[0-9]+", problem.answer)
         assert "(" not in problem.answer and used == sorted(used, key=int) and len(used) == task.length
 
 
 def test_long_or_large_pools_are_not_counted():
-    assert registry.make("target", length=5).count(ask("2,5,9=24:")) is None
-    assert registry.make("target", pool=5).count(ask("1,2,3,4,5=24:")) is None
+    assert TASKS.get("target")(length=5).count(ask("2,5,9=24:")) is None
+    assert TASKS.get("target")(pool=5).count(ask("1,2,3,4,5=24:")) is None

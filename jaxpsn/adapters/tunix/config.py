@@ -1,17 +1,18 @@
 """What a PSN run on tunix asks for beyond tunix's own configs; imports no JAX."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from jaxpsn.core import checks, errors
-from jaxpsn.rlvr import names
-from jaxpsn.rlvr.config import NoiseConfig, SigmaConfig
+from jaxpsn.core.components import called
+from jaxpsn.rlvr.algorithms import CORRECTIONS, Correction, Token
+from jaxpsn.rlvr.noises import NOISES, Noise, Psn
+from jaxpsn.rlvr.rules import Fixed, Kl
 
-RULES = ("fixed", "kl")
 
-
-def _paper() -> NoiseConfig:
+def _paper() -> Psn:
     """One dense perturbation a step. Weights are formed here anyway, so a cheaper structure would save nothing."""
-    return NoiseConfig(structure="dense", per="step")
+    return Psn("dense", per="step")
 
 
 @dataclass(frozen=True)
@@ -19,28 +20,28 @@ class PSNConfig:
     """Noise, its scale and the correction; everything else is tunix's ``GRPOConfig`` and ``ClusterConfig``.
 
     With ``noise.per`` = sample every answer of a group has a perturbation of its own, at the price of one pass of the
-    sampler for each of them. ``noise.target`` names tunix's layers: mlp, attention, linear (both), norms, all or
+    sampler for each of them. ``noise.select`` names tunix's layers: mlp, attention, linear (both), norms, all or
     re:PATTERN. Raises UserError for whatever is not offered. Source: PSN-RLVR, arXiv 2602.02555.
     """
 
     seed: int = 0
     """Seed of the perturbations and of the sampler."""
-    noise: NoiseConfig = field(default_factory=_paper)
-    """Which weights of the sampler are perturbed, and how."""
-    sigma: SigmaConfig = field(default_factory=SigmaConfig)
-    """Scale of the noise: rule fixed, or kl (Variant I)."""
-    correction: str = "token"
-    """Weights against the noisy sampler: none, token (TIS), sequence, geometric, each also as _mask."""
-    cap: float | None = None
-    """Upper bound of a weight. None: 10 (paper), or for a _mask what noise at sigma.kl_target seldom exceeds."""
-    floor: float | None = None
-    """Lower bound of a weight; truncated weights are raised to it. None: 0, or for a _mask as cap."""
+    noise: Noise | str = field(default_factory=_paper)
+    """Which weights of the sampler are perturbed, and how; its sigma is fixed, or moved by kl (Variant I)."""
+    correction: Correction | str = field(default_factory=Token)
+    """Weights against the noisy sampler: none, token (TIS), sequence, geometric, each also as _mask, or your own."""
 
     def __post_init__(self) -> None:
         checks.whole("seed", self.seed, 0, (1 << 31) - 1)
-        names.check_bounds("", self.correction, self.cap, self.floor)
-        if self.sigma.rule not in RULES:
-            errors.refuse("sigma.rule", self.sigma.rule, f"one of {', '.join(RULES)} on tunix")
+        object.__setattr__(self, "noise", NOISES.make(self.noise, "noise"))
+        object.__setattr__(self, "correction", CORRECTIONS.make(self.correction, "correction"))
+        if not isinstance(self.sigma, Fixed | Kl):
+            errors.refuse("noise.sigma", called(type(self.sigma)), "fixed or kl on tunix")
+
+    @property
+    def sigma(self) -> Any:
+        """The scale of the noise; without noise 0."""
+        return self.noise.sigma if isinstance(self.noise, Psn) else Fixed(0.0)
 
     def members(self, group: int) -> tuple[int, ...]:
         """The perturbation of each answer of a group of this size, -1 for the clean policy.
@@ -48,8 +49,10 @@ class PSNConfig:
         Noisy answers come first. Raises UserError where the group cannot be divided as asked.
         """
         asked = self.noise
-        noisy = 0 if asked.structure == "none" else group - round(asked.clean_share * group)
-        count = {"step": 1, "replica": asked.replicas, "sample": noisy}[asked.per] if noisy else 0
+        if not isinstance(asked, Psn):
+            return (-1,) * group
+        noisy = group - round(asked.clean_share * group)
+        count = asked.members(noisy)
         if count and noisy % count:
             errors.refuse("noise.replicas", asked.replicas, f"a divisor of the {noisy} noisy answers")
         if asked.antithetic and count % 2:

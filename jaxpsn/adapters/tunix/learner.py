@@ -12,7 +12,7 @@ from tunix.rl.grpo import grpo_learner
 from jaxpsn.adapters.tunix import perturbation, rollout
 from jaxpsn.adapters.tunix.config import PSNConfig
 from jaxpsn.core import compat, errors
-from jaxpsn.rlvr import correction, sigma
+from jaxpsn.rlvr import correction
 
 _NOISE, _SAMPLER, _EVALUATION = 0x4E4F4953, 0x53414D50, 0x4556414C
 
@@ -31,7 +31,7 @@ class PSNLearner(grpo_learner.GRPOLearner):
         check_cluster(rl_cluster, algo_config)
         self._members = self.psn.members(algo_config.num_generations)
         self._key = jax.random.key(self.psn.seed)
-        self._controller = _controller(self.psn)
+        self._controller = self.psn.sigma.controller(1, 1)
         self.sigma_state = self._controller.init(self.psn.sigma.initial)
         with compat.foreign():
             super().__init__(rl_cluster, algo_config, reward_fns, **kwargs)
@@ -120,15 +120,8 @@ def check_cluster(cluster: Any, algorithm: Any) -> None:
     rollout.check_sampling(cluster.get_rollout_config(clusters.Mode.TRAIN))
 
 
-def _controller(psn: PSNConfig) -> sigma.Controller:
-    asked = psn.sigma
-    if asked.rule == "fixed" or psn.noise.structure == "none":
-        return sigma.fixed()
-    return sigma.kl(asked.kl_target, asked.rate, asked.dead_band, (asked.low, asked.high), asked.estimator)
-
-
 @partial(jax.jit, static_argnums=0)
 def _weigh(psn: PSNConfig, clean: Any, noisy: Any, mask: Any, rows: Any) -> tuple[Any, dict[str, Any]]:
-    given = dict(cap=psn.cap, low=psn.floor, kl_target=psn.sigma.kl_target)
-    weights = correction.weights(psn.correction, clean, noisy, mask, **given)
-    return weights, correction.diagnostics(psn.correction, clean, noisy, mask, noisy=rows, **given)
+    asked = psn.correction.aimed(psn.sigma.divergence)
+    weights = correction.weights(asked, clean, noisy, mask)
+    return weights, correction.diagnostics(asked, clean, noisy, mask, noisy=rows)

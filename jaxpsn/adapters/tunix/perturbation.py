@@ -9,7 +9,7 @@ from jaxtyping import PRNGKeyArray
 
 from jaxpsn import noise
 from jaxpsn.core import compat
-from jaxpsn.rlvr.config import NoiseConfig
+from jaxpsn.rlvr.noises import Noise, Psn
 
 # tunix's names of its layers; what LoRA adds to them is trained, not perturbed.
 _ATTENTION = noise.matching(r"(^|/)attn/") & ~noise.norms
@@ -34,18 +34,18 @@ class Perturbation(NamedTuple):
         return self.kind.materialise(params, self.kind.init(key, self.spec, twins), sigma, member % twins)
 
 
-def selection(target: str) -> noise.Selection:
-    """The weights of a tunix model that ``NoiseConfig.target`` names."""
-    chosen = noise.matching(target[3:]) if target.startswith("re:") else _TARGETS[target]
+def selection(name: str) -> noise.Selection:
+    """The weights of a tunix model that ``psn.select`` names."""
+    chosen = noise.matching(name[3:]) if name.startswith("re:") else _TARGETS[name]
     return chosen & ~noise.matching("_lora_")
 
 
-def plan(model: nnx.Module, config: NoiseConfig, key: PRNGKeyArray) -> Perturbation | None:
-    """The perturbation that ``config`` asks for, None for none; ``model`` is called as tunix's sampler calls it.
+def plan(model: nnx.Module, asked: Noise, key: PRNGKeyArray) -> Perturbation | None:
+    """The perturbation that is ``asked`` for, None for none; ``model`` is called as tunix's sampler calls it.
 
-    Raises UserError if ``config.target`` matches no weight.
+    Raises UserError if ``asked.select`` matches no weight.
     """
-    if config.structure == "none":
+    if not isinstance(asked, Psn):
         return None
     apply, params = noise.nnx_policy(model)
 
@@ -54,10 +54,8 @@ def plan(model: nnx.Module, config: NoiseConfig, key: PRNGKeyArray) -> Perturbat
         with compat.foreign():
             return apply(params, tokens, jnp.zeros((1, 1), jnp.int32), None, jnp.ones((1, 1, 1), bool))[0]
 
-    spec = noise.plan(
-        logits, params, jax.ShapeDtypeStruct((1, 1), jnp.int32), selection(config.target), config.relative
-    )
-    return Perturbation(spec, noise.named(config.structure, config.rank, config.antithetic), key)
+    spec = noise.plan(logits, params, jax.ShapeDtypeStruct((1, 1), jnp.int32), selection(asked.select), asked.relative)
+    return Perturbation(spec, asked.structure.structure(asked.antithetic), key)
 
 
 def replaced(state: nnx.State, change: Any) -> nnx.State:

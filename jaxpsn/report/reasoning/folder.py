@@ -79,7 +79,7 @@ def pass_at(run: Run) -> dict[int, Series]:
 def recognises(run: Run) -> bool:
     """Whether a run is one of reasoning: by what it has written, or by its config."""
     written = (run.path / evaluations.FOLDER).is_dir() or (run.path / SAMPLES).is_file()
-    return written or all(runs.setting(run.config, name) is not None for name in ("rollout.samples", "sigma.rule"))
+    return written or all(runs.setting(run.config, name) is not None for name in ("rollout.samples", "noise"))
 
 
 @dataclass(frozen=True)

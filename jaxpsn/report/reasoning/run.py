@@ -68,12 +68,11 @@ def _title(run: Run, judged: Judged) -> str:
     if algorithm is None:
         tasks = sorted({one.task for one in judged.evaluations})
         return ", ".join(text.visible(name, 60) for name in tasks) or run.path.resolve().name
-    structure = setting(run.config, "noise.structure")
-    noisy = structure not in (None, "none")
+    noisy, structure = setting(run.config, "noise") == "psn", setting(run.config, "noise.structure")
     model = setting(run.config, "model")
     parts = [subject, model and Path(str(model)).name, f"PSN-{algorithm}" if noisy else algorithm]
     if noisy:
-        per, rule = setting(run.config, "noise.per"), setting(run.config, "sigma.rule")
+        per, rule = setting(run.config, "noise.per"), setting(run.config, "noise.sigma")
         parts += [f"{structure} noise per {per}", _RULES.get(str(rule), rule)]
     return ", ".join(str(part) for part in parts if part)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jaxpsn.core import errors, files
 from jaxpsn.lm import clock
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.run import command, interrupts, progress, startup, status
+from jaxpsn.run import command, component_flags, interrupts, progress, startup, status
 from jaxpsn.run.reasoning import origins
 from jaxpsn.run.reasoning.evaluate_job import EvaluateJob
 from jaxpsn.run.reasoning.origins import Origin
@@ -173,7 +173,7 @@ def _replay(job: EvaluateJob) -> int:
 def main(argv: Sequence[str]) -> int:
     """Do what ``argv`` asks for; returns the exit status."""
     about = "Unbiased pass@k of a policy, two policies compared in pairs, or a sample log verified and scored anew."
-    return run(command.flags(EvaluateJob, argv, EvaluateJob(), about))
+    return run(command.flags(EvaluateJob, component_flags.prepare(argv), EvaluateJob(), about))
 
 
 if __name__ == "__main__":

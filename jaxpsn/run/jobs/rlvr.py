@@ -2,12 +2,13 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jaxpsn.core import errors
+from jaxpsn.core.components import called
 from jaxpsn.lm import clock, hf_config, places
 from jaxpsn.lm import config as decoders
 from jaxpsn.rlvr import lengths, words
@@ -16,12 +17,9 @@ from jaxpsn.run import command, folder, progress, startup, status
 from jaxpsn.run.cluster import distributed
 from jaxpsn.run.cluster.team import ALONE, Team
 from jaxpsn.run.reasoning import inputs, stages
-from jaxpsn.run.reasoning.job import PRESETS, REWARD, RlvrJob, restore
+from jaxpsn.run.reasoning.job import PRESETS, SHORT, RlvrJob, refuse_unused, restore
 from jaxpsn.run.trained import Trained
-from jaxpsn.tasks import file_task, files, registry
-
-Reward = Callable[[Sequence[Any], Sequence[str]], Sequence[float]]
-"""``reward(problems, answers)``: a number for each answer."""
+from jaxpsn.tasks import file_task, files
 
 
 def run(job: RlvrJob) -> int:
@@ -33,23 +31,22 @@ def run(job: RlvrJob) -> int:
 
 
 @contextlib.contextmanager
-def train(job: RlvrJob, reward: Reward | None = None, loggers: Sequence[Any] = ()) -> Iterator[Trained]:
+def train(job: RlvrJob, loggers: Sequence[Any] = ()) -> Iterator[Trained]:
     """Train, judge base and trained policy, export, write the report; the program lives until the block ends.
 
-    ``reward``: what is trained for in place of the task's own grade; ``loggers``: trackers of one's own. Raises
-    UserError.
+    ``loggers``: trackers of one's own. Raises UserError.
     """
     job = _checked(job)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.rlvr.mesh))
         job = replace(job, rlvr=_clocked(job.rlvr, team))
-        content = _content(job) | ({} if reward is None else {REWARD: _named(reward)})
+        content = _content(job)
         team.alike(distributed.common(job.run, content, mesh=job.rlvr.mesh))
         if team.first:  # the others have no folder
             folder.check(job.run, content)
         own = replace(job, run=distributed.quiet(team, job.run))
         phases, base = stages.Phases(), {}
-        program = stack.enter_context(stages.prepared(own, team, phases, base, reward))
+        program = stack.enter_context(stages.prepared(own, team, phases, base))
         from jaxpsn.run import loop
 
         engine = loop.ready(program, own.run)
@@ -63,13 +60,11 @@ def train(job: RlvrJob, reward: Reward | None = None, loggers: Sequence[Any] = (
 
 
 @contextlib.contextmanager
-def in_memory(
-    job: RlvrJob, reward: Reward | None = None, loggers: Sequence[Any] = ()
-) -> Iterator[tuple[Trained, list[dict[str, Any]]]]:
+def in_memory(job: RlvrJob, loggers: Sequence[Any] = ()) -> Iterator[tuple[Trained, list[dict[str, Any]]]]:
     """Train without a run folder, in one process; also the rows of metrics. Nothing is judged but what they hold."""
     job = _checked(job)
     job = replace(job, rlvr=_clocked(job.rlvr, ALONE))
-    with stages.prepared(job, ALONE, stages.Phases(), {}, reward) as program:
+    with stages.prepared(job, ALONE, stages.Phases(), {}) as program:
         from jaxpsn.run import untracked
 
         record = {"name": _name(job.rlvr), "config": folder.plain(job.rlvr), "run": folder.plain(job.run)}
@@ -77,12 +72,8 @@ def in_memory(
         yield Trained(program, outcome, True), rows
 
 
-def _named(reward: Reward) -> str:
-    return getattr(reward, "__name__", type(reward).__name__)
-
-
 def _name(config: RlvrConfig) -> str:
-    return config.task if config.model is None else places.name(Path(config.model))
+    return called(type(config.task)) if config.model is None else places.name(Path(config.model))
 
 
 def _content(job: RlvrJob) -> dict[str, Any]:
@@ -120,25 +111,25 @@ def _checked(job: RlvrJob) -> RlvrJob:
     config = job.rlvr
     if job.run.seeds != 1:
         errors.refuse("seeds", job.run.seeds, "1; runs of several seeds are made one after the other, with --seed")
-    if config.data is None:
-        registry.make(config.task, **config.task_options)
     for path in (config.data, config.test_data):
         if path is not None:
             file_task.FileTask(files.read(path, config.data_kind), config.verifier)
     config = inputs.located(config)
     form = decoders.tiny(vocab_size=3) if config.model is None else hf_config.read_config(config.model)
     lengths.check_asked(config.rollout, form.max_positions)
-    if job.run.resume is not None and config.sigma.rule == "staged":
+    if job.run.resume is not None and config.sigma.lasts:
         recorded = folder.read(job.run.resume)["run"]["steps"]
         if job.run.steps != recorded:
-            errors.refuse("steps", job.run.steps, f"{recorded} as recorded; sigma.rule = 'staged' decays over it")
+            errors.refuse("steps", job.run.steps, f"{recorded} as recorded; noise.sigma depends on it")
     return replace(job, rlvr=config)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
     about = "Reinforcement learning with verifiable rewards and parameter-space noise, on language models."
-    return run(command.parse(RlvrJob, PRESETS, argv, restore, about, resumes="run of reasoning"))
+    job = command.parse(RlvrJob, PRESETS, argv, restore, about, resumes="run of reasoning", short=SHORT)
+    refuse_unused(argv, job.rlvr)
+    return run(job)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from jaxpsn.core import checks
 from jaxpsn.lm import distribution, model, policies, sampler, tokenizer
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.rlvr import correction, gathering, rollout, setup, similarity
+from jaxpsn.rlvr.algorithms import CORRECTIONS
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.perturbation import Perturbation
 from jaxpsn.rlvr.placement import Placement
@@ -209,7 +210,7 @@ def _summary(members: int, seen: Any) -> tuple[dict[str, Array], dict[str, Array
 
 
 def _ratios(level: str, clean: Array, noisy: Array, mask: Bool[Array, "S P T"]) -> dict[str, Array]:
-    columns = correction.diagnostics(level, clean, noisy, mask)
+    columns = correction.diagnostics(CORRECTIONS.make(level), clean, noisy, mask)
     raw = "ratio_ess" if level == "token" else "sequence_ratio_ess"
     names = {"ess": raw, "truncated": "truncated_share", "mean": "weight_mean", "used_ess": "weight_ess"}
     return {f"{level}_{name}": columns[column] for name, column in names.items()}

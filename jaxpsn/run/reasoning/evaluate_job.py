@@ -9,6 +9,7 @@ from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.run.config import PROGRESS
 from jaxpsn.tasks import file_task
 from jaxpsn.tasks import files as problem_files
+from jaxpsn.tasks.problem import TASKS
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,7 @@ class EvaluateJob:
     step: int | None = None
     """The checkpoint of --policy, as RUN:STEP; with --replay the one step to replay."""
     task: str | None = None
-    """Procedural task; left out, that of the run."""
-    task_options: dict[str, str] = field(default_factory=dict)
-    """Options of the task, such as numbers 4."""
+    """Generated problems, such as 'countdown(numbers=5)'; left out, those of the run."""
     data: str | None = None
     """File of problems (JSON lines or array, Parquet), instead of a task."""
     data_kind: Literal["auto", "gsm8k", "math", "aime", "choice", "general"] = "auto"
@@ -93,6 +92,10 @@ class EvaluateJob:
         if self.dtype is not None:
             checks.choice("dtype", self.dtype, ("float32", "bfloat16"))
         checks.choice("progress", self.progress, PROGRESS)
+        if self.task is not None:
+            TASKS.make(self.task, "task")
+        if self.verifier != "auto" and self.data is None:
+            errors.refuse("verifier", self.verifier, "only together with data")
         self._check_together()
 
     def _check_together(self) -> None:
@@ -104,7 +107,7 @@ class EvaluateJob:
             errors.refuse("against", self.against, "only together with policy")
         if self.against is not None and self.against == self.policy and self.step is None:
             errors.refuse("against", self.against, "another policy than policy")
-        if self.data is not None and (self.task is not None or self.task_options):
+        if self.data is not None and self.task is not None:
             errors.refuse("data", self.data, "not together with a task")
         if self.data_kind != "auto" and self.data is None:
             errors.refuse("data_kind", self.data_kind, "only together with data")

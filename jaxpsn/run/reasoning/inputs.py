@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from jaxpsn.core import errors
+from jaxpsn.core.components import replaced
 from jaxpsn.lm import places
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.likeness import Bert
 from jaxpsn.tasks import files
 
 HASHES = "hashes"
 """Entry of a run's record: for each field that names a file its SHA-256, for a folder those of its files."""
+ENCODER = "noise.sigma.similarity.folder"
+"""Field of the sentence encoder."""
 TEXT, TENSORS = "text", "tensors"
 """Parts of a folder: what is read beside the weights, and the weights."""
 _FILES = ("data", "test_data")
@@ -37,13 +41,17 @@ def located(config: RlvrConfig) -> RlvrConfig:
         name: os.path.expanduser(path) if name in _FILES else str(places.find(name, path))
         for name, path in named(config).items()
     }
-    bert = found.pop("sigma.bert", None)
-    return replace(config, sigma=replace(config.sigma, bert=bert), **found)
+    encoder = found.pop(ENCODER, None)
+    if encoder is not None:
+        found["noise"] = replaced(config.noise, {ENCODER.removeprefix("noise."): encoder})
+    return replace(config, **found)
 
 
 def named(config: RlvrConfig) -> dict[str, str]:
     """Every file and folder that a config reads, by its field."""
-    given = {name: getattr(config, name) for name in ("data", "test_data", "model")} | {"sigma.bert": config.sigma.bert}
+    given = {name: getattr(config, name) for name in ("data", "test_data", "model")}
+    if config.probed is not None and isinstance(config.probed.similarity, Bert):
+        given[ENCODER] = config.probed.similarity.folder
     return {name: path for name, path in given.items() if path is not None}
 
 

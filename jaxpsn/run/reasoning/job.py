@@ -1,16 +1,18 @@
 """What a reasoning job is asked, its presets, and how a run folder gives it back; imports no JAX."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import tyro
 
+from jaxpsn.core import errors
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
-from jaxpsn.run import command
+from jaxpsn.run import command, folder
 from jaxpsn.run.config import ClusterConfig, RunConfig
 from jaxpsn.run.reasoning import inputs
+from jaxpsn.tasks import rewards
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,6 @@ class RlvrJob:
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
     cluster: Annotated[ClusterConfig, tyro.conf.arg(name="")] = field(default_factory=ClusterConfig)
 
-
-REWARD = "reward"
-"""Entry of a run's config: the name of a reward of the user's own, which the run must be given again to go on."""
 
 _LENGTHS = {
     "smoke": RunConfig(steps=40, chunk=1, eval_every=10, checkpoint_every=20),
@@ -36,10 +35,36 @@ PRESETS: dict[str, RlvrJob] = {
     for name, config in RLVR_PRESETS.items()
 }
 """Whole jobs by name."""
+SHORT = {"sigma": "noise.sigma"}
+"""Other beginnings of flags."""
 
 
-def restore(record: Mapping[str, Any]) -> RlvrJob:
-    """The job of a run folder's config.json."""
+def restore(record: Mapping[str, Any], reward: Any = None) -> RlvrJob:
+    """The job of a run folder's config.json.
+
+    ``reward`` takes the place of one that was a Python function, of which a record holds the name alone. Raises
+    UserError where none is given.
+    """
     run = replace(command.from_record(RunConfig, record["run"]), name=None, resume=None, overwrite=False)
-    config = {name: value for name, value in record["config"].items() if name not in (inputs.HASHES, REWARD)}
+    config = {name: value for name, value in record["config"].items() if name != inputs.HASHES}
+    told = config.get("reward")
+    if isinstance(told, Mapping) and told.get("name") == rewards.FunctionReward.__name__:
+        if reward is None:
+            allowed = "the same Python function, given to jaxpsn.reason(resume=True)"
+            errors.refuse("reward", told.get("fields", {}).get("function"), allowed)
+        config["reward"] = folder.plain(rewards.Verifier())
+        return RlvrJob(replace(command.from_record(RlvrConfig, config), reward=reward), run)
     return RlvrJob(command.from_record(RlvrConfig, config), run)
+
+
+def refuse_unused(argv: Sequence[str], config: RlvrConfig) -> None:
+    """Refuse flags of which nothing is made: of a small decoder beside a model, of a task beside data.
+
+    Presets hold both, and whoever names a model leaves the decoder aside; whoever sets both means something else.
+    """
+    for word in argv:
+        flag, _, value = word.partition("=")
+        if config.model is not None and flag.startswith(("--decoder.", "--pretrain.")):
+            errors.refuse(flag, value or "given", f"nothing with --model {config.model}, which is no small decoder")
+        if config.data is not None and (flag == "--task" or flag.startswith("--task.")):
+            errors.refuse(flag, value or "given", f"nothing with --data {config.data}, whose problems take its place")

@@ -15,8 +15,9 @@ from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr import data, perturbation, setup, sizes
 from jaxpsn.rlvr.base import Base
-from jaxpsn.rlvr.config import EvaluationConfig, NoiseConfig, RlvrConfig, RolloutConfig
+from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig, RolloutConfig
 from jaxpsn.rlvr.evaluation import Judge
+from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import evaluation_key
 from jaxpsn.rlvr.template import TemplateConfig
@@ -26,7 +27,8 @@ from jaxpsn.run.reasoning import inputs
 from jaxpsn.run.reasoning.evaluate_job import EvaluateJob
 from jaxpsn.run.reasoning.origins import BASE, Origin
 from jaxpsn.stats import evaluations
-from jaxpsn.tasks import file_task, files, registry
+from jaxpsn.tasks import file_task, files
+from jaxpsn.tasks.problem import TASKS
 
 
 class Questions(NamedTuple):
@@ -63,7 +65,7 @@ def task_of(origin: Origin) -> tuple[Any, list[Any], list[Any]]:
     """
     config = origin.config
     if config.data is None:
-        return registry.make(config.task, **config.task_options), [], []
+        return config.task, [], []
     show = progress.Progress()
     inputs.refuse_changed(str(origin.path), config, origin.hashes, show.phase, fields=("data", "test_data"))
     train = files.read(Path(config.data), config.data_kind)
@@ -82,12 +84,10 @@ def questions(wanted: EvaluateJob, run: Origin | None, say: Callable[[str], None
     if wanted.data is not None:
         problems = files.read(Path(wanted.data), wanted.data_kind, say)
         return Questions(file_task.FileTask(problems, wanted.verifier, Path(wanted.data).stem), problems)
-    if own and not wanted.task_options:
+    if own:
         task, _, problems = task_of(run)
-    elif own and run.config.data is not None:
-        errors.refuse("task_options", wanted.task_options, "options of a procedural task; the run's is a file")
     else:
-        task, problems = registry.make(wanted.task or run.config.task, **wanted.task_options), []
+        task, problems = TASKS.make(wanted.task, "task"), []
     return Questions(task, problems or task.distinct("test", wanted.seed, wanted.problems))
 
 
@@ -112,7 +112,7 @@ def candidate(
         form = bases.outline(Path(config.model), system or config.system, template.over(config.template), now)
     else:
         template.refuse(system, f"a model with a chat template; {name} has none")
-        form = bases.blank(config, registry.make(config.task, **config.task_options))
+        form = bases.blank(config, config.task)
     return Candidate(name, origin, form, config)
 
 
@@ -142,7 +142,7 @@ def fitting(
 
 def _own_task(one: Candidate, wanted: EvaluateJob) -> bool:
     """Whether the limits of the policy's run are meant for what is asked."""
-    return one.origin.config is not None and wanted.task is None and wanted.data is None and not wanted.task_options
+    return one.origin.config is not None and wanted.task is None and wanted.data is None
 
 
 def limits(one: Candidate, task: Any, wanted: EvaluateJob) -> tuple[int, int]:
@@ -189,8 +189,7 @@ def weights(one: Candidate, place: Placement, dtype: str, show: progress.Progres
     if not own.exists() and origin.versions.get("jax") != jax.__version__:
         show.say(f"{one.name}: made with jax {origin.versions.get('jax')}, remade with {jax.__version__}; may differ")
     config = dataclasses.replace(one.config, mesh=None)
-    task = registry.make(config.task, **config.task_options)
-    found = setup.policy(config, task, cache.home() / "bases", show.say, progress.teller(show), own=own)
+    found = setup.policy(config, config.task, cache.home() / "bases", show.say, progress.teller(show), own=own)
     if origin.base is not None and bases.fingerprint(found.params) != origin.base:
         errors.refuse(BASE, one.name, "the pre-trained policy that the run started from; the one here is another")
     return Weights(place.put(found.params, place.weights(decoder)), step, sigma)
@@ -253,11 +252,11 @@ def judge(
 
 def _noise(one: Candidate, wanted: EvaluateJob) -> perturbation.Perturbation | None:
     """The perturbation of the policy's run, or the default one; every answer has a perturbation of its own."""
-    config = NoiseConfig() if one.origin.config is None else one.config.noise
-    if config.structure == "none":
-        errors.refuse("noisy", True, f"a policy trained with noise; {one.name} has noise.structure = none")
+    asked = Psn() if one.origin.config is None else one.config.noise
+    if not isinstance(asked, Psn):
+        errors.refuse("noisy", True, f"a policy trained with noise; {one.name} has noise = none")
     if wanted.sigma is None and one.origin.config is None:
         errors.refuse("sigma", None, f"a number, as {one.name} is no run that says")
     # Pairs of opposite sign serve training; here every answer stands for itself.
-    config = dataclasses.replace(config, antithetic=False)
-    return perturbation.plan(config, one.form.decoder, sizes.weights(one.form.decoder), 1, 1)
+    asked = dataclasses.replace(asked, antithetic=False)
+    return perturbation.plan(asked, one.form.decoder, sizes.weights(one.form.decoder), 1, 1)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxpsn.core import errors, foreign
+from jaxpsn.core import errors, foreign, plugins
 from jaxpsn.lm import places
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run import folder, started
 from jaxpsn.run.reasoning import inputs, stages
 from jaxpsn.run.reasoning.job import RlvrJob, restore
+from jaxpsn.tasks import rewards
 
 BASE = stages.BASE
 """``RUN:base`` is the policy that the training of a run started from."""
@@ -71,8 +72,17 @@ def find(name: str, text: str, step: int | None = None) -> Origin:
     record = folder.read(path, name)
     if not isinstance(record.get("config"), Mapping) or "rollout" not in record["config"]:
         errors.refuse(name, text, f"a run of {started.command('reason')}; this one trains no language model")
+    plugins.require(record.get("plugins", ()))
     hashes = record["config"].get(inputs.HASHES, {})
-    run = Origin("run", path, step, restore(record), record.get("versions", {}), hashes, record.get(stages.BASE))
+    run = Origin(
+        "run",
+        path,
+        step,
+        restore(record, rewards.Verifier()),
+        record.get("versions", {}),
+        hashes,
+        record.get(stages.BASE),
+    )
     if part is None:
         return run
     if step is not None:

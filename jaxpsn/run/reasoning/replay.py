@@ -23,7 +23,7 @@ from jaxpsn.run.reasoning import judging
 from jaxpsn.run.reasoning.evaluate_job import EvaluateJob
 from jaxpsn.run.reasoning.origins import Origin
 from jaxpsn.run.reasoning.rescoring import Gap, Rescorer
-from jaxpsn.tasks import grading
+from jaxpsn.tasks import grading, rewards
 
 SHOWN = 100
 """Differences that are listed one by one; of more only the number."""
@@ -98,7 +98,7 @@ def replay(origin: Origin, job: EvaluateJob, show: progress.Progress) -> Told:
     # What a checkpoint counts on was made durable before it; only beyond the last one a step may be half written.
     sure = max(store.steps(origin.path / "checkpoints"), default=0)
     before = 0
-    with grading.Grader(task) as grader:
+    with grading.Grader(task) as grader, rewards.Scorer(config.reward, grader.grade) as scorer:
         for step, rows in _steps(path, notes):
             if step != before + 1:
                 notes.add(f"line {rows[0].line}: step {step} comes after step {before}")
@@ -106,7 +106,7 @@ def replay(origin: Origin, job: EvaluateJob, show: progress.Progress) -> Told:
             if step == last and step > sure and len(rows) < group:
                 show.say(f"step {step} is not complete yet and is left out")
             elif job.step in (None, step):
-                _verify(rows, known, one.form.words, grader.grade, notes)
+                _verify(rows, known, one.form.words, scorer, notes)
                 gaps += _score(rescorer, one, rows, job.mesh, notes, show)
                 steps.append(step)
                 answers += len(rows)

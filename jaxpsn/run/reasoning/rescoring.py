@@ -47,7 +47,7 @@ class Rescorer:
         self.tolerance = max(TOLERANCE[one.config.dtype], least) if tolerance is None else tolerance
         noise, probe_noise = perturbations(one.config, self._decoder, sizes.weights(self._decoder))
         plan = gathering.plan(one.config, noise, probe_noise)
-        early = [plan.probes] if plan.probes is not None and one.config.sigma.reuse_probes else []
+        early = [plan.probes] if plan.probes is not None and one.config.early_samples else []
         self._parts: list[Part] = [*early, *plan.rest]
         self._score = [jax.jit(partial(self._part, part)) for part in self._parts]
 

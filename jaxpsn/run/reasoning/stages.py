@@ -48,12 +48,10 @@ class Phases:
 
 
 @contextlib.contextmanager
-def prepared(
-    job: Any, team: Team, phases: Phases, record: dict[str, str], reward: Callable[..., Any] | None = None
-) -> Iterator[Any]:
+def prepared(job: Any, team: Team, phases: Phases, record: dict[str, str]) -> Iterator[Any]:
     """The program; the display is up while JAX loads and the small decoder learns. There is no folder yet.
 
-    ``record`` is given the digest of a small decoder, under :data:`BASE`. ``reward``: as of ``rlvr.setup.reasoner``.
+    ``record`` is given the digest of a small decoder, under :data:`BASE`.
     """
     with contextlib.ExitStack() as stack:
         show = progress.make(job.run.progress)
@@ -77,7 +75,7 @@ def prepared(
             phase = "pre-training" if trains else "reading the model"
             with interrupts.stage(_UNTRAINED), memory.told(lowers), phases(phase):
                 made = setup.reasoner(
-                    job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared, reward
+                    job.rlvr, job.run.seed, job.run.steps, home, show.say, told, sinks.RowLog, *shared
                 )
                 program = stack.enter_context(made)
         yield program

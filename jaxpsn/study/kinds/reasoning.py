@@ -11,6 +11,7 @@ from jaxpsn.core import errors, shapes
 from jaxpsn.rlvr import names
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run import command, startup
+from jaxpsn.run.reasoning.job import SHORT
 from jaxpsn.study import job as jobs
 from jaxpsn.study import record, units
 from jaxpsn.study.reasoning import arms as arm_specs
@@ -40,7 +41,7 @@ class ReasoningStudy(record.Study):
         that the shared settings do not allow, and a resumed study of other settings.
         """
         default = RlvrConfig()
-        for name, owner in (("task", "tasks"), ("task_options", "tasks"), ("data", "tasks")):
+        for name, owner in (("task", "tasks"), ("data", "tasks")):
             if getattr(shared, name) != getattr(default, name):
                 errors.refuse(name, str(getattr(shared, name)), f"left to the {owner} (--study.{owner})")
         kept_arms, kept_tasks = ({one.label: one for one in kept} for kept in cls.before(shared, config))
@@ -219,8 +220,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the study that ``argv`` asks for; ``--quick`` stands for ``--preset quick``. Returns the exit status."""
     given = [part for word in argv for part in (("--preset", "quick") if word == "--quick" else (word,))]
     about = "What parameter-space noise does to pass@k: arms with the same base, prompts, answers and updates."
-    about += f"\n\nArms: {', '.join(arm_specs.VARIANTS)}; any section.field=value after a comma."
+    about += f"\n\nArms: {', '.join(arm_specs.VARIANTS)}; path=value after a comma."
     asked = command.parse(
-        ReasoningStudyJob, PRESETS, given, restore, about, ReasoningStudy.read, resumes="study of reasoning"
+        ReasoningStudyJob, PRESETS, given, restore, about, ReasoningStudy.read, "study of reasoning", SHORT
     )
     return run(asked)

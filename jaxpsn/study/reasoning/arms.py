@@ -4,26 +4,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from jaxpsn.core import errors
+from jaxpsn.core import errors, grammar
+from jaxpsn.core.components import replaced, to_json
+from jaxpsn.core.families import Family
+from jaxpsn.rlvr.algorithms import ADVANTAGES, CORRECTIONS, LOSSES
 from jaxpsn.rlvr.config import PretrainConfig, RlvrConfig
+from jaxpsn.rlvr.noises import NOISES
+from jaxpsn.rlvr.rules import Composite, Fixed, Kl, Staged
 from jaxpsn.run import command, folder
-from jaxpsn.study import grammar
-from jaxpsn.tasks import registry
+from jaxpsn.study.grammar import grid, typed
+from jaxpsn.tasks.problem import TASKS, Procedural
+from jaxpsn.tasks.rewards import REWARDS
 
 FIELD, TASK_FIELD = "study.arms", "study.tasks"
 BASE = "base"
 """Reserved: the policy that every arm starts from."""
 PSN = "psn"
 
-_GRPO = {
-    "noise.structure": "none", "sigma.rule": "fixed", "sigma.initial": 0.0, "algorithm.correction": "none",
-}  # fmt: skip
-_PSN = {"sigma.rule": "fixed", "algorithm.correction": "token"}
-# One dense draw a step on the norms' weights, decaying by stages, and no correction for it (arXiv 2510.11696).
-_QERL = {
-    "noise.structure": "dense", "noise.target": "norms", "noise.per": "step", "noise.relative": False,
-    "sigma.rule": "staged", "sigma.initial": 0.1, "sigma.final": 1e-3, "algorithm.correction": "none",
-}  # fmt: skip
+_GRPO = {"noise": "none", "algorithm.correction": "none"}
+_PSN = {"noise.sigma": "fixed(0.3)", "algorithm.correction": "token"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "grpo": _GRPO,
     "grpo-tis": _GRPO | {"algorithm.correction": "token"},
@@ -33,15 +32,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "psn-no-tis": _PSN | {"algorithm.correction": "none"},
     "psn-half": _PSN,
     "psn-double": _PSN,
-    "psn-kl": _PSN | {"sigma.rule": "kl"},
+    # The rate of sigma is larger than the paper's as the runs are shorter: over a run it can move by the same factor of
+    # ten. Its bound is wider as answers of ten tokens bear noise that answers of a thousand would not survive.
+    "psn-kl": _PSN | {"noise.sigma": "kl(initial=0.3, rate=1.04, high=2)"},
     # Steps of up to 1.15, so that sigma settles within a run of 80, wherever the target lies.
-    "psn-composite": _PSN | {"sigma.rule": "composite", "sigma.rate": 1.15},
+    "psn-composite": _PSN | {"noise.sigma": "composite(initial=0.3, rate=1.15, high=2)"},
     "psn-step": _PSN | {"noise.structure": "dense", "noise.per": "step"},
-    "qerl": _QERL,
+    # One dense draw a step on the norms' weights, decaying by stages, and no correction for it (arXiv 2510.11696).
+    "qerl": {
+        "noise.structure": "dense", "noise.select": "norms", "noise.per": "step", "noise.relative": "false",
+        "noise.sigma": "staged(initial=0.1, final=0.001)", "algorithm.correction": "none",
+    },
     "pass-at-k": _GRPO | {"algorithm.advantage": "pass_at_k"},
     "psn-pass-at-k": _PSN | {"algorithm.advantage": "pass_at_k"},
-}
-"""Named arms: the fields of RlvrConfig that they set."""
+}  # fmt: skip
+"""Named arms: what they set in RlvrConfig, path -> value; of components and their fields the texts."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Scale:
     """The number that says how far an arm explores."""
 
     field: str
-    """Of RlvrConfig, such as sigma.initial."""
+    """Of RlvrConfig, such as sigma.value."""
     grid: tuple[float, ...] = ()
     """What the tuning tries; empty where another arm's choice is taken."""
     like: str | None = None
@@ -58,19 +63,18 @@ class Scale:
     """What the choice is multiplied by."""
 
 
-_SIGMA = Scale("sigma.initial", (0.1, 0.3, 0.6, 1.0))
-_LIKE = Scale("sigma.initial", like=PSN)
+_LIKE = Scale("sigma.value", like=PSN)
 SCALES: dict[str, Scale] = {
     "temperature": Scale("rollout.temperature", (1.15, 1.3, 1.6)),
     "entropy": Scale("algorithm.entropy_coefficient", (0.01, 0.03, 0.1)),
-    PSN: _SIGMA,
+    PSN: Scale("sigma.value", Fixed.tune.grid),
     "psn-no-tis": _LIKE,
     "psn-half": replace(_LIKE, factor=0.5),
     "psn-double": replace(_LIKE, factor=2.0),
-    "psn-kl": Scale("sigma.kl_target", (0.005, 0.02, 0.08)),
-    "psn-composite": Scale("sigma.indicator_drop", (0.03, 0.1, 0.2)),
+    "psn-kl": Scale("sigma.target", Kl.tune.grid),
+    "psn-composite": Scale("sigma.drop", Composite.tune.grid),
     "psn-step": _LIKE,
-    "qerl": Scale("sigma.initial", (0.03, 0.1, 0.3)),
+    "qerl": Scale("sigma.initial", Staged.tune.grid),
     "psn-pass-at-k": _LIKE,
 }
 """What is tuned in each named arm; arms of other names have nothing to tune."""
@@ -108,83 +112,126 @@ class TaskChoice:
 
     label: str
     spec: str
-    task: str
-    task_options: Mapping[str, str]
+    task: Procedural | Mapping[str, Any]
     pretrain: Mapping[str, Any]
     """Fields of PretrainConfig that differ on this task: tasks are not equally hard to learn."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", TASKS.make(self.task, TASK_FIELD))
+
     def config(self, shared: RlvrConfig) -> RlvrConfig:
         """The shared config on this task."""
-        pretrain = replace(shared.pretrain, **self.pretrain)
-        return replace(shared, task=self.task, task_options=dict(self.task_options), pretrain=pretrain)
+        return replace(shared, task=self.task, pretrain=replace(shared.pretrain, **self.pretrain))
 
     def record(self) -> dict[str, Any]:
         """The task as study.json holds it."""
-        kept = {"task_options": dict(self.task_options), "pretrain": dict(self.pretrain)}
-        return {"spec": self.spec, "task": self.task} | kept
+        return {"spec": self.spec, "task": to_json(self.task), "pretrain": dict(self.pretrain)}
 
 
-def changed(shared: RlvrConfig, changes: Mapping[str, Any]) -> RlvrConfig:
-    """``shared`` with ``section.field`` -> value replaced, all at once, as fields of a section are checked together."""
-    sections: dict[str, dict[str, Any]] = {}
+_SECTIONS = ("rollout", "algorithm")
+_COMPONENTS: dict[str, Family[Any]] = {
+    "noise": NOISES, "reward": REWARDS, "algorithm.advantage": ADVANTAGES, "algorithm.loss": LOSSES,
+    "algorithm.correction": CORRECTIONS,
+}  # fmt: skip
+"""Components that an arm may change; model, task and judgement are those of all arms."""
+
+
+def whole(path: str) -> str:
+    """The path in RlvrConfig: ``sigma`` stands for the rule of its noise."""
+    return f"noise.{path}" if path == "sigma" or path.startswith("sigma.") else path
+
+
+def root_of(path: str) -> str | None:
+    """The component that a whole path is in, or None for a plain field."""
+    return next((root for root in _COMPONENTS if path == root or path.startswith(f"{root}.")), None)
+
+
+def changed(shared: RlvrConfig, changes: Mapping[str, Any], others: Mapping[str, Any] | None = None) -> RlvrConfig:
+    """``shared`` with the values at these paths replaced, all at once, as fields of a section are checked together.
+
+    Components and their fields are given as texts or as values. ``others``: fields of the config itself.
+    """
+    inner: dict[str, dict[str, Any]] = {}
+    made: dict[str, dict[str, Any]] = {"": {}}
     for name, value in changes.items():
-        section, _, field = name.partition(".")
-        sections.setdefault(section, {})[field] = value
-    made = {section: replace(getattr(shared, section), **values) for section, values in sections.items()}
-    return replace(shared, **made)
+        path = whole(name)
+        root = root_of(path)
+        if root is None:
+            section, _, field = path.partition(".")
+            made.setdefault(section, {})[field] = value
+        else:
+            node = grammar.parse(name, value) if isinstance(value, str) else value
+            inner.setdefault(root, {})[path[len(root) + 1 :]] = node
+    for root, asked in inner.items():
+        section, _, field = root.rpartition(".")
+        held = getattr(getattr(shared, section), field) if section else getattr(shared, field)
+        base = _COMPONENTS[root].make(asked.pop(""), root) if "" in asked else held
+        made.setdefault(section, {})[field] = replaced(base, asked, root) if asked else base
+    top = made.pop("") | dict(others or {})
+    sections = {section: replace(getattr(shared, section), **values) for section, values in made.items()}
+    return replace(shared, **top, **sections)
 
 
 def known_fields() -> dict[str, Any]:
-    """``section.field`` -> default of everything that an arm may change: all but model, task and judgement."""
-    shared = RlvrConfig()
-    sections = ("rollout", "noise", "sigma", "algorithm")
-    return {
-        f"{section}.{field.name}": getattr(getattr(shared, section), field.name)
-        for section in sections
-        for field in fields(getattr(shared, section))
-    }
+    """``section.field`` -> default of the plain fields that an arm may change: all but model, task and judgement."""
+    shared, found = RlvrConfig(), {}
+    for part in _SECTIONS:
+        section = getattr(shared, part)
+        found |= {f"{part}.{one.name}": getattr(section, one.name) for one in fields(section)}
+    return {path: default for path, default in found.items() if path not in _COMPONENTS}
 
 
-def parse(spec: str) -> Arm:
-    """The arm that ``[label:]name[,section.field=value]...`` asks for. Raises UserError for what does not exist."""
-    label, name, settings = grammar.split(FIELD, spec)
-    if name not in VARIANTS:
-        errors.refuse(FIELD, spec, f"{name!r} is {errors.nearest(name, VARIANTS)}")
+def parse(spec: str, where: str = FIELD) -> Arm:
+    """The arm of ``[label:]name[(field=value)][, path=value]...``; the brackets hold fields of its noise.
+
+    Raises UserError for what does not exist.
+    """
+    label, node, settings = grammar.arm(where, spec)
     if label.lower() == BASE:
-        errors.refuse(FIELD, spec, f"another label; {BASE} is the policy that all arms start from")
-    known, changes, scale = known_fields(), dict(VARIANTS[name]), SCALES.get(name)
-    for field, text in settings:
-        if field not in known:
-            errors.refuse(FIELD, spec, f"{field!r} is {errors.nearest(field, known)}")
-        changes[field] = grammar.typed(FIELD, spec, field, text, known[field])
-        if scale is not None and field == scale.field:
+        errors.refuse(where, spec, f"another label; {BASE} is the policy that all arms start from")
+    if not isinstance(node, grammar.Word | grammar.Call):
+        errors.refuse(where, spec, "one arm; a sum is written where it stands, as in reward=verifier + mine")
+    name = node.text if isinstance(node, grammar.Word) else node.name
+    if name not in VARIANTS and name not in NOISES.names():
+        errors.refuse(where, spec, f"{name!r} is {errors.nearest(name, VARIANTS)}")
+    changes, scale = dict(VARIANTS.get(name, {"noise": grammar.write(node)})), SCALES.get(name)
+    if name in VARIANTS and isinstance(node, grammar.Call):
+        if node.values:
+            errors.refuse(where, spec, f"fields of the noise by their names, as in {name}(per=step)")
+        settings = (*((f"noise.{field}", value) for field, value in node.fields), *settings)
+    known = known_fields()
+    for field, value in settings:
+        path, text = whole(field), grammar.write(value)
+        if root_of(path) is not None:
+            changes = {old: kept for old, kept in changes.items() if not old.startswith(f"{path}.")} | {path: text}
+        elif path in known:
+            changes[path] = typed(where, spec, path, text, known[path])
+        else:
+            errors.refuse(where, spec, f"{field!r} is {errors.nearest(path, [*known, *_COMPONENTS])}")
+        if scale is not None and f"{whole(scale.field)}.".startswith(f"{path}."):
             scale = None  # set by hand: nothing is left to tune
     return Arm(label, spec.strip(), changes, scale)
 
 
 def parse_task(spec: str) -> TaskChoice:
-    """The task that ``[label:]name[,option=value]...`` asks for; an option is the task's or ``pretrain.field``.
+    """The task that ``[label:]task[(field=value)][, pretrain.field=value]...`` asks for.
 
     Raises UserError for what does not exist.
     """
-    label, name, settings = grammar.split(TASK_FIELD, spec)
-    if name not in registry.names():
-        errors.refuse(TASK_FIELD, spec, f"{name!r} is {errors.nearest(name, registry.names())}")
-    options, pretrain, lessons = {}, {}, PretrainConfig()
-    for field, text in settings:
+    label, node, settings = grammar.arm(TASK_FIELD, spec)
+    pretrain, lessons = {}, PretrainConfig()
+    for field, value in settings:
         section, _, inner = field.partition(".")
-        if section != "pretrain":
-            options[field] = text
-        elif not hasattr(lessons, inner):
-            errors.refuse(TASK_FIELD, spec, f"{field!r} is {errors.nearest(inner, vars(lessons))}")
-        else:
-            pretrain[inner] = grammar.typed(TASK_FIELD, spec, field, text, getattr(lessons, inner))
+        if section != "pretrain" or not hasattr(lessons, inner):
+            allowed = [f"pretrain.{name}" for name in vars(lessons)]
+            errors.refuse(TASK_FIELD, spec, f"{field!r} is {errors.nearest(field, allowed)}")
+        pretrain[inner] = typed(TASK_FIELD, spec, field, grammar.write(value), getattr(lessons, inner))
     try:
-        registry.make(name, **options)
+        task = TASKS.make(node, TASK_FIELD)
         replace(lessons, **pretrain)
     except errors.UserError as error:
         errors.refuse(TASK_FIELD, spec, str(error))
-    return TaskChoice(label, spec.strip(), name, options, pretrain)
+    return TaskChoice(label, spec.strip(), task, pretrain)
 
 
 def resolve(specs: Sequence[str], grids: Sequence[str], kept: Mapping[str, Arm]) -> list[Arm]:
@@ -194,7 +241,7 @@ def resolve(specs: Sequence[str], grids: Sequence[str], kept: Mapping[str, Arm])
     """
     found = _merged(FIELD, specs, parse, kept)
     for text in grids:
-        label, values = grammar.grid(text)
+        label, values = grid(text)
         if label not in found:
             errors.refuse("study.grid", text, f"the label of an arm; {label!r} is {errors.nearest(label, found)}")
         scale = found[label].scale

@@ -15,9 +15,9 @@ ARMS = (
 )  # fmt: skip
 """Arms of the default study, besides the base that all of them start from."""
 TASKS = (
-    "countdown:countdown,numbers=4",
-    "target:target,pool=2,variety=0.0",
-    "grid:grid,size=6,walls=0.4,slack=0,variety=0.0,pretrain.steps=190",
+    "countdown:countdown(numbers=4)",
+    "target:target(pool=2, variety=0)",
+    "grid:grid(size=6, walls=0.4, slack=0, variety=0), pretrain.steps=190",
 )
 """Three families whose bases stay below saturation: many solutions, learnt in one narrow style, and not too long."""
 MAY_CHANGE = config.MAY_CHANGE | {"tasks"}
@@ -29,9 +29,9 @@ class ReasoningStudyConfig(Comparison):
     """Which arms are compared on which tasks; all arms have the same base, prompts, number of answers and updates."""
 
     tasks: Annotated[tuple[str, ...], arg(aliases=["--tasks"])] = TASKS
-    """Tasks as [label:]name[,option=value]..., such as countdown,numbers=5."""
+    """Tasks as [label:]task[(field=value)], such as 'countdown(numbers=5)'."""
     arms: Annotated[tuple[str, ...], arg(aliases=["--arms"])] = ARMS
-    """Arms as [label:]name[,section.field=value]..., such as mine:psn,noise.rank=4."""
+    """Arms as [label:]name[(field=value)][, path=value], such as 'mine:psn(structure=lowrank(rank=4))'."""
     steps: Annotated[int, arg(aliases=["--steps"])] = 80
     """Training steps of each run."""
     eval_every: Annotated[int, arg(aliases=["--eval-every"])] = 20

@@ -47,7 +47,7 @@ def base(study: Study, task: str, say: Say) -> Result:
     path = study.base(task)
     files.refuse_links(study.path, path)
     path.mkdir(parents=True, exist_ok=True)
-    config = Arm(task, "", {"noise.structure": "none", "sigma.rule": "fixed"}, None).config(_on(study, task))
+    config = Arm(task, "", {"noise": "none"}, None).config(_on(study, task))
     with _program(study, config, study.config.seed, study.config.steps) as program:
         setup.judge_base(program, path, _quiet)
     found = evaluations.read(evaluations.path(path, evaluations.BASE))

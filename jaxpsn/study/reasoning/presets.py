@@ -9,18 +9,15 @@ from jaxpsn.rlvr.config import (
     PretrainConfig,
     RlvrConfig,
     RolloutConfig,
-    SigmaConfig,
 )
 from jaxpsn.study.reasoning.config import ReasoningStudyConfig
 
-# Small enough for some two hundred runs on two cores. The rate of sigma is larger than the paper's as the runs are
-# shorter: over a run it can move by the same factor of ten. Its bound is wider as answers of ten tokens bear noise that
-# answers of a thousand would not survive. At three times this learning rate GRPO itself is unstable on the grid.
+# Small enough for some two hundred runs on two cores. At three times this learning rate GRPO itself is unstable on the
+# grid.
 _SHARED = RlvrConfig(
     decoder=DecoderSize(hidden_size=64, num_layers=2, num_heads=4),
     pretrain=PretrainConfig(steps=600, batch_size=128),
     rollout=RolloutConfig(prompts=16, samples=16),
-    sigma=SigmaConfig(initial=0.3, rate=1.04, high=2.0),
     algorithm=AlgorithmConfig(learning_rate=1e-4),
     evaluation=EvaluationConfig(problems=128, samples=256, monitor_problems=32, monitor_samples=8),
 )

@@ -1,0 +1,151 @@
+"""Every field of every component of reasoning changes what the component does; what would change nothing is refused."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpsn.core import errors, fields
+from jaxpsn.core.components import Nested, fields_of
+from jaxpsn.lm.model_families import MODELS
+from jaxpsn.rlvr import correction, losses, perturbation
+from jaxpsn.rlvr.algorithms import ADVANTAGES, CORRECTIONS, LOSSES
+from jaxpsn.rlvr.config import RlvrConfig, RolloutConfig
+from jaxpsn.rlvr.likeness import SIMILARITIES
+from jaxpsn.rlvr.noises import FORMS, NOISES, Psn
+from jaxpsn.rlvr.rules import SIGMAS, Probed
+from jaxpsn.run.reasoning import inputs
+from jaxpsn.tasks import rewards
+from jaxpsn.tasks.problem import TASKS, Problem
+
+RNG = np.random.default_rng(0)
+REWARDS_SEEN = jnp.asarray(RNG.integers(0, 2, (6, 8)), jnp.float32)
+# Answers that are likelier, and less likely, than they were, by little and by much; both signs of advantages for each.
+OLD = -RNG.uniform(0.0, 3.0, (16, 6))
+MOVED = np.repeat(np.array([0.01, -0.01, 0.15, -0.15, 0.4, -0.4, 2.0, -2.0]), 2)[:, None]
+TOKENS = {"new": OLD + MOVED, "old": OLD, "noisy": OLD - MOVED + 0.02 * RNG.normal(size=OLD.shape)}
+TOKENS = {name: jnp.asarray(value, jnp.float32) for name, value in TOKENS.items()}
+MASK = jnp.asarray(np.arange(6) < np.resize([6, 3, 5, 2], 16)[:, None])
+KIN = jnp.asarray(np.resize([1.0, -2.0], 16), jnp.float32)
+FAMILIES = (TASKS, rewards.REWARDS, ADVANTAGES, LOSSES, CORRECTIONS, SIGMAS, SIMILARITIES, FORMS, NOISES, MODELS)
+
+
+def of_task(task, small):
+    found = [task.problem(0, index, split) for split in ("pretrain", "train") for index in range(30)]
+    return [(problem.prompt, problem.answer) for problem in found], task.alphabet
+
+
+def of_reward(reward, small):
+    with rewards.Scorer(reward, lambda problems, texts: [1.0] * len(texts)) as scorer:
+        return scorer([Problem("a", "1+1=", "2", "sums")], ["2"])
+
+
+def of_loss(loss, small):
+    settings = losses.Settings(loss, length=7)
+    value, metrics = losses.policy_loss(TOKENS["new"], TOKENS["old"], KIN, MASK, jnp.ones((16, 6)), settings)
+    return float(value), {name: float(one) for name, one in metrics.items()}
+
+
+def of_correction(one, small):
+    return correction.weights(one, TOKENS["old"], TOKENS["noisy"], MASK).tolist()
+
+
+def of_rule(rule, small):
+    """Sigma over signals that go up and down, near and far; who probes; and what is read for it."""
+    config = RlvrConfig(noise=Psn(sigma=rule), rollout=RolloutConfig(samples=8))
+    controller, found = rule.controller(10, 15), []
+    state = controller.init(rule.initial)
+    for far in (0.0051, 0.5, 0.0001, 0.004, 0.006, *[0.3] * 8, *[1e-9] * 60):
+        told = {"noise_kl_k1": far, "noise_kl_k3": far * far, "similarity": 0.2 + far, "clean_similarity": 0.24}
+        told |= {"certainty": jnp.asarray([0.5, 1.0 + far]), "confidence": jnp.asarray([0.3, 2.0 * far])}
+        told |= {"clean_certainty": jnp.asarray([0.4, 1.1 + far]), "clean_confidence": jnp.asarray([0.2, 1.2 + far])}
+        state = controller.update(state, {name: jnp.asarray(value, jnp.float32) for name, value in told.items()})
+        found.append(float(state.sigma))
+    counts = config.probes, config.early_samples, config.probe_members, config.clean_samples
+    own = rule.similarity if isinstance(rule, Probed) else None
+    return found, rule.initial, rule.bounds, counts, own, inputs.named(config)
+
+
+def of_likeness(one, small):
+    place = SimpleNamespace(jit=lambda *_: None, whole=lambda: None)
+    learner = SimpleNamespace(place=place, pooled=None, places=lambda: ())
+    drawn = (np.random.default_rng(1).normal(size=(2, 3, 5)) + 1.0).astype(np.float32)
+    answers = SimpleNamespace(pooled=drawn, sigma=np.zeros(1))
+    measure = one.measure(learner, lambda texts: drawn.reshape(6, 5))
+    texts = [["12", "21"], ["3", "3"], ["4", "45"]]
+    config = RlvrConfig(noise=Psn(sigma=SIGMAS.get("composite")(similarity=one)))
+    return np.asarray(measure(None, None, answers, texts)).tolist(), inputs.named(config)
+
+
+def of_noise(noise, small):
+    config = RlvrConfig(noise=noise, rollout=RolloutConfig(samples=8))
+    members = config.members
+    plan = perturbation.plan(noise, small.DECODER, small.BASE.params, members, config.noisy_samples // max(members, 1))
+    return repr(plan), members, config.clean_samples, config.sigma
+
+
+BEHAVIOUR = {
+    "task": of_task, "reward": of_reward, "loss": of_loss, "correction": of_correction, "sigma": of_rule,
+    "similarity": of_likeness, "noise": of_noise,
+    "advantage": lambda one, small: one.compute(REWARDS_SEEN).tolist(),
+    "form": lambda one, small: repr(one.structure(False)),
+    "model": lambda one, small: one.architecture,
+}  # fmt: skip
+TEXTS = {"operators": ("+-", "+*"), "select": ("attention", "norms"), "folder": ("one", "other")}
+NUMBERS = (0.5, 0.3, 2, 0.1, 1.5, 3, 5, 6, 8, 4, 0.9, 12, 0.01, 50)
+TOGETHER = {
+    ("composite", "normalisation"): {"rate": 9.0, "initial": 0.01}, ("composite", "target"): {"drop": None},
+    ("psn", "replicas"): {"per": "replica"},
+    ("composite", "probe_policy"): {"drop": None, "target": 0.5},
+}  # fmt: skip
+"""What a field needs beside it."""
+
+
+def values(kind, name):
+    """Other values that a field of this kind might take."""
+    if isinstance(kind, fields.Maybe):
+        return (*values(kind.of, name), None)
+    if isinstance(kind, fields.Flag):
+        return True, False
+    if isinstance(kind, fields.Choice):
+        return kind.names
+    if isinstance(kind, Nested):
+        return tuple(other for other in kind.base.family.kinds if other != "bert")
+    return TEXTS[name] if isinstance(kind, fields.Text) else NUMBERS
+
+
+def components():
+    """Each component that comes with the package, with each of its fields."""
+    for family in FAMILIES:
+        for name in family.modules:
+            family.get(name)
+        for name, kind in family.kinds.items():
+            if kind.__module__.startswith("jaxpsn."):
+                yield from ((family.name, name, one.name) for one in fields_of(kind))
+
+
+ALL = list(components())
+
+
+@pytest.mark.parametrize(("family", "name", "field"), ALL, ids=[f"{name}.{field}" for _, name, field in ALL])
+def test_every_field_changes_what_its_component_does(small, family, name, field):
+    kind = next(one for one in FAMILIES if one.name == family).get(name)
+    (known,) = (one for one in fields_of(kind) if one.name == field)
+    need = {"folder": "some"} if name == "bert" else {}
+    base = kind(**need)
+    for together in ({}, TOGETHER.get((name, field), {})):
+        found = set()
+        for value in (*values(known.kind, field), *([] if known.required else [known.default])):
+            try:
+                found.add(repr(BEHAVIOUR[family](dataclasses.replace(base, **together, **{field: value}), small)))
+            except errors.UserError:
+                continue
+            if len(found) > 1:
+                return
+    pytest.fail(f"{name}.{field} changes nothing")
+
+
+def test_the_walk_sees_all_components():
+    assert len(ALL) > 60 and {family for family, _, _ in ALL} >= {one.name for one in FAMILIES} - {"model"}
