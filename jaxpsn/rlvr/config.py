@@ -1,4 +1,4 @@
-"""What a reasoning experiment is made of, as frozen dataclasses that check themselves; imports no JAX."""
+"""What a reasoning experiment is made of, as frozen dataclasses that check themselves."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -219,11 +219,15 @@ class RlvrConfig:
         if self.members and self.noisy_samples % self.members:
             allowed = f"a divisor of the {self.noisy_samples} noisy answers"
             errors.refuse("noise.replicas", self.noise.replicas, allowed)
-        if isinstance(self.noise, Psn) and self.noise.antithetic:
+        if isinstance(self.noise, Psn) and self.noise.structure.antithetic:
             if self.members % 2:
-                errors.refuse("noise.antithetic", True, f"an even number of perturbations; here {self.members}")
+                errors.refuse(
+                    "noise.structure.antithetic", True, f"an even number of perturbations; here {self.members}"
+                )
             if self.probe_members % 2:
-                errors.refuse("noise.antithetic", True, f"an even number of probes; here {self.probe_members}")
+                errors.refuse(
+                    "noise.structure.antithetic", True, f"an even number of probes; here {self.probe_members}"
+                )
 
     @property
     def sigma(self) -> SigmaRule:

@@ -84,4 +84,4 @@ def plan(asked: Noise, decoder: DecoderConfig, params: Any, members: int, answer
 
     example = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     spec = noise.plan(full, params, example, select=selection(asked.select), relative=asked.relative)
-    return Perturbation(spec, asked.structure.structure(asked.antithetic), members, answers)
+    return Perturbation(spec, asked.structure, members, answers)

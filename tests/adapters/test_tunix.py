@@ -97,7 +97,7 @@ def test_noise_is_a_function_of_seed_step_member_and_path(tiny, model):
 
 def test_opposite_twins(tiny, model):
     _, params = noise.nnx_policy(model)
-    made = tiny.perturbation.plan(model, Psn("dense", antithetic=True), jax.random.key(0))
+    made = tiny.perturbation.plan(model, Psn("dense(antithetic=true)"), jax.random.key(0))
     clean, kernels = params["layers"][1]["mlp"]["down_proj"]["kernel"], []
     for member in range(4):
         kernels.append(np.asarray(made.weights(params, 0, member, 0.5)["layers"][1]["mlp"]["down_proj"]["kernel"]))
@@ -223,7 +223,7 @@ def test_groups_are_divided_or_refused(tiny):
     assert members(per="replica", replicas=2, clean_share=0.34) == (0, 1, 0, 1, -1, -1)
     assert tiny.adapter.PSNConfig(noise="none").members(6) == (-1,) * 6
     tiny.refused(lambda: members(per="replica", replicas=4), "replicas")
-    tiny.refused(lambda: members(per="step", antithetic=True), "antithetic")
+    tiny.refused(lambda: members(per="step", structure="dense(antithetic=true)"), "antithetic")
 
 
 def test_a_prompt_that_does_not_fit_is_refused(tiny, model, engine):

@@ -14,7 +14,7 @@ from jaxpsn.rlvr import correction, losses, perturbation
 from jaxpsn.rlvr.algorithms import ADVANTAGES, CORRECTIONS, LOSSES
 from jaxpsn.rlvr.config import RlvrConfig, RolloutConfig
 from jaxpsn.rlvr.likeness import SIMILARITIES
-from jaxpsn.rlvr.noises import FORMS, NOISES, Psn
+from jaxpsn.rlvr.noises import NOISES, Psn
 from jaxpsn.rlvr.rules import SIGMAS, Probed
 from jaxpsn.run.reasoning import inputs
 from jaxpsn.tasks import rewards
@@ -29,7 +29,7 @@ TOKENS = {"new": OLD + MOVED, "old": OLD, "noisy": OLD - MOVED + 0.02 * RNG.norm
 TOKENS = {name: jnp.asarray(value, jnp.float32) for name, value in TOKENS.items()}
 MASK = jnp.asarray(np.arange(6) < np.resize([6, 3, 5, 2], 16)[:, None])
 KIN = jnp.asarray(np.resize([1.0, -2.0], 16), jnp.float32)
-FAMILIES = (TASKS, rewards.REWARDS, ADVANTAGES, LOSSES, CORRECTIONS, SIGMAS, SIMILARITIES, FORMS, NOISES, MODELS)
+FAMILIES = (TASKS, rewards.REWARDS, ADVANTAGES, LOSSES, CORRECTIONS, SIGMAS, SIMILARITIES, NOISES, MODELS)
 
 
 def of_task(task, small):
@@ -90,7 +90,6 @@ BEHAVIOUR = {
     "task": of_task, "reward": of_reward, "loss": of_loss, "correction": of_correction, "sigma": of_rule,
     "similarity": of_likeness, "noise": of_noise,
     "advantage": lambda one, small: one.compute(REWARDS_SEEN).tolist(),
-    "form": lambda one, small: repr(one.structure(False)),
     "model": lambda one, small: one.architecture,
 }  # fmt: skip
 TEXTS = {"operators": ("+-", "+*"), "select": ("attention", "norms"), "folder": ("one", "other")}

@@ -10,6 +10,7 @@ import pytest
 from jaxpsn.core.errors import UserError
 from jaxpsn.lm import config as decoders
 from jaxpsn.lm import model, policies, sampler, scoring, tokenizer
+from jaxpsn.noise import LowRank
 from jaxpsn.rlvr import correction, perturbation, rollout
 from jaxpsn.rlvr.algorithms import Token
 from jaxpsn.rlvr.noises import NoNoise, Psn
@@ -22,7 +23,7 @@ STEP = jnp.int32(3)
 
 CASES = {
     "lowrank, per sample": (Psn(), 4, 1),
-    "antithetic pairs": (Psn(antithetic=True), 4, 1),
+    "antithetic pairs": (Psn(structure=LowRank(antithetic=True)), 4, 1),
     "rank 2, replicas, attention": (Psn("lowrank(rank=2)", "attention", per="replica", replicas=2), 2, 2),
     "dense, per step": (Psn("dense", per="step"), 1, 4),
     "dense, per sample, absolute": (Psn("dense", relative=False), 4, 1),

@@ -73,7 +73,7 @@ def test_an_arm_takes_settings_and_a_label():
     arm = arms.parse("wide:psn(structure=lowrank(rank=4)), noise.antithetic=true, algorithm.loss.dual_clip=5")
     assert arm.label == "wide" and arm.scale.grid and arm.scale.like is None
     config = arm.config(RlvrConfig(), 0.3)
-    assert (config.noise.structure.rank, config.noise.antithetic) == (4, True)
+    assert (config.noise.structure.rank, config.noise.structure.antithetic) == (4, True)
     assert config.algorithm.loss.dual_clip == 5.0 and config.sigma == Fixed(0.3)
     for spec in ("psn,sigma.value=0.1", "psn(sigma=kl)", "psn, noise=psn(per=step)"):
         assert arms.parse(spec).scale is None, "set by hand, nothing is tuned"

@@ -55,6 +55,6 @@ class PSNConfig:
         count = asked.members(noisy)
         if count and noisy % count:
             errors.refuse("noise.replicas", asked.replicas, f"a divisor of the {noisy} noisy answers")
-        if asked.antithetic and count % 2:
-            errors.refuse("noise.antithetic", True, f"an even number of perturbations; here {count}")
+        if asked.structure.antithetic and count % 2:
+            errors.refuse("noise.structure.antithetic", True, f"an even number of perturbations; here {count}")
         return tuple(column % count if column < noisy else -1 for column in range(group))

@@ -55,7 +55,7 @@ def plan(model: nnx.Module, asked: Noise, key: PRNGKeyArray) -> Perturbation | N
             return apply(params, tokens, jnp.zeros((1, 1), jnp.int32), None, jnp.ones((1, 1, 1), bool))[0]
 
     spec = noise.plan(logits, params, jax.ShapeDtypeStruct((1, 1), jnp.int32), selection(asked.select), asked.relative)
-    return Perturbation(spec, asked.structure.structure(asked.antithetic), key)
+    return Perturbation(spec, asked.structure, key)
 
 
 def replaced(state: nnx.State, change: Any) -> nnx.State:

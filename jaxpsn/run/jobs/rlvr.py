@@ -86,7 +86,7 @@ def _content(job: RlvrJob) -> dict[str, Any]:
             record = folder.read(job.run.resume)
             recorded = record["config"].get(inputs.HASHES, {})
             # What is named anew is another config, which is told when the folder is claimed.
-            before = inputs.named(restore(record).rlvr)
+            before = inputs.named(restore(record, config.reward).rlvr)
             same = [name for name, path in inputs.named(config).items() if before.get(name) == path]
             inputs.refuse_changed(job.run.resume, config, recorded, show.phase, fields=same)
     return folder.plain(replace(config, mesh=None)) | ({inputs.HASHES: recorded} if recorded else {})

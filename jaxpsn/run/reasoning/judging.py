@@ -258,5 +258,5 @@ def _noise(one: Candidate, wanted: EvaluateJob) -> perturbation.Perturbation | N
     if wanted.sigma is None and one.origin.config is None:
         errors.refuse("sigma", None, f"a number, as {one.name} is no run that says")
     # Pairs of opposite sign serve training; here every answer stands for itself.
-    asked = dataclasses.replace(asked, antithetic=False)
+    asked = dataclasses.replace(asked, structure=dataclasses.replace(asked.structure, antithetic=False))
     return perturbation.plan(asked, one.form.decoder, sizes.weights(one.form.decoder), 1, 1)
