@@ -7,6 +7,7 @@ import jax
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from jaxpsn.core.errors import UserError, refuse
+from jaxpsn.core.mesh import AXES
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.model import Params, parameter_shapes
 
