@@ -16,7 +16,12 @@ _HELP = ("-h", "--help")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``jaxpsn COMMAND [flags]``, of which ``argv`` is all but ``jaxpsn``; returns the exit status."""
     words = sys.argv[1:] if argv is None else list(argv)
-    quiet = not words or words[0].startswith("-") or bool({*_HELP, "--help-all"} & set(words)) or words[0] == "report"
+    quiet = (
+        not words
+        or words[0].startswith("-")
+        or bool({*_HELP, "--help-all", "--describe"} & set(words))
+        or words[0] == "report"
+    )
     return startup.script(functools.partial(_run, words), greeting=None if quiet else "starting")
 
 
