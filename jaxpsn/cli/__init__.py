@@ -11,17 +11,13 @@ from jaxpsn.run import started, startup
 
 NAMES = (*started.COMMANDS, "report")
 _HELP = ("-h", "--help")
+_ANSWERS = {*_HELP, "--help-all", "--describe"}  # flags that print something and start nothing
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``jaxpsn COMMAND [flags]``, of which ``argv`` is all but ``jaxpsn``; returns the exit status."""
     words = sys.argv[1:] if argv is None else list(argv)
-    quiet = (
-        not words
-        or words[0].startswith("-")
-        or bool({*_HELP, "--help-all", "--describe"} & set(words))
-        or words[0] == "report"
-    )
+    quiet = not words or words[0].startswith("-") or words[0] == "report" or bool(_ANSWERS & set(words))
     return startup.script(functools.partial(_run, words), greeting=None if quiet else "starting")
 
 
