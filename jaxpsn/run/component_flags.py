@@ -12,8 +12,7 @@ from typing import Any
 import tyro
 
 from jaxpsn.core import describe, errors, plugins
-from jaxpsn.core.components import Component, Sum, fields_of, override, paths_of, spec_of, terms_of
-from jaxpsn.core.fields import Flag
+from jaxpsn.core.components import Component, Sum, at, override, path_in, paths_of, spec_of, terms_of
 
 PLUGIN, DESCRIBE = plugins.OPTION, "--describe"
 
@@ -115,11 +114,7 @@ def _root(flag: str, known: Mapping[str, Any], short: Mapping[str, str]) -> tupl
 
 def _is_flag(value: Any, path: str) -> bool:
     """Whether the field at a path is true or false, so that its flag may stand alone."""
-    *inner, name = path.split(".")
-    for part in inner:
-        value = getattr(value, part, None)
-    known = fields_of(type(value)) if isinstance(value, Component) else ()
-    return any(one.name == name and isinstance(one.kind, Flag) for one in known)
+    return bool(path) and isinstance(at(value, path_in(value, path)), bool)
 
 
 def _changed(root: str, value: Any, asked: dict[str, str]) -> Any:

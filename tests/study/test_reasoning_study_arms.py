@@ -95,8 +95,8 @@ def test_tasks_take_options():
     [
         (["--arms", "psm"], "study.arms = 'psm': 'psm' is unknown; nearest: psn"),
         (["--arms", "psn,noise.structure.rnk=1"], "arm psn-noise.structure.rnk-1: noise.structure.rnk = '1': unknown"),
-        (["--arms", "psn(structure=lowrank(rank=0))"], "lowrank.rank = 0: a whole number from 1 to 1024"),
-        (["--arms", "psn(structure=dense(rank=1))"], "dense.rank = '1': nothing, as dense has no fields"),
+        (["--arms", "psn(structure=lowrank(rank=0))"], "lowrank.rank = 0: a whole number of at least 1"),
+        (["--arms", "psn(structure=dense(rank=1))"], "dense.rank = '1': unknown; allowed: antithetic, store"),
         (["--arms", "grpo(per=step)"], "noise.per = 'step': nothing, as none has no fields"),
         (["--arms", "psn,sigma.target=1"], "noise.sigma.target = '1': unknown"),
         (["--arms", "psn,rollout.temperature=x"], "rollout.temperature is a number"),
