@@ -196,7 +196,7 @@ def test_a_population_in_the_loop():
         ("select=return", "parameter.select = 'return': none unless"),
         ("select=return, member_sigma=true", "ladder, its range, is above 1"),
         ("select=return, member_sigma=true, ladder=4, scale=linear", "anneals every scale"),
-        ("mutation=-1", "parameter.mutation = -1.0"),
+        ("mutation=-1", "parameter.mutation = -1:"),
         ("mutation=0.3", "parameter.mutation = 0.3: 0.2, the default, as select is none"),
         ("member_sigma=true, probes=4", "parameter.probes = 4: 8, the default, as with member_sigma"),
         (f"select=return, member_sigma=true, ladder=4, groups=2, structure={PAIRS}", "a single scale"),

@@ -127,8 +127,13 @@ REASONING = {
     "name": "countdown-1",
     "config": {
         "model": None, "data": None, "task": "countdown", "rollout": {"prompts": 32, "samples": 8},
-        "noise": {"structure": "lowrank", "rank": 1, "per": "sample"}, "sigma": {"rule": "composite", "target": 0.55},
-        "algorithm": {"advantage": "group", "correction": "token"},
+        "noise": {"name": "psn", "fields": {
+            "structure": {"name": "lowrank", "fields": {"rank": 1}}, "per": "sample",
+            "sigma": {"name": "composite", "fields": {"target": 0.55}},
+        }},
+        "algorithm": {
+            "advantage": {"name": "group", "fields": {}}, "correction": {"name": "token", "fields": {"cap": 10.0}},
+        },
     },
     "run": {"steps": 120, "seed": 0},
     "versions": {"jaxpsn": "0.1.0", "jax": "0.12.0.1"},

@@ -41,35 +41,23 @@ def content(run: Run) -> page.Content:
     return page.Content(_title(run), _lede(drawn), sections, _NOTES)
 
 
-def _component(value: Any) -> list[Mapping[str, Any]]:
-    """The summands of a component in a config: each with ``name`` and ``fields``."""
-    terms = value.get("sum", [value]) if isinstance(value, Mapping) else []
-    return [term for term in terms if isinstance(term, Mapping) and isinstance(term.get("fields"), Mapping)]
-
-
 def _exploration(config: Mapping[str, Any]) -> str:
-    own = {"gsde": "gSDE", "lattice": "Lattice", "noisynet": "NoisyNet", "none": "no exploration"}
-    told = []
-    for term in _component(config.get("explore")):
-        (form, *_) = *_component(term["fields"].get("structure")), {}
-        weights = f"parameter noise ({form['name']})" if form else "parameter noise"
-        known = {"parameter": weights} | own
-        told.append(known.get(str(term.get("name")), f"{term.get('name')} action noise"))
-    if told:
-        return " + ".join(told)
     """What explores: the parts of a sum by their names, of a component or of a rule as runs of old have it."""
-    explore, structure = setting(config, "explore"), setting(config, "exploration.structure")
+    explore, structure = setting(config, "explore"), setting(config, "explore.structure")
     if isinstance(explore, Mapping):
         listed = explore.get("sum")
-        terms = [term for term in (listed if isinstance(listed, list) else [explore]) if isinstance(term, Mapping)]
+        terms = [term for term in (listed if isinstance(listed, list) else []) if isinstance(term, Mapping)]
         parts = [named({"term": term}, "term") for term in terms]
-        structure = next(filter(None, (named(term, "structure") for term in terms)), None)
+        structure = next(filter(None, (setting(term, "structure") for term in terms)), None)
+    elif isinstance(explore, str):
+        parts = [explore]
     else:
         parts = [part.strip() for part in named(config, "exploration", "rule").split("+")]
+        structure = setting(config, "exploration.structure")
     if not any(parts):
         return ""
-    weights = f"parameter noise ({structure})" if structure else "parameter noise"
-    known = {"parameter": weights} | own
+    own = {"gsde": "gSDE", "lattice": "Lattice", "noisynet": "NoisyNet", "none": "no exploration"}
+    known = {"parameter": f"parameter noise ({structure})" if structure else "parameter noise"} | own
     return " + ".join(known.get(part, f"{part} action noise") for part in parts)
 
 
