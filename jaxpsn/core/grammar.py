@@ -195,8 +195,10 @@ class _Reader:
         name = self.expect("word", "a name or a value").text
         if self._peek().sort != "(":
             return Word(name)
+        if not is_name(name):
+            self._fail("a name before (")
         values, fields = self._inner(named=True)
-        return Call(name, values, fields)
+        return Call(name, values, fields) if values or fields else Word(name)
 
     def _inner(self, named: bool = False) -> tuple[tuple[Node, ...], tuple[tuple[str, Node], ...]]:
         """What stands between brackets."""

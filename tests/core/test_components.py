@@ -169,6 +169,7 @@ def test_a_field_that_one_nested_component_has_needs_no_path():
     summed = RULES.parse("both(structure=lowrank, rank=4)")
     assert summed.terms[0].structure.rank == 4 and path_in(summed, "rank") == "parameter.structure.rank"
     assert path_in(summed.terms[0], "rank") == "structure.rank" == path_in(summed.terms[0], "structure.rank")
-    refused("parameter.rank = '4': unknown; nearest: target", RULES.parse, "parameter(rank=4)")
+    refused("parameter.rank = '4': unknown; allowed: high, hold, low, structure, target",
+            RULES.parse, "parameter(structure=dense, rank=4)")  # fmt: skip
     refused("explore.std = std: a whole path: lattice.std, gaussian.std".replace("std:", "'std':", 1), path_in,
             RULES.parse("lattice + gaussian"), "std", "explore")  # fmt: skip

@@ -14,7 +14,7 @@ from tests.core.toys import refused
     ("text", "tree"),
     [
         ("steps", Word("steps")),
-        (" steps ( ) ", Call("steps", (), ())),
+        (" steps ( ) ", Word("steps")),
         ("steps(25)", Call("steps", (Word("25"),), ())),
         ("a(1e-3, x=-2.5E+4)", Call("a", (Word("1e-3"),), (("x", Word("-2.5E+4")),))),
         ("a+b\n+c", Plus((Word("a"), Word("b"), Word("c")))),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jaxpsn.core import errors
 from jaxpsn.rlvr import correction, sigma
+from jaxpsn.rlvr.algorithms import Token
 
 RULES = {
     "fixed": lambda: sigma.fixed(),
@@ -302,7 +303,7 @@ def test_targets_may_be_traced():
 
 def test_reads_what_the_correction_measures():
     clean, noisy, mask = jnp.full((2, 3), -2.0), jnp.full((2, 3), -1.0), jnp.ones((2, 3), bool)
-    columns = correction.diagnostics("token", clean, noisy, mask)
+    columns = correction.diagnostics(Token(), clean, noisy, mask)
     assert moved(sigma.kl(0.01), **columns) < 1.0 and moved(sigma.kl(0.01, estimator="k3"), **columns) < 1.0
 
 

@@ -71,9 +71,9 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
 def test_the_script_answers_mistakes_at_once():
     script = str(ROOT / "experiments" / "benchmark.py")
     code = (
-        "import sys, runpy; sys.argv = ['x', 'actng']\n"
+        f"import sys, runpy; sys.argv = ['x', 'actng']; sys.path.insert(0, {str(ROOT / 'experiments')!r})\n"
         f"try: runpy.run_path({script!r}, run_name='__main__')\n"
-        "except SystemExit as stop: print(stop.code, 'jax' in sys.modules)"
+        "except SystemExit as stop: print(stop.code, bool({'brax', 'mujoco', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"] and "nearest: acting" in done.stderr and done.stderr.count("\n") == 1

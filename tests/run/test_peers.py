@@ -83,8 +83,11 @@ def test_a_worker_reports_what_it_is_asked_for_and_ends_when_nobody_asks(tmp_pat
 def test_only_our_own_runner_sees_this_package(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     own, other = (peers_worker._environment(tmp_path, own) for own in (True, False))
-    home = str(Path(peers.__file__).resolve().parents[3])
-    assert own["PYTHONPATH"].split(":") == [home, "/elsewhere"] and "PYTHONPATH" not in other
+    here = Path(peers.__file__).resolve()
+    assert (
+        own["PYTHONPATH"].split(":") == [str(here.parents[2]), str(here.parents[1]), "/elsewhere"]
+        and "PYTHONPATH" not in other
+    )
     assert other["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path)
 
 

@@ -65,6 +65,8 @@ class Arm:
     @classmethod
     def restore(cls, label: str, record: Mapping[str, Any], control: ControlConfig) -> "Arm":
         """The arm of a record; ``control`` gives what all arms share."""
+        if _EXPLORE not in record:
+            errors.refuse(f"arms.{label}.{_EXPLORE}", None, "an object; it is missing")
         scale = None if record["scale"] is None else command.from_record(Scale, record["scale"])
         explore, agent = EXPLORATION.make(record[_EXPLORE]), AGENTS.make(record[_AGENT])
         return cls(label, record["spec"], replace(control, explore=explore, agent=agent), scale)
