@@ -11,6 +11,7 @@ from benchmarks.timing import machine
 from jaxpsn.core import errors
 from jaxpsn.rlvr import response, setup
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.presets import PRESETS
 from jaxpsn.rlvr.rules import Composite
 from jaxpsn.run import cache, startup
@@ -29,6 +30,8 @@ def config(options: Response) -> RlvrConfig:
     if options.preset not in PRESETS:
         errors.refuse("preset", options.preset, errors.nearest(options.preset, PRESETS))
     base = PRESETS[options.preset]
+    if not isinstance(base.noise, Psn):
+        errors.refuse("preset", options.preset, "one with noise, as its noisy policy is probed")
     kept = base.probed or Composite(initial=base.sigma.initial)
     rule = replace(
         kept, probe_policy="noisy", probes=options.probes, reuse_probes=False, drop=kept.drop or 0.03, target=None

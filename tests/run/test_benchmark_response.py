@@ -45,7 +45,7 @@ def test_what_is_refused_in_one_line(tmp_path, line, says):
 def test_it_probes_the_noisy_policy_of_any_preset():
     for preset in ("default", "grpo", "composite"):
         if preset == "grpo":
-            with pytest.raises(UserError, match=r"noise\.structure is none"):
+            with pytest.raises(UserError, match="preset = 'grpo': one with noise"):
                 response.config(command.parse(["response", "--preset", preset]))
             continue
         config = response.config(command.parse(["response", "--preset", preset, "--probes", "3", "--task", "swaps"]))
