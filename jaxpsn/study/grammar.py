@@ -1,26 +1,9 @@
-"""How arms, tasks and grids are written on a command line: ``[label:]name[,field=value]...``; imports no JAX."""
+"""Values and grids as they are written on a command line; arms and tasks have the grammar of components."""
 
 import re
 from typing import Any
 
 from jaxpsn.core import checks, errors
-
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-
-
-def split(option: str, spec: str) -> tuple[str, str, list[tuple[str, str]]]:
-    """Label, name and settings of ``spec``; the label is made of the rest where it is left out.
-
-    ``option`` is the command line's, named in the UserError of a label that is no file name.
-    """
-    head, _, rest = spec.strip().rpartition(":")
-    name, *settings = (part.strip() for part in rest.split(","))
-    label = head.strip() if head else _UNSAFE.sub("-", rest).strip("-._")
-    if not _LABEL.fullmatch(label):
-        errors.refuse(option, spec, "a label of at most 80 letters, digits, dots, dashes and underscores")
-    pairs = (setting.partition("=") for setting in settings)
-    return label, name, [(field.strip(), text.strip()) for field, _, text in pairs]
 
 
 def typed(option: str, spec: str, field: str, text: str, like: Any) -> Any:
