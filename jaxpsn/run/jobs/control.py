@@ -119,7 +119,7 @@ def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tu
 
 
 def refuse(job: ControlJob, env: Any = None) -> None:
-    """Refuse what can be seen as wrong before the physics load; ``env`` is the user's own, if there is one. Raises UserError."""
+    """Refuse what is seen as wrong before the physics load; ``env``: the user's own, if any. Raises UserError."""
     config = job.control
     if env is None:
         registry.check(config.env.name, config.env.backend)
