@@ -1,5 +1,4 @@
 import csv
-import html.parser
 import json
 import re
 
@@ -16,46 +15,17 @@ from jaxpsn.report.reasoning import folder as reasoning
 from jaxpsn.report.reasoning import run_plots as plots
 from jaxpsn.report.series import smooth
 from jaxpsn.stats import comparison
+from tests.report.pages import read
 
 PLOTS = ["answers", "correction", "groups", "learning", "noise", "pass_at_k", "time"]
-VOID = {"meta", "img", "br"}
-
-
-class _Checker(html.parser.HTMLParser):
-    """Every element that is opened is closed in turn; tags, sources, and the text that is shown are collected."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.sources, self.words, self.tags, self.charts = [], [], [], [], []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, *(name for name, _ in attributes)))
-        self.sources += [value for name, value in attributes if name in ("src", "href", "srcdoc")]
-        self.charts += [value for name, value in attributes if name == "id" and value.startswith("chart-")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
-def _read(page):
-    checker = _Checker()
-    checker.feed(page.read_text(encoding="utf-8"))
-    checker.close()
-    assert not checker.open
-    return checker, " ".join(checker.words)
 
 
 def test_the_report_holds_evaluations_plots_samples_and_config(write_reasoning, tmp_path):
     folder = write_reasoning(tmp_path / "run")
     page = build.build(folder)
     assert page == folder / "report.html" and sorted(p.stem for p in (folder / "plots").iterdir()) == PLOTS
-    checker, words = _read(page)
-    assert sorted(checker.charts) == [f"chart-{name}" for name in PLOTS] and not checker.sources
+    checker, words = read(page)
+    assert sorted(checker.charts) == [f"chart-{name}" for name in PLOTS] and not checker.sources and not checker.iframes
     row = reasoning.judged(folder).comparison.rows()[0]
     gain = f"+{row['difference']:.3f} [+{row['difference_low']:.3f}, +{row['difference_high']:.3f}], paired"
     for expected in ("countdown, PSN-GRPO, lowrank noise per sample, sigma by indicator", "pass@256, base → trained",
@@ -82,7 +52,7 @@ def test_what_is_missing_is_said(write_reasoning, tmp_path):
     for name in ("samples.jsonl", "config.json"):
         (folder / name).unlink()
     (folder / "evaluations").mkdir()
-    checker, words = _read(build.build(folder))
+    checker, words = read(build.build(folder))
     assert len(checker.charts) == 6
     for expected in ("No evaluation was recorded", "No answers were logged", "config.json is missing"):
         assert expected in words
@@ -92,7 +62,7 @@ def test_evaluations_alone_have_a_report(write_reasoning, tmp_path):
     folder = write_reasoning(tmp_path / "run", 4, n=100)
     for name in ("metrics.csv", "config.json", "samples.jsonl"):
         (folder / name).unlink()
-    checker, words = _read(build.build(folder))
+    checker, words = read(build.build(folder))
     assert len(checker.charts) == 1 and "pass@64, base → trained" in words and "Final sigma" not in words
     assert "nothing is known of the training" in words and "k = 128, 256 left out: a problem has only 100" in words
 
@@ -102,7 +72,7 @@ def test_a_run_that_was_judged_but_has_no_step_yet_has_a_report(write_reasoning,
     (folder / "metrics.csv").write_text("step,seed,reward\n")
     for label in ("trained", "step-000060", "trained-noisy"):
         (folder / "evaluations" / f"{label}.json").unlink()
-    _, words = _read(build.build(folder))
+    _, words = read(build.build(folder))
     assert (
         "pass@1, base" in words and "Base policy: pass@1 0." in words and "difference" not in words.split("How to")[0]
     )
@@ -118,12 +88,12 @@ def test_a_broken_evaluation_costs_only_its_place(write_reasoning, tmp_path):
     folder = write_reasoning(tmp_path / "run", 4)
     (folder / "metrics.csv").unlink()
     (folder / "evaluations" / "step-000002.json").write_text("{")
-    _, words = _read(build.build(folder))
+    _, words = read(build.build(folder))
     assert "step-000002.json: not valid JSON" in words and "pass@256, base → trained" in words
     content = json.loads((folder / "evaluations" / "trained.json").read_text())
     content["problems"] = content["problems"][:60]
     (folder / "evaluations" / "trained.json").write_text(json.dumps(content))
-    _, words = _read(build.build(folder))
+    _, words = read(build.build(folder))
     assert "No paired comparison: trained has 60 problems, base 64, 60 of them shared; only in base:" in words
     assert "pass@1, base" in words and "pass@1, trained" in words
 
@@ -160,7 +130,7 @@ def test_hostile_text_is_shown_and_does_nothing(write_reasoning, tmp_path):
     )
     page = build.build(folder)
     content = page.read_text(encoding="utf-8")
-    checker, words = _read(page)
+    checker, words = read(page)
     assert content.count("<script>") == 1 and checker.tags.count(("script",)) == 1
     assert words.count("<script>alert(1)</script>␀\\ud800 \\u202eabc\\u2066 ␛[31m \\u0085") >= 4
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", content)
@@ -262,7 +232,7 @@ def test_a_run_that_has_barely_begun_has_a_report(write_reasoning, tmp_path, row
     names = ("reward", "sigma", "noise_kl_k1", *(f"{a}_{b}" for a, b in (("ratio", "max"), ("groups", "all_wrong"))))
     filled = "".join(line + ",0,0,0\n" for line in rows.splitlines())
     (folder / "metrics.csv").write_text(f"step,seed,{','.join(names)},seconds_sample\n{filled}")
-    _, words = _read(build.build(folder))
+    _, words = read(build.build(folder))
     assert "Training steps" in words
 
 
@@ -319,7 +289,7 @@ def test_few_problems_and_few_answers_have_a_plot(write_reasoning, tmp_path, pro
 def test_one_answer_to_one_problem_has_a_report_without_intervals(write_reasoning, tmp_path):
     folder = write_reasoning(tmp_path, 4, problems=1, n=1)
     (folder / "metrics.csv").unlink()
-    _, words = _read(build.build(folder))
+    _, words = read(build.build(folder))
     assert "pass@1, base" in words and "(no interval)" in words and "a problem has only 1 answer." in words
 
 

@@ -1,4 +1,3 @@
-import html.parser
 import json
 import subprocess
 import sys
@@ -11,38 +10,7 @@ from jaxpsn.report import build, command, figures, runs
 from jaxpsn.report.charts import picture, scales
 from jaxpsn.report.charts.spec import Line
 from jaxpsn.report.control import run_plots as plots
-
-VOID = {"meta", "img", "br", "input", "link", "hr"}
-
-
-class _Checker(html.parser.HTMLParser):
-    """Every element that is opened is closed in turn; sources and the text that is shown are collected."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.sources, self.words, self.iframes, self.charts = [], [], [], [], []
-
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.sources += [value for name, value in found.items() if name in ("src", "href")]
-        self.iframes += [found["srcdoc"]] if "srcdoc" in found else []
-        self.charts += [found["id"]] if found.get("class") == "chart" else []
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
-def _read(page):
-    checker = _Checker()
-    checker.feed(page.read_text(encoding="utf-8"))
-    checker.close()
-    assert not checker.open
-    return checker, " ".join(checker.words)
+from tests.report.pages import read
 
 
 def test_the_report_holds_plots_rollout_numbers_and_config(write_run, walker_rollout, tmp_path):
@@ -52,7 +20,7 @@ def test_the_report_holds_plots_rollout_numbers_and_config(write_run, walker_rol
     page = build.build(folder)
     assert page == folder / "report.html" and (folder / "rollout.html").is_file()
     assert sorted(path.name for path in (folder / "plots").iterdir()) == ["learning.png", "losses.png", "noise.png"]
-    checker, words = _read(page)
+    checker, words = read(page)
     assert checker.charts == ["chart-learning", "chart-noise", "chart-losses"] and not checker.sources
     assert checker.iframes == [(folder / "rollout.html").read_text()]
     for expected in ("halfcheetah, TD3, parameter noise (flipout)", "over 5 seeds", "TPU v5e", "4 min 12 s", "5.9",
@@ -81,7 +49,7 @@ def test_a_run_is_called_by_its_components(tmp_path, config, title):
 def test_what_is_missing_is_said(write_run, tmp_path):
     folder = write_run(tmp_path / "run", 1, drop=("sigma", "distance", "target", "q"))
     (folder / "config.json").unlink()
-    checker, words = _read(build.build(folder))
+    checker, words = read(build.build(folder))
     assert len(checker.charts) == 2 and not (folder / "plots" / "noise.png").exists()
     for expected in ("No rollout was recorded", "No event was logged", "config.json is missing", "no interval"):
         assert expected in words
@@ -90,7 +58,7 @@ def test_what_is_missing_is_said(write_run, tmp_path):
 
 def test_a_broken_rollout_costs_only_its_section(write_run, cartpole_rollout, tmp_path):
     folder = write_run(tmp_path / "run", rollout=cartpole_rollout | {"dt": 0})
-    checker, words = _read(build.build(folder))
+    checker, words = read(build.build(folder))
     assert "The rollout cannot be shown: rollout.dt = 0" in words and len(checker.charts) == 3
     assert not checker.iframes and not (folder / "rollout.html").exists()
 
@@ -132,7 +100,7 @@ def test_member_scales_have_lines_and_zeros_do_not_break_a_log_axis(write_run, t
 @pytest.mark.parametrize("rows", ["0,0,,\n", "0,0,1.5,\n10,0,,0.3\n", "10,0,nan,0.0\n"])
 def test_a_run_that_has_barely_begun_has_a_report(tmp_path, rows):
     (tmp_path / "metrics.csv").write_text(f"step,seed,eval_return,sigma\n{rows}")
-    _, words = _read(build.build(tmp_path))
+    _, words = read(build.build(tmp_path))
     assert "Environment steps" in words
 
 
