@@ -175,13 +175,17 @@ def _components(family):
         yield name, family.get(name)
 
 
+TAKES = {"drift": "structure=dense, "}  # what a hold needs to hold
+
+
 def _cases():
     for name, kind in _components(exploration.EXPLORATION):
         yield from ((f"{name}.{one.name}", name, one.name) for one in fields_of(kind))
     for owner, family in (("structure", STRUCTURES), ("hold", HOLDS), ("scale", SCALES)):
         for name, kind in _components(family):
             yield from (
-                (f"{name}.{one.name}", f"parameter({owner}={name})", f"{owner}.{one.name}") for one in fields_of(kind)
+                (f"{name}.{one.name}", f"parameter({TAKES.get(name, '')}{owner}={name})", f"{owner}.{one.name}")
+                for one in fields_of(kind)
             )
 
 

@@ -127,6 +127,7 @@ class Parameter(Behaviour):
             errors.refuse("parameter.select", self.select, allowed)
         if self.select != "none" and self.scale.annealed:
             errors.refuse("parameter.select", self.select, "none, as the scale rule anneals every scale")
+        self.hold.form(self.structure)  # refuses what cannot be held so
         self._refuse_idle("mutation", self.select == "none", "select is none")
         self._refuse_idle("probes", self.member_sigma, "with member_sigma every scale's own perturbation measures")
 
@@ -185,7 +186,7 @@ class Parameter(Behaviour):
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         seats = self.layout(space.num_envs)
-        form, hold = self.structure, self.hold.build()
+        form, hold = self.hold.form(self.structure), self.hold.build()
         planner = _planner(policy, params, space.observation_size, self.relative)
         spec = planner(() if seats.rows == 1 else (seats.rows,))
         perturbed = noise.fused(policy, spec, form)
@@ -232,7 +233,10 @@ class Parameter(Behaviour):
         of the ``count`` scales, which it measures for itself. Always independent, also if those held are antithetic.
         """
         count = count if self.member_sigma else self.probes
-        fresh, axis = dataclasses.replace(self.structure, antithetic=False), 1 if self.member_sigma else None
+        fresh, axis = (
+            dataclasses.replace(self.hold.form(self.structure), antithetic=False),
+            1 if self.member_sigma else None,
+        )
 
         def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
             slices = sliced(obs, count)
