@@ -5,21 +5,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from jaxpsn.core import checks, errors
-from jaxpsn.core.components import Component
-from jaxpsn.core.families import Family
 from jaxpsn.core.fields import Fraction, Whole
 from jaxpsn.noise import InputGain, LowRank, Structure
+from jaxpsn.rlvr.noise_family import NOISES, Noise
 from jaxpsn.rlvr.rules import Kl, SigmaRule
 
 SELECTIONS = {"mlp": r"/mlp/", "attention": r"/attention/[qkvo]/", "linear": r"/(mlp|attention)/.*(kernel|bias)$"}
 """Patterns on paths of parameters by the names of ``psn.select``; ``norms`` and ``all`` are no patterns."""
-
-
-class Noise(Component):
-    """What perturbs the sampler's weights."""
-
-
-NOISES: Family[Noise] = Family("noise", Noise, doc="What perturbs the weights that answers are sampled from.")
 
 
 @NOISES.register("none")
@@ -62,6 +54,11 @@ class Psn(Noise):
         if (self.per == "replica") != (self.replicas is not None):
             allowed = "how many samplers there are" if self.per == "replica" else "none, but with per = replica"
             errors.refuse("psn.replicas", self.replicas, allowed)
+
+    @property
+    def antithetic(self) -> bool:  # type: ignore[override]
+        """Whether perturbations come in pairs of opposite sign."""
+        return self.structure.antithetic
 
     def members(self, answers: int) -> int:
         """Distinct perturbations for that many noisy answers of a group."""

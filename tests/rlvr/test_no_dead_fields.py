@@ -14,7 +14,8 @@ from jaxpsn.rlvr import correction, losses, perturbation
 from jaxpsn.rlvr.algorithms import ADVANTAGES, CORRECTIONS, LOSSES
 from jaxpsn.rlvr.config import RlvrConfig, RolloutConfig
 from jaxpsn.rlvr.likeness import SIMILARITIES
-from jaxpsn.rlvr.noises import NOISES, Psn
+from jaxpsn.rlvr.noise_family import NOISES
+from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.rules import SIGMAS, Probed
 from jaxpsn.run.reasoning import inputs
 from jaxpsn.tasks import rewards

@@ -9,7 +9,7 @@ from jaxpsn.core.components import replaced, to_json
 from jaxpsn.core.families import Family
 from jaxpsn.rlvr.algorithms import ADVANTAGES, CORRECTIONS, LOSSES
 from jaxpsn.rlvr.config import PretrainConfig, RlvrConfig
-from jaxpsn.rlvr.noises import NOISES
+from jaxpsn.rlvr.noise_family import NOISES
 from jaxpsn.rlvr.rules import Composite, Fixed, Kl, Staged
 from jaxpsn.run import command, folder
 from jaxpsn.study.grammar import grid, typed
