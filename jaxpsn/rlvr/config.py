@@ -20,7 +20,6 @@ from jaxpsn.rlvr.algorithms import (
 from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
 from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
 from jaxpsn.rlvr.noise_family import NOISES, Noise
-from jaxpsn.rlvr.rules import Probed, SigmaRule
 from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.tasks import file_task, files, rewards
 from jaxpsn.tasks.countdown import Countdown
@@ -230,14 +229,14 @@ class RlvrConfig:
                 )
 
     @property
-    def sigma(self) -> SigmaRule:
+    def sigma(self) -> Any:
         """The scale of the noise; without noise 0."""
         return self.noise.sigma
 
     @property
-    def probed(self) -> Probed | None:
+    def probed(self) -> Any:
         """The rule for sigma, if it is told of probes."""
-        return self.sigma if isinstance(self.sigma, Probed) else None
+        return self.sigma if "answers" in self.sigma.reads else None
 
     @property
     def probes(self) -> int:

@@ -4,14 +4,14 @@ from typing import ClassVar
 
 from jaxpsn.core.components import Component
 from jaxpsn.core.families import Family
-from jaxpsn.rlvr.rules import Fixed, SigmaRule
 
 
 class Noise(Component):
-    """What perturbs the sampler's weights; the trained weights stay clean."""
+    """What perturbs the sampler's weights; the trained weights stay clean.
 
-    sigma: ClassVar[SigmaRule] = Fixed(0.0)
-    """How large the noise is, and what moves it; a field of noise that has any."""
+    Its ``sigma``, a field or an attribute of the class, is the scale rule.
+    """
+
     clean_share: ClassVar[float] = 1.0
     """Share of a group's answers that the clean policy gives; a field of noise that leaves a choice."""
     antithetic: ClassVar[bool] = False

@@ -16,7 +16,6 @@ from jaxpsn.rlvr.config import (
     RlvrConfig,
     RolloutConfig,
 )
-from jaxpsn.rlvr.rules import Composite, Kl
 from jaxpsn.tasks.sums import Modular
 
 
@@ -39,12 +38,12 @@ def _paper() -> RlvrConfig:
 
 def _paper_kl() -> RlvrConfig:
     paper = PRESETS["paper-fixed"]
-    return replace(paper, noise=replaced(paper.noise, {"sigma": Kl(0.003, initial=0.001, rate=1.01)}))
+    return replace(paper, noise=replaced(paper.noise, {"sigma": "kl(0.003, initial=0.001, rate=1.01)"}))
 
 
 def _paper_composite() -> RlvrConfig:
     paper = PRESETS["paper-fixed"]
-    return replace(paper, noise=replaced(paper.noise, {"sigma": Composite(initial=0.004, rate=1.01)}))
+    return replace(paper, noise=replaced(paper.noise, {"sigma": "composite(initial=0.004, rate=1.01)"}))
 
 
 def _composite() -> RlvrConfig:
