@@ -70,13 +70,18 @@ def _walk(kind: type, prefix: str) -> Iterator[tuple[str, Family[Any] | None]]:
     hints = typing.get_type_hints(kind, include_extras=True)
     for one in dataclasses.fields(kind):
         hint = hints[one.name]
-        marks = getattr(hint, "__metadata__", ())
-        inner = typing.get_args(hint)[0] if marks else hint
-        name = "" if any(getattr(mark, "name", None) == "" for mark in marks) else one.name.replace("_", "-")
+        marked = getattr(hint, "__metadata__", ())
+        inner = typing.get_args(hint)[0] if marked else hint
+        marks = [mark for mark in marked if not isinstance(mark, Family)]
+        own = [mark.name for mark in marks if getattr(mark, "name", None) is not None]
+        name = (own[0] if own else one.name).replace("_", "-")
         family = component_flags.family_of(hint)
         if family is None and dataclasses.is_dataclass(inner):
             yield from _walk(inner, f"{prefix}{name}." if name else prefix)  # type: ignore[arg-type]
             continue
-        yield f"{prefix}{name}", family
-        if inner is bool:
-            yield f"{prefix}no-{name}", None
+        others = [other[2:] for mark in marks for other in getattr(mark, "aliases", None) or ()]
+        for called in (f"{prefix}{name}", *others):
+            yield called, family
+            if inner is bool:
+                head, dot, last = called.rpartition(".")
+                yield f"{head}{dot}no-{last}", None

@@ -1,13 +1,16 @@
 """What is wrong with the words of a command line is said before JAX loads; read off what a process has imported."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 
 from jaxpsn.core.lazily import Lazy
-from jaxpsn.run import flag_names
-from jaxpsn.run.jobs import control
+from jaxpsn.run import command, flag_names
+from jaxpsn.run.jobs import control, rlvr
+from jaxpsn.study.kinds import control as comparing
+from jaxpsn.study.kinds import reasoning
 
 PROBE = (
     "import sys\nfrom jaxpsn import cli\nstatus = cli.main(sys.argv[1:])\n"
@@ -34,10 +37,20 @@ def test_a_misspelt_name_is_refused_before_jax_loads(line):
     assert f"error: {WRONG[line]}" in made.stderr and len(made.stderr.splitlines()) == 2
 
 
-def test_names_of_a_job_are_those_that_its_command_line_takes():
-    known = flag_names.of(control.ControlJob)
-    assert {"env.name", "steps", "no-overwrite", "agent", "explore", "cluster"} - {"cluster"} <= known.plain
-    assert "coordinator" in known.plain and set(known.families) == {"agent", "explore"}
+@pytest.mark.parametrize(
+    ("kind", "home"),
+    [
+        (control.ControlJob, control),
+        (rlvr.RlvrJob, rlvr),
+        (comparing.StudyJob, comparing),
+        (reasoning.ReasoningStudyJob, reasoning),
+    ],
+)
+def test_names_of_a_job_are_those_that_its_command_line_takes(kind, home, capsys):
+    with pytest.raises(SystemExit):
+        command.parse(kind, home.PRESETS, ["--help-all"], home.restore, "")
+    told = set(re.findall(r"(?<![\w-])--([a-z][\w.-]*\w)", re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)))
+    assert told - {"preset", "help"} == flag_names.of(kind).plain - {"preset", "help", "help-all"}
 
 
 def test_values_are_made_once_when_they_are_asked_for():
