@@ -21,11 +21,16 @@ from jaxpsn.core.components import Tune, replaced
 from jaxpsn.core.fields import Real, Traced, Whole
 from jaxpsn.noise import distances, scales
 from jaxpsn.noise.hold_rules import Episode, HoldRule
-from jaxpsn.noise.scale_rules import Multiplicative, ScaleRule
+from jaxpsn.noise.scale_rules import Multiplicative, Run, ScaleRule, begins, refuse_misfit
 
 Cadence = Annotated[int, Whole(1, 1 << 20)]
 _ANY = (1e-5, 10.0)  # bounds of sigma where scales are selected and their rule has none
 _TRIED = (0.1, 0.2, 0.4, 0.6)
+
+
+def fits(rule: type[ScaleRule]) -> bool:
+    """Whether what is measured here suffices for a scale rule, whose first sigma is that of the component."""
+    return rule.reads <= {"distance"} and not begins(rule)
 
 
 @struct.dataclass
@@ -120,6 +125,7 @@ class Parameter(Behaviour):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_misfit("parameter.scale", self.scale, fits)
         if self.ladder > 1.0 and not self.member_sigma:
             errors.refuse("parameter.ladder", self.ladder, "1 unless member_sigma is true")
         if self.select != "none" and not (self.member_sigma and self.ladder > 1.0):
@@ -191,13 +197,13 @@ class Parameter(Behaviour):
         spec = planner(() if seats.rows == 1 else (seats.rows,))
         perturbed = noise.fused(policy, spec, form)
         measure = self._measure(policy, planner, seats.scales)
-        self.scale.build(self.sigma, space.adaptations)  # refused here what cannot be
+        self.scale.build(self.sigma, Run(space.adaptations))  # refused here what cannot be
 
         def rule(hyper: Any, rung: Any) -> tuple[Any, scales.Scale]:
             """Sigma at the start, and the scale rule, with traced numbers."""
             given = replaced(self, hyper)
             start = given.sigma * rung
-            return start, given.scale.scaled(rung).build(start, space.adaptations)
+            return start, given.scale.scaled(rung).build(start, Run(space.adaptations))
 
         def init(key: PRNGKeyArray, params: Any, hyper: Any) -> ParameterState:
             rung = population.ladder(self.ladder, seats.scales) if self.member_sigma else jnp.ones((), jnp.float32)
@@ -220,7 +226,7 @@ class Parameter(Behaviour):
         def adapt(key: PRNGKeyArray, params: Any, state: ParameterState, obs: Float[Array, "B O"]) -> ParameterState:
             distance = measure(key, params, state.scale.sigma, obs)
             follow = rule(state.hyper, state.rung)[1]
-            return state.replace(scale=follow.update(state.scale, distance), distance=distance)
+            return state.replace(scale=follow.update(state.scale, {"distance": distance}), distance=distance)
 
         judge = functools.partial(_judge, self, seats)
         return BehaviourFunctions(init, act, begin, adapt, self._report, judge)
