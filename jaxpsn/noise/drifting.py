@@ -11,7 +11,7 @@ from jaxpsn.noise.draws import Draw, draw_all, where_members
 from jaxpsn.noise.structures import Structure
 
 
-def drifted(kind: Structure, key: Any, draw: Draw, where: Any, rho: float) -> Draw:
+def drifted(kind: Structure, key: Any, draw: Any, where: Any, rho: float) -> Draw:
     """Every perturbation one decision on: ``rho E + sqrt(1 - rho^2) E'``, E' a fresh one; new for members ``where``.
 
     The entries keep unit variance, with autocorrelation ``rho ** lag``: a hold of ``1 / (1 - rho)`` decisions has the
@@ -23,6 +23,7 @@ def drifted(kind: Structure, key: Any, draw: Draw, where: Any, rho: float) -> Dr
     checks.real("rho", rho, 0.0, 1.0)
     if not kind.drifts:
         refuse("kind", kind, "a structure of Gaussian numbers")
+    kind.check_own(draw)
     mask = inputs.mask("where", where, draw.number)
     counter = draw.counter + jnp.uint32(1)
     fresh = draw_all(kind, draw.spec, key, draw.number, counter)

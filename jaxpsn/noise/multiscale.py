@@ -85,7 +85,7 @@ class Multiscale(Structure):
         who needs it. What is not redrawn is kept bit for bit.
         """
         inputs.typed_key(key)
-        self._own(draw)
+        self.check_own(draw)
         entries = where if isinstance(where, tuple) else (where,) * len(self.holds)
         if len(entries) != len(self.holds):
             refuse("where", len(entries), f"one entry, or a tuple of {len(self.holds)}, one for each component")

@@ -57,7 +57,7 @@ class Structure(Component):
         ``where``: booleans [members] or one for all, or floats of 0 and 1 (a ``done`` of Brax); lists are taken too.
         """
         inputs.typed_key(key)
-        self._own(draw)
+        self.check_own(draw)
         where = inputs.mask("where", where, draw.counter)
         counter = draw.counter + where.astype(jnp.uint32)
         return draw.replace(counter=counter, noise=redraw_changed(self, key, draw, counter, where))
@@ -68,14 +68,15 @@ class Structure(Component):
         ``member`` is its place in the draw; a traced one is not checked. Weights in float64 are summed in float64
         (E itself is float32).
         """
-        self._own(draw)
+        self.check_own(draw)
         place = inputs.member(member, draw.members)
         parts = taken_apart(params)
         planned(parts, draw.spec)
         sigmas = leaf_sigmas(draw.spec, sigma, draw.members)
         return parts.whole(_materialise(parts.paths, parts.arrays, draw, sigmas, place))
 
-    def _own(self, draw: Any) -> None:
+    def check_own(self, draw: Any) -> None:
+        """Refuse a draw of another structure."""
         inputs.of_type("draw", draw, Draw, "as a structure's init makes it")
         if draw.kind != self:
             refuse("draw", draw.kind, f"made by {self}")
