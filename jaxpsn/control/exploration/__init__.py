@@ -9,6 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jaxpsn.control.exploration import acting
 from jaxpsn.control.exploration.family import (
     EXPLORATION,
     ActionNoise,
@@ -55,7 +56,8 @@ def make(explore: Any, policy: Any, params: Any, space: Space) -> Explorer:
     noises = {called(type(term)): term.build(space) for term in terms_of(explore) if isinstance(term, ActionNoise)}
     streams = {called(type(term)): EXPLORATION.stream(term) for term in (behaviour, *terms_of(explore))}
     alone = len(terms_of(explore)) == 1
-    return total(behaviour.build(policy, params, space), noises, called(type(behaviour)), alone, streams)
+    emit = acting.emitter(policy, behaviour)
+    return total(behaviour.build(policy, params, space), noises, called(type(behaviour)), alone, streams, emit)
 
 
 def hyper_of(explore: Any) -> dict[str, Any]:
