@@ -141,7 +141,7 @@ class Halving(ScaleRule):
     life: Positive = 10.0
     """Updates in which it halves."""
 
-    def build(self, start, updates):
+    def build(self, start, run):
         return scheduled(lambda count: start * 0.5 ** (count.astype("float32") / self.life))
 ''',
     "environment": '''

@@ -13,7 +13,8 @@ from jaxpsn.control.exploration import acting, held
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
 from jaxpsn.control.exploration.parameter import Cadence, sliced
 from jaxpsn.control.exploration.rules import BehaviourFunctions, LearntNoise
-from jaxpsn.core.components import Tune
+from jaxpsn.core import errors
+from jaxpsn.core.components import Tune, spec_of
 from jaxpsn.core.fields import Real, Traced
 from jaxpsn.networks import noisy
 from jaxpsn.noise.hold_rules import Episode, HoldRule
@@ -54,6 +55,13 @@ class NoisyNet(Behaviour):
     """Replayed states that each of them sees."""
     adapt_every: Cadence = 1
     """Vector steps between measurements."""
+
+    def validate(self) -> None:
+        """Refuse a hold that would draw another noise than the one that is learnt through."""
+        if not self.hold.single:
+            errors.refuse(
+                "noisynet.hold", spec_of(self.hold), "one that holds a single draw: episode, steps, zeta, geometric"
+            )
 
     def probed_states(self, num_envs: int) -> int:
         return self.probes * self.probe_states

@@ -21,11 +21,16 @@ from jaxpsn.core.components import Tune, replaced
 from jaxpsn.core.fields import Real, Traced, Whole
 from jaxpsn.noise import scales
 from jaxpsn.noise.hold_rules import Episode, HoldRule
-from jaxpsn.noise.scale_rules import Multiplicative, ScaleRule
+from jaxpsn.noise.scale_rules import Multiplicative, Run, ScaleRule, begins, refuse_misfit
 
 Cadence = Annotated[int, Whole(1, 1 << 20)]
 _ANY = (1e-5, 10.0)  # bounds of sigma where scales are selected and their rule has none
 _TRIED = (0.1, 0.2, 0.4, 0.6)
+
+
+def fits(rule: type[ScaleRule]) -> bool:
+    """Whether what is measured here suffices for a scale rule, whose first sigma is that of the component."""
+    return rule.reads <= {"distance"} and not begins(rule)
 
 
 @struct.dataclass
@@ -125,6 +130,7 @@ class Parameter(Behaviour):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_misfit("parameter.scale", self.scale, fits)
         if self.ladder > 1.0 and not self.member_sigma:
             errors.refuse("parameter.ladder", self.ladder, "1 unless member_sigma is true")
         if self.select != "none" and not (self.member_sigma and self.ladder > 1.0):
@@ -132,6 +138,7 @@ class Parameter(Behaviour):
             errors.refuse("parameter.select", self.select, allowed)
         if self.select != "none" and self.scale.annealed:
             errors.refuse("parameter.select", self.select, "none, as the scale rule anneals every scale")
+        self.hold.form(self.structure)  # refuses what cannot be held so
         self._refuse_idle("mutation", self.select == "none", "select is none")
         self._refuse_idle("probes", self.member_sigma, "with member_sigma every scale's own perturbation measures")
 
@@ -196,19 +203,19 @@ class Parameter(Behaviour):
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         seats = self.layout(space.num_envs)
-        form, hold = self.structure, self.hold.build()
+        form, hold = self.hold.form(self.structure), self.hold.build()
         raw = acting.raw(policy)
         planner = _planner(raw, params, space.observation_size, self.relative)
         spec = planner(() if seats.rows == 1 else (seats.rows,))
         perturbed = noise.fused(raw, spec, form)
         measure = self._measure(policy, planner, seats.scales)
-        self.scale.build(self.sigma, space.adaptations)  # refused here what cannot be
+        self.scale.build(self.sigma, Run(space.adaptations))  # refused here what cannot be
 
         def rule(hyper: Any, rung: Any) -> tuple[Any, scales.Scale]:
             """Sigma at the start, and the scale rule, with traced numbers."""
             given = replaced(self, hyper)
             start = given.sigma * rung
-            return start, given.scale.scaled(rung).build(start, space.adaptations)
+            return start, given.scale.scaled(rung).build(start, Run(space.adaptations))
 
         def init(key: PRNGKeyArray, params: Any, hyper: Any) -> ParameterState:
             rung = population.ladder(self.ladder, seats.scales) if self.member_sigma else jnp.ones((), jnp.float32)
@@ -231,7 +238,7 @@ class Parameter(Behaviour):
         def adapt(key: PRNGKeyArray, params: Any, state: ParameterState, obs: Float[Array, "B O"]) -> ParameterState:
             distance = measure(key, params, state.scale.sigma, obs)
             follow = rule(state.hyper, state.rung)[1]
-            return state.replace(scale=follow.update(state.scale, distance), distance=distance)
+            return state.replace(scale=follow.update(state.scale, {"distance": distance}), distance=distance)
 
         judge = functools.partial(_judge, self, seats)
         return BehaviourFunctions(init, act, begin, adapt, self._report, judge)
@@ -244,8 +251,9 @@ class Parameter(Behaviour):
         of the ``count`` scales, which it measures for itself. Always independent, also if those held are antithetic.
         """
         count = count if self.member_sigma else self.probes
-        fresh, axis = dataclasses.replace(self.structure, antithetic=False), 1 if self.member_sigma else None
+        fresh = dataclasses.replace(self.hold.form(self.structure), antithetic=False)
         raw, apart = acting.raw(policy), acting.distance(policy, self.distance)
+        axis = 1 if self.member_sigma else None
 
         def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
             slices = sliced(obs, count)

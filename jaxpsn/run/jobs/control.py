@@ -1,6 +1,7 @@
 """The control job: from the command line to a trained, resumable policy and its report."""
 
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from jaxpsn.control.agents.family import Generational
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
 from jaxpsn.core import errors, files, plugins
+from jaxpsn.core.lazily import Lazy
 from jaxpsn.envs import registry
 from jaxpsn.run import cadence, command, folder, interrupts, progress, startup, status
 from jaxpsn.run.cluster import distributed
@@ -41,9 +43,12 @@ _LENGTHS = {
 }
 _PAPER_LENGTH = RunConfig(steps=1_000_000, chunk=1000, eval_every=10_000, checkpoint_every=50_000)
 
-PRESETS: dict[str, ControlJob] = {
-    name: ControlJob(control, _LENGTHS.get(name, _PAPER_LENGTH)) for name, control in CONTROL_PRESETS.items()
-}
+
+def _preset(name: str) -> ControlJob:
+    return ControlJob(CONTROL_PRESETS[name], _LENGTHS.get(name, _PAPER_LENGTH))
+
+
+PRESETS: Lazy[ControlJob] = Lazy({name: functools.partial(_preset, name) for name in CONTROL_PRESETS})
 """Whole jobs by name."""
 
 
@@ -166,7 +171,7 @@ def _report(program: Any, state: Any, path: Path, say: Callable[[str], None]) ->
 def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
     about = "Control with parameter-space noise; --describe NAME tells of a component, --plugin FILE brings one."
-    return run(command.parse(ControlJob, PRESETS, argv, restore, about))
+    return run(command.parse(ControlJob, PRESETS, argv, restore, about, values={"env.name": registry.canonical}))
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def _checked(job: RlvrJob) -> RlvrJob:
     config = inputs.located(config)
     form = decoders.tiny(vocab_size=3) if config.model is None else hf_config.read_config(config.model)
     lengths.check_asked(config.rollout, form.max_positions)
-    if job.run.resume is not None and config.sigma.lasts:
+    if job.run.resume is not None and config.sigma.annealed:
         recorded = folder.read(job.run.resume)["run"]["steps"]
         if job.run.steps != recorded:
             errors.refuse("steps", job.run.steps, f"{recorded} as recorded; noise.sigma depends on it")
