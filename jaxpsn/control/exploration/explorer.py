@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jaxpsn.control.exploration import acting
 from jaxpsn.control.exploration.family import EXPLORATION, ActionNoise, Space, behaviour_of, prefix
 from jaxpsn.control.exploration.rules import Explorer, LearntNoise
 from jaxpsn.control.exploration.sums import Clean, part, total
@@ -23,7 +24,8 @@ def make(explore: Any, policy: Any, params: Any, space: Space) -> Explorer:
     noises = {called(type(term)): term.build(space) for term in terms_of(explore) if isinstance(term, ActionNoise)}
     streams = {called(type(term)): EXPLORATION.stream(term) for term in (behaviour, *terms_of(explore))}
     alone = len(terms_of(explore)) == 1
-    return total(behaviour.build(policy, params, space), noises, called(type(behaviour)), alone, streams)
+    emit = acting.emitter(policy, behaviour)
+    return total(behaviour.build(policy, params, space), noises, called(type(behaviour)), alone, streams, emit)
 
 
 def hyper_of(explore: Any) -> dict[str, Any]:
