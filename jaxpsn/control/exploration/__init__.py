@@ -20,7 +20,7 @@ from jaxpsn.control.exploration.family import (
 )
 from jaxpsn.control.exploration.rules import BehaviourFunctions, Explorer, LearntNoise, NoiseFunctions
 from jaxpsn.control.exploration.sums import Clean, part, total
-from jaxpsn.core.components import called, terms_of, traced
+from jaxpsn.core.components import Sum, called, terms_of, traced
 
 __all__ = [
     "EXPLORATION",
@@ -33,12 +33,14 @@ __all__ = [
     "NoiseFunctions",
     "Space",
     "alarms",
+    "alone",
     "behaviour_of",
     "hyper_of",
     "learnt_noise",
     "make",
     "measuring",
     "part",
+    "prefix",
     "total",
 ]
 
@@ -56,6 +58,12 @@ def make(explore: Any, policy: Any, params: Any, space: Space) -> Explorer:
     streams = {called(type(term)): EXPLORATION.stream(term) for term in (behaviour, *terms_of(explore))}
     alone = len(terms_of(explore)) == 1
     return total(behaviour.build(policy, params, space), noises, called(type(behaviour)), alone, streams)
+
+
+def alone(explore: Any) -> Any:
+    """A component or sum for environments that share nothing (:meth:`Exploration.alone`)."""
+    terms = tuple(term.alone() for term in terms_of(explore))
+    return Sum(terms) if isinstance(explore, Sum) else terms[0]
 
 
 def hyper_of(explore: Any) -> dict[str, Any]:
