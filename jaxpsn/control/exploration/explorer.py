@@ -9,7 +9,7 @@ from jaxpsn.control.exploration import acting
 from jaxpsn.control.exploration.family import EXPLORATION, ActionNoise, Space, behaviour_of, prefix
 from jaxpsn.control.exploration.rules import Explorer, LearntNoise
 from jaxpsn.control.exploration.sums import Clean, part, total
-from jaxpsn.core.components import called, terms_of, traced
+from jaxpsn.core.components import Sum, called, terms_of, traced
 
 
 def make(explore: Any, policy: Any, params: Any, space: Space) -> Explorer:
@@ -26,6 +26,12 @@ def make(explore: Any, policy: Any, params: Any, space: Space) -> Explorer:
     alone = len(terms_of(explore)) == 1
     emit = acting.emitter(policy, behaviour)
     return total(behaviour.build(policy, params, space), noises, called(type(behaviour)), alone, streams, emit)
+
+
+def alone(explore: Any) -> Any:
+    """A component or sum for environments that share nothing (:meth:`Exploration.alone`)."""
+    terms = tuple(term.alone() for term in terms_of(explore))
+    return Sum(terms) if isinstance(explore, Sum) else terms[0]
 
 
 def hyper_of(explore: Any) -> dict[str, Any]:

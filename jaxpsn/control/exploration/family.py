@@ -26,6 +26,8 @@ class Exploration(Component):
 
     judges: ClassVar[bool] = False
     """Whether it looks at what its actions led to."""
+    scaled_by: ClassVar[str] = ""
+    """The traced field that all of its noise is proportional to, also one of its state; empty if there is none."""
 
     def check(self, num_envs: int) -> None:
         """Refuse what cannot be with so many environments. Raises UserError."""
@@ -51,6 +53,14 @@ class Exploration(Component):
     def alarms(self, where: str) -> Iterable[Any]:
         """What is told once if the rows of metrics show it (:mod:`jaxpsn.run.alarms`); ``where``: its own path."""
         return ()
+
+    def alone(self) -> "Exploration":
+        """The rule for environments that share nothing, at given scales: to show members of it."""
+        return self
+
+    def present(self, state: Any, members: int) -> dict[str, Any]:
+        """The scale that its state has now, for ``members`` that :meth:`alone` makes: traced field -> value."""
+        return {self.scaled_by: getattr(state, self.scaled_by)} if self.scaled_by else {}
 
 
 class Behaviour(Exploration):

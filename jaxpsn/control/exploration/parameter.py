@@ -94,6 +94,8 @@ class Parameter(Behaviour):
     that of fresh perturbations on replayed states. Source: Plappert et al. 2018 (arXiv 1706.01905), section 3.
     """
 
+    scaled_by = "sigma"
+
     structure: noise.Structure = noise.Flipout()
     """Form of the weight noise."""
     scale: ScaleRule = Multiplicative()
@@ -180,6 +182,16 @@ class Parameter(Behaviour):
 
     def probed_states(self, num_envs: int) -> int:
         return self.probe_states * (self.members(num_envs) // self.pair if self.member_sigma else self.probes)
+
+    def alone(self) -> "Parameter":
+        free = {"groups": 0, "ladder": 1.0, "select": "none", "mutation": type(self).mutation}
+        return dataclasses.replace(self, **free)
+
+    def present(self, state: ParameterState, members: int) -> dict[str, Any]:
+        own = state.scale.sigma
+        if own.ndim:  # of so many scales, evenly spread over those there are
+            own = own[jnp.linspace(0, own.shape[0] - 1, members // self.pair).astype(jnp.int32)]
+        return {"sigma": own}
 
     def check(self, num_envs: int) -> None:
         seats = self.layout(num_envs)

@@ -34,6 +34,8 @@ class ControlJob:
     cluster: Annotated[ClusterConfig, tyro.conf.arg(name="")] = field(default_factory=ClusterConfig)
 
 
+_MEMBERS = 3  # perturbed policies beside the clean one in the rollout
+
 _LENGTHS = {
     "default": RunConfig(steps=500_000, chunk=6400, eval_every=32_000, checkpoint_every=96_000),
     "gpu": RunConfig(steps=50_000_000, chunk=4096 * 50, eval_every=4096 * 250, checkpoint_every=4096 * 1000),
@@ -160,11 +162,11 @@ def _report(program: Any, state: Any, path: Path, say: Callable[[str], None]) ->
 
     say("recording a rollout and writing the report")
     try:
-        rollout = record.rollout(program, state)
+        rollout = record.rollout(program, state, members=_MEMBERS)
     except errors.UserError as error:  # a task without bodies; the report says that there is nothing to watch
         say(f"no rollout: {error}")
     else:
-        files.write_atomically(path / "rollout.json", json.dumps(rollout))
+        files.write_atomically(path / "rollout.json", json.dumps(rollout, separators=(",", ":")))
     say(f"report: {build.build(path)}")
 
 
