@@ -15,6 +15,7 @@ import tyro
 
 from jaxpsn.core import errors, plugins
 from jaxpsn.run import component_flags, folder, startup, vacancy
+from jaxpsn.run.config import RunConfig
 
 Job = TypeVar("Job")
 
@@ -76,6 +77,21 @@ def _fits(value: Any, hint: Any) -> bool:
     return hint is Any or (isinstance(hint, type) and isinstance(value, hint))
 
 
+def going_on(kind: type[Job], record: Mapping[str, Any], section: str) -> Job:
+    """How a record says that its run or study is kept, after its plugins are loaded.
+
+    It goes on where it lies, whatever it was first asked to be called or to overwrite.
+    """
+    plugins.require(record.get("plugins", ()))
+    return dataclasses.replace(from_record(kind, record[section]), name=None, resume=None, overwrite=False)
+
+
+def refuse_other_length(run: RunConfig, why: str) -> None:
+    """Refuse to go on with a run to another end than was recorded; ``why`` says what depends on it."""
+    if run.resume is not None and run.steps != (recorded := folder.read(run.resume)["run"]["steps"]):
+        errors.refuse("steps", run.steps, f"{recorded} as recorded; {why}")
+
+
 def parse(
     kind: type[Job],
     presets: Mapping[str, Job],
@@ -90,7 +106,7 @@ def parse(
 
     ``--preset NAME`` or ``--resume FOLDER`` (through ``restore(read(folder)) -> job``) gives the values that the flags
     then override; ``resumes``: what the script goes on with, of ``vacancy.SCRIPTS``; ``short``: other beginnings of the
-    flags of components. Plugins are loaded first, on resume those of the run. ``--help-all`` prints every flag and
+    flags of components. Plugins are loaded first. ``--help-all`` prints every flag and
     exits. Raises UserError for anything that cannot be understood.
     """
     argv = component_flags.prepare(argv)
@@ -110,7 +126,6 @@ def parse(
         vacancy.refuse_other(known.resume, resumes)
         record = read(known.resume)
         with errors.within(known.resume):
-            plugins.require(record.get("plugins", []))
             default = restore(record)
         rest += ["--resume", known.resume]
     listed = f"{description}\n\n--preset gives the defaults below: {', '.join(presets)}."
