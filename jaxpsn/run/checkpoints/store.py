@@ -12,7 +12,7 @@ import hashlib
 import re
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,37 +122,39 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, Broken) else f"unreadable ({type(error).__name__})"
 
 
+def _newest(folder: Path, listed: Sequence[int], template: Any, part: bool) -> tuple[Restored | None, dict[int, str]]:
+    """The last whole checkpoint of those ``listed``, and what is said of the broken ones above it, by their steps."""
+    broken: dict[int, str] = {}
+    for step in reversed(listed):
+        try:
+            manifest, arrays = _whole(folder / str(step), template, part)
+        except (errors.UserError, MemoryError, PermissionError):
+            raise
+        except Exception as error:  # whatever is made of damaged files, or of files that go away
+            broken[step] = f"checkpoint {step} is broken: {_reason(error)}"
+            continue
+        state = _assemble(template, arrays, manifest["keys"])
+        return Restored(state, step, manifest["info"], tuple(broken.values())), broken
+    return None, broken
+
+
 def read(folder: Path, template: Any, step: int | None = None) -> Restored:
     """The newest whole checkpoint in ``folder``, or that of ``step``, for who only looks: nothing there is changed.
 
     ``template`` (arrays or shapes) may be a part of the state; only its arrays are read. The run may go on meanwhile:
-    a checkpoint that it deletes gives way to a newer one. Raises UserError if there is none, if all (or that of
-    ``step``) are broken, and if a whole one holds other arrays.
+    where it deletes a checkpoint that is being read, all are looked at again. Raises UserError if there is none, if all
+    (or that of ``step``) are broken, and if a whole one holds other arrays.
     """
-    broken: dict[int, str] = {}
     for _ in range(_LOOKS):
         listed = steps(folder)
         if step is not None and step not in listed:
             errors.refuse("step", step, f"a checkpoint in {folder}; there are: {', '.join(map(str, listed)) or 'none'}")
-        left = [one for one in listed if one not in broken and step in (None, one)]
-        while left:
-            one = left.pop()
-            path = folder / str(one)
-            try:
-                manifest, arrays = _whole(path, template, part=True)
-            except (errors.UserError, MemoryError, PermissionError):
-                raise
-            except Exception as error:  # whatever is made of damaged files, or of files that go away
-                if not path.exists():
-                    break
-                broken[one] = f"checkpoint {one} is broken: {_reason(error)}"
-                continue
-            return Restored(
-                _assemble(template, arrays, manifest["keys"]), one, manifest["info"], tuple(broken.values())
-            )
-        else:
+        found, broken = _newest(folder, listed if step is None else [step], template, part=True)
+        if all((folder / str(one)).exists() for one in broken):
             break
-    raise errors.UserError(f"{folder}: no whole checkpoint" + "".join(f"; {text}" for text in broken.values()))
+    if found is None:
+        raise errors.UserError(f"{folder}: no whole checkpoint" + "".join(f"; {text}" for text in broken.values()))
+    return found
 
 
 class Store:
@@ -301,21 +303,10 @@ class Store:
         return found
 
     def _restore(self, template: Any) -> Restored | None:
-        broken, self._aside = [], []
-        for step in reversed(self.steps()):
-            path = self.path(step)
-            try:
-                manifest, arrays = _whole(path, template, part=False)
-            except (errors.UserError, MemoryError, PermissionError):
-                raise
-            except Exception as error:  # whatever is made of damaged files
-                aside = layout.free(self.folder / f"broken-{step}")
-                self._aside.append((path, aside))
-                broken.append((f"checkpoint {step} is broken: {_reason(error)}", f"moved to {aside}"))
-                continue
-            said = tuple("; ".join(parts) for parts in broken)
-            return Restored(_assemble(template, arrays, manifest["keys"]), step, manifest["info"], said)
-        if broken:
-            said = "; ".join(text for text, _ in broken)
+        found, broken = _newest(self.folder, self.steps(), template, part=False)
+        if found is None and broken:
+            said = "; ".join(broken.values())
             errors.refuse("resume", str(self.folder), f"no whole checkpoint is left; {said}")
-        return None
+        self._aside = [(self.path(step), layout.free(self.folder / f"broken-{step}")) for step in broken]
+        moved = [f"{text}; moved to {aside}" for text, (_, aside) in zip(broken.values(), self._aside, strict=True)]
+        return found and found._replace(broken=tuple(moved))
