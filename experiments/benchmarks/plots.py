@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.axes import Axes
 
-from benchmarks import peers_plot, response_plot
+from benchmarks import compile_plot, peers_plot, response_plot
 from jaxpsn.core import text
 from jaxpsn.report import figures
 from jaxpsn.report.figures import BLUE, GREEN, INK, ORANGE, SKY, SOFT, VERMILION, Plot
@@ -53,7 +53,8 @@ def write(path: Path) -> Path:
         "physics": physics,
         "response": response_plot.response,
     }
-    plot = peers_plot.peers(told) if told["benchmark"] == "peers" else makers.get(told["benchmark"], bars)(told["rows"])
+    whole = {"peers": peers_plot.peers, "compile": compile_plot.kernels}.get(told["benchmark"])
+    plot = whole(told) if whole else makers.get(told["benchmark"], bars)(told["rows"])
     ((written, _),) = figures.write([plot._replace(name=path.stem)], path.parent).values()
     return written
 
