@@ -8,7 +8,7 @@ from dataclasses import replace
 from benchmarks import compile_options, tables
 from benchmarks.compile_options import Compile
 from benchmarks.options import COMMANDS as ALONE
-from benchmarks.options import All, Benchmark, Response
+from benchmarks.options import All, Benchmark, Response, Spectra
 from benchmarks.peers_options import Peers
 from benchmarks.scale_options import COMMANDS as SCALE
 from benchmarks.scale_options import Gpu
@@ -49,7 +49,7 @@ def run(options: Benchmark) -> None:
     tables.check(options.out)
     for part in options.parts() if isinstance(options, All) else (options,):
         module = importlib.import_module(f"benchmarks.{part.name}")
-        if isinstance(part, Gpu | Response):
+        if isinstance(part, Gpu | Response | Spectra):
             module.run(part)
             continue
         found = module.table(part)

@@ -149,11 +149,11 @@ class Program:
             "actor": learner.actor,
             "critic": learner.critic,
             "targets": (learner.target_actor, learner.target_critic),
-            "optimiser": (learner.actor_optimizer, learner.critic_optimizer),
+            "optimiser": (learner.actor_optimizer, learner.critic_optimizer, learner.temperature_optimizer),
             **{name: metrics[name] for name in self.config.agent.learnt if name.endswith("loss")},
             "observation statistics": state.statistics,
         }
-        return trees | ({"sigma": metrics["sigma"]} if "sigma" in metrics else {})
+        return trees | {name: metrics[name] for name in ("sigma", "temperature") if name in metrics}
 
     def alarms(self) -> list[Any]:
         """What is told once if the rows of metrics show it (:mod:`jaxpsn.run.alarms`)."""

@@ -19,8 +19,7 @@ from jaxpsn.rlvr.algorithms import (
 )
 from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
 from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
-from jaxpsn.rlvr.noises import NOISES, Noise, Psn
-from jaxpsn.rlvr.rules import Fixed, Probed, SigmaRule
+from jaxpsn.rlvr.noise_family import NOISES, Noise
 from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.tasks import file_task, files, rewards
 from jaxpsn.tasks.countdown import Countdown
@@ -178,7 +177,7 @@ class RlvrConfig:
     decoder: DecoderSize = field(default_factory=DecoderSize)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
-    noise: Noise | str = field(default_factory=Psn)
+    noise: Noise | str = "psn"
     """What perturbs the sampler's weights: psn, or none."""
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -219,7 +218,7 @@ class RlvrConfig:
         if self.members and self.noisy_samples % self.members:
             allowed = f"a divisor of the {self.noisy_samples} noisy answers"
             errors.refuse("noise.replicas", self.noise.replicas, allowed)
-        if isinstance(self.noise, Psn) and self.noise.structure.antithetic:
+        if self.noise.antithetic:
             if self.members % 2:
                 errors.refuse(
                     "noise.structure.antithetic", True, f"an even number of perturbations; here {self.members}"
@@ -230,14 +229,14 @@ class RlvrConfig:
                 )
 
     @property
-    def sigma(self) -> SigmaRule:
+    def sigma(self) -> Any:
         """The scale of the noise; without noise 0."""
-        return self.noise.sigma if isinstance(self.noise, Psn) else Fixed(0.0)
+        return self.noise.sigma
 
     @property
-    def probed(self) -> Probed | None:
+    def probed(self) -> Any:
         """The rule for sigma, if it is told of probes."""
-        return self.sigma if isinstance(self.sigma, Probed) else None
+        return self.sigma if "answers" in self.sigma.reads else None
 
     @property
     def probes(self) -> int:
@@ -252,8 +251,6 @@ class RlvrConfig:
     @property
     def clean_samples(self) -> int:
         """Answers of a group that the clean policy gives, probes of the clean policy included."""
-        if not isinstance(self.noise, Psn):
-            return self.rollout.samples
         clean_probes = self.early_samples if self.probed and self.probed.probe_policy == "clean" else 0
         return max(round(self.noise.clean_share * self.rollout.samples), clean_probes)
 
@@ -266,7 +263,7 @@ class RlvrConfig:
     @property
     def members(self) -> int:
         """Distinct perturbations of one step."""
-        return self.noise.members(self.noisy_samples) if isinstance(self.noise, Psn) else 0
+        return self.noise.members(self.noisy_samples)
 
     @property
     def probe_members(self) -> int:

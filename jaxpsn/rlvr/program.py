@@ -13,7 +13,7 @@ from flax import struct
 
 from jaxpsn.core.components import spec_of
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.noise import scales
+from jaxpsn.noise import scale_rules, scales
 from jaxpsn.rlvr import (
     data,
     evaluation,
@@ -117,8 +117,9 @@ class Reasoner:
             config.dtype,
             config.rollout.segment,
         )
-        rule = config.sigma.controller(total_steps, base.words.vocab_size)
-        self._rule = rule if self.noise is not None else sigma.fixed()
+        run = scale_rules.Run(total_steps, base.words.vocab_size)
+        rule = config.sigma.build(config.sigma.start, run) if self.noise is not None else scales.constant()
+        self._rule = sigma.told(rule)
         self._signals = None if config.probed is None else scale.signals(config.probed, self.learner)
         self._say: Callable[[str], None] = lambda text: None
         self._far: str | None = None
@@ -185,7 +186,7 @@ class Reasoner:
                 updates=jnp.int32(0),
                 params=None,
                 memory=None,
-                sigma=self._rule.init(self.config.sigma.initial if self.noise is not None else 0.0),
+                sigma=self._rule.init(self.config.sigma.start if self.noise is not None else 0.0),
                 position=jnp.int32(0),
                 key=jax.random.key(self._seed),
             )
