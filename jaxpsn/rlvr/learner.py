@@ -10,12 +10,14 @@ from jax import lax
 from jaxtyping import Array
 
 from jaxpsn.core import compat
+from jaxpsn.core.components import terms_of
 from jaxpsn.lm import policies, scoring
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.sampler import Prompts
 from jaxpsn.rlvr import correction, diagnostics, losses, overlong
-from jaxpsn.rlvr.algorithms import Correction
 from jaxpsn.rlvr.config import AlgorithmConfig, RlvrConfig
+from jaxpsn.rlvr.corrections import Correction, NoGate
+from jaxpsn.rlvr.gating import Seen
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rollout import CLEAN, Answers
 from jaxpsn.rlvr.tokens import token_mask
@@ -93,16 +95,19 @@ class Learner(NamedTuple):
         """One gradient step; metrics are those of the loss and ``grad_norm``.
 
         With them come the columns of :meth:`mismatch` where this is the step's only update; of several updates each
-        sees a share of the answers, and a mean of their means would not be the mean over all tokens.
+        sees a share of the answers, and a mean of their means would not be the mean over all tokens. An update of which
+        the gate drops every token is skipped, the optimiser's memory included: ``skipped`` is 1.
         """
         answers, algorithm = batch.answers, self.config.algorithm
         mask = token_mask(answers.lengths, answers.tokens.shape[-1])
-        learnt = overlong.drop_truncated(mask, answers.ended) if algorithm.overlong == "mask" else mask
+        counted = overlong.drop_truncated(mask, answers.ended) if algorithm.overlong == "mask" else mask
 
         def objective(params: Any) -> tuple[Array, Any]:
             scores = self.scores(params, batch.prompts, answers.tokens, answers.lengths, algorithm.micro_batches)
             old = lax.stop_gradient(scores.log_probs) if batch.old is None else batch.old
-            weights = correction.weights(self._correction, old, answers.log_probs, mask)
+            seen = Seen(old, answers.log_probs, mask, batch.advantages)
+            weights = correction.weights(self._correction, *seen)
+            learnt = counted & correction.learnt(self._correction, seen)
             loss, metrics = losses.policy_loss(
                 scores.log_probs, old, batch.advantages, learnt, weights, self.settings, batch.reference, scores.entropy
             )
@@ -110,29 +115,42 @@ class Learner(NamedTuple):
 
         gradient, (metrics, old) = jax.grad(objective, has_aux=True)(params)
         metrics["ppo_ratio"] = metrics.pop("ratio_mean")  # the correction has ratios of its own
-        metrics |= self.mismatch(old, answers) if batch.old is None else {}
+        metrics |= self.mismatch(old, answers, batch.advantages) if batch.old is None else {}
         with compat.foreign():
             metrics["grad_norm"] = optax.tree.norm(gradient)
-            change, memory = self.optimiser.update(gradient, memory, params)
-            return optax.apply_updates(params, change), memory, metrics
+            change, moved = self.optimiser.update(gradient, memory, params)
+            after = optax.apply_updates(params, change), moved
+        if not self.gated:
+            return *after, metrics
+        some = jnp.any(correction.kept(self._correction, Seen(old, answers.log_probs, counted, batch.advantages)))
+        metrics["skipped"] = 1.0 - some.astype(jnp.float32)
+        params, memory = jax.tree.map(lambda new, was: jnp.where(some, new, was), after, (params, memory))
+        return params, memory, metrics
+
+    @property
+    def gated(self) -> bool:
+        """Whether tokens may be dropped for the noise of the sampler."""
+        return not all(isinstance(gate, NoGate) for gate in terms_of(self.config.algorithm.correction.gate))
 
     @property
     def _correction(self) -> Correction:
         return self.config.algorithm.correction.aimed(self.config.sigma.divergence)
 
-    def mismatch(self, old: Array, answers: Answers) -> dict[str, Array]:
+    def mismatch(self, old: Array, answers: Answers, advantages: Array) -> dict[str, Array]:
         """How far the sampler was from the clean policy, over all tokens and for each perturbation.
 
-        ``old`` are the clean policy's log-probs [G, P, T] before the first update.
+        ``old`` are the clean policy's log-probs [G, P, T] before the first update, ``advantages`` [G, P].
         """
         members, mask = self.config.members, token_mask(answers.lengths, answers.tokens.shape[-1])
         noisy = jnp.broadcast_to((answers.member != CLEAN)[:, None], answers.lengths.shape)
-        columns = correction.diagnostics(self._correction, old, answers.log_probs, mask, noisy=noisy)
+        given = self._correction, old, answers.log_probs, mask
+        columns = correction.diagnostics(*given, noisy=noisy, advantages=advantages)
         columns |= diagnostics.mismatch_columns(old, answers.log_probs, mask)
         if 1 < members <= EACH:
             for index in range(members):
-                own = mask & (answers.member == index)[:, None, None]
-                columns[f"noise_kl_member_{index:02}"] = correction.noise_kl(old, answers.log_probs, own)[0]
+                own = jnp.broadcast_to((answers.member == index)[:, None], answers.lengths.shape)
+                each = correction.of_member(*given, own, advantages)
+                columns |= {f"{name}_member_{index:02}": value for name, value in each.items()}
         return columns
 
 
@@ -160,6 +178,9 @@ def make(config: RlvrConfig, decoder: DecoderConfig, limit: int, vocab: int, pla
         length=limit,
         kl_estimator=algorithm.kl_estimator,
         kl_coefficient=algorithm.kl_coefficient,
+        kl_weight=algorithm.kl_weight,
+        entropy_target=algorithm.entropy_target,
+        top_entropy=algorithm.top_entropy,
         entropy_coefficient=algorithm.entropy_coefficient,
     )
     return Learner(config, decoder, settings, _optimiser(algorithm), vocab, place)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from jaxpsn.rlvr.algorithms import PassAtK, Uncorrected
+from jaxpsn.rlvr.algorithms import PassAtK
 from jaxpsn.rlvr.config import (
     AlgorithmConfig,
     DecoderSize,
@@ -11,6 +11,7 @@ from jaxpsn.rlvr.config import (
     RlvrConfig,
     RolloutConfig,
 )
+from jaxpsn.rlvr.corrections import Uncorrected
 from jaxpsn.rlvr.noises import NoNoise, Psn
 from jaxpsn.rlvr.rules import Composite, Fixed, Kl, Staged
 from jaxpsn.tasks.sums import Modular

@@ -15,6 +15,7 @@ from jaxpsn.core.components import spec_of
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.noise import scales
 from jaxpsn.rlvr import (
+    alarms,
     data,
     evaluation,
     gathering,
@@ -150,7 +151,7 @@ class Reasoner:
         ins, outs = (self._weights, self._memory, self._batch_places), (self._weights, self._memory, whole)
         self._update = place.jit(self.learner.update, ins, outs, donate_argnums=(0, 1))
         self._score = place.jit(self.learner.log_probs, self.learner.places(), whole)
-        self._mismatch = place.jit(self.learner.mismatch, (wide, answers), whole)
+        self._mismatch = place.jit(self.learner.mismatch, (wide, answers, wide), whole)
         self._move = place.jit(self._rule.update, whole, whole)
         self._count = place.jit(_counted, whole, whole)
         self._advantages = jax.jit(self.config.algorithm.advantage.compute)
@@ -246,7 +247,8 @@ class Reasoner:
         whole = learner.Batch(experience.prompts, experience.answers, gained)
         if updates > 1:
             whole = whole.replace(old=self.log_probs(params, experience.prompts, experience.answers))
-            seen, places = (whole.old, whole.answers), (self._batch_places.old, self._batch_places.answers)
+            seen = whole.old, whole.answers, whole.advantages
+            places = self._batch_places.old, self._batch_places.answers, self._batch_places.advantages
             apart = self._mismatch(*self.place.put(seen, places))
         if algorithm.kl_coefficient:
             reference = self.log_probs(self.base.params, experience.prompts, experience.answers)
@@ -284,10 +286,13 @@ class Reasoner:
     def alarms(self) -> list[Any]:
         """What is told once if the rows of metrics show it (``training.alarms``)."""
         bounds, probed = self.config.sigma.bounds, self.config.probed
-        if self.noise is None or bounds is None:
+        if self.noise is None:
             return []
+        weights = [alarms.few, alarms.mean, alarms.skipped]
+        if bounds is None:
+            return weights
         settles = scales.Unsettled(bounds, fields=("sigma.low", "sigma.high"))
-        return [settles] if probed is None else [lambda row: self._far, response.cut, settles]
+        return [*weights, settles] if probed is None else [*weights, lambda row: self._far, response.cut, settles]
 
     def attach(self, folder: Path, kept: int) -> None:
         """Open the sample log; rows of steps after ``kept`` go."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jaxpsn.core import errors
 from jaxpsn.rlvr import correction, sigma
-from jaxpsn.rlvr.algorithms import Token
+from jaxpsn.rlvr.corrections import Token
 
 RULES = {
     "fixed": lambda: sigma.fixed(),
