@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jaxpsn.core import checks, errors
-from jaxpsn.core.components import Sum
+from jaxpsn.core.components import Sum, spec_of
 from jaxpsn.rlvr.algorithms import (
     ADVANTAGES,
     LOSSES,
@@ -16,7 +16,7 @@ from jaxpsn.rlvr.algorithms import (
 )
 from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
 from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
-from jaxpsn.rlvr.corrections import CORRECTIONS, Correction, Token
+from jaxpsn.rlvr.corrections import CORRECTIONS, Correction, Token, Uncorrected
 from jaxpsn.rlvr.noises import NOISES, Noise, Psn
 from jaxpsn.rlvr.rules import Fixed, Probed, SigmaRule
 from jaxpsn.rlvr.template import TemplateConfig
@@ -68,6 +68,9 @@ class AlgorithmConfig:
     """ppo (ratio of each token), gspo (ratio of the sequence), cispo, reinforce, or one of your own."""
     correction: Correction | str = field(default_factory=Token)
     """Weights against the noisy sampler: none, token (TIS), sequence, geometric, or your own; each takes a gate."""
+    estimator: Literal["clean", "smoothed", "pooled"] = "clean"
+    """Weights at which the gradient is taken: the clean ones; each member's own, its answers compared among themselves
+    (smoothed); or each member's own, all answers of a group compared (pooled)."""
     kl_coefficient: float = 0.0
     """Weight of the KL to the starting policy; 0 skips its computation (paper's code: 0.001)."""
     kl_estimator: Literal["k1", "k2", "k3", "k1+", "k3+"] = "k3"
@@ -102,6 +105,12 @@ class AlgorithmConfig:
     def __post_init__(self) -> None:
         for name, family in (("advantage", ADVANTAGES), ("loss", LOSSES), ("correction", CORRECTIONS)):
             object.__setattr__(self, name, family.make(getattr(self, name), f"algorithm.{name}"))
+        checks.choice("algorithm.estimator", self.estimator, ("clean", "smoothed", "pooled"))
+        if self.estimator != "clean" and self.correction != Uncorrected():
+            allowed = (
+                f"none with estimator = {self.estimator}, as every answer is on-policy for the member that gave it"
+            )
+            errors.refuse("algorithm.correction", spec_of(self.correction), allowed)
         checks.choice("algorithm.kl_estimator", self.kl_estimator, ("k1", "k2", "k3", "k1+", "k3+"))
         checks.choice("algorithm.kl_weight", self.kl_weight, ("none", "ratio", "correction", "both"))
         checks.real("algorithm.top_entropy", self.top_entropy, 0.0, 1.0, open_low=True)
@@ -241,6 +250,28 @@ class RlvrConfig:
                 errors.refuse(
                     "noise.structure.antithetic", True, f"an even number of probes; here {self.probe_members}"
                 )
+
+        self._check_estimator()
+
+    def _check_estimator(self) -> None:
+        """Refuse noise of which no gradient at the perturbed weights can be taken."""
+        estimator = self.algorithm.estimator
+        if estimator == "clean":
+            return
+        if not isinstance(self.noise, Psn):
+            errors.refuse("algorithm.estimator", estimator, "clean where noise = none, as nothing is perturbed")
+        if self.noise.clean_share:
+            allowed = f"0 with estimator = {estimator}, which learns from perturbed answers alone"
+            errors.refuse("noise.clean_share", self.noise.clean_share, allowed)
+        if self.early_samples:
+            allowed = f"false with estimator = {estimator}, as probes have perturbations of their own"
+            errors.refuse("noise.sigma.reuse_probes", True, allowed)
+        each = self.noisy_samples // self.members
+        if estimator == "smoothed":
+            if each < 2:
+                allowed = f"pooled where a member gives one answer to a problem (psn.per = {self.noise.per})"
+                errors.refuse("algorithm.estimator", estimator, allowed)
+            self.algorithm.advantage.check(each)
 
     @property
     def sigma(self) -> SigmaRule:

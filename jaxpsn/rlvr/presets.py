@@ -43,6 +43,12 @@ _QERL = replace(
     noise=Psn("dense", "norms", per="step", relative=False, sigma=Staged(initial=1e-2, final=1e-4)),
     algorithm=replace(_DEFAULT.algorithm, correction=Uncorrected()),
 )
+# 3PO (arXiv 2608.09805) with this noise in place of an IVON posterior. B: one draw a step, M: four, each with answers
+# and a gradient of its own; C: four draws that share a group and learn at the clean weights, by the masked ratio.
+_AT_DRAWS = replace(_DEFAULT.algorithm, estimator="smoothed", correction=Uncorrected())
+_B3PO = replace(_DEFAULT, noise=Psn(per="step"), algorithm=_AT_DRAWS)
+_M3PO = replace(_DEFAULT, noise=Psn(per="replica", replicas=4), algorithm=_AT_DRAWS)
+_C3PO = replace(_M3PO, algorithm=replace(_DEFAULT.algorithm, correction="c3po"))
 # Residues below 4 are solved now and then after 20 steps of pre-training, so there is something to learn; the MLP is
 # wide enough for its noise to be of low rank.
 _SMOKE = RlvrConfig(
@@ -61,6 +67,9 @@ PRESETS: dict[str, RlvrConfig] = {
     "composite": replace(_DEFAULT, noise=_COMPOSITE),
     "qerl": _QERL,
     "pass-at-k": replace(_DEFAULT, algorithm=replace(_DEFAULT.algorithm, advantage=PassAtK())),
+    "b3po": _B3PO,
+    "m3po": _M3PO,
+    "c3po": _C3PO,
     "paper-fixed": _PAPER,
     "paper-kl": _PAPER_KL,
     "paper-composite": _PAPER_COMPOSITE,

@@ -88,8 +88,10 @@ class Reasoner:
         self.place.check("rollout.prompts / algorithm.mini_batches", share)
         self._weights = self.place.weights(base.decoder)
         self.base = base = base._replace(params=self.place.put(base.params, self._weights))
-        self.learner = learner.make(config, base.decoder, problems.max_tokens, base.words.vocab_size, self.place)
         self.noise, probe_noise = perturbations(config, base.decoder, base.params)
+        self.learner = learner.make(
+            config, base.decoder, problems.max_tokens, base.words.vocab_size, self.place, self.noise
+        )
         self._gatherer = gathering.Gatherer(
             config,
             base.decoder,
@@ -147,7 +149,7 @@ class Reasoner:
         place = self.place
         whole, wide = place.whole(), place.answers()
         answers = Answers(wide, wide, wide, wide, whole, whole)
-        self._batch_places = learner.Batch(place.rows(), answers, wide, wide, wide)
+        self._batch_places = learner.Batch(place.rows(), answers, wide, wide, wide, whole)
         ins, outs = (self._weights, self._memory, self._batch_places), (self._weights, self._memory, whole)
         self._update = place.jit(self.learner.update, ins, outs, donate_argnums=(0, 1))
         self._score = place.jit(self.learner.log_probs, self.learner.places(), whole)
@@ -207,7 +209,9 @@ class Reasoner:
         clock, seen = gathering.Clock(), {}
         decide = None if self._signals is None else self._decider(state, seen)
         found = self._gatherer.gather(state, decide, clock)
-        gained = np.asarray(self._advantages(found.experience.rewards)).T
+        rewards = found.experience.rewards
+        groups = rewards.reshape(len(rewards) * learner.own_groups(self.config), -1)
+        gained = np.asarray(self._advantages(groups)).reshape(rewards.shape).T
         with clock("update"):
             state, told = self._learn(state.replace(sigma=found.sigma), found, gained)
         if self._journal is not None:
@@ -245,6 +249,8 @@ class Reasoner:
         params, memory = state.params, state.memory
         updates, apart = algorithm.epochs * algorithm.mini_batches, {}
         whole = learner.Batch(experience.prompts, experience.answers, gained)
+        if algorithm.estimator != "clean":
+            whole = whole.replace(seed=(state.key, state.clock))
         if updates > 1:
             whole = whole.replace(old=self.log_probs(params, experience.prompts, experience.answers))
             seen = whole.old, whole.answers, whole.advantages
@@ -320,6 +326,8 @@ class Reasoner:
         algorithm = self.config.algorithm
         gained = jax.ShapeDtypeStruct(answers.lengths.shape, jnp.float32)
         batch = learner.Batch(prompts, answers, gained)
+        if algorithm.estimator != "clean":
+            batch = batch.replace(seed=(state.key, state.clock))
         if algorithm.epochs * algorithm.mini_batches > 1:
             batch = batch.replace(old=answers.log_probs)
         if algorithm.kl_coefficient:
