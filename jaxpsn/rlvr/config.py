@@ -17,8 +17,7 @@ from jaxpsn.rlvr.algorithms import (
 from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
 from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
 from jaxpsn.rlvr.corrections import CORRECTIONS, Correction, Token, Uncorrected
-from jaxpsn.rlvr.noises import NOISES, Noise, Psn
-from jaxpsn.rlvr.rules import Fixed, Probed, SigmaRule
+from jaxpsn.rlvr.noise_family import NOISES, Noise
 from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.tasks import file_task, files, rewards
 from jaxpsn.tasks.countdown import Countdown
@@ -200,7 +199,7 @@ class RlvrConfig:
     decoder: DecoderSize = field(default_factory=DecoderSize)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
-    noise: Noise | str = field(default_factory=Psn)
+    noise: Noise | str = "psn"
     """What perturbs the sampler's weights: psn, or none."""
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -241,7 +240,7 @@ class RlvrConfig:
         if self.members and self.noisy_samples % self.members:
             allowed = f"a divisor of the {self.noisy_samples} noisy answers"
             errors.refuse("noise.replicas", self.noise.replicas, allowed)
-        if isinstance(self.noise, Psn) and self.noise.structure.antithetic:
+        if self.noise.antithetic:
             if self.members % 2:
                 errors.refuse(
                     "noise.structure.antithetic", True, f"an even number of perturbations; here {self.members}"
@@ -258,7 +257,7 @@ class RlvrConfig:
         estimator = self.algorithm.estimator
         if estimator == "clean":
             return
-        if not isinstance(self.noise, Psn):
+        if not self.members:
             errors.refuse("algorithm.estimator", estimator, "clean where noise = none, as nothing is perturbed")
         if self.noise.clean_share:
             allowed = f"0 with estimator = {estimator}, which learns from perturbed answers alone"
@@ -274,14 +273,14 @@ class RlvrConfig:
             self.algorithm.advantage.check(each)
 
     @property
-    def sigma(self) -> SigmaRule:
+    def sigma(self) -> Any:
         """The scale of the noise; without noise 0."""
-        return self.noise.sigma if isinstance(self.noise, Psn) else Fixed(0.0)
+        return self.noise.sigma
 
     @property
-    def probed(self) -> Probed | None:
+    def probed(self) -> Any:
         """The rule for sigma, if it is told of probes."""
-        return self.sigma if isinstance(self.sigma, Probed) else None
+        return self.sigma if "answers" in self.sigma.reads else None
 
     @property
     def probes(self) -> int:
@@ -296,8 +295,6 @@ class RlvrConfig:
     @property
     def clean_samples(self) -> int:
         """Answers of a group that the clean policy gives, probes of the clean policy included."""
-        if not isinstance(self.noise, Psn):
-            return self.rollout.samples
         clean_probes = self.early_samples if self.probed and self.probed.probe_policy == "clean" else 0
         return max(round(self.noise.clean_share * self.rollout.samples), clean_probes)
 
@@ -310,7 +307,7 @@ class RlvrConfig:
     @property
     def members(self) -> int:
         """Distinct perturbations of one step."""
-        return self.noise.members(self.noisy_samples) if isinstance(self.noise, Psn) else 0
+        return self.noise.members(self.noisy_samples)
 
     @property
     def probe_members(self) -> int:

@@ -13,7 +13,7 @@ from flax import struct
 
 from jaxpsn.core.components import spec_of
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.noise import scales
+from jaxpsn.noise import scale_rules, scales
 from jaxpsn.rlvr import (
     alarms,
     data,
@@ -80,14 +80,19 @@ class Reasoner:
         seed: int,
         total_steps: int,
         open_log: Callable[[Path, int], Any] | None = None,
+        devices: Sequence[Any] | None = None,
     ):
-        """``open_log(path, kept)`` opens a log of rows (``training.sinks.RowLog``); None keeps no samples."""
+        """``open_log(path, kept)`` opens a log of rows (``training.sinks.RowLog``); None keeps no samples.
+
+        ``devices``: those to run on, JAX's own if left out.
+        """
         self.config, self.problems, self._seed = config, problems, seed
-        self._open_log, self.place = open_log, Placement(config.mesh)
+        self._open_log, self.place = open_log, Placement(config.mesh, devices)
         share = config.rollout.prompts // config.algorithm.mini_batches
         self.place.check("rollout.prompts / algorithm.mini_batches", share)
         self._weights = self.place.weights(base.decoder)
-        self.base = base = base._replace(params=self.place.put(base.params, self._weights))
+        params, decoder = self.place.put(base.params, self._weights), self.place.decoder(base.decoder)
+        self.base = base = base._replace(params=params, decoder=decoder)
         self.noise, probe_noise = perturbations(config, base.decoder, base.params)
         self.learner = learner.make(
             config, base.decoder, problems.max_tokens, base.words.vocab_size, self.place, self.noise
@@ -115,8 +120,9 @@ class Reasoner:
             config.dtype,
             config.rollout.segment,
         )
-        rule = config.sigma.controller(total_steps, base.words.vocab_size)
-        self._rule = rule if self.noise is not None else sigma.fixed()
+        run = scale_rules.Run(total_steps, base.words.vocab_size)
+        rule = config.sigma.build(config.sigma.start, run) if self.noise is not None else scales.constant()
+        self._rule = sigma.told(rule)
         self._signals = None if config.probed is None else scale.signals(config.probed, self.learner)
         self._say: Callable[[str], None] = lambda text: None
         self._far: str | None = None
@@ -183,7 +189,7 @@ class Reasoner:
                 updates=jnp.int32(0),
                 params=None,
                 memory=None,
-                sigma=self._rule.init(self.config.sigma.initial if self.noise is not None else 0.0),
+                sigma=self._rule.init(self.config.sigma.start if self.noise is not None else 0.0),
                 position=jnp.int32(0),
                 key=jax.random.key(self._seed),
             )

@@ -17,7 +17,7 @@ from jaxpsn.run.checkpoints.presence import Presence
 from jaxpsn.run.cluster.team import ALONE, Team
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.interrupts import Interrupts
-from jaxpsn.run.loggers import callbacks, logs, sinks
+from jaxpsn.run.loggers import callbacks, family, logs, sinks
 from jaxpsn.run.loggers.lines import Ledger, happened
 from jaxpsn.run.outcome import Outcome
 from jaxpsn.run.program import HostProgram, Program, State
@@ -96,7 +96,7 @@ def ready(program: Program | HostProgram, run: RunConfig) -> engines.Engine:
 
     Raises UserError for what would be refused later: extras that are missing, a run that cannot be, too little memory.
     """
-    sinks.require_extras(run)
+    family.require(run.log)
     _refuse_counts(program, run)
     engine = engines.make(program, run)
     try:

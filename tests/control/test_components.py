@@ -15,6 +15,7 @@ from jax.interpreters import partial_eval
 
 from jaxpsn.control import agents, exploration, program
 from jaxpsn.control.config import ControlConfig, EnvConfig
+from jaxpsn.control.exploration import parameter
 from jaxpsn.control.schedule import Schedule
 from jaxpsn.core import errors, fields, fields_of, load_plugin, replaced, spec_of
 from jaxpsn.core.components import Nested
@@ -175,13 +176,19 @@ def _components(family):
         yield name, family.get(name)
 
 
+TAKES = {"drift": "structure=dense, "}  # what a hold needs to hold
+
+
 def _cases():
     for name, kind in _components(exploration.EXPLORATION):
         yield from ((f"{name}.{one.name}", name, one.name) for one in fields_of(kind))
     for owner, family in (("structure", STRUCTURES), ("hold", HOLDS), ("scale", SCALES)):
         for name, kind in _components(family):
+            if family is SCALES and not parameter.fits(kind):
+                continue
             yield from (
-                (f"{name}.{one.name}", f"parameter({owner}={name})", f"{owner}.{one.name}") for one in fields_of(kind)
+                (f"{name}.{one.name}", f"parameter({TAKES.get(name, '')}{owner}={name})", f"{owner}.{one.name}")
+                for one in fields_of(kind)
             )
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from jaxpsn.core import checks, errors
 from jaxpsn.core.components import called, terms_of
 from jaxpsn.rlvr.corrections import CORRECTIONS, Correction, Token
-from jaxpsn.rlvr.noises import NOISES, Noise, Psn
+from jaxpsn.rlvr.noise_family import NOISES, Noise
+from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.rules import Fixed, Kl
 
 
@@ -43,7 +44,7 @@ class PSNConfig:
     @property
     def sigma(self) -> Any:
         """The scale of the noise; without noise 0."""
-        return self.noise.sigma if isinstance(self.noise, Psn) else Fixed(0.0)
+        return self.noise.sigma
 
     def members(self, group: int) -> tuple[int, ...]:
         """The perturbation of each answer of a group of this size, -1 for the clean policy.
@@ -51,12 +52,10 @@ class PSNConfig:
         Noisy answers come first. Raises UserError where the group cannot be divided as asked.
         """
         asked = self.noise
-        if not isinstance(asked, Psn):
-            return (-1,) * group
         noisy = group - round(asked.clean_share * group)
         count = asked.members(noisy)
         if count and noisy % count:
             errors.refuse("noise.replicas", asked.replicas, f"a divisor of the {noisy} noisy answers")
-        if asked.structure.antithetic and count % 2:
+        if asked.antithetic and count % 2:
             errors.refuse("noise.structure.antithetic", True, f"an even number of perturbations; here {count}")
         return tuple(column % count if column < noisy else -1 for column in range(group))

@@ -12,6 +12,7 @@ from tunix.rl.grpo import grpo_learner
 from jaxpsn.adapters.tunix import perturbation, rollout
 from jaxpsn.adapters.tunix.config import PSNConfig
 from jaxpsn.core import compat, errors
+from jaxpsn.noise.scale_rules import Run
 from jaxpsn.rlvr import correction
 
 _NOISE, _SAMPLER, _EVALUATION = 0x4E4F4953, 0x53414D50, 0x4556414C
@@ -31,8 +32,9 @@ class PSNLearner(grpo_learner.GRPOLearner):
         check_cluster(rl_cluster, algo_config)
         self._members = self.psn.members(algo_config.num_generations)
         self._key = jax.random.key(self.psn.seed)
-        self._controller = self.psn.sigma.controller(1, 1)
-        self.sigma_state = self._controller.init(self.psn.sigma.initial)
+        start = self.psn.sigma.start
+        self._rule = self.psn.sigma.build(start, Run(None))
+        self.sigma_state = self._rule.init(start)
         with compat.foreign():
             super().__init__(rl_cluster, algo_config, reward_fns, **kwargs)
             model = rl_cluster.rollout.model()
@@ -61,7 +63,7 @@ class PSNLearner(grpo_learner.GRPOLearner):
         if self._seen:
             clean, noisy, mask = (jnp.concatenate(column) for column in zip(*self._seen, strict=True))
             k1, k3 = correction.noise_kl(clean, noisy, mask)
-            self.sigma_state = self._controller.update(self.sigma_state, {"noise_kl_k1": k1, "noise_kl_k3": k3})
+            self.sigma_state = self._rule.update(self.sigma_state, {"noise_kl_k1": k1, "noise_kl_k3": k3})
         self._step, self._seen = step, []
 
     def _order(self, step: int, mode: Any) -> rollout.Order:
