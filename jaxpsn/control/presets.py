@@ -57,6 +57,18 @@ def _gpu() -> ControlConfig:
     )
 
 
+def _sac() -> ControlConfig:
+    # Constants of MuJoCo Playground's configuration of Brax's SAC for dm_control; its actor has no layer norm.
+    return ControlConfig(
+        env=EnvConfig(num_envs=128),
+        agent=(
+            "sac(actor_hidden=256x256, critic_hidden=256x256, actor_lr=1e-3, critic_lr=1e-3, temperature=1, "
+            f"target_entropy=-0.5, batch_size=512, updates=8, replay_capacity={4 << 20}, warmup=8192)"
+        ),
+        eval_envs=128,
+    )
+
+
 def _sparse() -> ControlConfig:
     return ControlConfig(
         env=EnvConfig(name="sparse_cartpole_swingup", num_envs=16),
@@ -89,6 +101,7 @@ PRESETS: Lazy[ControlConfig] = Lazy(
     {
         "default": ControlConfig,
         "gpu": _gpu,
+        "sac": _sac,
         "sparse": _sparse,
         "paper": _paper,
         "paper-sparse": _paper_sparse,
