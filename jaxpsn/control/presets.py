@@ -57,6 +57,19 @@ def _gpu() -> ControlConfig:
     )
 
 
+def _fast() -> ControlConfig:
+    # FastTD3 (arXiv 2505.22642), its configuration for dm_control, with layer norm, which parameter noise wants.
+    return ControlConfig(
+        env=EnvConfig(num_envs=1024, reset="cached"),
+        agent=(
+            "td3(actor_hidden=512x256x128, critic_hidden=1024x512x256, critic=c51(atoms=101, low=-500, high=500), "
+            "n_step=3, gamma=0.97, target_noise=0.1, batch_size=32768, updates=2, tau=0.1, weight_decay=0.1, "
+            f"precision=bfloat16, replay_capacity={1024 * 10_240}, warmup={1024 * 10})"
+        ),
+        eval_envs=128,
+    )
+
+
 def _sac() -> ControlConfig:
     # Constants of MuJoCo Playground's configuration of Brax's SAC for dm_control; its actor has no layer norm.
     return ControlConfig(
@@ -101,6 +114,7 @@ PRESETS: Lazy[ControlConfig] = Lazy(
     {
         "default": ControlConfig,
         "gpu": _gpu,
+        "fast": _fast,
         "sac": _sac,
         "sparse": _sparse,
         "paper": _paper,

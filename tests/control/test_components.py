@@ -159,7 +159,8 @@ def others(one, value):
     """Other values that a field can hold."""
     kind = one.kind.of if isinstance(one.kind, fields.Maybe) else one.kind
     if isinstance(kind, Nested):
-        return [name for name in kind.base.family.kinds if kind.base.family.name_of(value) != name][:1]
+        family = kind.base.family
+        return [name for name in (*family.kinds, *family.modules) if family.name_of(value) != name][:1]
     if isinstance(kind, fields.Flag):
         return [not value]
     if isinstance(kind, fields.Choice):
