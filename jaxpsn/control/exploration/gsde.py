@@ -23,7 +23,7 @@ class Gsde(Behaviour):
     to be tuned, and nothing is learnt through the noise. Source: Raffin et al. 2021, arXiv 2005.05719.
     """
 
-    tune = TUNE
+    tune, scaled_by = TUNE, "std"
 
     std: Std = 0.2
     """Standard deviation per unit of root mean square of the policy's last features."""

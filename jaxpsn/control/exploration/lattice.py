@@ -27,7 +27,7 @@ class Lattice(Behaviour):
     none, so here all are one constant to be tuned. Source: Chiappa et al. 2023, arXiv 2305.20065.
     """
 
-    tune = TUNE
+    tune, scaled_by = TUNE, "std"
 
     std: Std = 0.2
     """Standard deviation per unit of root mean square of the policy's last features."""
