@@ -149,7 +149,9 @@ def _rod(camera: Camera, a: Vector, b: Vector, radius: Number, color: Sequence[N
     return float(view[:, 2].mean()) - radius, steps
 
 
-def _solid(camera: Camera, faces: Sequence[np.ndarray], middle: Vector, thick: Number, color: Sequence[Number]) -> Drawing:
+def _solid(
+    camera: Camera, faces: Sequence[np.ndarray], middle: Vector, thick: Number, color: Sequence[Number]
+) -> Drawing:
     """A convex body: the faces that look at the eye, by how the light falls on them."""
     light = np.array([0.35, -0.4, 0.85])
     steps: list[tuple[Any, ...]] = []
