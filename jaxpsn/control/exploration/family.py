@@ -41,6 +41,11 @@ class Exploration(Component):
         """Vector steps between two updates or measurements."""
         return 1
 
+    @property
+    def distributional(self) -> bool:
+        """Whether it needs a policy with a distribution."""
+        return False
+
     def members(self, num_envs: int) -> int:
         """Perturbations alive at once."""
         return num_envs
@@ -63,12 +68,15 @@ class Behaviour(Exploration):
 
     annealed: ClassVar[bool] = False
     """Whether it follows the length of the run, so that no run may be extended."""
+    samples: ClassVar[bool] = False
+    """Whether its ``act`` gives what actions of a stochastic policy are sampled from, in place of actions."""
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         """The rule as pure functions.
 
         ``policy(params, obs[..., O]) -> action[..., A]`` is the clean policy (a :class:`jaxpsn.networks.Policy` in
-        training, whose features are known); ``params`` may be abstract.
+        training, whose features are known); ``params`` may be abstract. What ``samples`` perturbs
+        :func:`jaxpsn.control.exploration.acting.raw` of it, and its ``act`` gives that.
         """
         raise NotImplementedError
 

@@ -32,7 +32,7 @@ class Gsde(Behaviour):
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         features = held.width("gsde", policy, params, space.observation_size)
-        maps = held.linear(self.hold.build(), space.num_envs, features, space.action_size)
+        maps = held.linear(self.hold, space.num_envs, features, space.action_size)
 
         def init(key: PRNGKeyArray, params: Any, hyper: Any) -> held.LinearState:
             return maps.init(key, hyper)

@@ -38,7 +38,7 @@ class Lattice(Behaviour):
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         features = held.width("lattice", policy, params, space.observation_size)
-        maps = held.linear(self.hold.build(), space.num_envs, features, features + space.action_size)
+        maps = held.linear(self.hold, space.num_envs, features, features + space.action_size)
 
         def init(key: PRNGKeyArray, params: Any, hyper: Any) -> held.LinearState:
             return maps.init(key, hyper)
