@@ -34,16 +34,15 @@ def is_portable(reward: Any) -> bool:
 
 
 class RewardProcess:
-    """The process of one reward; it starts when it is asked first."""
+    """The process of one reward; it starts when it is asked to, or asked first."""
 
     def __init__(self, reward: Any):
-        self._reward, self._name = reward, called(type(reward))
+        self._reward, self._name = reward, getattr(reward, "source", called(type(reward)))
         self._process: subprocess.Popen[bytes] | None = None
 
     def score(self, problems: Sequence[Problem], texts: Sequence[str]) -> Any:
         """What the reward gives. Raises UserError if it fails, ends, or takes longer than its ``seconds``."""
-        if self._process is None:
-            self._start()
+        self.start()
         request = [[dataclasses.asdict(problem) for problem in problems], list(texts)]
         self._send(request)
         reply = self._reply(self._reward.seconds, f"{self._reward.seconds:g} s for {len(texts)} answers")
@@ -63,7 +62,10 @@ class RewardProcess:
                     pass
             self._process = None
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the process, if it is not there. Raises UserError if the reward cannot be made in it."""
+        if self._process is not None:
+            return
         path = os.pathsep.join(entry or os.getcwd() for entry in (*sys.path, _HOME))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "jaxpsn.tasks.reward_worker"],

@@ -36,7 +36,9 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
 
 def _told(message: Mapping[str, Any]) -> Any:
     plugins.require(message["plugins"])
-    return REWARDS.make(message["reward"])
+    reward = REWARDS.make(message["reward"])
+    reward.prepare()
+    return reward
 
 
 def _says(error: Exception) -> str:
