@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks import tables
 from benchmarks.options import COMMANDS as ALONE
-from benchmarks.options import All, Benchmark, Response
+from benchmarks.options import All, Benchmark, Response, Spectra
 from benchmarks.peers_options import Peers
 from benchmarks.scale_options import COMMANDS as SCALE
 from benchmarks.scale_options import Gpu
@@ -41,7 +41,7 @@ def run(options: Benchmark) -> None:
     tables.check(options.out)
     for part in options.parts() if isinstance(options, All) else (options,):
         module = importlib.import_module(f"benchmarks.{part.name}")
-        if isinstance(part, Gpu | Response):
+        if isinstance(part, Gpu | Response | Spectra):
             module.run(part)
             continue
         found = module.table(part)

@@ -32,7 +32,7 @@ class Tally:
 class LearnerState:
     """Clean weights, their targets and their optimisers; perturbed weights never enter.
 
-    An evolution strategy has an actor and its optimiser only; the rest is None.
+    What an agent does without is None: an evolution strategy has an actor and its optimiser only.
     """
 
     actor: Any
@@ -41,6 +41,8 @@ class LearnerState:
     target_critic: Any
     actor_optimizer: Any
     critic_optimizer: Any
+    temperature: Any = None  # [] float32, logarithm of the weight of the entropy
+    temperature_optimizer: Any = None
 
 
 @struct.dataclass

@@ -172,10 +172,13 @@ class Multiplicative(_Bounded):
 @SCALES.register("first_order")
 @dataclass(frozen=True)
 class FirstOrder(_Bounded):
-    """Sigma times target over distance, by a factor of at most 2 at a time."""
+    """Sigma times a power of target over distance, by a factor of at most 2 at a time."""
+
+    exponent: Annotated[float, Real(0.0, 4.0, open_low=True)] = 1.0
+    """The power: 1 for distances that grow like sigma, 0.5 for those that grow like its square (a divergence)."""
 
     def build(self, start: Any, run: Run) -> scales.Scale:
-        return _of_distance(scales.first_order(self.target, bounds=(self.low, self.high)))
+        return _of_distance(scales.first_order(self.target, self.exponent, bounds=(self.low, self.high)))
 
 
 @SCALES.register("bisection")

@@ -79,14 +79,19 @@ class Reasoner:
         seed: int,
         total_steps: int,
         open_log: Callable[[Path, int], Any] | None = None,
+        devices: Sequence[Any] | None = None,
     ):
-        """``open_log(path, kept)`` opens a log of rows (``training.sinks.RowLog``); None keeps no samples."""
+        """``open_log(path, kept)`` opens a log of rows (``training.sinks.RowLog``); None keeps no samples.
+
+        ``devices``: those to run on, JAX's own if left out.
+        """
         self.config, self.problems, self._seed = config, problems, seed
-        self._open_log, self.place = open_log, Placement(config.mesh)
+        self._open_log, self.place = open_log, Placement(config.mesh, devices)
         share = config.rollout.prompts // config.algorithm.mini_batches
         self.place.check("rollout.prompts / algorithm.mini_batches", share)
         self._weights = self.place.weights(base.decoder)
-        self.base = base = base._replace(params=self.place.put(base.params, self._weights))
+        params, decoder = self.place.put(base.params, self._weights), self.place.decoder(base.decoder)
+        self.base = base = base._replace(params=params, decoder=decoder)
         self.learner = learner.make(config, base.decoder, problems.max_tokens, base.words.vocab_size, self.place)
         self.noise, probe_noise = perturbations(config, base.decoder, base.params)
         self._gatherer = gathering.Gatherer(

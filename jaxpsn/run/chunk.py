@@ -110,7 +110,11 @@ def make_chunk(program: Program, seeds: int, calls: int) -> Any:
 
     def call(state: State) -> tuple[State, dict[str, Any], dict[str, Any]]:
         state, metrics = program.step(state)
-        return strip_weak_types(state), _measure(metrics), not_finite(program.watch(state, metrics))
+        with jax.named_scope("metrics"):
+            measured = _measure(metrics)
+        with jax.named_scope("checks"):
+            flags = not_finite(program.watch(state, metrics))
+        return strip_weak_types(state), measured, flags
 
     if seeds > 1:
         axes = _state_axes(program)
@@ -120,8 +124,10 @@ def make_chunk(program: Program, seeds: int, calls: int) -> Any:
     def body(carry: tuple[State, Any, Any], index: Array) -> tuple[tuple[State, Any, Any], None]:
         state, totals, bad = carry
         state, measured, flags = call(state)
-        totals = jax.tree.map(jnp.add, totals, measured)
-        bad = {name: jnp.where((bad[name] < 0) & flag, index, bad[name]) for name, flag in flags.items()}
+        with jax.named_scope("metrics"):
+            totals = jax.tree.map(jnp.add, totals, measured)
+        with jax.named_scope("checks"):
+            bad = {name: jnp.where((bad[name] < 0) & flag, index, bad[name]) for name, flag in flags.items()}
         return (state, totals, bad), None
 
     def chunk(state: State) -> tuple[State, ChunkReport]:

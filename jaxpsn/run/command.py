@@ -15,6 +15,7 @@ import tyro
 
 from jaxpsn.core import errors, plugins
 from jaxpsn.run import component_flags, flag_names, folder, near_flags, startup, vacancy
+from jaxpsn.run.config import RunConfig
 
 Job = TypeVar("Job")
 
@@ -74,6 +75,21 @@ def _fits(value: Any, hint: Any) -> bool:
         number = isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
         return number and abs(value) < 1 << 63
     return hint is Any or (isinstance(hint, type) and isinstance(value, hint))
+
+
+def going_on(kind: type[Job], record: Mapping[str, Any], section: str) -> Job:
+    """How a record says that its run or study is kept, after its plugins are loaded.
+
+    It goes on where it lies, whatever it was first asked to be called or to overwrite.
+    """
+    plugins.require(record.get("plugins", ()))
+    return dataclasses.replace(from_record(kind, record[section]), name=None, resume=None, overwrite=False)
+
+
+def refuse_other_length(run: RunConfig, why: str) -> None:
+    """Refuse to go on with a run to another end than was recorded; ``why`` says what depends on it."""
+    if run.resume is not None and run.steps != (recorded := folder.read(run.resume)["run"]["steps"]):
+        errors.refuse("steps", run.steps, f"{recorded} as recorded; {why}")
 
 
 def parse(

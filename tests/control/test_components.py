@@ -176,6 +176,9 @@ def _components(family):
         yield name, family.get(name)
 
 
+TAKES = {"drift": "structure=dense, "}  # what a hold needs to hold
+
+
 def _cases():
     for name, kind in _components(exploration.EXPLORATION):
         yield from ((f"{name}.{one.name}", name, one.name) for one in fields_of(kind))
@@ -184,7 +187,8 @@ def _cases():
             if family is SCALES and not parameter.fits(kind):
                 continue
             yield from (
-                (f"{name}.{one.name}", f"parameter({owner}={name})", f"{owner}.{one.name}") for one in fields_of(kind)
+                (f"{name}.{one.name}", f"parameter({TAKES.get(name, '')}{owner}={name})", f"{owner}.{one.name}")
+                for one in fields_of(kind)
             )
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
@@ -19,18 +18,7 @@ class Ddpg(OffPolicy):
     """DDPG as in the paper: one critic; actor and targets follow at every update (arXiv 1509.02971)."""
 
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> shared.Learner:
-        nets = shared.networks(self, observation_size, action_size, 1, learnt)
-        rule = shared.optimizer(self.weight_decay)
-
-        def init(key: PRNGKeyArray, hyper: Any, explored: Any) -> LearnerState:
-            return shared.init(nets, rule, key, explored)
-
-        def update(
-            key: PRNGKeyArray, learner: LearnerState, batch: Transition, hyper: Any, count: Int[Array, ""]
-        ) -> tuple[LearnerState, shared.Metrics]:
-            return _update(self, nets, rule, learner, batch, hyper, shared.purposes(key, learnt is not None))
-
-        return shared.Learner(init, nets.policy, update)
+        return shared.learner(self, (observation_size, action_size), learnt, _update, critics=1)
 
 
 def critic_target(
@@ -47,14 +35,15 @@ def critic_target(
 
 
 def _update(
-    config: OffPolicy,
-    nets: shared.Networks,
-    rule: optax.GradientTransformation,
+    parts: shared.Parts,
+    key: PRNGKeyArray,
     learner: LearnerState,
     batch: Transition,
     hyper: Any,
-    keys: shared.Keys,
+    count: Int[Array, ""],
 ) -> tuple[LearnerState, shared.Metrics]:
+    config, nets, rule, noisy = parts
+    keys = shared.purposes(key, noisy)
     target = critic_target(config, nets, learner, batch, keys.target)
     learner, metrics = shared.critic_step(nets, rule, learner, batch, target, hyper["critic_lr"], config.critic_l2)
     learner, actor_loss = shared.actor_step(nets, rule, learner, batch.obs, hyper["actor_lr"], keys.online)

@@ -99,6 +99,8 @@ class OffPolicy(Agent):
 
     learnt: ClassVar[tuple[str, ...]] = ("critic_loss", "actor_loss", "q")
     """Names of the metrics of an update."""
+    stochastic: ClassVar[bool] = False
+    """Whether its policy has a distribution."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,6 +116,9 @@ class OffPolicy(Agent):
         if self.warmup > COUNTED * num_envs * action_repeat:
             errors.refuse("agent.warmup", self.warmup, f"at most {COUNTED * num_envs * action_repeat}")
         for term in terms_of(explore):
+            if term.distributional and not self.stochastic:
+                told = called(type(self))
+                errors.refuse("parameter.distance", "kl", f"action, as the policy of {told} has no distribution")
             probed = term.probed_states(num_envs)
             if probed > MOST_PROBED:
                 allowed = f"at most {MOST_PROBED:,} in all"
@@ -143,6 +148,6 @@ class Generational(Agent):
 AGENTS: Family[Agent] = Family(
     "agent",
     Agent,
-    {name: f"jaxpsn.control.agents.{name}" for name in ("ddpg", "td3", "es")},
+    {name: f"jaxpsn.control.agents.{name}" for name in ("ddpg", "td3", "sac", "es")},
     doc="Who learns.",
 )

@@ -1,4 +1,4 @@
-"""The formulas of DDPG and TD3 as free functions."""
+"""The formulas of the learners as free functions."""
 
 from typing import Any
 
@@ -38,6 +38,23 @@ def critic_loss(q: Float[Array, "critics batch"], target: Float[Array, " batch"]
 def actor_loss(q: Float[Array, " batch"]) -> Float[Array, ""]:
     """Minus the mean value of the policy's own actions: its gradient is the deterministic policy gradient."""
     return -jnp.mean(q)
+
+
+def soft_value(
+    q: Float[Array, "critics batch"], density: Float[Array, " batch"], alpha: Float[Array, ""]
+) -> Float[Array, " batch"]:
+    """Value of sampled actions with their entropy, ``min_i Q_i - alpha log pi`` (arXiv 1812.05905, equations 3, 10)."""
+    return jnp.min(q, axis=0) - alpha * density
+
+
+def temperature_loss(
+    log_alpha: Float[Array, ""], density: Float[Array, " batch"], target: float | Float[Array, ""]
+) -> Float[Array, ""]:
+    """``alpha E[-log pi - target]``: the temperature falls while the entropy is above ``target`` (nats).
+
+    Haarnoja et al. 2018, arXiv 1812.05905, equation 18.
+    """
+    return jnp.exp(log_alpha) * jnp.mean(-density - target)
 
 
 def l2(critic: Any) -> Float[Array, ""]:

@@ -5,10 +5,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jaxpsn.control.exploration import acting
 from jaxpsn.control.exploration.family import EXPLORATION, ActionNoise, Space, behaviour_of, prefix
 from jaxpsn.control.exploration.rules import Explorer, LearntNoise
 from jaxpsn.control.exploration.sums import Clean, part, total
-from jaxpsn.core.components import called, terms_of, traced
+from jaxpsn.core.components import Sum, called, terms_of, traced
 
 
 def make(explore: Any, policy: Any, params: Any, space: Space) -> Explorer:
@@ -23,7 +24,14 @@ def make(explore: Any, policy: Any, params: Any, space: Space) -> Explorer:
     noises = {called(type(term)): term.build(space) for term in terms_of(explore) if isinstance(term, ActionNoise)}
     streams = {called(type(term)): EXPLORATION.stream(term) for term in (behaviour, *terms_of(explore))}
     alone = len(terms_of(explore)) == 1
-    return total(behaviour.build(policy, params, space), noises, called(type(behaviour)), alone, streams)
+    emit = acting.emitter(policy, behaviour)
+    return total(behaviour.build(policy, params, space), noises, called(type(behaviour)), alone, streams, emit)
+
+
+def alone(explore: Any) -> Any:
+    """A component or sum for environments that share nothing (:meth:`Exploration.alone`)."""
+    terms = tuple(term.alone() for term in terms_of(explore))
+    return Sum(terms) if isinstance(explore, Sum) else terms[0]
 
 
 def hyper_of(explore: Any) -> dict[str, Any]:

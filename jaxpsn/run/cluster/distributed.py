@@ -186,6 +186,14 @@ def quiet(team: Team, run: RunConfig) -> RunConfig:
     return run if team.first else dataclasses.replace(run, progress="none", log="csv")
 
 
+def shared(team: Team, run: RunConfig, content: Any, mesh: str | None) -> RunConfig:
+    """``run`` as this process makes it, once all have found that they are asked alike, and the first one its folder."""
+    team.alike(common(run, content, mesh=mesh))
+    if team.first:  # the others have no folder
+        folder.check(run, content)
+    return quiet(team, run)
+
+
 @contextlib.contextmanager
 def claim(team: Team, run: RunConfig, config: Any, default_name: str) -> Iterator[folder.RunFolder]:
     """``folder.claim`` by process 0 for all; the others write into folders of their own, which go away.

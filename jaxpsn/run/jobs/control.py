@@ -5,7 +5,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ import tyro
 from jaxpsn.control.agents.family import Generational
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
-from jaxpsn.core import errors, files, plugins
+from jaxpsn.core import errors, files
 from jaxpsn.core.lazily import Lazy
 from jaxpsn.envs import registry
 from jaxpsn.run import cadence, command, folder, interrupts, progress, startup, status
@@ -33,6 +33,8 @@ class ControlJob:
     """Devices over which environments, perturbations and replay are cut, as data=8; one device if left out."""
     cluster: Annotated[ClusterConfig, tyro.conf.arg(name="")] = field(default_factory=ClusterConfig)
 
+
+_MEMBERS = 3  # perturbed policies beside the clean one in the rollout
 
 _LENGTHS = {
     "default": RunConfig(steps=500_000, chunk=6400, eval_every=32_000, checkpoint_every=96_000),
@@ -57,10 +59,7 @@ def restore(record: Mapping[str, Any]) -> ControlJob:
     if "exploration" in record["config"]:
         old = record.get("versions", {}).get("jaxpsn", "unknown")
         errors.refuse("version", old, "a newer one: this run was made before there were components; it stays as it is")
-    plugins.require(record.get("plugins", []))
-    run = command.from_record(RunConfig, record["run"])
-    # A folder resumes where it lies, whatever it was first asked to be called or to overwrite.
-    run = replace(run, name=None, resume=None, overwrite=False)
+    run = command.going_on(RunConfig, record, "run")
     return ControlJob(command.from_record(ControlConfig, record["config"]), run)
 
 
@@ -81,10 +80,7 @@ def train(job: ControlJob, env: Any = None, loggers: Sequence[Any] = ()) -> Trai
     refuse(job, env)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.mesh))
-        team.alike(distributed.common(job.run, job.control, mesh=job.mesh))
-        if team.first:  # the others have no folder
-            folder.check(job.run, job.control)
-        own = distributed.quiet(team, job.run)
+        own = distributed.shared(team, job.run, job.control, job.mesh)
         program, engine = _prepared(job, own, env, team)
         name = job.control.env.name.replace("/", "-")
         claimed = stack.enter_context(distributed.claim(team, job.run, job.control, name))
@@ -129,19 +125,11 @@ def refuse(job: ControlJob, env: Any = None) -> None:
     if env is None:
         registry.check(config.env.name, config.env.backend)
     config.refuse_idle(cadence.plan(job.run, config.steps_per_call).end)
-    _refuse_other_schedule(job)
+    if config.annealed:
+        command.refuse_other_length(job.run, "the scale of explore is annealed over it")
     limit = config.env.episode_length or (registry.default_episode_length(config.env.name) if env is None else 1)
     if isinstance(config.agent, Generational) and job.run.steps < limit * config.env.num_envs:
         startup.speak(f"warning: steps = {job.run.steps}: no generation ends if episodes last {limit} steps")
-
-
-def _refuse_other_schedule(job: ControlJob) -> None:
-    """An annealed scale is a function of the run's length, which a resumed run could otherwise extend."""
-    if job.run.resume is None or not job.control.annealed:
-        return
-    recorded = folder.read(job.run.resume)["run"]["steps"]
-    if job.run.steps != recorded:
-        errors.refuse("steps", job.run.steps, f"{recorded} as recorded; the scale of explore is annealed over it")
 
 
 def _finish(program: Any, state: Any, claimed: folder.RunFolder, display: str) -> None:
@@ -160,11 +148,11 @@ def _report(program: Any, state: Any, path: Path, say: Callable[[str], None]) ->
 
     say("recording a rollout and writing the report")
     try:
-        rollout = record.rollout(program, state)
+        rollout = record.rollout(program, state, members=_MEMBERS)
     except errors.UserError as error:  # a task without bodies; the report says that there is nothing to watch
         say(f"no rollout: {error}")
     else:
-        files.write_atomically(path / "rollout.json", json.dumps(rollout))
+        files.write_atomically(path / "rollout.json", json.dumps(rollout, separators=(",", ":")))
     say(f"report: {build.build(path)}")
 
 

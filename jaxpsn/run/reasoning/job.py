@@ -50,7 +50,7 @@ def restore(record: Mapping[str, Any], reward: Any = None) -> RlvrJob:
     ``reward`` takes the place of one that was a Python function, of which a record holds the name alone. Raises
     UserError where none is given.
     """
-    run = replace(command.from_record(RunConfig, record["run"]), name=None, resume=None, overwrite=False)
+    run = command.going_on(RunConfig, record, "run")
     config = {name: value for name, value in record["config"].items() if name != inputs.HASHES}
     told = config.get("reward")
     if isinstance(told, Mapping) and told.get("name") == rewards.FunctionReward.__name__:
