@@ -92,6 +92,8 @@ class Family(Generic[_B]):
         """The class of a name; raises UserError with the nearest names of this family."""
         if name not in self.kinds and name in self.modules:
             importlib.import_module(self.modules[name])
+            if name not in self.kinds:
+                raise LookupError(f"{self.modules[name]} registers no {self.name} of the name {name}")
         if name in self.aliases:
             made = self.make(name, where)
             if isinstance(made, Sum):
