@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.axes import Axes
 
-from benchmarks import peers_plot, response_plot
+from benchmarks import compile_plot, peers_plot, response_plot, spectra_plot
 from jaxpsn.core import text
 from jaxpsn.report import figures
 from jaxpsn.report.figures import BLUE, GREEN, INK, ORANGE, SKY, SOFT, VERMILION, Plot
@@ -29,6 +29,9 @@ _LOOKS: dict[str, tuple[str, Any]] = {
     "dense-groups": (VERMILION, _DOTTED),
     "dense": (VERMILION, "-"),
     "dense-bf16": (VERMILION, _DASHED),
+    "flipout-pink": (SKY, _DASHED),
+    "lowrank-pink": (GREEN, _DASHED),
+    "lowrank-drift": (GREEN, _DOTTED),
     "vmap": (INK, "-"),
 }
 """Families share a colour. What is not listed is grey."""
@@ -53,7 +56,9 @@ def write(path: Path) -> Path:
         "physics": physics,
         "response": response_plot.response,
     }
-    plot = peers_plot.peers(told) if told["benchmark"] == "peers" else makers.get(told["benchmark"], bars)(told["rows"])
+    whole = {"peers": peers_plot.peers, "spectra": spectra_plot.spectra, "compile": compile_plot.kernels}
+    name = told["benchmark"]
+    plot = whole[name](told) if name in whole else makers.get(name, bars)(told["rows"])
     ((written, _),) = figures.write([plot._replace(name=path.stem)], path.parent).values()
     return written
 

@@ -1,6 +1,7 @@
 """Where the arrays of a control run lie: on one device, or cut over a mesh of devices and processes."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,11 +23,11 @@ class Placement(placement.Placement):
     functions of the environment, never of its device.
     """
 
-    def __init__(self, mesh: str | None = None):
+    def __init__(self, mesh: str | None = None, devices: Sequence[Any] | None = None):
         model = 1 if mesh is None else meshes.parse_mesh(mesh).get("model", 1)
         if model != 1:
             errors.refuse("mesh model", model, "1: the networks of a control run lie whole on every device")
-        super().__init__(mesh)
+        super().__init__(mesh, devices)
         self._sizes = frozenset[int]()
 
     def fit(self, config: ControlConfig) -> "Placement":

@@ -1,12 +1,12 @@
 """Where a run's arrays lie: on one device, or cut over a mesh of devices and processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxpsn.core import errors, placed
+from jaxpsn.core import errors, placed, platforms
 from jaxpsn.core import mesh as meshes
 
 DATA = meshes.AXES[0]
@@ -15,11 +15,18 @@ DATA = meshes.AXES[0]
 class Placement:
     """Arrays over the axes of a mesh by their names; without a mesh all is left to the one default device.
 
-    What is cut its home says, in a class of its own; every process of several runs the same program.
+    What is cut its home says, in a class of its own; every process of several runs the same program. ``devices``: those
+    to run on, JAX's own if left out.
     """
 
-    def __init__(self, mesh: str | None = None):
-        self.mesh = None if mesh is None else meshes.make_mesh(mesh)
+    def __init__(self, mesh: str | None = None, devices: Sequence[Any] | None = None):
+        self.mesh = None if mesh is None else meshes.make_mesh(mesh, devices)
+        self._devices = devices
+
+    @property
+    def platform(self) -> str:
+        """The platform that programs are traced for."""
+        return platforms.of(self._devices)
 
     @property
     def parts(self) -> int:

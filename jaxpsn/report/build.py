@@ -42,7 +42,7 @@ def is_study(path: str | Path) -> bool:
 
 
 def build(path: str | Path) -> Path:
-    """Write the tables, ``plots/*.png`` and ``report.html`` of a folder; returns the page's path.
+    """Write the tables, ``plots/*.svg`` and ``report.html`` of a folder; returns the page's path.
 
     Of a study the final tables (``table.csv`` and what belongs to it) and the tidy table of all its runs are written;
     what is missing, unfinished or failed is said to be so. A reasoning run is known by its evaluations, its samples or

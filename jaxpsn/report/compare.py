@@ -21,6 +21,7 @@ from jaxpsn.report.page import Cell, Row
 from jaxpsn.report.reasoning.evaluation_plot import over_k
 from jaxpsn.report.runs import Run
 from jaxpsn.report.study import folder, tidy
+from jaxpsn.report.study import plots as shared
 from jaxpsn.report.study.folder import Told, Unit
 from jaxpsn.report.study.words import cell
 from jaxpsn.stats import comparison, evaluations, statistics
@@ -76,7 +77,7 @@ def compare(paths: Sequence[str | Path], out: str | Path | None = None, *, overw
     """Compare folders; returns the page's path, in ``out`` or a folder named after them, beside whoever asks.
 
     Writes ``report.html``, ``config.csv`` (settings that differ), ``table.csv`` (every metric at the end),
-    ``tidy.csv`` and ``plots/*.png``. Raises UserError for less than two folders, for one that is no run and no study or
+    ``tidy.csv`` and ``plots/*.svg``. Raises UserError for less than two folders, for one that is no run and no study or
     is named twice, and for an ``out`` that exists (``overwrite`` replaces a comparison) or lies in what is compared.
     """
     sources = [Path(path) for path in paths]
@@ -277,21 +278,17 @@ def _table(entries: Sequence[Entry], metrics: Sequence[str]) -> page.Table:
 
 
 def _chart(entries: Sequence[Entry], metric: str) -> Chart | None:
-    found, lines = looks.looks(_names(entries)), []
-    for one in entries:
-        measured = one.run.series(metric)
-        if measured is None:
-            continue
-        thin = series.thinned(measured)
-        band, look = statistics.curve(thin.values, resamples=1000), found[one.label]
-        lines.append(Line(thin.steps, band.value, look.color, one.label, band.low, band.high, look.dash,
-                          shade=min(0.15, 0.75 / len(entries)), end=one.label))  # fmt: skip
-    if not lines:
+    found = [
+        (one.label, thin.steps, statistics.curve(thin.values, resamples=1000))
+        for one in entries
+        if (measured := one.run.series(metric)) is not None and (thin := series.thinned(measured))
+    ]
+    if not found:
         return None
     label = _CHIEF.get(metric, metric.replace("_", " "))
-    panel = Panel(lines[::-1], Axis("steps", unit="count", low=0), Axis(label), height=3.4)
-    caption = "Lines: interquartile mean over seeds. Bands: 95 % bootstrap intervals over seeds, point by point."
-    return Chart(metric, _finding(entries, metric, label), caption, [panel])
+    lines = shared.curves(found, looks.looks(_names(entries)))
+    panel = Panel(lines, Axis("steps", unit="count", low=0), Axis(label), height=3.4)
+    return Chart(metric, _finding(entries, metric, label), shared.SPREAD, [panel])
 
 
 def _finding(entries: Sequence[Entry], metric: str, label: str) -> str:

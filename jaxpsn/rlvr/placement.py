@@ -1,12 +1,13 @@
 """Where a run's arrays lie: on one device, or over a mesh of devices and processes."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxpsn.core import placement
+from jaxpsn.core import placement, platforms
 from jaxpsn.core.placement import DATA
 from jaxpsn.lm import sharding
 from jaxpsn.lm.config import DecoderConfig
@@ -18,6 +19,10 @@ class Placement(placement.Placement):
     What the host reads is whole on every device, so that each process of several sees all answers and verifies them
     alike.
     """
+
+    def decoder(self, decoder: DecoderConfig) -> DecoderConfig:
+        """``decoder`` with the kernels that its passes take on these devices."""
+        return replace(decoder, flash=self.platform == platforms.CUDA)
 
     def weights(self, decoder: DecoderConfig) -> Any:
         """Shardings of the weights that are kept and updated, a share on each device; None without a mesh."""

@@ -42,7 +42,7 @@ def test_two_runs_are_compared_their_settings_first(studies, pair, tmp_path, cap
     assert {row["arm"] for row in tidy} == {"a", "b"} and {row["task"] for row in tidy} == {"halfcheetah"}
     told = [float(row["value"]) for row in tidy if (row["arm"], row["metric"], row["seed"]) == ("a", "sigma", "1")]
     assert told == runs.read(pair[0]).series("sigma").values[1].tolist()
-    assert (out / "plots" / "eval_return.png").is_file() and not (pair[0] / "report.html").exists()
+    assert (out / "plots" / "eval_return.svg").is_file() and not (pair[0] / "report.html").exists()
 
 
 def test_runs_of_reasoning_are_paired_by_problem(studies, write_reasoning, tmp_path):

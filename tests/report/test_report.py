@@ -1,14 +1,15 @@
 import json
+import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from jaxpsn.report import build, command, figures, runs
+from jaxpsn.report import build, command, runs
 from jaxpsn.report.charts import picture, scales
-from jaxpsn.report.charts.spec import Line
+from jaxpsn.report.charts.spec import Line, keys
 from jaxpsn.report.control import run_plots as plots
 from tests.report.pages import read
 
@@ -19,7 +20,7 @@ def test_the_report_holds_plots_rollout_numbers_and_config(write_run, walker_rol
     (folder / "events.jsonl").write_text(json.dumps(event) + "\n")
     page = build.build(folder)
     assert page == folder / "report.html" and (folder / "rollout.html").is_file()
-    assert sorted(path.name for path in (folder / "plots").iterdir()) == ["learning.png", "losses.png", "noise.png"]
+    assert sorted(path.name for path in (folder / "plots").iterdir()) == ["learning.svg", "losses.svg", "noise.svg"]
     checker, words = read(page)
     assert checker.charts == ["chart-learning", "chart-noise", "chart-losses"] and not checker.sources
     assert checker.iframes == [(folder / "rollout.html").read_text()]
@@ -50,7 +51,7 @@ def test_what_is_missing_is_said(write_run, tmp_path):
     folder = write_run(tmp_path / "run", 1, drop=("sigma", "distance", "target", "q"))
     (folder / "config.json").unlink()
     checker, words = read(build.build(folder))
-    assert len(checker.charts) == 2 and not (folder / "plots" / "noise.png").exists()
+    assert len(checker.charts) == 2 and not (folder / "plots" / "noise.svg").exists()
     for expected in ("No rollout was recorded", "No event was logged", "config.json is missing", "no interval"):
         assert expected in words
     assert "Final sigma" not in words and "over 1 seeds" not in words
@@ -104,10 +105,19 @@ def test_a_run_that_has_barely_begun_has_a_report(tmp_path, rows):
     assert "Environment steps" in words
 
 
-def test_plots_are_pictures_of_the_report_s_width(write_run, tmp_path):
+def test_plots_are_files_that_need_no_page(write_run, tmp_path):
+    """Each is XML with its finding, legend and panels, and brings the colours that it names, for light and dark."""
     written = picture.write(plots.charts(runs.read(write_run(tmp_path / "run", 2))), tmp_path / "plots")
     assert list(written) == ["learning", "noise", "losses"]
     for name, chart in written.items():
-        with Image.open(tmp_path / "plots" / f"{name}.png") as drawn:
-            assert drawn.size[0] == figures.WIDTH * figures.DPI and len(drawn.convert("RGB").getcolors(1 << 24)) > 50
-        assert chart.finding and chart.caption
+        source = (tmp_path / "plots" / f"{name}.svg").read_text()
+        root = ElementTree.fromstring(source)
+        said = "".join(root.itertext()).replace("\n", " ")
+        for words in (*chart.finding.split(), *(keys(chart) if len(keys(chart)) > 1 else ())):
+            assert words in said
+        assert len(root.findall(".//{*}g[@class='panel']")) == len(chart.shown) and chart.caption
+        style = root.find("{*}style").text
+        day, _, night = style.partition("@media(prefers-color-scheme:dark)")
+        for color in re.findall(r"var\(--(\w+)\)", source):
+            assert f"--{color}:#" in day and f"--{color}:#" in night
+        assert not re.search(r"(?:href|src|url)\W", source)

@@ -61,7 +61,7 @@ def test_a_run_leaves_all_that_the_readme_names(whole):
     run, done = whole
     for name in ("config.json", "metrics.csv", "metrics.jsonl", "events.jsonl", "rollout.html", "report.html"):
         assert (run / name).stat().st_size > 0, name
-    assert sorted(path.name for path in (run / "plots").iterdir()) == ["learning.png", "losses.png", "noise.png"]
+    assert sorted(path.name for path in (run / "plots").iterdir()) == ["learning.svg", "losses.svg", "noise.svg"]
     assert done.stdout.splitlines() == [str(run)]
     assert "compiling the training step" in done.stderr
     last = rows(run)[-1]

@@ -107,7 +107,7 @@ def test_a_run_and_its_base_are_judged_as_the_run_did_it_while_it_is_locked(made
     content = json.loads((tmp_path / "pass_at_k.json").read_text())
     gained = int(((correct[0] > 0) & (correct[1] == 0)).sum())
     assert len(content["gained"]) == gained and content["ours"]["step"] == 3 and content["theirs"]["step"] == 0
-    assert (tmp_path / "pass_at_k.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "pass_at_k.svg").read_text().startswith("<svg ")
     told = capsys.readouterr().out
     assert "run-step-000003 against run-base: 6 problems of modular" in told and "pass@16" in told
     assert f"Solved by run-step-000003 alone: {gained}." in told

@@ -10,9 +10,9 @@ COLORS: dict[str, tuple[str, str]] = {
     "rust": ("#9c3d1a", "#d98462"), "teal": ("#0f7b83", "#4cc3cb"), "lime": ("#5f9e1e", "#a0d95b"),
     "pink": ("#d6336c", "#ff85ad"), "brown": ("#7a5230", "#c49a74"), "violet": ("#8338b8", "#c590ec"),
     "slate": ("#52708c", "#9db8d1"), "ink": ("#1c2733", "#e8eef4"), "soft": ("#5b6b7b", "#9dadbd"),
-    "line": ("#d5dde5", "#37444f"),
+    "line": ("#d5dde5", "#37444f"), "card": ("#ffffff", "#1a222b"),
 }  # fmt: skip
-"""Colour -> how it is drawn on white and on a dark page. The first eight are told apart with any colour vision."""
+"""Colour -> how it is drawn on white and on a dark page, at last that page. The first eight differ to any eye."""
 DASHES: dict[str, tuple[float, ...]] = {"solid": (), "dashed": (5, 2), "dotted": (1.5, 1.8), "dashdot": (6, 2, 1.5, 2)}
 """Line style -> lengths of dashes and gaps, in widths of the line."""
 _ARMS = tuple(COLORS)[:16]
@@ -34,7 +34,8 @@ def looks(labels: Sequence[str]) -> Mapping[str, Look]:
     }
 
 
-def css() -> str:
-    """The colours as CSS variables, for a light page and a dark one."""
-    light, dark = ("".join(f"--{name}:{pair[side]};" for name, pair in COLORS.items()) for side in (0, 1))
-    return f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
+def css(dark: str = "") -> str:
+    """The colours as CSS variables; dark where the reader's system is, or where the selector ``dark`` says so."""
+    day, night = ("".join(f"--{name}:{pair[side]};" for name, pair in COLORS.items()) for side in (0, 1))
+    night = f"{dark}{{{night}}}" if dark else f"@media(prefers-color-scheme:dark){{:root{{{night}}}}}"
+    return f":root{{{day}}}{night}"

@@ -41,7 +41,7 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True)
 class Line:
-    """A curve y over x, in a band from low to high; ``end`` names it at its end where there is no legend."""
+    """A curve y over x, in a band from low to high."""
 
     x: Any
     y: Any
@@ -55,7 +55,6 @@ class Line:
     shade: float = 0.15
     stairs: bool = False
     marker: bool = False
-    end: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,13 @@ from jaxpsn.report.charts.look import DASHES
 from jaxpsn.report.charts.scales import Scale, scales
 from jaxpsn.report.charts.spec import Area, Box, Chart, Dots, Layer, Line, Number, Panel, Rule, Text
 
-_WIDE, _NARROW = 940, 360  # units; a unit is about a pixel where a chart is shown
-_SIZE = 12.5  # of text
-_LETTER = 0.58  # width of a letter over the size of its text
+WIDE = 940
+"""Width of a chart on a wide page, in units of about a pixel."""
+SIZE = 12.5
+"""Of text."""
+LETTER = 0.58
+"""Width of a letter over the size of its text."""
+_NARROW = 360
 _INCH = 74.0  # units of height for an inch of the picture
 _GAP = 18.0  # between columns
 _DIGITS = 5  # of a number that is told
@@ -37,7 +41,7 @@ class Frame(NamedTuple):
 def drawings(chart: Chart) -> list[str]:
     """The chart for a wide and for a narrow page, of the classes wide and narrow."""
     limits = scales(chart)
-    wide, narrow = ("wide", _WIDE, chart.columns), ("narrow", _NARROW, 1)
+    wide, narrow = ("wide", WIDE, chart.columns), ("narrow", _NARROW, 1)
     return [_svg(chart, limits, *about) for about in (wide, narrow)]
 
 
@@ -80,6 +84,13 @@ def sample(layer: Layer) -> str:
 
 def _svg(chart: Chart, limits: Sequence[tuple[Scale, Scale] | None], kind: str, width: Number, columns: int) -> str:
     """Panel below panel, or beside each other; places that are empty are kept in a wide chart alone."""
+    parts, height = body(chart, limits, width, columns)
+    head = f'<svg class="{kind}" viewBox="0 0 {width} {_at(height)}" role="img" aria-label="{escape(chart.finding)}">'
+    return f"{head}{parts}</svg>"
+
+
+def body(chart: Chart, limits: Sequence[tuple[Scale, Scale] | None], width: Number, columns: int) -> tuple[str, float]:
+    """The panels of a chart, ``columns`` beside each other in a ``width`` in units, and their height."""
     places = [(index, panel) for index, panel in enumerate(chart.panels) if panel is not None or columns > 1]
     parts, top, known = [], 0.0, {id(panel): number for number, panel in enumerate(chart.shown)}
     each = (width - _GAP * (columns - 1)) / columns
@@ -92,9 +103,7 @@ def _svg(chart: Chart, limits: Sequence[tuple[Scale, Scale] | None], kind: str, 
                 inner = "".join(_panel(panel, *pair, each, height, known[id(panel)]))
                 parts.append(f'<g transform="translate({_at(column * (each + _GAP))} {_at(top)})">{inner}</g>')
         top += height
-    said = _escape(chart.finding)
-    head = f'<svg class="{kind}" viewBox="0 0 {width} {_at(top)}" role="img" aria-label="{said}">'
-    return f"{head}{''.join(parts)}</svg>"
+    return "".join(parts), top
 
 
 def _height(panel: Panel, width: Number) -> Number:
@@ -104,16 +113,16 @@ def _height(panel: Panel, width: Number) -> Number:
 def _titles(panel: Panel, width: Number) -> list[str]:
     """Title and the label of the y axis, as lines above the panel."""
     shown = panel.title if not panel.y.label else f"{panel.title}: {panel.y.label}" if panel.title else panel.y.label
-    return textwrap.wrap(text.visible(shown), max(12, int(width / (_LETTER * _SIZE)))) or [""]
+    return textwrap.wrap(text.visible(shown), max(12, int(width / (LETTER * SIZE)))) or [""]
 
 
 def _panel(panel: Panel, x: Scale, y: Scale, width: Number, height: Number, number: int) -> Iterator[str]:
     titles = _titles(panel, width)
     names = [_short(name, width) for _, name in y.ticks]
-    left = max([0.0, *(len(name) * _LETTER * _SIZE for name in names)]) + 10
+    left = max([0.0, *(len(name) * LETTER * SIZE for name in names)]) + 10
     frame = Frame(left, 6 + 16 * len(titles), width - 12, height - 36)  # left, top, right, bottom
     for line, words in enumerate(titles):
-        yield f'<text x="0" y="{14 + 16 * line}" fill="var(--{panel.color})" class="title">{_escape(words)}</text>'
+        yield f'<text x="0" y="{14 + 16 * line}" fill="var(--{panel.color})" class="title">{escape(words)}</text>'
     yield from _grid(panel, x, y, names, frame)
     ends = json.dumps([*map(_at, frame), x.low, x.high, y.low, y.high, x.log, y.log])
     yield f'<g class="panel" data-panel="{number}" data-ends="{ends}">'
@@ -121,7 +130,7 @@ def _panel(panel: Panel, x: Scale, y: Scale, width: Number, height: Number, numb
     yield f'<rect class="field" {_rect(frame[0], frame[1], frame[2], frame[3])}/>'
     for layer in panel.layers:
         name = getattr(layer, "label", "")
-        mark = f' data-arm="{_escape(name)}"' if name and not isinstance(layer, Rule) else ""
+        mark = f' data-arm="{escape(name)}"' if name and not isinstance(layer, Rule) else ""
         yield f"<g{mark}>{''.join(_layer(layer, x, y, frame))}</g>"
     yield f'<path class="cursor" d="M0 {_at(frame[1])}V{_at(frame[3])}"/></g>'
 
@@ -131,20 +140,20 @@ def _grid(panel: Panel, x: Scale, y: Scale, names: Sequence[str], frame: Frame) 
     for (value, whole), name in zip(y.ticks, names, strict=True):
         at = _y(y, value, frame)
         lines = "" if panel.rows else f'<path class="grid" d="M{_at(left)} {_at(at)}H{_at(right)}"/>'
-        tip = f"<title>{_escape(whole)}</title>" if name != whole else ""
+        tip = f"<title>{escape(whole)}</title>" if name != whole else ""
         kind = "row" if panel.rows else "tick"
-        yield f'{lines}<text class="{kind}" x="{_at(left - 7)}" y="{_at(at + 4.2)}">{tip}{_escape(name)}</text>'
+        yield f'{lines}<text class="{kind}" x="{_at(left - 7)}" y="{_at(at + 4.2)}">{tip}{escape(name)}</text>'
     last = -1e9
     for value, name in x.ticks:
-        at, half = left + float(x.place(value)) * (right - left), len(name) * _LETTER * _SIZE / 2
+        at, half = left + float(x.place(value)) * (right - left), len(name) * LETTER * SIZE / 2
         yield f'<path class="grid" d="M{_at(at)} {_at(top)}V{_at(bottom)}"/>'
         if at - half > last:  # a name that would touch the one before is left out
             shown = min(at, right + 12 - half)
-            yield f'<text class="tick middle" x="{_at(shown)}" y="{_at(bottom + 16)}">{_escape(name)}</text>'
+            yield f'<text class="tick middle" x="{_at(shown)}" y="{_at(bottom + 16)}">{escape(name)}</text>'
             last = at + half + 5
     yield f'<path class="axis" d="M{_at(left)} {_at(bottom)}H{_at(right)}"/>'
     if panel.x.label:
-        yield f'<text class="tick end" x="{_at(right)}" y="{_at(bottom + 31)}">{_escape(panel.x.label)}</text>'
+        yield f'<text class="tick end" x="{_at(right)}" y="{_at(bottom + 31)}">{escape(panel.x.label)}</text>'
 
 
 def _layer(layer: Layer, x: Scale, y: Scale, frame: Frame) -> Iterator[str]:
@@ -157,7 +166,7 @@ def _layer(layer: Layer, x: Scale, y: Scale, frame: Frame) -> Iterator[str]:
             way = f"M{_at(at)} {_at(top)}V{_at(bottom)}" if layer.upright else f"M{_at(left)} {_at(at)}H{_at(right)}"
             yield f'<path d="{way}" stroke="{color}" stroke-width="1" {_dashes(layer.dash, 1)}/>'
             place = (at + 4, top + 11) if layer.upright else (left + 4, at - 4)
-            yield f'<text class="note" x="{_at(place[0])}" y="{_at(place[1])}">{_escape(layer.label)}</text>'
+            yield f'<text class="note" x="{_at(place[0])}" y="{_at(place[1])}">{escape(layer.label)}</text>'
     elif isinstance(layer, Line):
         yield from _line(layer, x, y, frame)
     elif isinstance(layer, Area):
@@ -167,7 +176,7 @@ def _layer(layer: Layer, x: Scale, y: Scale, frame: Frame) -> Iterator[str]:
     elif isinstance(layer, Text):
         at, up = left + float(x.place(layer.x)) * (right - left), _y(y, layer.y, frame)
         kind = f'class="words {layer.anchor}{" bold" * layer.bold}{" small" * layer.small}" style="fill:{color}"'
-        yield f'<text {kind} x="{_at(at)}" y="{_at(up + 4.2)}">{_escape(layer.words)}</text>'
+        yield f'<text {kind} x="{_at(at)}" y="{_at(up + 4.2)}">{escape(layer.words)}</text>'
     else:
         yield from _dots(layer, x, y, frame)
 
@@ -194,7 +203,7 @@ def _dots(dots: Dots, x: Scale, y: Scale, frame: Frame) -> Iterator[str]:
     for index, (at, up) in enumerate(_points(dots.x, dots.y, x, y, frame)):
         if not np.isfinite((at, up)).all():
             continue
-        tip = f' data-tip="{_escape(dots.tips[index])}"' if len(dots.tips) > index else ""
+        tip = f' data-tip="{escape(dots.tips[index])}"' if len(dots.tips) > index else ""
         if dots.shape == "tick":
             yield f'<path d="M{_at(at)} {_at(up - 4)}v8" stroke="{color}" stroke-width="1.2"{tip}/>'
             continue
@@ -209,7 +218,7 @@ def _box(box: Box, x: Scale, y: Scale, frame: Frame) -> str:
     ends = [left if x0 is None else left + float(x.place(x0)) * (right - left),
             right if x1 is None else left + float(x.place(x1)) * (right - left),
             top if y1 is None else _y(y, y1, frame), bottom if y0 is None else _y(y, y0, frame)]  # fmt: skip
-    tip = f' data-tip="{_escape(box.tip)}"' if box.tip else ""
+    tip = f' data-tip="{escape(box.tip)}"' if box.tip else ""
     place = _rect(min(ends[:2]), min(ends[2:]), max(ends[:2]), max(ends[2:]))
     return f'<rect {place} fill="var(--{box.color})" opacity="{box.alpha:.3g}"{tip}/>'
 
@@ -269,7 +278,7 @@ def _dashes(name: str, width: Number) -> str:
 
 
 def _short(name: str, width: Number) -> str:
-    most = int(0.5 * width / (_LETTER * _SIZE))
+    most = int(0.5 * width / (LETTER * SIZE))
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
@@ -278,5 +287,6 @@ def _at(value: Number) -> Number:
     return int(rounded) if rounded == int(rounded) else rounded
 
 
-def _escape(words: Any) -> str:
+def escape(words: Any) -> str:
+    """Words as they stand in the source of a page."""
     return html.escape(text.visible(words), quote=True)

@@ -1,20 +1,38 @@
 """What charts of studies share: rows with names, estimates in their intervals, and the scales that were tried."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxpsn.core import text
+from jaxpsn.report.charts.look import Look
 from jaxpsn.report.charts.spec import Axis, Box, Dots, Layer, Line, Panel
 from jaxpsn.report.study.folder import Choice
-from jaxpsn.stats.statistics import Estimate
+from jaxpsn.stats.statistics import Band, Estimate
+
+SPREAD = "Lines: interquartile mean over seeds. Bands: 95 % bootstrap intervals over seeds, point by point."
+"""How curves of interquartile means are read."""
 
 
 def spread(count: int, width: float) -> Float[np.ndarray, "{count}"]:
     """Shifts by which equal values lie side by side."""
     return width * np.sin(2.4 * np.arange(count))
+
+
+def curves(
+    found: Sequence[tuple[str, Any, Band]], looks: Mapping[str, Look], chief: str = "", star: Sequence[str] = ()
+) -> list[Layer]:
+    """A line in its band for each (arm, x, band), the first on top, ``chief`` thicker, ``star`` with stars."""
+    shade, lines = min(0.15, 0.75 / max(1, len(found))), []
+    for label, x, band in found[::-1]:
+        name, look = f"{label}*" if label in star else label, looks[label]
+        known = bool(np.isfinite(np.asarray(band.low, float)).any())
+        low, high = (band.low, band.high) if known else (None, None)
+        width = 2.4 if label == chief else 1.7
+        lines.append(Line(x, band.value, look.color, name, low, high, look.dash, width, shade=shade))
+    return lines
 
 
 def rows(layers: Sequence[Layer], x: Axis, names: tuple[tuple[int, str], ...], height: float) -> Panel:

@@ -1,6 +1,7 @@
 """The control job: from the command line to a trained, resumable policy and its report."""
 
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from jaxpsn.control.agents.family import Generational
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
 from jaxpsn.core import errors, files
+from jaxpsn.core.lazily import Lazy
 from jaxpsn.envs import registry
 from jaxpsn.run import cadence, command, folder, interrupts, progress, startup, status
 from jaxpsn.run.cluster import distributed
@@ -32,18 +34,25 @@ class ControlJob:
     cluster: Annotated[ClusterConfig, tyro.conf.arg(name="")] = field(default_factory=ClusterConfig)
 
 
+_MEMBERS = 3  # perturbed policies beside the clean one in the rollout
+
 _LENGTHS = {
     "default": RunConfig(steps=500_000, chunk=6400, eval_every=32_000, checkpoint_every=96_000),
     "gpu": RunConfig(steps=50_000_000, chunk=4096 * 50, eval_every=4096 * 250, checkpoint_every=4096 * 1000),
+    "fast": RunConfig(steps=50_000_000, chunk=1024 * 100, eval_every=1024 * 1000, checkpoint_every=1024 * 4000),
+    "sac": RunConfig(steps=5_000_000, chunk=12_800, eval_every=512_000, checkpoint_every=512_000),
     "sparse": RunConfig(steps=400_000, chunk=8000, eval_every=16_000, checkpoint_every=80_000),
     "es": RunConfig(steps=1_280_000, chunk=12_800, eval_every=25_600, checkpoint_every=256_000),
     "smoke": RunConfig(steps=1600, chunk=160, eval_every=800, checkpoint_every=320),
 }
 _PAPER_LENGTH = RunConfig(steps=1_000_000, chunk=1000, eval_every=10_000, checkpoint_every=50_000)
 
-PRESETS: dict[str, ControlJob] = {
-    name: ControlJob(control, _LENGTHS.get(name, _PAPER_LENGTH)) for name, control in CONTROL_PRESETS.items()
-}
+
+def _preset(name: str) -> ControlJob:
+    return ControlJob(CONTROL_PRESETS[name], _LENGTHS.get(name, _PAPER_LENGTH))
+
+
+PRESETS: Lazy[ControlJob] = Lazy({name: functools.partial(_preset, name) for name in CONTROL_PRESETS})
 """Whole jobs by name."""
 
 
@@ -141,18 +150,18 @@ def _report(program: Any, state: Any, path: Path, say: Callable[[str], None]) ->
 
     say("recording a rollout and writing the report")
     try:
-        rollout = record.rollout(program, state)
+        rollout = record.rollout(program, state, members=_MEMBERS)
     except errors.UserError as error:  # a task without bodies; the report says that there is nothing to watch
         say(f"no rollout: {error}")
     else:
-        files.write_atomically(path / "rollout.json", json.dumps(rollout))
+        files.write_atomically(path / "rollout.json", json.dumps(rollout, separators=(",", ":")))
     say(f"report: {build.build(path)}")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
     about = "Control with parameter-space noise; --describe NAME tells of a component, --plugin FILE brings one."
-    return run(command.parse(ControlJob, PRESETS, argv, restore, about))
+    return run(command.parse(ControlJob, PRESETS, argv, restore, about, values={"env.name": registry.canonical}))
 
 
 if __name__ == "__main__":

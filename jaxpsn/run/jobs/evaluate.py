@@ -42,7 +42,7 @@ def run(job: EvaluateJob) -> int:
         judged = _judged(job, found, out, show)
         text = _written(judged, out, show)
     startup.result(text.rstrip())
-    startup.speak(f"written: {out}/pass_at_k.csv, .json and .png, and {out}/evaluations")
+    startup.speak(f"written: {out}/pass_at_k.csv, .json and .svg, and {out}/evaluations")
     return status.DONE
 
 

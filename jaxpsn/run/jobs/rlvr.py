@@ -114,7 +114,7 @@ def _checked(job: RlvrJob) -> RlvrJob:
     config = inputs.located(config)
     form = decoders.tiny(vocab_size=3) if config.model is None else hf_config.read_config(config.model)
     lengths.check_asked(config.rollout, form.max_positions)
-    if config.sigma.lasts:
+    if config.sigma.annealed:
         command.refuse_other_length(job.run, "noise.sigma depends on it")
     return replace(job, rlvr=config)
 

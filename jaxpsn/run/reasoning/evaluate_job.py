@@ -70,7 +70,7 @@ class EvaluateJob:
     tolerance: float | None = None
     """With --replay: nats a token by which log-probs may differ; left out, 0.0001 on a CPU, else 0.01; bfloat16 0.1."""
     out: str = "results/evaluation"
-    """Folder for evaluations/LABEL.json and pass_at_k.csv, .json and .png."""
+    """Folder for evaluations/LABEL.json and pass_at_k.csv, .json and .svg."""
     progress: Literal["auto", "rich", "plain", "none"] = "auto"
     """Display on stderr: rich on a terminal, plain lines elsewhere."""
 

@@ -1,5 +1,6 @@
 """What a reasoning job is asked, its presets, and how a run folder gives it back; imports no JAX."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from jaxpsn.core import errors
+from jaxpsn.core.lazily import Lazy
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.run import command, folder
@@ -30,10 +32,13 @@ _LENGTHS = {
 }
 _PAPER_LENGTH = RunConfig(steps=250, chunk=1, eval_every=50, checkpoint_every=50)
 
-PRESETS: dict[str, RlvrJob] = {
-    name: RlvrJob(config, _PAPER_LENGTH if name.startswith("paper") else _LENGTHS.get(name, _LENGTHS["default"]))
-    for name, config in RLVR_PRESETS.items()
-}
+
+def _preset(name: str) -> RlvrJob:
+    length = _PAPER_LENGTH if name.startswith("paper") else _LENGTHS.get(name, _LENGTHS["default"])
+    return RlvrJob(RLVR_PRESETS[name], length)
+
+
+PRESETS: Lazy[RlvrJob] = Lazy({name: functools.partial(_preset, name) for name in RLVR_PRESETS})
 """Whole jobs by name."""
 SHORT = {"sigma": "noise.sigma"}
 """Other beginnings of flags."""

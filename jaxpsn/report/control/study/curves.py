@@ -13,10 +13,10 @@ from jaxpsn.report.charts.spec import Axis, Chart, Layer, Line, Panel, Rule
 from jaxpsn.report.control.study.folder import Arm, Study
 from jaxpsn.report.control.study.scores import Results, Row
 from jaxpsn.report.runs import Series
+from jaxpsn.report.study import plots as shared
 from jaxpsn.stats import statistics
 from jaxpsn.stats.statistics import Estimate
 
-_SPREAD = "Lines: interquartile mean over seeds. Bands: 95 % bootstrap intervals over seeds, point by point."
 _EARLY = 0.02  # a first reward within this part of the run, in every seed, is no matter of exploration
 _STEPS = Axis("environment steps of a seed", unit="count", low=0)
 
@@ -62,7 +62,7 @@ def _curves(results: Results, name: str, metric: str, label: str, finding: str) 
     rules = [] if metric != "eval_return" else threshold(study)
     y = Axis(label, zero=metric in ("coverage", "action_distance"))
     alone = all(len(series.values) == 1 for _, series in drawn)
-    caption = "One seed of each arm: no interval can be given." if alone else _SPREAD
+    caption = "One seed of each arm: no interval can be given." if alone else shared.SPREAD
     return Chart(name, finding, caption, [Panel([*rules, *_lines(study, drawn)], _STEPS, y, height=3.9)])
 
 
@@ -76,17 +76,11 @@ def named(arm: Arm) -> str:
     return arm.label if arm.finished else f"{arm.label}*"
 
 
-def _lines(study: Study, drawn: Sequence[tuple[Arm, Series]]) -> list[Line]:
+def _lines(study: Study, drawn: Sequence[tuple[Arm, Series]]) -> list[Layer]:
     """A line with its band for each arm; the first arm lies on top."""
-    found = looks.looks(study.labels)
-    shade = min(0.15, 0.75 / len(drawn))
-    lines = []
-    for arm, series in drawn:
-        band, look = statistics.curve(series.values, resamples=1000), found[arm.label]
-        width = 2.4 if arm is study.arms[0] else 1.7
-        lines.append(Line(series.steps, band.value, look.color, named(arm), band.low, band.high, look.dash, width,
-                          shade=shade, end=named(arm)))  # fmt: skip
-    return lines[::-1]
+    found = [(arm.label, series.steps, statistics.curve(series.values, resamples=1000)) for arm, series in drawn]
+    stars = [arm.label for arm, _ in drawn if not arm.finished]
+    return shared.curves(found, looks.looks(study.labels), study.labels[0], stars)
 
 
 def _learning_finding(results: Results) -> str:
@@ -161,11 +155,11 @@ def _shares(results: Results, rows: Sequence[Row], times: Callable[[Row], Any]) 
         when = times(row)
         if when is None or row.scores is None:
             continue
-        look, hits = found[row.arm.label], int(np.isfinite(when).sum())
+        look = found[row.arm.label]
         at = np.unique([0.0, *when[np.isfinite(when)], row.scores.end])
         width = 2.4 if row.arm is results.study.arms[0] else 1.7
-        lines.append(Line(at, (when[:, None] <= at).mean(axis=0), look.color, named(row.arm), dash=look.dash,
-                          width=width, stairs=True, end=f"{row.arm.label} {hits}/{when.size}"))  # fmt: skip
+        share = (when[:, None] <= at).mean(axis=0)
+        lines.append(Line(at, share, look.color, named(row.arm), dash=look.dash, width=width, stairs=True))
     return lines
 
 
@@ -201,7 +195,7 @@ def noise(results: Results) -> Chart | None:
             return None
     caption = (
         "Log axes. Dotted: the target to which sigma is adapted. A sigma is a scale of its own noise: between unlike"
-        f" structures only distances compare. {_SPREAD}"
+        f" structures only distances compare. {shared.SPREAD}"
     )
     return Chart("noise", "Sigma of the weight noise, and how far it moves the actions", caption, panels)
 

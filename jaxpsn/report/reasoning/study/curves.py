@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxpsn.core import text
-from jaxpsn.report.charts.spec import Axis, Box, Chart, Layer, Line, Panel, Text
+from jaxpsn.report.charts.spec import Axis, Box, Chart, Layer, Panel, Text
 from jaxpsn.report.reasoning.study import look, training, words
 from jaxpsn.report.reasoning.study.folder import Tuning
 from jaxpsn.report.reasoning.study.scores import ALL, REFERENCE, Results
@@ -53,12 +53,8 @@ def _curves(results: Results, task: str, label: str) -> dict[str, Curve]:
 
 
 def _panel(results: Results, metric: str, curves: dict[str, Curve], end: float) -> Panel:
-    looks, shade = look.looks(results.study.labels), min(0.15, 0.75 / len(curves))
-    lines = [
-        Line(one.steps, one.band.value, looks[label].color, label, one.band.low, one.band.high, looks[label].dash,
-             shade=shade, end=label)
-        for label, one in list(curves.items())[::-1]
-    ]  # fmt: skip
+    found = [(label, one.steps, one.band) for label, one in curves.items()]
+    lines = shared.curves(found, look.looks(results.study.labels))
     y = Axis(unit="percent" if metric in _SHARES else "number")
     return Panel(lines, Axis(unit="count", low=0, high=end), y, _METRICS[metric], height=1.75)
 

@@ -41,8 +41,8 @@ def pass_at_k(results: Results, task: str) -> Chart | None:
             value, low, high = results.sampled[task, label].estimates(len(ks))
             band = {"low": low, "high": high} if label == shaded else {}
             width = 2.4 if label == REFERENCE else 1.7
-            lines.append(Line(ks, value, looks[label].color, label, dash=looks[label].dash, width=width, shade=0.12,
-                              end=label, **band))  # fmt: skip
+            look_ = looks[label]
+            lines.append(Line(ks, value, look_.color, label, dash=look_.dash, width=width, shade=0.12, **band))
         panels.append(Panel(lines, over_k(ks), Axis("pass@k", unit="percent"), height=3.2))
     caption = (
         f"Chance that at least one of k answers is right, {where(results, task)}. Shade: {_INTERVALS} of {shaded}; the"
