@@ -7,8 +7,9 @@ from typing import Any
 from jaxpsn.core import errors, grammar
 from jaxpsn.core.components import replaced, to_json
 from jaxpsn.core.families import Family
-from jaxpsn.rlvr.algorithms import ADVANTAGES, CORRECTIONS, LOSSES
+from jaxpsn.rlvr.algorithms import ADVANTAGES, LOSSES
 from jaxpsn.rlvr.config import PretrainConfig, RlvrConfig
+from jaxpsn.rlvr.corrections import CORRECTIONS
 from jaxpsn.rlvr.noise_family import NOISES
 from jaxpsn.run import command, folder
 from jaxpsn.study.grammar import grid, typed
