@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxpsn import noise
 from jaxpsn.control.exploration.parameter import Layout
 from jaxpsn.core import compat
+from jaxpsn.noise.hold_rules import Drift, Pink
 
 CLEAN, FORMED = "clean", "vmap"
 SIGMA = 0.1
@@ -29,8 +30,14 @@ KINDS: dict[str, noise.Structure] = {
     "dense-groups": noise.Dense(),
     "dense": noise.Dense(),
     "dense-bf16": noise.Dense(store="bfloat16"),
+    "flipout-pink": Pink().form(noise.Flipout()),
+    "lowrank-pink": Pink().form(noise.LowRank(rank=1)),
+    "lowrank-drift": Drift().form(noise.LowRank(rank=1)),
 }
 """Forms of weight noise by the names of :data:`options.STRUCTURES`."""
+
+MOVING = {"flipout-pink": Pink().build(), "lowrank-pink": Pink().build(), "lowrank-drift": Drift().build()}
+"""Hold rules of those that change at every decision; the others are held until someone redraws them."""
 
 
 class Policy(nn.Module):
@@ -58,6 +65,8 @@ class Act(NamedTuple):
     """``act(params, held, obs[N, O]) -> action[N, A]``"""
     draws: int
     """How many distinct things are held; members share them in blocks of equal size."""
+    moving: bool = False
+    """Whether ``redraw`` changes something at every step, also where nobody is in ``where``."""
 
 
 _PRODUCTS = {"default": None, "float32": "float32", "tf32": "tensorfloat32", "bfloat16": None}
@@ -130,12 +139,17 @@ class Scene:
         fused = noise.fused(self.policy.apply, spec, kind)
 
         def redraw(key: PRNGKeyArray, held: Any, where: Bool[Array, " n"]) -> Any:
-            return kind.redraw(key, held, where.reshape(seats.groups, seats.rows)[:, 0])
+            where = where.reshape(seats.groups, seats.rows)[:, 0]
+            if form not in MOVING:
+                return kind.redraw(key, held, where)
+            hold, now = MOVING[form], held.counter.reshape(-1)[0]  # one more at every step
+            state = hold.init(key, seats.groups)
+            return hold.move(kind, key, held, hold.step(jax.random.fold_in(key, now), state, where)[1])
 
         def act(params: Any, held: Any, obs: Float[Array, "n o"]) -> Float[Array, "n a"]:
             return seats.join(fused(params, held, jnp.float32(SIGMA), seats.split(obs)))
 
-        return Act(lambda key, params: kind.init(key, spec, seats.groups), redraw, act, seats.groups)
+        return Act(lambda key, params: kind.init(key, spec, seats.groups), redraw, act, seats.groups, form in MOVING)
 
 
 def held_shapes(scene: Scene, way: Act) -> Any:
@@ -154,11 +168,14 @@ def advance(
     """``steps`` policy steps, the action and what is held after them.
 
     With ``redraws`` the members in ``where`` get new noise before every step, in a branch that is skipped where there
-    is none, as in training. Observations follow actions, so that no step can be computed once for all.
+    is none, as in training; what is moving moves. Observations follow actions, so that no step can be computed once
+    for all.
     """
 
     def step(held: Any, obs: Array) -> tuple[Array, Any]:
-        if redraws:
+        if redraws and way.moving:
+            held = way.redraw(key, held, where)
+        elif redraws:
             held = lax.cond(compat.anywhere(where), lambda old: way.redraw(key, old, where), lambda old: old, held)
         return way.act(params, held, obs), held
 

@@ -13,11 +13,12 @@ from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.core import checks, errors, override, paths_of, replaced
+from jaxpsn.noise.hold_rules import HOLDS
 from jaxpsn.noise.structures import STRUCTURES as CONTROL_STRUCTURES
 
 STRUCTURES = (
     "flipout", "flipout-sign", "flipout-normal", "lowrank", "lowrank-no-head", "lowrank-4", "factorised", "input-gain",
-    "dense-groups", "dense", "dense-bf16",
+    "dense-groups", "dense", "dense-bf16", "flipout-pink", "lowrank-pink", "lowrank-drift",
 )  # fmt: skip
 """Forms of weight noise whose acting is measured; ``dense-groups`` shares few draws among many members."""
 PRECISIONS = ("default", "float32", "tf32", "bfloat16")
@@ -324,6 +325,38 @@ class Response(Benchmark):
 
 
 @dataclass(frozen=True)
+class Spectra(Benchmark):
+    """Colours of weight noise: the spectrum of what each hold does to the actions of a policy; times nothing."""
+
+    name: ClassVar[str] = "spectra"
+
+    holds: tuple[str, ...] = (
+        "colored(beta=0)", "colored(beta=0.5)", "pink", "colored(beta=1.5)", "colored(beta=2)", "steps(n=25)",
+        "geometric(mean=25)", "drift(rho=0.96)", "steps(n=500)",
+    )  # fmt: skip
+    """Hold rules of `parameter`; of drift the noise is of low rank, else Flipout."""
+    members: int = 32
+    """Perturbed policies whose spectra are averaged."""
+    steps: int = 4096
+    """Decisions of each."""
+    sigma: float = 0.05
+    """Scale of the noise."""
+    env: str | None = "sparse_cartpole_swingup"
+    """Task in which every policy also acts on what it sees, episode after episode; None: on one state alone."""
+    sizes: tuple[int, ...] = (4, 64, 64, 1)
+    """Widths of the policy, observation first, action last."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        counts("sizes", self.sizes, 1 << 16, least=2)
+        checks.whole("members", self.members, 1, 1 << 20)
+        checks.whole("steps", self.steps, 64, 1 << 24)
+        checks.real("sigma", self.sigma, 0.0, 100.0, open_low=True)
+        for text in self.holds:
+            HOLDS.make(text, "holds")
+
+
+@dataclass(frozen=True)
 class All(Benchmark):
     """Startup, memory, acting and training, one after the other, with short settings."""
 
@@ -340,6 +373,6 @@ class All(Benchmark):
 
 
 COMMANDS: dict[str, type[Benchmark]] = {
-    kind.name: kind for kind in (All, Acting, Training, Startup, Memory, Replay, Decoding, Reasoning, Response)
+    kind.name: kind for kind in (All, Acting, Training, Startup, Memory, Replay, Decoding, Reasoning, Response, Spectra)
 }
 """Benchmarks by the names of their commands."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import peers_plot, response_plot
+from benchmarks import compile_plot, peers_plot, response_plot, spectra_plot
 from benchmarks.bars import bar, row_panel
 from jaxpsn.core import text
 from jaxpsn.report.charts import picture
@@ -17,7 +17,8 @@ _LOOKS: dict[str, tuple[str, str]] = {
     "flipout": ("blue", "solid"), "flipout-sign": ("blue", "dashed"), "flipout-normal": ("blue", "dotted"),
     "lowrank": ("orange", "solid"), "lowrank-no-head": ("orange", "dashed"), "lowrank-4": ("orange", "dotted"),
     "factorised": ("green", "solid"), "input-gain": ("sky", "solid"), "dense-groups": ("vermilion", "dotted"),
-    "dense": ("vermilion", "solid"), "dense-bf16": ("vermilion", "dashed"), "vmap": ("ink", "solid"),
+    "dense": ("vermilion", "solid"), "dense-bf16": ("vermilion", "dashed"), "flipout-pink": ("sky", "dashed"),
+    "lowrank-pink": ("green", "dashed"), "lowrank-drift": ("green", "dotted"), "vmap": ("ink", "solid"),
 }  # fmt: skip
 """Families share a colour. What is not listed is grey."""
 
@@ -41,9 +42,9 @@ def write(path: Path) -> Path:
         "physics": physics,
         "response": response_plot.response,
     }
-    chart = (
-        peers_plot.peers(told) if told["benchmark"] == "peers" else makers.get(told["benchmark"], bars)(told["rows"])
-    )
+    whole = {"peers": peers_plot.peers, "spectra": spectra_plot.spectra, "compile": compile_plot.kernels}
+    name = told["benchmark"]
+    chart = whole[name](told) if name in whole else makers.get(name, bars)(told["rows"])
     picture.write([chart], path.parent, path.stem)
     return path.with_suffix(".svg")
 

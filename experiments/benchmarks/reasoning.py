@@ -13,13 +13,14 @@ from benchmarks.options import Reasoning
 from benchmarks.tables import Table
 from benchmarks.timing import interleaved, machine
 from jaxpsn.core import errors
+from jaxpsn.noise.scale_rules import ScaleRule
 from jaxpsn.rlvr import setup
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.measures import PHASES
 from jaxpsn.rlvr.noises import NoNoise
 from jaxpsn.rlvr.presets import PRESETS
 from jaxpsn.rlvr.program import Reasoner
-from jaxpsn.rlvr.rules import Composite, Fixed, Kl, SigmaRule
+from jaxpsn.rlvr.rules import Composite, Fixed, Kl
 from jaxpsn.run import cache, startup
 
 
@@ -50,9 +51,9 @@ class Step:
 
 def arms(config: RlvrConfig) -> dict[str, RlvrConfig]:
     """The steps that are compared, plain GRPO first; probes against the same group without them."""
-    start, two = config.sigma.initial, 2 / config.rollout.samples
+    start, two = config.sigma.start, 2 / config.rollout.samples
 
-    def of(rule: SigmaRule, **more: Any) -> RlvrConfig:
+    def of(rule: ScaleRule, **more: Any) -> RlvrConfig:
         return replace(config, noise=replace(config.noise, sigma=rule, **more))
 
     return {

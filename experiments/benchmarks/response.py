@@ -32,7 +32,7 @@ def config(options: Response) -> RlvrConfig:
     base = PRESETS[options.preset]
     if not isinstance(base.noise, Psn):
         errors.refuse("preset", options.preset, "one with noise, as its noisy policy is probed")
-    kept = base.probed or Composite(initial=base.sigma.initial)
+    kept = base.probed or Composite(initial=base.sigma.start)
     rule = replace(
         kept, probe_policy="noisy", probes=options.probes, reuse_probes=False, drop=kept.drop or 0.03, target=None
     )

@@ -1,5 +1,6 @@
 """A trained control policy: a function of raw observations, with its weights and its noise at hand."""
 
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpsn.core import errors, files
+from jaxpsn.api import rollouts
+from jaxpsn.api.rollouts import Rollout
+from jaxpsn.control import members as crews
+from jaxpsn.control import record
+from jaxpsn.core import errors
 
 
 class Policy:
@@ -82,20 +87,25 @@ class Policy:
             errors.refuse("obs", obs.shape, f"[{self.observation_size}] or [{count}, {self.observation_size}]")
         return self._explore(jax.random.key(seed), self.learnt, jnp.broadcast_to(obs, (count, self.observation_size)))
 
-    def rollout(self, seed: int = 0, steps: int | None = None) -> dict[str, Any]:
-        """One episode of the clean policy, of ``steps`` environment steps at most: what ``rollout.json`` holds."""
-        from jaxpsn.control import record
+    def rollout(
+        self, members: int = 0, *, seed: int = 0, steps: int | None = None, explore: Any = None,
+        sigmas: Sequence[float] = (),
+    ) -> Rollout:  # fmt: skip
+        """One episode of the clean policy, and beside it one of each of ``members`` perturbed policies.
 
-        return record.play(self.program, self.learnt[0], self.learnt[1], jax.random.key(seed), steps)
+        All start alike; each member has a perturbation of its own, with the structure, hold rule and present scale of
+        the run. ``seed``: of the start and of the noise. ``steps``: environment steps at most. ``explore``: another
+        rule in place of the run's, such as ``"gaussian(std=0.2)"``. ``sigmas``: values of its sigma (std), one after
+        the other with the same draws, in place of one; the page then has a slider. Raises
+        :class:`jaxpsn.UserError`, also for a task without bodies.
+        """
+        crew = crews.cast(self.program, self.learnt[2], members, explore, tuple(sigmas))
+        return Rollout(record.record(self.program, crew, *self.learnt[:2], jax.random.key(seed), steps))
 
-    def render(self, path: str | Path, seed: int = 0, steps: int | None = None) -> Path:
-        """Write one episode as a page of HTML that plays offline; returns its path. Raises UserError without bodies."""
-        from jaxpsn.report import viewer
-
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(target, viewer.render_html(self.rollout(seed, steps)))
-        return target
+    def render(self, path: str | Path, members: int = 0, **asked: Any) -> Path:
+        """Write :meth:`rollout` as a page that plays offline (.html), or as .json, .gif or .mp4; returns its path."""
+        target = rollouts.checked(path)
+        return self.rollout(members, **asked).save(target)
 
     def _observation(self, obs: Any) -> jax.Array:
         obs = jnp.asarray(np.asarray(obs) if isinstance(obs, list | tuple) else obs).astype(jnp.float32)

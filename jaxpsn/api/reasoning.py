@@ -25,6 +25,7 @@ from jaxpsn.run import folder as folders
 from jaxpsn.run import interrupts
 from jaxpsn.run import progress as displays
 from jaxpsn.run.jobs import rlvr
+from jaxpsn.run.loggers import family
 from jaxpsn.run.reasoning import curves as explorations
 from jaxpsn.run.reasoning.job import PRESETS, restore
 from jaxpsn.stats import pass_at_k, statistics
@@ -179,6 +180,7 @@ def reason(
     )  # fmt: skip
     job = dataclasses.replace(base, rlvr=config, run=run)
     trackers = settings.loggers(logger)
+    family.require(run.log, folder=path is not None)
     with interrupts.gentle():
         if path is None:
             with rlvr.in_memory(job, trackers) as (trained, rows):

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpsn.api import policies
+from jaxpsn.api.rollouts import Rollout
 from jaxpsn.core import errors
 
 
@@ -78,6 +79,10 @@ class ControlRun(Run):
             policies.of_state(self.program, self._outcome.of_seed(index), self.step, seed)
             for index, seed in enumerate(self.seeds)
         )
+
+    def rollout(self, members: int = 4, **asked: Any) -> Rollout:
+        """The clean policy of the first seed and perturbed members side by side (:meth:`Policy.rollout`)."""
+        return self.policy.rollout(members, **asked)
 
     @property
     def params(self) -> dict[str, Any]:

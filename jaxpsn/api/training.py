@@ -10,6 +10,7 @@ from jaxpsn.core import errors
 from jaxpsn.run import folder as folders
 from jaxpsn.run import interrupts
 from jaxpsn.run.jobs import control
+from jaxpsn.run.loggers import family
 
 
 def train(
@@ -29,7 +30,8 @@ def train(
 
     ``folder``: None leaves nothing on the disk; a path is the run folder that ``jaxpsn train`` makes. ``resume=True``
     goes on with the folder if it is there, and begins it if it is not, so a script that is started again goes on.
-    ``logger``: one tracker or several, with the methods of :class:`jaxpsn.run.loggers.callbacks.Logger`. ``mesh``: such
+    ``logger``: one tracker or several, with the methods of :class:`jaxpsn.run.loggers.callbacks.Logger`; ``log``: those
+    that have a name, as ``"csv + wandb(project=x)"``. ``mesh``: such
     as ``"data=8"``.
 
     Ctrl-C ends the chunk under way and gives back the run as it is, with ``run.status == "SIGINT"``; before the first
@@ -47,8 +49,7 @@ def train(
     job = dataclasses.replace(base, control=config, run=run, mesh=mesh)
     own = None if env is None or isinstance(env, str) else env
     trackers = settings.loggers(logger)
-    if path is None and (run.tensorboard or run.wandb):
-        errors.refuse("tensorboard" if run.tensorboard else "wandb", True, "only together with folder")
+    family.require(run.log, folder=path is not None)
     with interrupts.gentle():
         if path is None:
             trained, rows = control.in_memory(job, own, trackers)

@@ -40,9 +40,9 @@ class ControlConfig:
     """One control experiment: task, learner, exploration, and the data they share."""
 
     env: EnvConfig = field(default_factory=EnvConfig)
-    agent: Annotated[Any, SPEC] = "td3"
-    """Who learns: td3, ddpg, es, or one of a plugin, with its fields: td3(updates=2). A component, its text or JSON."""
-    explore: Annotated[Any, SPEC] = "parameter"
+    agent: Annotated[Any, SPEC, AGENTS] = "td3"
+    """Who learns: td3, sac, ddpg, es, or a plugin's, with its fields: td3(updates=2). A component, its text or JSON."""
+    explore: Annotated[Any, SPEC, EXPLORATION] = "parameter"
     """How the behaviour departs from the clean policy: parameter(target=0.6), pink(std=1), sums such as
     parameter + gaussian(std=0.1). A component, a sum, its text or JSON."""
     eval_envs: int = 16

@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn import envs
-from jaxpsn.control import agents, diagnosis, evaluation, exploration, replay, statistics
+from jaxpsn.control import agents, diagnosis, evaluation, exploration, replay, returns, statistics
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
@@ -22,6 +22,8 @@ from jaxpsn.core.components import terms_of
 _ENVS, _LEARNER, _EXPLORER, _STEPS = range(4)
 _WARMUP, _ACT, _BEGIN, _BATCHES, _LEARN, _STATES, _ADAPT, _JUDGE = range(8)
 
+SCOPES = ("observe", "act", "physics", "judge", "begin", "store", "learn", "adapt", "metrics", "diagnose", "checks")
+"""Names of a step's phases, in profiles and in compiled programs; the last is that of a chunk."""
 SATURATED = 0.99  # actions beyond it count as saturated
 
 Metrics = dict[str, Any]
@@ -77,28 +79,35 @@ class Program:
         state = state.replace(statistics=self._observe(state.statistics, state.envs.obs))
         before = state
         action, explore = self._act(key, state)
-        after, outcome = self.episodes.step(state.envs, action)
+        with jax.named_scope("physics"):
+            after, outcome = self.episodes.step(state.envs, action)
         done = outcome.terminated | outcome.truncated
         row = Transition(
             state.envs.obs, action, outcome.reward, outcome.terminated, outcome.truncated, outcome.final_obs
         )
-        tally, metrics = count_episodes(state.tally, outcome.reward, done, self.config.env.action_repeat)
+        with jax.named_scope("metrics"):
+            tally, metrics = count_episodes(state.tally, outcome.reward, done, self.config.env.action_repeat)
         explore = self._judge(jax.random.fold_in(key, _JUDGE), state, explore, outcome)
         clock = state.clock + 1
+        with jax.named_scope("begin"):
+            explore = self.explorer.begin(jax.random.fold_in(key, _BEGIN), explore, done)
+        with jax.named_scope("store"):
+            stored = replay.insert(state.replay, state.clock, row)
         state = state.replace(
             clock=clock,
             updates=self.schedule.updates_done(clock),
             envs=after,
-            explore=self.explorer.begin(jax.random.fold_in(key, _BEGIN), explore, done),
-            replay=replay.insert(state.replay, state.clock, row),
+            explore=explore,
+            replay=stored,
             tally=tally,
         )
         learner, learnt = self._learn(key, state)
         state = state.replace(learner=learner)
         state = state.replace(explore=self._adapt(key, state))
-        metrics |= learnt | self.explorer.report(state.explore)
-        metrics["reward"] = jnp.mean(outcome.reward)
-        metrics["saturation"] = jnp.mean((jnp.abs(action) > SATURATED).astype(jnp.float32))
+        with jax.named_scope("metrics"):
+            metrics |= learnt | self.explorer.report(state.explore)
+            metrics["reward"] = jnp.mean(outcome.reward)
+            metrics["saturation"] = jnp.mean((jnp.abs(action) > SATURATED).astype(jnp.float32))
         if self.config.diagnose:
             seen, found = self._diagnose(before, action, outcome, clock)
             state, metrics = state.replace(diagnosis=seen), metrics | found
@@ -140,11 +149,11 @@ class Program:
             "actor": learner.actor,
             "critic": learner.critic,
             "targets": (learner.target_actor, learner.target_critic),
-            "optimiser": (learner.actor_optimizer, learner.critic_optimizer),
+            "optimiser": (learner.actor_optimizer, learner.critic_optimizer, learner.temperature_optimizer),
             **{name: metrics[name] for name in self.config.agent.learnt if name.endswith("loss")},
             "observation statistics": state.statistics,
         }
-        return trees | ({"sigma": metrics["sigma"]} if "sigma" in metrics else {})
+        return trees | {name: metrics[name] for name in ("sigma", "temperature") if name in metrics}
 
     def alarms(self) -> list[Any]:
         """What is told once if the rows of metrics show it (:mod:`jaxpsn.run.alarms`)."""
@@ -160,12 +169,14 @@ class Program:
             return obs
         return statistics.normalise(stats, obs, self.config.agent.observation_clip)
 
+    @jax.named_scope("observe")
     def _observe(self, stats: statistics.Statistics, obs: Float[Array, "n o"]) -> statistics.Statistics:
         if not self.config.agent.normalize_observations:
             return stats
         # What is stored is then what is used, bit for bit, whatever XLA fuses in one program and not in another.
         return lax.optimization_barrier(statistics.update(stats, obs))
 
+    @jax.named_scope("diagnose")
     def _diagnose(
         self, before: ProgramState, action: Float[Array, "n a"], outcome: Any, clock: Any
     ) -> tuple[diagnosis.Diagnosis, Metrics]:
@@ -175,6 +186,7 @@ class Program:
         distance = diagnosis.distance(action, clean, ~self.schedule.random(before.clock))
         return seen, diagnosis.report(seen, self.steps_per_call) | {"action_distance": distance}
 
+    @jax.named_scope("judge")
     def _judge(self, key: PRNGKeyArray, state: ProgramState, explore: Any, outcome: Any) -> Any:
         """What the step brought, for a rule that selects scales by it; random actions say nothing about them."""
         if not any(term.judges for term in terms_of(self.config.explore)):
@@ -197,6 +209,7 @@ class Program:
         flag = jnp.zeros((count,), bool)
         return Transition(obs, action, jnp.zeros((count,), jnp.float32), flag, flag, obs)
 
+    @jax.named_scope("act")
     def _act(self, key: PRNGKeyArray, state: ProgramState) -> tuple[Float[Array, "n a"], Any]:
         """The action to execute and to store, and the exploration state after it."""
         obs = self.normalise(state.statistics, state.envs.obs)
@@ -210,12 +223,13 @@ class Program:
 
         return lax.cond(self.schedule.random(state.clock), uniform, behave, state.explore)
 
+    @jax.named_scope("learn")
     def _learn(self, key: PRNGKeyArray, state: ProgramState) -> tuple[LearnerState, Metrics]:
         """A round of updates if the clock says so; absent metrics are (0, 0)."""
         shape, hyper = (self.schedule.updates, self.config.agent.batch_size), of_agent(state.hyper)
 
         def learn(learner: LearnerState) -> tuple[LearnerState, Metrics]:
-            batches = replay.sample(jax.random.fold_in(key, _BATCHES), state.replay, state.clock, shape)
+            batches = self._batches(jax.random.fold_in(key, _BATCHES), state, shape)
             batches = self.place.spread(batches, axis=1)
             batches = batches.replace(
                 obs=self.normalise(state.statistics, batches.obs),
@@ -230,6 +244,13 @@ class Program:
 
         return lax.cond(self.schedule.learns(state.clock), learn, skip, state.learner)
 
+    def _batches(self, key: PRNGKeyArray, state: ProgramState, shape: tuple[int, ...]) -> Transition:
+        agent = self.config.agent
+        if agent.n_step == 1:
+            return replay.sample(key, state.replay, state.clock, shape)
+        return returns.sample(key, state.replay, state.clock, shape, agent.n_step, agent.gamma)
+
+    @jax.named_scope("adapt")
     def _adapt(self, key: PRNGKeyArray, state: ProgramState) -> Any:
         """A scale update, or a look at a learnt scale, on replayed observations if the clock says so."""
 

@@ -1,13 +1,14 @@
 """Where the arrays of a control run lie: on one device, or cut over a mesh of devices and processes."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxpsn.control.config import ControlConfig
-from jaxpsn.core import errors
+from jaxpsn.core import errors, platforms
 from jaxpsn.core import mesh as meshes
 
 AXIS = "data"
@@ -20,12 +21,19 @@ class Placement:
 
     The compiler places whatever a step computes between them; batches and the episodes of an evaluation are cut too
     where ``data`` divides them. Without a mesh all is left to the one default device. The layout decides nothing but
-    the rounding of sums: keys, draws and indices are functions of the environment, never of its device.
+    the rounding of sums: keys, draws and indices are functions of the environment, never of its device. ``devices``:
+    those to run on, JAX's own if left out.
     """
 
-    def __init__(self, mesh: str | None = None):
-        self.mesh = None if mesh is None else _mesh(mesh)
+    def __init__(self, mesh: str | None = None, devices: Sequence[Any] | None = None):
+        self.mesh = None if mesh is None else _mesh(mesh, devices)
+        self._devices = devices
         self._sizes = frozenset[int]()
+
+    @property
+    def platform(self) -> str:
+        """The platform that programs are traced for."""
+        return platforms.of(self._devices)
 
     @property
     def parts(self) -> int:
@@ -82,8 +90,8 @@ ONE_DEVICE = Placement()
 """Without a mesh."""
 
 
-def _mesh(text: str) -> Mesh:
+def _mesh(text: str, devices: Sequence[Any] | None) -> Mesh:
     sizes = meshes.parse_mesh(text)
     if sizes.get("model", 1) != 1:
         errors.refuse("mesh model", sizes["model"], "1: the networks of a control run lie whole on every device")
-    return meshes.make_mesh(sizes)
+    return meshes.make_mesh(sizes, devices)

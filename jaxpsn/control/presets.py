@@ -1,76 +1,128 @@
-"""Named control experiments: the default, one that fills a GPU, and the columns of the paper and its releases."""
+"""Named control experiments: the default, one that fills a GPU, and the columns of the paper and its releases.
+
+They are made when they are asked for, as making a component loads JAX.
+"""
 
 from dataclasses import replace
 
 from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.core.components import replaced
+from jaxpsn.core.lazily import Lazy
 
-# Plappert et al. 2018, appendix: 2 x 64 ReLU, the action enters at the second critic layer, one environment,
-# cycles of 100 environment steps and 50 updates, the scale adapted once in 50 updates.
-_PAPER = ControlConfig(
-    env=EnvConfig(name="halfcheetah", num_envs=1),
-    agent=(
-        "ddpg(actor_hidden=64x64, critic_hidden=64x64, action_layer=1, actor_lr=1e-4, critic_lr=1e-3, critic_l2=0.01, "
-        "tau=1e-3, batch_size=128, update_every=100, updates=50, observation_clip=5, replay_capacity=100000, warmup=0)"
-    ),
-    explore="parameter(structure=dense, sigma=0.2, adapt_every=100, probes=1, probe_states=128, high=100)",
-    eval_envs=20,
-)
 
-# OpenAI baselines 8822518 (2017): smaller batch per worker, faster targets, a time limit stored as terminal.
-_RELEASE = replace(
-    _PAPER,
-    agent=replaced(
-        _PAPER.agent, {"batch_size": 64, "tau": 0.01, "time_limit_terminal": True, "replay_capacity": 1_000_000}
-    ),
-    explore=replaced(_PAPER.explore, {"probe_states": 64}),
-)
+def _paper() -> ControlConfig:
+    # Plappert et al. 2018, appendix: 2 x 64 ReLU, the action enters at the second critic layer, one environment,
+    # cycles of 100 environment steps and 50 updates, the scale adapted once in 50 updates.
+    return ControlConfig(
+        env=EnvConfig(name="halfcheetah", num_envs=1),
+        agent=(
+            "ddpg(actor_hidden=64x64, critic_hidden=64x64, action_layer=1, actor_lr=1e-4, critic_lr=1e-3, "
+            "critic_l2=0.01, tau=1e-3, batch_size=128, update_every=100, updates=50, observation_clip=5, "
+            "replay_capacity=100000, warmup=0)"
+        ),
+        explore="parameter(structure=dense, sigma=0.2, adapt_every=100, probes=1, probe_states=128, high=100)",
+        eval_envs=20,
+    )
 
-# OpenAI baselines ea25b9e (2020): tanh, no layer norm unless asked for, the action at the critic's input.
-_HEAD = replaced(_RELEASE.agent, {"activation": "tanh", "layer_norm": False, "action_layer": 0})
 
-_GPU = ControlConfig(
-    env=EnvConfig(name="ant", num_envs=4096, reset="cached"),
-    agent=(
-        "td3(actor_hidden=256x256, critic_hidden=512x512, batch_size=32768, updates=2, tau=0.05, weight_decay=0.01, "
-        f"precision=bfloat16, replay_capacity={4096 * 1024}, warmup={4096 * 10})"
-    ),
-    eval_envs=128,
-)
+def _paper_sparse() -> ControlConfig:
+    paper = PRESETS["paper"]
+    env = EnvConfig(name="sparse_mountain_car", num_envs=1)
+    return replace(paper, env=env, explore=replaced(paper.explore, {"sigma": 0.6, "target": 0.6}))
 
-# Generations of 64 mirrored members on episodes of 200 steps.
-_ES = ControlConfig(
-    env=EnvConfig(name="cartpole_swingup", num_envs=64, episode_length=200),
-    agent="es",
-    explore="parameter(structure=lowrank(antithetic=true), scale=constant)",
-)
 
-_SMOKE = ControlConfig(
-    env=EnvConfig(name="probe/action", num_envs=8),
-    agent=(
-        "td3(actor_hidden=16, critic_hidden=16, batch_size=32, updates=1, actor_lr=0.01, critic_lr=0.01, "
-        "replay_capacity=4096, warmup=64)"
-    ),
-    eval_envs=4,
-)
+def _release() -> ControlConfig:
+    # OpenAI baselines 8822518 (2017): smaller batch per worker, faster targets, a time limit stored as terminal.
+    paper = PRESETS["paper"]
+    changes = {"batch_size": 64, "tau": 0.01, "time_limit_terminal": True, "replay_capacity": 1_000_000}
+    explore = replaced(paper.explore, {"probe_states": 64})
+    return replace(paper, agent=replaced(paper.agent, changes), explore=explore)
 
-PRESETS: dict[str, ControlConfig] = {
-    "default": ControlConfig(),
-    "gpu": _GPU,
-    "sparse": ControlConfig(
+
+def _head() -> ControlConfig:
+    # OpenAI baselines ea25b9e (2020): tanh, no layer norm unless asked for, the action at the critic's input.
+    release = PRESETS["release-2017"]
+    changes = {"activation": "tanh", "layer_norm": False, "action_layer": 0}
+    return replace(release, agent=replaced(release.agent, changes))
+
+
+def _gpu() -> ControlConfig:
+    return ControlConfig(
+        env=EnvConfig(name="ant", num_envs=4096, reset="cached"),
+        agent=(
+            "td3(actor_hidden=256x256, critic_hidden=512x512, batch_size=32768, updates=2, tau=0.05, "
+            f"weight_decay=0.01, precision=bfloat16, replay_capacity={4096 * 1024}, warmup={4096 * 10})"
+        ),
+        eval_envs=128,
+    )
+
+
+def _fast() -> ControlConfig:
+    # FastTD3 (arXiv 2505.22642), its configuration for dm_control, with layer norm, which parameter noise wants.
+    return ControlConfig(
+        env=EnvConfig(num_envs=1024, reset="cached"),
+        agent=(
+            "td3(actor_hidden=512x256x128, critic_hidden=1024x512x256, critic=c51(atoms=101, low=-500, high=500), "
+            "n_step=3, gamma=0.97, target_noise=0.1, batch_size=32768, updates=2, tau=0.1, weight_decay=0.1, "
+            f"precision=bfloat16, replay_capacity={1024 * 10_240}, warmup={1024 * 10})"
+        ),
+        eval_envs=128,
+    )
+
+
+def _sac() -> ControlConfig:
+    # Constants of MuJoCo Playground's configuration of Brax's SAC for dm_control; its actor has no layer norm.
+    return ControlConfig(
+        env=EnvConfig(num_envs=128),
+        agent=(
+            "sac(actor_hidden=256x256, critic_hidden=256x256, actor_lr=1e-3, critic_lr=1e-3, temperature=1, "
+            f"target_entropy=-0.5, batch_size=512, updates=8, replay_capacity={4 << 20}, warmup=8192)"
+        ),
+        eval_envs=128,
+    )
+
+
+def _sparse() -> ControlConfig:
+    return ControlConfig(
         env=EnvConfig(name="sparse_cartpole_swingup", num_envs=16),
         agent="td3(actor_hidden=64x64, critic_hidden=64x64, updates=2, warmup=1600)",
         explore="parameter(sigma=0.6, target=0.6)",
-    ),
-    "paper": _PAPER,
-    "paper-sparse": replace(
-        _PAPER,
-        env=EnvConfig(name="sparse_mountain_car", num_envs=1),
-        explore=replaced(_PAPER.explore, {"sigma": 0.6, "target": 0.6}),
-    ),
-    "release-2017": _RELEASE,
-    "baselines-2020": replace(_RELEASE, agent=_HEAD),
-    "es": _ES,
-    "smoke": _SMOKE,
-}
+    )
+
+
+def _es() -> ControlConfig:
+    # Generations of 64 mirrored members on episodes of 200 steps.
+    return ControlConfig(
+        env=EnvConfig(name="cartpole_swingup", num_envs=64, episode_length=200),
+        agent="es",
+        explore="parameter(structure=lowrank(antithetic=true), scale=constant)",
+    )
+
+
+def _smoke() -> ControlConfig:
+    return ControlConfig(
+        env=EnvConfig(name="probe/action", num_envs=8),
+        agent=(
+            "td3(actor_hidden=16, critic_hidden=16, batch_size=32, updates=1, actor_lr=0.01, critic_lr=0.01, "
+            "replay_capacity=4096, warmup=64)"
+        ),
+        eval_envs=4,
+    )
+
+
+PRESETS: Lazy[ControlConfig] = Lazy(
+    {
+        "default": ControlConfig,
+        "gpu": _gpu,
+        "fast": _fast,
+        "sac": _sac,
+        "sparse": _sparse,
+        "paper": _paper,
+        "paper-sparse": _paper_sparse,
+        "release-2017": _release,
+        "baselines-2020": _head,
+        "es": _es,
+        "smoke": _smoke,
+    }
+)
 """Control settings by name; :data:`jaxpsn.run.jobs.control.PRESETS` adds how long each runs."""

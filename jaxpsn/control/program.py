@@ -36,7 +36,9 @@ def make(
     # Mirrored members of a generation are judged from the same starts.
     twins = config.explore.layout(config.env.num_envs).twins if evolves else None
     episodes, trials = (
-        envs.Episodes(env, count, limit, action_repeat=repeat, reset=config.env.reset, twins=alike)
+        envs.Episodes(
+            env, count, limit, action_repeat=repeat, reset=config.env.reset, twins=alike, platform=place.platform
+        )
         for count, alike in ((config.env.num_envs, twins), (config.eval_envs, None))
     )
     sizes = episodes.observation_size, episodes.action_size

@@ -18,6 +18,7 @@ class Transition:
     terminated: Any  # [...] bool, the task ended
     truncated: Any  # [...] bool, the time limit ended the episode
     next_obs: Any  # [..., O] float32, before any reset
+    discount: Any = None  # [...] float32, of what follows a return of several steps; None: the agent's gamma
 
 
 @struct.dataclass
@@ -32,7 +33,7 @@ class Tally:
 class LearnerState:
     """Clean weights, their targets and their optimisers; perturbed weights never enter.
 
-    An evolution strategy has an actor and its optimiser only; the rest is None.
+    What an agent does without is None: an evolution strategy has an actor and its optimiser only.
     """
 
     actor: Any
@@ -41,6 +42,8 @@ class LearnerState:
     target_critic: Any
     actor_optimizer: Any
     critic_optimizer: Any
+    temperature: Any = None  # [] float32, logarithm of the weight of the entropy
+    temperature_optimizer: Any = None
 
 
 @struct.dataclass

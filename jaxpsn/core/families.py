@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from jaxpsn.core import errors, fields, grammar
@@ -93,6 +93,12 @@ class Family(Generic[_B]):
         if name not in self.kinds:
             errors.refuse(where or self.name, name, errors.nearest(name, self.names()))
         return self.kinds[name]
+
+    def look(self, text: str, where: str = "") -> None:
+        """Refuse a text with a name that the family does not have; nothing is imported, nothing is made."""
+        for name in _heads(grammar.parse(where or self.name, text)):
+            if name not in self.names():
+                errors.refuse(where or self.name, name, errors.nearest(name, self.names()))
 
     def name_of(self, value: Any) -> str:
         """The name of a component or its class; raises UserError for one that was not registered."""
@@ -233,6 +239,17 @@ class Family(Generic[_B]):
             errors.refuse(self.name, name, f"another name, as {old.__module__}.{old.__qualname__} has it")
         if self.modules.get(name, module) != module:
             errors.refuse(self.name, name, f"another name, as {self.modules[name]} has it")
+
+
+def _heads(node: Any) -> Iterator[str]:
+    """The names that the terms of a text begin with."""
+    if isinstance(node, grammar.Plus):
+        for term in node.terms:
+            yield from _heads(term)
+    elif isinstance(node, grammar.Word):
+        yield node.text
+    elif isinstance(node, grammar.Call):
+        yield node.name
 
 
 def _new(kind: type[_B], name: str, given: Mapping[str, Any]) -> _B:

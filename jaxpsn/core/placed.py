@@ -1,6 +1,5 @@
 """Arrays of the host on the devices of one or several processes, and the shards that a process answers for."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -26,21 +25,22 @@ def array(host: np.ndarray, sharding: Sharding | None) -> jax.Array:
     return jnp.array(made, copy=True)
 
 
-def put(leaf: jax.Array, sharding: Sharding | None) -> jax.Array:
-    """An array of this process, equal on all, on the devices of ``sharding``; as it is without one."""
-    if sharding is None:
+def put(leaf: Any, sharding: Sharding | None) -> jax.Array:
+    """An array of this process, equal on all, on the devices of ``sharding``; one of several processes stays."""
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         return leaf
-    if is_key(leaf):
+    if isinstance(leaf, jax.Array) and is_key(leaf):
         data = array(np.asarray(jax.random.key_data(leaf)), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     return array(np.asarray(leaf), sharding)
 
 
-def owned(leaf: jax.Array) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """Start and copy of each piece of an array that this process answers for: of all processes exactly one has it."""
+def owned(leaf: jax.Array) -> list[tuple[tuple[int, ...], jax.Array]]:
+    """Start and data of each shard of an array that this process answers for: of all processes exactly one has it."""
     if leaf.is_fully_addressable and jax.process_index() > 0:
-        return  # an array of its own, which process 0 has too
-    for shard in leaf.addressable_shards:
-        if shard.replica_id == 0:
-            start = tuple(part.start or 0 for part in shard.index)
-            yield start, np.array(shard.data, order="C", copy=True)
+        return []  # an array of its own, which process 0 has too
+    return [
+        (tuple(part.start or 0 for part in shard.index), shard.data)
+        for shard in leaf.addressable_shards
+        if shard.replica_id == 0
+    ]

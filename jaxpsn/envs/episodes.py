@@ -11,7 +11,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxpsn.core import checks, compat, errors
+from jaxpsn.core import checks, compat, errors, platforms
 from jaxpsn.envs import brax_door, lanes
 
 _POOL, _START = 0, 1  # what a key is for
@@ -52,6 +52,7 @@ class Episodes:
       starts.
 
     ``twins``: for each copy the number of the one whose start states it has, episode by episode; its own if left out.
+    ``platform``: the one that is traced for (:mod:`jaxpsn.core.platforms`); that of JAX's own devices if left out.
 
     ``reset`` and ``step`` are pure: safe under jit, scan, and vmap over seeds, where resets stay a real branch. Every
     leaf keeps one strong type, so nothing is traced twice. Physics runs at the highest matrix precision; that of
@@ -68,6 +69,7 @@ class Episodes:
         reset: str = "random",
         pool_size: int | None = None,
         twins: Sequence[int] | None = None,
+        platform: str | None = None,
     ):
         checks.whole("env.num_envs", num_envs, 1)
         checks.whole("env.episode_length", episode_length, 1)
@@ -77,7 +79,7 @@ class Episodes:
         checks.whole("env.pool_size", pool_size, 1)
         self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
         self.action_repeat, self.cached, self.pool_size = action_repeat, reset == "cached", pool_size
-        self._stepped = lanes.spread(env)
+        self._stepped = lanes.spread(env, platforms.of() if platform is None else platform)
         self._starters = np.arange(num_envs, dtype=np.int32) if twins is None else np.asarray(twins, np.int32)
         if self._starters.shape != (num_envs,):
             errors.refuse("twins", self._starters.shape, f"one for each of the {num_envs} environments")

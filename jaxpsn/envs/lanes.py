@@ -18,6 +18,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 from jax.extend import core
 
+from jaxpsn.core import platforms
 from jaxpsn.envs import lane_rules as rules
 from jaxpsn.envs import lane_values as values
 from jaxpsn.envs.lane_values import Lanes
@@ -32,9 +33,9 @@ _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_ca
           "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}  # fmt: skip
 
 
-def spread(env: Any) -> Any:
-    """``env`` with physics in lanes where that pays; else ``env`` itself."""
-    return in_lanes(env) if PAYS and fits(env) else env
+def spread(env: Any, platform: str = platforms.CPU) -> Any:
+    """``env`` with physics in lanes where that pays, on a CPU; else ``env`` itself."""
+    return in_lanes(env) if PAYS and platform == platforms.CPU and fits(env) else env
 
 
 def fits(env: Any) -> bool:
@@ -45,10 +46,9 @@ def fits(env: Any) -> bool:
 
 
 def in_lanes(env: Any) -> Any:
-    """A copy of ``env``, which :func:`fits`, with physics in lanes where ``jax.vmap`` makes many copies on a CPU.
+    """A copy of ``env``, which :func:`fits`, with physics in lanes where ``jax.vmap`` makes many copies.
 
-    Where JAX's default backend is no CPU, and for fewer copies than :data:`FEWEST`, Brax's own physics runs. There is
-    no derivative in reverse.
+    For fewer copies than :data:`FEWEST` Brax's own physics runs. There is no derivative in reverse.
     """
     made = copy.copy(env)
     made.pipeline_step = _stepper(env)
@@ -66,9 +66,7 @@ def _stepper(env: Any) -> Callable[[Any, Any], Any]:
             (state, action),
             tuple(varies),
         )
-        # Decided here, not by lax.platform_dependent: that traces both, seconds of work, and drops one.
-        brax = copies < FEWEST or jax.default_backend() != "cpu"
-        made = jax.vmap(plain)(state, action) if brax else _steps(env, state, action)
+        made = jax.vmap(plain)(state, action) if copies < FEWEST else _steps(env, state, action)
         return made, jax.tree.map(lambda _: True, made)
 
     return step

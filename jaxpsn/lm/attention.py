@@ -4,34 +4,33 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend import backend
 from jaxtyping import Array, Bool, Float
 
 from jaxpsn.core.compat import foreign
 
 
 def fits_cudnn(dtype: Any, head_dim: int) -> bool:
-    """Whether cuDNN's flash kernel takes whole texts of this kind on the default device.
+    """Whether cuDNN's flash kernel takes whole texts of this kind, on an NVIDIA GPU.
 
-    It wants an NVIDIA GPU, bfloat16 or float16, and heads of a multiple of 8 up to 128 wide (256 from Hopper on,
-    which is not made use of). Its memory is linear in the length, XLA's quadratic.
+    It wants bfloat16 or float16, and heads of a multiple of 8 up to 128 wide (256 from Hopper on, which is not made
+    use of). Its memory is linear in the length, XLA's quadratic.
     """
-    device = jax.default_backend() == "gpu" and "cuda" in backend.get_backend().platform_version.lower()
-    return device and dtype in (jnp.bfloat16, jnp.float16) and head_dim % 8 == 0 and head_dim <= 128
+    return dtype in (jnp.bfloat16, jnp.float16) and head_dim % 8 == 0 and head_dim <= 128
 
 
 def causal(
     q: Float[Array, "batch length heads dim"],
     k: Float[Array, "batch length kv_heads dim"],
     v: Float[Array, "batch length kv_heads dim"],
+    flash: bool = False,
 ) -> Float[Array, "batch length heads dim"]:
-    """Attention over whole texts: position t looks at positions up to t.
+    """Attention over whole texts: position t looks at positions up to t; ``flash``: by cuDNN where it fits.
 
     cuDNN gets neither a mask nor lengths, on purpose: causality is a mode of its kernel, whereas a mask would be
     materialised for it, and its batching rule under ``vmap`` (weights per member) takes no mask shared by the heads.
     """
     length = q.shape[1]
-    if fits_cudnn(q.dtype, q.shape[-1]):
+    if flash and fits_cudnn(q.dtype, q.shape[-1]):
         # Its derivative wants an even length; nothing looks at a position added behind the last.
         even = [jnp.pad(x, ((0, 0), (0, length % 2), (0, 0), (0, 0))) for x in (q, k, v)]
         with foreign():

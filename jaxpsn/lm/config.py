@@ -77,6 +77,8 @@ class DecoderConfig:
     """Longest sequence the checkpoint was made for."""
     family: str = "llama"
     """``model_type`` of the Hugging Face folder it is read from or written to."""
+    flash: bool = False
+    """Whether whole texts may take cuDNN's flash kernel: of passes that are traced for an NVIDIA GPU."""
 
     def __post_init__(self) -> None:
         for name, most in MOST.items():

@@ -144,7 +144,7 @@ def _whole(config: DecoderConfig, params: Params, tokens: Array, start: Array, c
     def mix(q, k, v, cache, layer):
         if cache is not None:
             cache = _write(cache, _rolled(k, -start), _rolled(v, -start), layer, 0)
-        return attention.causal(q, k, v), cache
+        return attention.causal(q, k, v, config.flash), cache
 
     x = params["embed"]["embedding"][tokens]
     hidden, cache = _over_layers(config, params, x, cache, turns(config.rope, config.head_dim, positions), mix, remat)
@@ -212,7 +212,7 @@ def branch_states(
     seen = trunk_places < length[:, None]
 
     def mix(q, k, v, cache, layer):
-        mixed = attention.causal(q[:, :width], k[:, :width], v[:, :width])
+        mixed = attention.causal(q[:, :width], k[:, :width], v[:, :width], config.flash)
         parts = (side[:, width:].reshape(batch, count, time, *side.shape[2:]) for side in (q, k, v))
         apart = attention.branched(*parts, k[:, :width], v[:, :width], seen)
         return jnp.concatenate([mixed, apart.reshape(batch, count * time, *q.shape[2:])], axis=1), cache

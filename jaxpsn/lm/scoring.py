@@ -60,7 +60,7 @@ def _judge(config, temperature, vocab, chunk, params, before, after, tokens, len
 
 
 def _flash(config: DecoderConfig, params: model.Params) -> bool:
-    return attention.fits_cudnn(params["embed"]["embedding"].dtype, config.head_dim)
+    return config.flash and attention.fits_cudnn(params["embed"]["embedding"].dtype, config.head_dim)
 
 
 def score(

@@ -2,5 +2,6 @@
 
 from jaxpsn.networks.actor import Actor, Policy
 from jaxpsn.networks.critic import Critic, ensemble_apply, ensemble_init
+from jaxpsn.networks.gaussian import Gaussian
 
-__all__ = ["Actor", "Critic", "Policy", "ensemble_apply", "ensemble_init"]
+__all__ = ["Actor", "Critic", "Gaussian", "Policy", "ensemble_apply", "ensemble_init"]

@@ -60,6 +60,10 @@ class Policy:
         """The action."""
         return self.actor.apply(params, obs)
 
+    def raw(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch k"]:
+        """What weight noise acts on: the action, or of a stochastic policy what actions are sampled from."""
+        return self(params, obs)
+
     def features(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch h"]:
         """The last hidden layer."""
         return self.actor.apply(params, obs, method="features")

@@ -24,6 +24,10 @@ class Dense(Structure):
     store: Literal["float32", "bfloat16"] = "float32"
     """Precision in which it is held."""
 
+    @property
+    def drifts(self) -> bool:
+        return self.store == "float32"  # in fewer bits a small step is lost
+
     def state(self, leaf: Leaf, key: PRNGKeyArray, negate: Bool[Array, ""] | None) -> dict[str, Array]:
         shape = (leaf.rows,) if leaf.is_vector else (leaf.columns, leaf.rows)
         drawn = normal(key, shape)
@@ -54,6 +58,10 @@ class InputGain(Structure):
 
     reads_weight: ClassVar[bool] = True
     cheap: ClassVar[bool] = False
+
+    @property
+    def drifts(self) -> bool:
+        return True
 
     def has_state(self, leaf: Leaf) -> bool:
         return not leaf.is_vector

@@ -25,7 +25,8 @@ _BLOCK = 1 << 16
 class Draw:
     """The held perturbations of all members.
 
-    ``counter`` u32[members] is how often each was redrawn; ``noise`` path -> arrays[members, stack..., ...];
+    ``counter`` u32[members] is how often each was redrawn (u32[members, components] where a perturbation is of several,
+    :class:`jaxpsn.noise.Multiscale`); ``noise`` path -> arrays[members, stack..., ...];
     ``base`` path -> arrays that all members share (a random Flipout base), without a member axis; ``number``
     u32[members] is who each is: it travels with a member that is cut out, moved or sent to another device, so that
     its next noise is what it would have been, and no other's. ``replace(counter=...)`` with something that is no array
@@ -46,7 +47,7 @@ class Draw:
     @property
     def members(self) -> int:
         """How many there are."""
-        return self.counter.shape[-1]
+        return self.number.shape[-1]
 
 
 def path_hash(path: str) -> tuple[int, int]:

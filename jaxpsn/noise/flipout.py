@@ -58,15 +58,35 @@ class Flipout(Structure):
         return columns.astype(dtype), rows.astype(dtype)
 
     def contract(self, leaf: Leaf, noise: Any, base: Any, weight: Any, x: Array, flip: bool) -> Array:
-        columns, rows = self._signs(leaf, noise, x.dtype)
-        before, after = (rows, columns) if flip else (columns, rows)
-        x = x * before[None]
+        before, after = self._sides(leaf, noise, x.dtype, flip)
+        return self._product(leaf, base, x * before[None], flip) * after[None]
+
+    def contract_sum(
+        self,
+        leaf: Leaf,
+        noises: tuple[Any, ...],
+        sizes: tuple[float, ...],
+        base: Any,
+        weight: Any,
+        x: Array,
+        flip: bool,
+    ) -> Array:
+        sides = [self._sides(leaf, noise, x.dtype, flip) for noise in noises]
+        # M is common to the components too: theirs is one product of all their inputs below one another.
+        turned = jnp.concatenate([x * before[None] for before, _ in sides])
+        parts = jnp.split(self._product(leaf, base, turned, flip), len(sides))
+        return sum(size * (y * after[None]) for size, y, (_, after) in zip(sizes, parts, sides, strict=True))
+
+    def _sides(self, leaf: Leaf, noise: Any, dtype: Any, flip: bool) -> tuple[Array, Array]:
+        """Signs before and after the product with M."""
+        columns, rows = self._signs(leaf, noise, dtype)
+        return (rows, columns) if flip else (columns, rows)
+
+    def _product(self, leaf: Leaf, base: Any, x: Array, flip: bool) -> Array:
         if base:
             matrix = base["matrix"].astype(x.dtype)
-            y = x @ (matrix if flip else matrix.T)
-        else:
-            y = apply_fixed(x, leaf.rows, leaf.columns, flip, path_hash(leaf.path))
-        return y * after[None]
+            return x @ (matrix if flip else matrix.T)
+        return apply_fixed(x, leaf.rows, leaf.columns, flip, path_hash(leaf.path))
 
     def entries(self, leaf: Leaf, noise: Any, base: Any, weight: Any) -> Array:
         if leaf.is_vector:

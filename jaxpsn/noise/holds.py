@@ -1,16 +1,26 @@
-"""How long a perturbation is held: per episode, for a number of steps, or for a random, heavy-tailed time."""
+"""How long a perturbation is held: per episode, for a number of steps, for a random time, or not at all: it drifts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax import lax
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from jaxpsn.core import checks
+from jaxpsn.core.compat import anywhere
+from jaxpsn.noise.draws import Draw
+from jaxpsn.noise.drifting import drifted
 from jaxpsn.noise.inputs import mask
+from jaxpsn.noise.structures import Structure
+
+
+def redrawn(kind: Structure, key: PRNGKeyArray, draw: Draw, where: Any) -> Draw:
+    """``draw`` with new perturbations of the members in ``where``, in a branch that is skipped where there are none."""
+    return lax.cond(anywhere(where), lambda old: kind.redraw(key, old, where), lambda old: old, draw)
 
 
 class Hold(NamedTuple):
@@ -19,10 +29,13 @@ class Hold(NamedTuple):
     ``step`` is called once after every decision; ``done[members]`` are the members whose episode has just ended
     (booleans, or floats of 0 and 1) and ``where[members]`` those that must redraw now. A ``done`` always redraws and
     starts a new hold. ``key`` must be another one at every call; member i's lengths do not depend on the others.
+    ``move(kind, key, draw, where) -> draw`` then does to the perturbations what the rule wants, with the key of the
+    first draw.
     """
 
     init: Callable[[Any, int], Any]
     step: Callable[[Any, Any, Any], tuple[Any, Any]]
+    move: Callable[[Structure, Any, Draw, Any], Draw] = redrawn
 
 
 @struct.dataclass
@@ -59,6 +72,54 @@ def zeta(exponent: float = 2.0, maximum: int = 1000) -> Hold:
         return 1 + jnp.searchsorted(jnp.asarray(edges), chance, side="right").astype(jnp.int32)
 
     return _counted(draw)
+
+
+def geometric(mean: float) -> Hold:
+    """A perturbation is redrawn with probability ``1 / mean`` at every decision, and at the end of its episode.
+
+    The same at every decision and without a memory: it has no first moment and no clock to fall into step with.
+    """
+    checks.real("mean", mean, 1.0)
+
+    def step(key: PRNGKeyArray, state: HoldState, done: Any) -> tuple[HoldState, Bool[Array, " members"]]:
+        done = mask("done", done)
+        return state, done | (jax.random.uniform(key, done.shape, jnp.float32) < np.float32(1.0 / mean))
+
+    return Hold(lambda key, members: HoldState(None), step)
+
+
+def per_component(means: Sequence[float]) -> Hold:
+    """For the components of a :class:`jaxpsn.noise.Multiscale`: each is held :func:`geometric` by a mean of its own.
+
+    The end of an episode redraws all of them. So every episode starts from a perturbation of the nominal law,
+    independent of the past: a slow component that went on would be over-represented after the short episodes that it
+    causes. As holds have no memory, a new perturbation is a piece of the same stationary process from its first
+    decision on: within an episode the colour is whole. ``where`` is a tuple, a mask or True for each component.
+    """
+    holds = [geometric(mean) for mean in means]
+
+    def step(key: PRNGKeyArray, state: HoldState, done: Any) -> tuple[HoldState, tuple[Any, ...]]:
+        keys = [jax.random.fold_in(key, k) for k in range(len(holds))]
+        masks = [hold.step(one, state, done)[1] for hold, one in zip(holds, keys, strict=True)]
+        return state, tuple(True if mean == 1.0 else one for mean, one in zip(means, masks, strict=True))
+
+    def move(kind: Structure, key: PRNGKeyArray, draw: Draw, where: Any) -> Draw:
+        return kind.redraw(key, draw, where)
+
+    return Hold(lambda key, members: HoldState(None), step, move)
+
+
+def drift(rho: float) -> Hold:
+    """A perturbation is never held: it moves at every decision as :func:`jaxpsn.noise.drifted` says.
+
+    The end of an episode starts a new one.
+    """
+    checks.real("rho", rho, 0.0, 1.0)
+
+    def move(kind: Structure, key: PRNGKeyArray, draw: Draw, where: Any) -> Draw:
+        return drifted(kind, key, draw, where, rho)
+
+    return per_episode()._replace(move=move)
 
 
 def _counted(draw: Callable[[Any, int], Any]) -> Hold:

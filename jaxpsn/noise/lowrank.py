@@ -69,6 +69,25 @@ class _Factored(Structure):
             return inner * second.T
         return (x @ first) @ (second.T / jnp.asarray(math.sqrt(first.shape[1]), x.dtype))
 
+    def contract_sum(
+        self,
+        leaf: Leaf,
+        noises: tuple[Any, ...],
+        sizes: tuple[float, ...],
+        base: Any,
+        weight: Any,
+        x: Array,
+        flip: bool,
+    ) -> Array:
+        if self._dense(leaf):
+            dense = sum(size * noise["dense"] for size, noise in zip(sizes, noises, strict=True))
+            return self.contract(leaf, {"dense": dense}, base, weight, x, flip)
+        # The factors side by side, as one pair of them; what contract divides by is undone.
+        count = math.sqrt(len(noises))
+        out = [count * size * noise["out"] for size, noise in zip(sizes, noises, strict=True)]
+        both = {"out": jnp.concatenate(out, axis=1), "in": jnp.concatenate([noise["in"] for noise in noises], axis=1)}
+        return self.contract(leaf, both, base, weight, x, flip)
+
     def entries(self, leaf: Leaf, noise: Any, base: Any, weight: Any) -> Array:
         if leaf.is_vector:
             return noise["out"][:, 0]
@@ -112,6 +131,14 @@ class LowRank(_Factored):
 
     def laws(self) -> tuple[int, str, bool]:
         return self.rank, self.factors, self.dense_head
+
+    @property
+    def drifts(self) -> bool:
+        return self.factors == "normal"
+
+    def drift(self, leaf: Leaf, old: dict[str, Array], fresh: dict[str, Array], rho: float) -> dict[str, Array]:
+        # A matrix is a product of two factors that move at a time: the correlation of E is the product of theirs.
+        return super().drift(leaf, old, fresh, math.sqrt(rho) if "in" in old else rho)
 
 
 @STRUCTURES.register("factorised")

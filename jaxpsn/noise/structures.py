@@ -1,12 +1,13 @@
 """What every perturbation structure offers, and its three public functions."""
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
 
 from jaxpsn.core.components import Component
 from jaxpsn.core.errors import nearest, refuse
@@ -47,8 +48,7 @@ class Structure(Component):
         inputs.of_type("spec", spec, Spec, "as noise.plan makes it")
         number = inputs.numbers(members, key, self.antithetic)
         self.check(spec)
-        counter = jnp.zeros_like(number)
-        drawn = draw_all(self, spec, key, number, counter)
+        counter, drawn = self.first(key, spec, number)
         return Draw(counter, drawn, _draw_shared(self, spec, key), number, spec, self)
 
     def redraw(self, key: Any, draw: Any, where: Any) -> Draw:
@@ -57,7 +57,7 @@ class Structure(Component):
         ``where``: booleans [members] or one for all, or floats of 0 and 1 (a ``done`` of Brax); lists are taken too.
         """
         inputs.typed_key(key)
-        self._own(draw)
+        self.check_own(draw)
         where = inputs.mask("where", where, draw.counter)
         counter = draw.counter + where.astype(jnp.uint32)
         return draw.replace(counter=counter, noise=redraw_changed(self, key, draw, counter, where))
@@ -68,17 +68,35 @@ class Structure(Component):
         ``member`` is its place in the draw; a traced one is not checked. Weights in float64 are summed in float64
         (E itself is float32).
         """
-        self._own(draw)
+        self.check_own(draw)
         place = inputs.member(member, draw.members)
         parts = taken_apart(params)
         planned(parts, draw.spec)
         sigmas = leaf_sigmas(draw.spec, sigma, draw.members)
         return parts.whole(_materialise(parts.paths, parts.arrays, draw, sigmas, place))
 
-    def _own(self, draw: Any) -> None:
+    def check_own(self, draw: Any) -> None:
+        """Refuse a draw of another structure."""
         inputs.of_type("draw", draw, Draw, "as a structure's init makes it")
         if draw.kind != self:
             refuse("draw", draw.kind, f"made by {self}")
+
+    @property
+    def drifts(self) -> bool:
+        """Whether its state is of Gaussian numbers, so that a perturbation may move little by little."""
+        return False
+
+    def drift(self, leaf: Leaf, old: dict[str, Array], fresh: dict[str, Array], rho: float) -> dict[str, Array]:
+        """A state of one leaf whose entries have the correlation ``rho`` with ``old``; ``fresh`` is an independent one.
+
+        Here E is linear in the state: ``rho * old + sqrt(1 - rho^2) * fresh``.
+        """
+        return {name: mixed(value, fresh[name], rho) for name, value in old.items()}
+
+    def first(self, key: PRNGKeyArray, spec: Spec, number: UInt32[Array, " members"]) -> tuple[Array, dict[str, Any]]:
+        """Counter and noise of members that are new."""
+        counter = jnp.zeros_like(number)
+        return counter, draw_all(self, spec, key, number, counter)
 
     def has_state(self, leaf: Leaf) -> bool:
         """Whether the leaf draws numbers of its own."""
@@ -98,6 +116,20 @@ class Structure(Component):
     def contract(self, leaf: Leaf, noise: Any, base: Any, weight: Any, x: Array, flip: bool) -> Array:
         """``x[F, contract] -> [F, out]`` through E (through its transpose if ``flip``), in float32 or x's dtype."""
         raise NotImplementedError
+
+    def contract_sum(
+        self,
+        leaf: Leaf,
+        noises: tuple[Any, ...],
+        sizes: tuple[float, ...],
+        base: Any,
+        weight: Any,
+        x: Array,
+        flip: bool,
+    ) -> Array:
+        """``contract`` through ``sum_k sizes[k] E_k``, the components of a :class:`jaxpsn.noise.Multiscale`."""
+        parts = (self.contract(leaf, noise, base, weight, x, flip) for noise in noises)
+        return sum(size * part for size, part in zip(sizes, parts, strict=True))
 
     def entries(self, leaf: Leaf, noise: Any, base: Any, weight: Any) -> Array:
         """E of one slice: ``[out, contract]`` of a matrix, ``[out]`` of a vector."""
@@ -171,6 +203,11 @@ def _materialise(
         return settle(leaf, lazy_leaf(draw.kind, draw.spec, leaf, weight, noise, draw.base, sigmas), draw.kind)
 
     return make_lazy(Parts(paths, arrays), draw.spec, form)
+
+
+def mixed(old: Array, fresh: Array, rho: float) -> Array:
+    """One step of a Gaussian autoregression of order one, whose variance stays 1: correlation ``rho`` with ``old``."""
+    return rho * old + math.sqrt(1.0 - rho * rho) * fresh
 
 
 def leaf_sigmas(spec: Spec, sigma: Sigma, members: int) -> dict[str, Array]:

@@ -99,6 +99,8 @@ class Frame(NamedTuple):
 
     title: str
     page: str
+    tall: bool = False
+    """Whether there is more than one picture in it."""
     kind = "frame"
 
 

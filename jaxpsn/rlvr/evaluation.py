@@ -49,7 +49,7 @@ class Judge:
         segment: int = 0,
     ):
         """``dtype`` of the passes; ``segment``: tokens between compactions, in which ended answers leave (0: never)."""
-        self._decoder, self._words, self._task, self._grade = decoder, words, task, grade
+        self._decoder, self._words, self._task, self._grade = place.decoder(decoder), words, task, grade
         self._config, self._max_prompt, self._place = config, max_prompt, place
         self._dtype, self._segment = dtype, segment
         self._sampling = sampler.Sampling(

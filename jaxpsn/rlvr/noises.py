@@ -2,30 +2,31 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from jaxpsn.core import checks, errors
-from jaxpsn.core.components import Component
-from jaxpsn.core.families import Family
 from jaxpsn.core.fields import Fraction, Whole
 from jaxpsn.noise import InputGain, LowRank, Structure
-from jaxpsn.rlvr.rules import Kl, SigmaRule
+from jaxpsn.noise.scale_rules import ScaleRule, begins, refuse_misfit
+from jaxpsn.rlvr.noise_family import NOISES, Noise
+from jaxpsn.rlvr.rules import Fixed, Kl
 
 SELECTIONS = {"mlp": r"/mlp/", "attention": r"/attention/[qkvo]/", "linear": r"/(mlp|attention)/.*(kernel|bias)$"}
 """Patterns on paths of parameters by the names of ``psn.select``; ``norms`` and ``all`` are no patterns."""
 
 
-class Noise(Component):
-    """What perturbs the sampler's weights."""
-
-
-NOISES: Family[Noise] = Family("noise", Noise, doc="What perturbs the weights that answers are sampled from.")
+def _fits(rule: type[ScaleRule]) -> bool:
+    """Whether a scale rule finds its first sigma itself: it says it, or looks at a distance."""
+    return bool(begins(rule) or rule.reads)
 
 
 @NOISES.register("none")
 @dataclass(frozen=True)
 class NoNoise(Noise):
     """The clean policy gives all answers: plain GRPO, to which all else is compared."""
+
+    sigma: ClassVar[ScaleRule] = Fixed(0.0)
+    """Nothing is perturbed."""
 
 
 @NOISES.register("psn")
@@ -45,11 +46,12 @@ class Psn(Noise):
     """Share of a group's answers that the clean policy gives."""
     relative: bool = True
     """Sigma in units of each matrix's root mean square instead of absolute (paper: absolute)."""
-    sigma: SigmaRule = field(default_factory=Kl)
+    sigma: ScaleRule = field(default_factory=Kl)
     """How large the noise is, and what moves it."""
 
     def validate(self) -> None:
         """Refuse a selection that is none, replicas where there are none, and gains, which have no noise of biases."""
+        refuse_misfit("psn.sigma", self.sigma, _fits)
         if isinstance(self.structure, InputGain):
             errors.refuse("psn.structure", "input_gain", "a structure with noise of its own for every weight")
         if self.select.startswith("re:"):
@@ -62,6 +64,11 @@ class Psn(Noise):
         if (self.per == "replica") != (self.replicas is not None):
             allowed = "how many samplers there are" if self.per == "replica" else "none, but with per = replica"
             errors.refuse("psn.replicas", self.replicas, allowed)
+
+    @property
+    def antithetic(self) -> bool:  # type: ignore[override]
+        """Whether perturbations come in pairs of opposite sign."""
+        return self.structure.antithetic
 
     def members(self, answers: int) -> int:
         """Distinct perturbations for that many noisy answers of a group."""

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxpsn import noise
 from jaxpsn.lm import model, policies
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.rlvr.noises import SELECTIONS, Noise, Psn
+from jaxpsn.rlvr.noise_family import Noise
+from jaxpsn.rlvr.noises import SELECTIONS, Psn
 
 PURPOSE = 0x4E4F4953
 """Folded into a run's key: perturbations share no randomness with anything else."""

@@ -1,6 +1,7 @@
 """Where a run's arrays lie: on one device, or over a mesh of devices and processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxpsn.core import errors
+from jaxpsn.core import errors, platforms
 from jaxpsn.core import mesh as meshes
 from jaxpsn.lm import sharding
 from jaxpsn.lm.config import DecoderConfig
@@ -19,11 +20,17 @@ class Placement:
     """Problems are cut over the ``data`` axis, weights over ``model``; the kept weights over ``data`` as well.
 
     What the host reads is whole on every device, so that each process of several sees all answers and verifies them
-    alike; every process runs the same program. Without a mesh all is left to the one default device.
+    alike; every process runs the same program. Without a mesh all is left to the one default device. ``devices``: those
+    to run on, JAX's own if left out.
     """
 
-    def __init__(self, mesh: str | None):
-        self.mesh = None if mesh is None else meshes.make_mesh(mesh)
+    def __init__(self, mesh: str | None, devices: Sequence[Any] | None = None):
+        self.mesh = None if mesh is None else meshes.make_mesh(mesh, devices)
+        self._devices = devices
+
+    def decoder(self, decoder: DecoderConfig) -> DecoderConfig:
+        """``decoder`` with the kernels that its passes take on these devices."""
+        return replace(decoder, flash=platforms.of(self._devices) == platforms.CUDA)
 
     @property
     def parts(self) -> int:

@@ -13,8 +13,9 @@ from flax import struct
 
 from jaxpsn.core.components import spec_of
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.noise import scales
+from jaxpsn.noise import scale_rules, scales
 from jaxpsn.rlvr import (
+    alarms,
     data,
     evaluation,
     gathering,
@@ -79,16 +80,23 @@ class Reasoner:
         seed: int,
         total_steps: int,
         open_log: Callable[[Path, int], Any] | None = None,
+        devices: Sequence[Any] | None = None,
     ):
-        """``open_log(path, kept)`` opens a log of rows (``training.sinks.RowLog``); None keeps no samples."""
+        """``open_log(path, kept)`` opens a log of rows (``training.sinks.RowLog``); None keeps no samples.
+
+        ``devices``: those to run on, JAX's own if left out.
+        """
         self.config, self.problems, self._seed = config, problems, seed
-        self._open_log, self.place = open_log, Placement(config.mesh)
+        self._open_log, self.place = open_log, Placement(config.mesh, devices)
         share = config.rollout.prompts // config.algorithm.mini_batches
         self.place.check("rollout.prompts / algorithm.mini_batches", share)
         self._weights = self.place.weights(base.decoder)
-        self.base = base = base._replace(params=self.place.put(base.params, self._weights))
-        self.learner = learner.make(config, base.decoder, problems.max_tokens, base.words.vocab_size, self.place)
+        params, decoder = self.place.put(base.params, self._weights), self.place.decoder(base.decoder)
+        self.base = base = base._replace(params=params, decoder=decoder)
         self.noise, probe_noise = perturbations(config, base.decoder, base.params)
+        self.learner = learner.make(
+            config, base.decoder, problems.max_tokens, base.words.vocab_size, self.place, self.noise
+        )
         self._gatherer = gathering.Gatherer(
             config,
             base.decoder,
@@ -112,8 +120,9 @@ class Reasoner:
             config.dtype,
             config.rollout.segment,
         )
-        rule = config.sigma.controller(total_steps, base.words.vocab_size)
-        self._rule = rule if self.noise is not None else sigma.fixed()
+        run = scale_rules.Run(total_steps, base.words.vocab_size)
+        rule = config.sigma.build(config.sigma.start, run) if self.noise is not None else scales.constant()
+        self._rule = sigma.told(rule)
         self._signals = None if config.probed is None else scale.signals(config.probed, self.learner)
         self._say: Callable[[str], None] = lambda text: None
         self._far: str | None = None
@@ -146,11 +155,11 @@ class Reasoner:
         place = self.place
         whole, wide = place.whole(), place.answers()
         answers = Answers(wide, wide, wide, wide, whole, whole)
-        self._batch_places = learner.Batch(place.rows(), answers, wide, wide, wide)
+        self._batch_places = learner.Batch(place.rows(), answers, wide, wide, wide, whole)
         ins, outs = (self._weights, self._memory, self._batch_places), (self._weights, self._memory, whole)
         self._update = place.jit(self.learner.update, ins, outs, donate_argnums=(0, 1))
         self._score = place.jit(self.learner.log_probs, self.learner.places(), whole)
-        self._mismatch = place.jit(self.learner.mismatch, (wide, answers), whole)
+        self._mismatch = place.jit(self.learner.mismatch, (wide, answers, wide), whole)
         self._move = place.jit(self._rule.update, whole, whole)
         self._count = place.jit(_counted, whole, whole)
         self._advantages = jax.jit(self.config.algorithm.advantage.compute)
@@ -180,7 +189,7 @@ class Reasoner:
                 updates=jnp.int32(0),
                 params=None,
                 memory=None,
-                sigma=self._rule.init(self.config.sigma.initial if self.noise is not None else 0.0),
+                sigma=self._rule.init(self.config.sigma.start if self.noise is not None else 0.0),
                 position=jnp.int32(0),
                 key=jax.random.key(self._seed),
             )
@@ -206,7 +215,9 @@ class Reasoner:
         clock, seen = gathering.Clock(), {}
         decide = None if self._signals is None else self._decider(state, seen)
         found = self._gatherer.gather(state, decide, clock)
-        gained = np.asarray(self._advantages(found.experience.rewards)).T
+        rewards = found.experience.rewards
+        groups = rewards.reshape(len(rewards) * learner.own_groups(self.config), -1)
+        gained = np.asarray(self._advantages(groups)).reshape(rewards.shape).T
         with clock("update"):
             state, told = self._learn(state.replace(sigma=found.sigma), found, gained)
         if self._journal is not None:
@@ -244,9 +255,12 @@ class Reasoner:
         params, memory = state.params, state.memory
         updates, apart = algorithm.epochs * algorithm.mini_batches, {}
         whole = learner.Batch(experience.prompts, experience.answers, gained)
+        if algorithm.estimator != "clean":
+            whole = whole.replace(seed=(state.key, state.clock))
         if updates > 1:
             whole = whole.replace(old=self.log_probs(params, experience.prompts, experience.answers))
-            seen, places = (whole.old, whole.answers), (self._batch_places.old, self._batch_places.answers)
+            seen = whole.old, whole.answers, whole.advantages
+            places = self._batch_places.old, self._batch_places.answers, self._batch_places.advantages
             apart = self._mismatch(*self.place.put(seen, places))
         if algorithm.kl_coefficient:
             reference = self.log_probs(self.base.params, experience.prompts, experience.answers)
@@ -284,10 +298,13 @@ class Reasoner:
     def alarms(self) -> list[Any]:
         """What is told once if the rows of metrics show it (``training.alarms``)."""
         bounds, probed = self.config.sigma.bounds, self.config.probed
-        if self.noise is None or bounds is None:
+        if self.noise is None:
             return []
+        weights = [alarms.few, alarms.mean, alarms.skipped]
+        if bounds is None:
+            return weights
         settles = scales.Unsettled(bounds, fields=("sigma.low", "sigma.high"))
-        return [settles] if probed is None else [lambda row: self._far, response.cut, settles]
+        return [*weights, settles] if probed is None else [*weights, lambda row: self._far, response.cut, settles]
 
     def attach(self, folder: Path, kept: int) -> None:
         """Open the sample log; rows of steps after ``kept`` go."""
@@ -315,6 +332,8 @@ class Reasoner:
         algorithm = self.config.algorithm
         gained = jax.ShapeDtypeStruct(answers.lengths.shape, jnp.float32)
         batch = learner.Batch(prompts, answers, gained)
+        if algorithm.estimator != "clean":
+            batch = batch.replace(seed=(state.key, state.clock))
         if algorithm.epochs * algorithm.mini_batches > 1:
             batch = batch.replace(old=answers.log_probs)
         if algorithm.kl_coefficient:

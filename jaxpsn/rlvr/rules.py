@@ -1,15 +1,16 @@
-"""The scale of the noise and the rules that move it, as components; the formulas are in :mod:`jaxpsn.rlvr.sigma`.
-
-A rule of one's own has an ``initial`` sigma and a ``controller``; it goes wherever a rule's name goes. No JAX here.
-"""
+"""The scale rules that read what only a language model shows; the formulas are in :mod:`jaxpsn.rlvr.sigma`."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from jaxpsn.core import errors
-from jaxpsn.core.components import Component, Tune, called
-from jaxpsn.core.families import Family
+import jax.numpy as jnp
+
+from jaxpsn.core import checks, errors
+from jaxpsn.core.components import Tune, called
 from jaxpsn.core.fields import Fraction, Real, Traced, Whole
+from jaxpsn.noise.scale_rules import SCALES, Run, ScaleRule
+from jaxpsn.noise.scales import Scale, constant
+from jaxpsn.rlvr import sigma
 from jaxpsn.rlvr.likeness import Likeness, Ngram
 
 Sigma = Annotated[float, Real(0.0, 100.0)]
@@ -17,38 +18,9 @@ Bound = Annotated[float, Real(0.0, 100.0, open_low=True)]
 Rate = Annotated[float, Real(1.0, 10.0, open_low=True)]
 
 
-class SigmaRule(Component):
-    """How large the noise is, and what moves it."""
-
-    initial: ClassVar[float] = 0.2
-    """Sigma of the first step; a field of the rules that let it be chosen."""
-    lasts: ClassVar[bool] = False
-    """Whether the rule depends on the length of the run, which must then stay on resume."""
-
-    @property
-    def divergence(self) -> float | None:
-        """The KL(noisy || clean) in nats a token that sigma is driven to; None: to none."""
-        return None
-
-    @property
-    def bounds(self) -> tuple[float, float] | None:
-        """Lowest and highest sigma of a rule that looks for its sigma; None for a rule that does not."""
-        return None
-
-    def controller(self, steps: int, vocab: int) -> Any:
-        """A :class:`jaxpsn.rlvr.sigma.Controller` for a run of ``steps`` and a vocabulary of ``vocab`` tokens.
-
-        Its ``update`` is given the metrics of an update, among them ``noise_kl_k1`` and ``noise_kl_k3``.
-        """
-        raise NotImplementedError
-
-
-SIGMAS: Family[SigmaRule] = Family("sigma", SigmaRule, doc="How large the noise on a policy is, and what moves it.")
-
-
-@SIGMAS.register("fixed")
+@SCALES.register("fixed")
 @dataclass(frozen=True)
-class Fixed(SigmaRule):
+class Fixed(ScaleRule):
     """The same sigma throughout."""
 
     value: Traced[Sigma] = 0.2
@@ -61,15 +33,13 @@ class Fixed(SigmaRule):
         """Sigma of the first step."""
         return self.value
 
-    def controller(self, steps: int, vocab: int) -> Any:
-        from jaxpsn.rlvr import sigma
-
-        return sigma.fixed()
+    def build(self, start: Any, run: Run) -> Scale:
+        return constant()
 
 
-@SIGMAS.register("staged")
+@SCALES.register("staged")
 @dataclass(frozen=True)
-class Staged(SigmaRule):
+class Staged(ScaleRule):
     """Stepwise exponential decay; the first stage has no noise (QeRL, arXiv 2510.11696)."""
 
     initial: Traced[Sigma] = 0.01
@@ -79,16 +49,15 @@ class Staged(SigmaRule):
     stages: Annotated[int, Whole(2, 10_000)] = 10
     """Stages of equal length."""
 
-    lasts = True
+    annealed = True
     tune = Tune("initial", (0.03, 0.1, 0.3))
 
-    def controller(self, steps: int, vocab: int) -> Any:
-        from jaxpsn.rlvr import sigma
+    def build(self, start: Any, run: Run) -> Scale:
+        checks.whole("steps", run.updates, 1)
+        return sigma.staged(self.final, self.stages, run.updates or 1)
 
-        return sigma.staged(self.final, self.stages, steps)
 
-
-class _Bounded(SigmaRule):
+class _Bounded(ScaleRule):
     low: float
     high: float
 
@@ -103,7 +72,7 @@ class _Bounded(SigmaRule):
         return self.low, self.high
 
 
-@SIGMAS.register("kl")
+@SCALES.register("kl")
 @dataclass(frozen=True)
 class Kl(_Bounded):
     """Variant I: less noise where KL(noisy || clean) is above its target, more where below (arXiv 2602.02555)."""
@@ -123,6 +92,7 @@ class Kl(_Bounded):
     estimator: Literal["k1", "k3"] = "k1"
     """Monte-Carlo estimate of the KL: k1 (paper's code; may be negative) or k3."""
 
+    reads = frozenset({"kl"})
     tune = Tune("target", (0.005, 0.02, 0.08))
 
     @property
@@ -130,14 +100,14 @@ class Kl(_Bounded):
         """The target."""
         return self.target
 
-    def controller(self, steps: int, vocab: int) -> Any:
-        from jaxpsn.rlvr import sigma
-
+    def build(self, start: Any, run: Run) -> Scale:
         return sigma.kl(self.target, self.rate, self.dead_band, (self.low, self.high), self.estimator)
 
 
 class Probed(_Bounded):
     """A rule that is told of probes, answers drawn before the rollouts; its fields are those of :class:`Composite`."""
+
+    reads = frozenset({"answers"})
 
     probes: int
     probe_policy: str
@@ -146,7 +116,7 @@ class Probed(_Bounded):
     relative: bool
 
 
-@SIGMAS.register("composite")
+@SCALES.register("composite")
 @dataclass(frozen=True)
 class Composite(Probed):
     """Variant II: more noise where probes are alike and the policy is sure of them, else less (arXiv 2602.02555)."""
@@ -203,11 +173,8 @@ class Composite(Probed):
         """Whether the goal is relative to the clean policy's own indicator."""
         return self.target is None
 
-    def controller(self, steps: int, vocab: int) -> Any:
-        import jax.numpy as jnp
-
-        from jaxpsn.rlvr import sigma
-
+    def build(self, start: Any, run: Run) -> Scale:
+        checks.whole("vocabulary", run.vocabulary, 1)
         return sigma.composite(
             self.drop if self.relative else self.target,
             self.rate,
@@ -216,7 +183,7 @@ class Composite(Probed):
             self.slack,
             self.certainty,
             self.normalisation,
-            span=(0.0, float(jnp.log(vocab))),
+            span=(0.0, float(jnp.log(run.vocabulary))),
             relative=self.relative,
             gain=self.gain,
         )

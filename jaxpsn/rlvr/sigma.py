@@ -1,5 +1,8 @@
 """Rules that move the scale of the noise, as pure pairs of functions whose state is checkpointed with the run.
 
+``update(state, signals) -> state``: ``signals`` is a flat dict; each rule names the entries it reads and ignores the
+others.
+
 Which way they move it, in words:
 
 - ``kl`` (Variant I): the noisy policy is *farther* from the clean one than the target -> less noise; nearer -> more.
@@ -11,8 +14,7 @@ A signal that is not finite (nothing was measured, or the policy has diverged) l
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from jaxpsn.core import checks, errors
+from jaxpsn.noise.scales import Scale, ScaleState
 
 CERTAINTIES = ("uniform_to_policy", "policy_to_uniform")
 NORMALISATIONS = ("running", "fixed", "batch")
@@ -29,23 +32,6 @@ BOUNDS = (1e-6, 0.5)
 
 Signals = dict[str, Array]
 Number = float | Float[Array, ""]
-
-
-class Controller(NamedTuple):
-    """A rule for sigma: ``init(sigma0) -> state`` and ``update(state, signals) -> state``; ``state.sigma`` is float32.
-
-    ``signals`` is a flat dict; each rule names the entries it reads and ignores the others.
-    """
-
-    init: Callable[..., Any]
-    update: Callable[..., Any]
-
-
-@struct.dataclass
-class SigmaState:
-    """State of a rule that remembers nothing but sigma."""
-
-    sigma: Any  # [] float32
 
 
 @struct.dataclass
@@ -70,12 +56,17 @@ class CompositeState:
     target: Any  # [] float32: what the indicator was compared with, NaN before the first update
 
 
-def fixed() -> Controller:
-    """Sigma stays what it was at the start."""
-    return Controller(lambda sigma0: SigmaState(_start(sigma0)), lambda state, signals: state)
+def told(rule: Scale) -> Scale:
+    """A rule whose updates are also told a ``distance``: the KL in nats a token, by k3, which is never negative."""
+
+    def update(state: Any, signals: Signals) -> Any:
+        distance = {"distance": signals["noise_kl_k3"]} if "noise_kl_k3" in signals else {}
+        return rule.update(state, signals | distance)
+
+    return Scale(rule.init, update)
 
 
-def staged(final: Number, stages: int, steps: int) -> Controller:
+def staged(final: Number, stages: int, steps: int) -> Scale:
     """Stepwise exponential decay from ``sigma0`` to ``final``: ``stages`` of equal length over ``steps`` updates.
 
     The first stage has no noise; stage i + 1 has ``sigma0 (final / sigma0)^(i / (stages - 2))``; the last one lasts
@@ -98,7 +89,7 @@ def staged(final: Number, stages: int, steps: int) -> Controller:
         sigma = jnp.where(stage == 1, start, sigma)
         return StagedState(jnp.where(stage == 0, 0.0, sigma), start, count)
 
-    return Controller(
+    return Scale(
         lambda sigma0: at(_start(sigma0), jnp.zeros((), jnp.int32)),
         lambda state, signals: at(state.start, state.count + 1),
     )
@@ -110,7 +101,7 @@ def kl(
     dead_band: Number = 1.1,
     bounds: tuple[float, float] = BOUNDS,
     estimator: str = "k1",
-) -> Controller:
+) -> Scale:
     """Variant I: sigma is divided by ``rate`` while KL(noisy || clean) is above ``dead_band * target``.
 
     It is multiplied by ``rate`` below ``target / dead_band``, rests between, and stays within ``bounds``. Reads
@@ -124,14 +115,14 @@ def kl(
     _check_bounds(bounds)
     checks.choice("estimator", estimator, ("k1", "k3"))
 
-    def update(state: SigmaState, signals: Signals) -> SigmaState:
+    def update(state: ScaleState, signals: Signals) -> ScaleState:
         distance = _signal(signals, f"noise_kl_{estimator}")
         factor = jnp.where(distance > dead_band * target, 1.0 / rate, 1.0)
         factor = jnp.where(distance < target / dead_band, rate, factor)
         moved = jnp.clip(state.sigma * factor, *bounds)
-        return SigmaState(jnp.where(jnp.isfinite(distance), moved, state.sigma))
+        return ScaleState(jnp.where(jnp.isfinite(distance), moved, state.sigma))
 
-    return Controller(lambda sigma0: SigmaState(_start(sigma0)), update)
+    return Scale(lambda sigma0: ScaleState(_start(sigma0)), update)
 
 
 def composite(
@@ -146,7 +137,7 @@ def composite(
     momentum: Number = 0.99,
     relative: bool = False,
     gain: Number | None = None,
-) -> Controller:
+) -> Scale:
     """Variant II: more noise while ``weight * similarity + (1 - weight) * certainty`` is above the target, else less.
 
     ``relative``: the target lies ``target`` below the indicator of the clean policy on the same problems, read from
@@ -192,7 +183,7 @@ def composite(
         low, high = (jnp.asarray(end, jnp.float32) for end in span) if normalisation == "fixed" else (nothing, nothing)
         return CompositeState(_start(sigma0), low, high, nothing, nothing, nothing, nothing)
 
-    return Controller(start, update)
+    return Scale(start, update)
 
 
 def _check_composite(target: Any, rate: Any, weight: Any, dead_band: Any, momentum: Any, gain: Any) -> None:

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import tyro
 
 from jaxpsn.core import errors, plugins
-from jaxpsn.run import component_flags, folder, startup, vacancy
+from jaxpsn.run import component_flags, flag_names, folder, near_flags, startup, vacancy
+from jaxpsn.run.config import RunConfig
 
 Job = TypeVar("Job")
 
@@ -76,6 +77,21 @@ def _fits(value: Any, hint: Any) -> bool:
     return hint is Any or (isinstance(hint, type) and isinstance(value, hint))
 
 
+def going_on(kind: type[Job], record: Mapping[str, Any], section: str) -> Job:
+    """How a record says that its run or study is kept, after its plugins are loaded.
+
+    It goes on where it lies, whatever it was first asked to be called or to overwrite.
+    """
+    plugins.require(record.get("plugins", ()))
+    return dataclasses.replace(from_record(kind, record[section]), name=None, resume=None, overwrite=False)
+
+
+def refuse_other_length(run: RunConfig, why: str) -> None:
+    """Refuse to go on with a run to another end than was recorded; ``why`` says what depends on it."""
+    if run.resume is not None and run.steps != (recorded := folder.read(run.resume)["run"]["steps"]):
+        errors.refuse("steps", run.steps, f"{recorded} as recorded; {why}")
+
+
 def parse(
     kind: type[Job],
     presets: Mapping[str, Job],
@@ -85,13 +101,15 @@ def parse(
     read: Callable[[str], Mapping[str, Any]] = folder.read,
     resumes: str = "run of control",
     short: Mapping[str, str] | None = None,
+    values: Mapping[str, Callable[[str], Any]] | None = None,
 ) -> Job:
     """The job that ``argv`` asks for.
 
     ``--preset NAME`` or ``--resume FOLDER`` (through ``restore(read(folder)) -> job``) gives the values that the flags
     then override; ``resumes``: what the script goes on with, of ``vacancy.SCRIPTS``; ``short``: other beginnings of the
-    flags of components. Plugins are loaded first, on resume those of the run. ``--help-all`` prints every flag and
-    exits. Raises UserError for anything that cannot be understood.
+    flags of components; ``values``: flag -> what refuses its value before JAX loads. Plugins are loaded first, on
+    resume those of the run. ``--help-all`` prints every flag and exits. Raises UserError for anything that cannot be
+    understood.
     """
     argv = component_flags.prepare(argv)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
@@ -105,12 +123,16 @@ def parse(
         errors.refuse("preset", known.preset, errors.nearest(known.preset, presets))
     if known.resume is not None and known.preset is not None:
         errors.refuse("preset", known.preset, "not together with --resume, which has its own config")
-    default = presets[known.preset or "default"]
-    if known.resume is not None:
+    if known.resume is None:
+        flag_names.check(kind, rest, short or {}, values or {})
+        default = presets[known.preset or "default"]
+    else:
         vacancy.refuse_other(known.resume, resumes)
         record = read(known.resume)
         with errors.within(known.resume):
             plugins.require(record.get("plugins", []))
+        flag_names.check(kind, rest, short or {}, values or {})
+        with errors.within(known.resume):
             default = restore(record)
         rest += ["--resume", known.resume]
     listed = f"{description}\n\n--preset gives the defaults below: {', '.join(presets)}."
@@ -151,35 +173,7 @@ def _unknown(kind: type[Job], args: Sequence[str], default: Job) -> str:
     unknown = [flag for flag in given if flag.replace("_", "-") not in known]
     if not unknown:
         return f"{' '.join(args)}: not understood; flags begin with --, and --help-all lists them"
-    more = f" (and {len(unknown) - 1} more that are unknown)" if len(unknown) > 1 else ""
-    return f"{errors.short(unknown[0], 80)}: {_nearest_flags(unknown[0].replace('_', '-'), known)}{more}"
-
-
-_SYNONYMS = {
-    "learning-rate": "lr", "timesteps": "steps", "total-timesteps": "steps", "total-steps": "steps",
-    "environment": "env.name", "env": "env.name", "env-id": "env.name", "algo": "agent", "n-envs": "num-envs",
-    "discount": "gamma", "buffer-size": "replay-capacity", "layers": "hidden", "output": "out", "device": "mesh",
-}  # fmt: skip
-"""What others call our flags."""
-
-
-def _nearest_flags(flag: str, known: set[str]) -> str:
-    """The flags that come nearest to ``flag``: by what its last part is called, else by spelling."""
-    plain = flag.lstrip("-")
-    last = plain.rpartition(".")[2]
-    meant = _SYNONYMS.get(plain) or _SYNONYMS.get(last) or last
-    found = (one for one in known if re.search(rf"(?:^--|[.-]){re.escape(meant)}$", one) and "-no-" not in one)
-    ends = sorted(found, key=lambda one: (len(one), one))
-    if ends and (meant != last or "." not in plain):
-        return f"unknown; nearest: {', '.join(ends[:4])}"
-    close = errors.nearest(flag, known)
-    if "nearest" in close:
-        return close
-    by_last = {one.lstrip("-").rpartition(".")[2]: one for one in sorted(known)}
-    near = errors.nearest(last, by_last)
-    if "nearest" not in near:
-        return "unknown; --help-all lists the flags"
-    return f"unknown; nearest: {', '.join(by_last[one] for one in near.partition(': ')[2].split(', '))}"
+    return near_flags.refusal(unknown, known)
 
 
 def _one_line(box: str) -> str:

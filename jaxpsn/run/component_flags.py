@@ -13,6 +13,7 @@ import tyro
 
 from jaxpsn.core import describe, errors, plugins
 from jaxpsn.core.components import Component, Sum, at, override, path_in, paths_of, spec_of, terms_of
+from jaxpsn.core.families import Family
 
 PLUGIN, DESCRIBE = plugins.OPTION, "--describe"
 
@@ -46,6 +47,13 @@ def base_of(hint: Any) -> Any | None:
     """The base of the components that a field of the type ``hint`` holds; None for one that holds none."""
     kinds = typing.get_args(hint) or (hint,)
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Component)), None)
+
+
+def family_of(hint: Any) -> Family[Any] | None:
+    """The family of the components that a field of the type ``hint`` holds; None for one that holds none."""
+    marks = getattr(hint, "__metadata__", ())
+    base = base_of(typing.get_args(hint)[0] if marks else hint)
+    return next((mark for mark in marks if isinstance(mark, Family)), base and base.family)
 
 
 def roots(job: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

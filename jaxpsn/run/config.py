@@ -3,14 +3,16 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from jaxpsn.core import checks, errors
+from jaxpsn.core.flags import SPEC
+from jaxpsn.run.loggers.family import LOGGERS
 
 PROGRESS = ("auto", "rich", "plain", "none")
 MAY_CHANGE = frozenset(
     {"steps", "chunk", "eval_every", "checkpoint_every", "keep", "out", "name", "resume", "overwrite", "progress",
-     "tensorboard", "wandb", "wandb_project", "wandb_group", "wandb_tags"}
+     "log"}
 )  # fmt: skip
 """Fields that a resumed run may set anew: none of them touches what the state becomes at a given step."""
 
@@ -43,16 +45,9 @@ class RunConfig:
     """Empty the run folder if it exists."""
     progress: Literal["auto", "rich", "plain", "none"] = "auto"
     """Display on stderr: rich on a terminal, plain lines elsewhere."""
-    tensorboard: bool = False
-    """Write TensorBoard files as well (needs the tensorboard extra)."""
-    wandb: bool = False
-    """Report to Weights & Biases as well (needs the wandb extra)."""
-    wandb_project: str = "jaxpsn"
-    """Its project there."""
-    wandb_group: str | None = None
-    """Its group there."""
-    wandb_tags: tuple[str, ...] = ()
-    """Its tags there."""
+    log: Annotated[Any, SPEC, LOGGERS] = "csv"
+    """Who hears of the metrics: csv (the run's own files), csv + tensorboard, csv + wandb(project=x, tags=(a, b)), or
+    one of a plugin. A component, a sum, its text or JSON."""
 
     def __post_init__(self) -> None:
         checks.whole("steps", self.steps, 1, 1 << 50)
@@ -63,11 +58,7 @@ class RunConfig:
         checks.whole("checkpoint_every", self.checkpoint_every, 0, 1 << 50)
         checks.whole("keep", self.keep, 1, 10_000)
         checks.choice("progress", self.progress, PROGRESS)
-        for name in ("wandb_project", "wandb_group", "wandb_tags"):
-            if not self.wandb and getattr(self, name) != getattr(type(self), name):
-                errors.refuse(name, getattr(self, name), "only together with wandb")
-        if not self.wandb_project:
-            errors.refuse("wandb_project", self.wandb_project, "the name of a project")
+        object.__setattr__(self, "log", LOGGERS.make(self.log, "log"))
         if not self.out:
             errors.refuse("out", self.out, "the name of a folder")
         if self.name is not None and (self.name in ("", ".", "..") or Path(self.name).name != self.name):

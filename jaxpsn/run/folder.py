@@ -19,9 +19,9 @@ from jaxpsn.run import interrupts, vacancy
 from jaxpsn.run.config import MAY_CHANGE, RunConfig
 from jaxpsn.run.lock import LOCK, locked
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout of run folders and checkpoints; another one is refused."""
-PACKAGES = ("jaxpsn", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "brax", "mujoco", "mujoco-mjx")
+PACKAGES = ("jaxpsn", "jax", "jaxlib", "flax", "optax", "numpy", "safetensors", "brax", "mujoco", "mujoco-mjx")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -154,10 +154,8 @@ class Study(ABC):
     @classmethod
     def restore(cls, record: Mapping[str, Any]) -> tuple[Any, Any]:
         """The settings of a study.json, after its plugins are loaded."""
-        plugins.require(record.get("plugins", ()))
         shared, config = cls.TYPES
-        # A folder goes on where it lies, whatever it was first asked to be called or to overwrite.
-        asked = replace(command.from_record(config, record["study"]), name=None, resume=None, overwrite=False)
+        asked = command.going_on(config, record, "study")
         return command.from_record(shared, record[cls.SHARED]), asked
 
     @classmethod

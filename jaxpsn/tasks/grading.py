@@ -1,24 +1,15 @@
 """Grading: completions in, rewards out. Own checkers run here; LaTeX that differs as text goes to worker processes."""
 
 import importlib.util
-import json
-import os
-import selectors
-import subprocess
-import sys
-import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from jaxpsn.core import checks, errors
+from jaxpsn.core import checks, errors, processes
 from jaxpsn.tasks.problem import Problem, Task
 
 MATH_VERIFY = "jaxpsn.tasks.worker:math_verify"
 _REMEMBERED = 20_000  # verdicts kept; the table starts anew when it is full
-_HOME = str(Path(__file__).resolve().parents[2])
-_STARTING = 120.0  # seconds a worker may take to start
 
 
 class Grader:
@@ -96,46 +87,19 @@ class Grader:
         self._verdicts.update(zip(new, self._pool.run(new), strict=True))
 
 
-class _Worker:
+class _Worker(processes.Worker):
     """A worker process, and the job it has: none while it starts or idles."""
 
-    def __init__(self, verify: str, seconds: int):
-        path = os.pathsep.join(entry or os.getcwd() for entry in (*sys.path, _HOME))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "jaxpsn.tasks.worker", verify, str(seconds)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is the parent's to handle
-        )
-        self.job: int | None = None
-        self.ready = False
-        self.until = time.monotonic() + _STARTING
-
-    def give(self, job: int, pair: tuple[str, str], deadline: float) -> None:
-        self.job, self.until = job, time.monotonic() + deadline
-        try:
-            self.process.stdin.write(json.dumps(pair).encode("ascii") + b"\n")
-            self.process.stdin.flush()
-        except OSError:  # it died; its end of file says so to the reader
-            pass
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            try:
-                pipe.close()
-            except OSError:  # what was left to write has no reader
-                pass
+    job: int | None = None
+    ready = False
 
 
 class _Pool:
     """Worker processes that outlive calls; one answer at a time each, so that a kill costs no other answer."""
 
     def __init__(self, size: int, deadline: float, verify: str):
-        self._size, self._deadline, self._verify = size, deadline, verify
+        self._size, self._deadline = size, deadline
+        self._setup = {"verify": verify, "seconds": max(1, int(0.8 * deadline))}
         self._workers: list[_Worker] = []
         self.killed = 0
 
@@ -148,19 +112,21 @@ class _Pool:
             self._staff(len(queue))
             for worker in self._workers:
                 if worker.ready and worker.job is None and queue:
-                    job = queue.popleft()
-                    worker.give(job, pairs[job], self._deadline)
-            for worker, reply in self._replies():
-                if reply is None:
+                    worker.job = queue.popleft()
+                    worker.ask(pairs[worker.job], self._deadline)
+            asked = [worker for worker in self._workers if worker.job is not None or not worker.ready]
+            for worker, reply in processes.replies(asked).items():
+                if isinstance(reply, processes.Silence) or (reply != processes.READY and not worker.ready):
                     stillborn += not worker.ready
                     self._lose(worker)
                 elif not worker.ready:
-                    worker.ready, worker.until = True, float("inf")
+                    worker.ready = True
                 else:
-                    verdicts[worker.job] = reply == b"1"
-                    worker.job, worker.until = None, float("inf")
+                    verdicts[worker.job] = reply is True
+                    worker.job = None
             if stillborn > 2 * self._size:
-                raise errors.UserError(f"grading: worker processes for {self._verify} end before they are ready")
+                verify = self._setup["verify"]
+                raise errors.UserError(f"grading: worker processes for {verify} end before they are ready")
         return verdicts
 
     def _staff(self, queued: int) -> None:
@@ -170,24 +136,7 @@ class _Pool:
                 self._lose(worker)
         idle = sum(worker.job is None for worker in self._workers)
         for _ in range(min(self._size - len(self._workers), queued - idle)):
-            self._workers.append(_Worker(self._verify, max(1, int(0.8 * self._deadline))))
-
-    def _replies(self) -> list[tuple[_Worker, bytes | None]]:
-        """What workers said, waiting for the first of them or the next deadline; None for dead or overdue ones."""
-        with selectors.DefaultSelector() as selector:
-            for worker in self._workers:
-                if worker.job is not None or not worker.ready:
-                    selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
-            patience = min(worker.until for worker in self._workers) - time.monotonic()
-            ready = [key.data for key, _ in selector.select(max(0.0, patience))]
-        replies: list[tuple[_Worker, bytes | None]] = []
-        for worker in self._workers:
-            if worker in ready:
-                line = worker.process.stdout.readline()
-                replies.append((worker, line.strip() if line.endswith(b"\n") else None))
-            elif time.monotonic() >= worker.until:
-                replies.append((worker, None))
-        return replies
+            self._workers.append(_Worker("jaxpsn.tasks.worker", self._setup))
 
     def _lose(self, worker: _Worker) -> None:
         self.killed += worker.job is not None

@@ -1,15 +1,14 @@
-"""One worker process of the grader: reads a pair of answers a line, says whether they are equal, may be killed.
+"""One worker process of the grader, set up by ``{"verify": "module:function", "seconds": ...}``; may be killed.
 
-Run as ``python -m jaxpsn.tasks.worker MODULE:FUNCTION SECONDS``. It is a plain program, not a `multiprocessing` child:
-the user's script is not imported again, nothing is forked from a process that runs JAX, and the check has the main
-thread that math-verify's alarms need.
+Each message after it is a pair of answers, answered by whether they are equal. math-verify's alarms need the main
+thread.
 """
 
 import importlib
-import json
-import os
-import sys
-from typing import BinaryIO
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxpsn.core import processes
 
 MEMORY = 4 << 30
 """Bytes of address space a worker may take."""
@@ -36,19 +35,19 @@ def math_verify(gold: str, answer: str, seconds: int) -> bool:
     return algebra.close(one[0], other[0])
 
 
-def serve(requests: BinaryIO, replies: BinaryIO, verify: str, seconds: int) -> None:
-    """Answer ``[gold, answer]`` lines with ``1`` or ``0`` until the input ends; the first reply says it is ready."""
-    module, name = verify.split(":")
+def setup(message: Mapping[str, Any]) -> Callable[[Any], bool]:
+    """What judges pairs; an error in it, whatever the model's text or the library made of it, is a wrong answer."""
+    seconds = message["seconds"]
+    module, name = message["verify"].split(":")
+    _limit_memory()
     function = getattr(importlib.import_module(module), name)
     function(r"\frac{1}{x - 1}", r"\frac{x + 1}{x^{2} - 1}", seconds)  # imports what it needs, SymPy's lazy parts too
-    replies.write(b"ready\n")
-    for line in requests:
+
+    def judge(pair: Any) -> bool:
         _limit_processor(seconds)
-        try:
-            equal = function(*json.loads(line), seconds)
-        except Exception:  # the text came from a model, the check from a library: whatever goes wrong is a wrong answer
-            equal = False
-        replies.write(b"1\n" if equal else b"0\n")
+        return bool(function(*pair, seconds))
+
+    return judge
 
 
 def _limit_memory() -> None:
@@ -71,16 +70,5 @@ def _limit_processor(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def main() -> None:
-    """Keep the pipes to the grader and leave nothing else on standard output or error."""
-    requests = os.fdopen(os.dup(0), "rb")
-    replies = os.fdopen(os.dup(1), "wb", buffering=0)
-    silent = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(silent, descriptor)
-    _limit_memory()
-    serve(requests, replies, sys.argv[1], int(sys.argv[2]))
-
-
 if __name__ == "__main__":
-    main()
+    processes.serve(setup)

@@ -164,13 +164,13 @@ class Told:
         cluster.with_external_metrics_logger(self.note)
         algorithm = GRPOConfig(num_generations=GROUP, beta=0.0, num_iterations=iterations)
         self.learner = adapter.PSNLearner(cluster, algorithm, rewards, psn=psn)
-        corrected, update, self.signals = self.learner._corrected, self.learner._controller.update, []
+        corrected, update, self.signals = self.learner._corrected, self.learner._rule.update, []
 
         def heard(state, signals):
             self.signals.append(signals)
             return update(state, signals)
 
-        self.learner._controller = self.learner._controller._replace(update=heard)
+        self.learner._rule = self.learner._rule._replace(update=heard)
 
         def kept(example, answers):
             self.answers.append(answers)

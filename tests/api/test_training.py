@@ -14,7 +14,6 @@ import jaxpsn
 from jaxpsn.core.errors import UserError
 from jaxpsn.envs.probes import ActionReward
 from jaxpsn.run.checkpoints.store import digest
-from jaxpsn.run.config import RunConfig
 
 SHORT = dict(preset="smoke", steps=800, seeds=2, progress="none", chunk=160, eval_every=320, checkpoint_every=320)
 TIMING = ("seconds", "steps_per_second")
@@ -187,8 +186,8 @@ def test_trackers_hear_of_a_run_from_start_to_end(run):
         (dict(steps=0), "steps = 0"),
         (dict(resume=True), "resume = True: only together with folder"),
         (dict(agent=3), "agent = 3"),
-        (dict(tensorboard=True), "tensorboard = True: only together with folder"),
-        (dict(wandb_group="a"), "wandb_group = 'a': only together with wandb"),
+        (dict(log="csv + tensorboard"), "log = 'tensorboard': only together with folder"),
+        (dict(log="wandb(grup=a)"), "wandb.grup = 'a': unknown; nearest: group"),
     ],
 )
 def test_what_cannot_be_is_one_line(fields, said, tmp_path, monkeypatch):
@@ -236,13 +235,6 @@ def test_a_request_to_end_the_process_ends_it():
     with pytest.raises(SystemExit) as caught:
         jaxpsn.train(**SHORT, logger=Stop())
     assert caught.value.code == 128 + signal.SIGTERM
-
-
-def test_weights_and_biases_is_told_where_it_belongs():
-    run = RunConfig(wandb=True, wandb_project="p", wandb_group="g", wandb_tags=("a",))
-    assert run.wandb_tags == ("a",)
-    with pytest.raises(UserError, match="wandb_project = ''"):
-        RunConfig(wandb=True, wandb_project="")
 
 
 def test_an_episode_can_be_watched(kept, tmp_path):

@@ -17,21 +17,17 @@ class Scaled(OffPolicy):
     """Factor on the rewards."""
 
     def build(self, observation_size, action_size, learnt=None):
-        nets = learner.networks(self, observation_size, action_size, 1, learnt)
-        rule = learner.optimizer(self.weight_decay)
+        return learner.learner(self, (observation_size, action_size), learnt, update, critics=1)
 
-        def init(key, hyper, explored):
-            return learner.init(nets, rule, key, explored)
 
-        def update(key, state, batch, hyper, count):
-            batch = batch.replace(reward=self.reward_scale * batch.reward)
-            keys = learner.purposes(key, learnt is not None)
-            target = ddpg.critic_target(self, nets, state, batch, keys.target)
-            state, told = learner.critic_step(nets, rule, state, batch, target, hyper["critic_lr"], self.critic_l2)
-            state, loss = learner.actor_step(nets, rule, state, batch.obs, hyper["actor_lr"], keys.online)
-            return learner.follow(state, self.tau), told | {"actor_loss": loss}
-
-        return learner.Learner(init, nets.policy, update)
+def update(parts, key, state, batch, hyper, count):
+    config, nets, rule, noisy = parts
+    batch = batch.replace(reward=config.reward_scale * batch.reward)
+    keys = learner.purposes(key, noisy)
+    target = ddpg.critic_target(config, nets, state, batch, keys.target)
+    state, told = learner.critic_step(nets, rule, state, batch, target, hyper["critic_lr"], config.critic_l2)
+    state, loss = learner.actor_step(nets, rule, state, batch.obs, hyper["actor_lr"], keys.online)
+    return learner.follow(state, config.tau), told | {"actor_loss": loss}
 ''',
     "behaviour": '''
 from dataclasses import dataclass
@@ -145,7 +141,7 @@ class Halving(ScaleRule):
     life: Positive = 10.0
     """Updates in which it halves."""
 
-    def build(self, start, updates):
+    def build(self, start, run):
         return scheduled(lambda count: start * 0.5 ** (count.astype("float32") / self.life))
 ''',
     "environment": '''

@@ -204,6 +204,7 @@ def test_evolution_solves_a_probe(fields):
         ("gaussian", "explore = 'gaussian': parameter(...), as agent is es"),
         ("parameter+ou", "explore = 'parameter + ou': parameter"),
         ("parameter(hold=steps)", "parameter.hold = 'steps': episode"),
+        ("parameter(hold=colored(beta=2))", "parameter.hold = 'colored(beta=2)': episode"),
         ("parameter(relative=true)", "parameter.relative = True: False"),
         ("parameter(scale=linear)", "parameter.scale = 'linear'"),
         ("parameter(sigma=0)", "parameter.sigma = 0.0: above 0"),

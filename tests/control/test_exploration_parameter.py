@@ -269,7 +269,7 @@ def test_relative_sigma_counts_in_units_of_each_leaf():
         assert share == pytest.approx(0.1, rel=0.2)
 
 
-@pytest.mark.parametrize("fields", [{"groups": 2, "member_sigma": True}, {"rule": "parameter+ou"}])
+@pytest.mark.parametrize("fields", [{"groups": 2, "member_sigma": True}, {"rule": "parameter+ou"}, {"hold": "pink"}])
 def test_seeds_and_hyper_parameters_vmap(fields):
     explorer = make(**fields)
     many = {"sigma": jnp.array([0.05, 0.1, 0.2]), "target": jnp.array([0.1, 0.2, 0.3])}
@@ -287,7 +287,7 @@ def test_seeds_and_hyper_parameters_vmap(fields):
 
 
 @pytest.mark.parametrize("controller", ["constant", "linear", "multiplicative", "first-order", "bisection"])
-@pytest.mark.parametrize("hold", ["episode", "steps", "zeta"])
+@pytest.mark.parametrize("hold", ["episode", "steps", "zeta", "geometric", "pink"])
 def test_states_keep_their_types(controller, hold):
     explorer = make(rule="parameter+ou+pink", scale=controller, hold=hold, total_adaptations=9)
     init = jax.eval_shape(lambda: explorer.init(jax.random.key(0), PARAMS, HYPER))
@@ -322,6 +322,8 @@ def test_clean_weights_get_no_gradient_from_the_noise_and_stay_as_they_are():
     [
         lambda: make(groups=3),
         lambda: make(scale="linear"),
+        lambda: make(hold="drift"),
+        lambda: make(hold="pink", structure="flipout(antithetic=true)"),
         lambda: make(num_envs=3, structure="flipout(antithetic=true)").init(jax.random.key(0), PARAMS, HYPER),
         lambda: adapt_many(make(probes=300), 1, HYPER),
     ],

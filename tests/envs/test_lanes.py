@@ -202,6 +202,22 @@ def test_few_copies_and_other_backends_are_brax_itself(everywhere, monkeypatch):
         np.testing.assert_array_equal(mine, theirs)
 
 
+def test_what_is_lowered_for_an_accelerator_is_what_it_runs(everywhere, monkeypatch):
+    """Lowered here, on a CPU: the program asks for whom it is, not where it is traced."""
+
+    def lowered(platform):
+        episodes = envs.Episodes(registry.make("inverted_pendulum", "spring"), 32, 100, platform=platform)
+        state = jax.eval_shape(episodes.reset, jax.random.key(0))
+        action = jax.ShapeDtypeStruct((32, 1), jnp.float32)
+        step = jax.jit(lambda state, action: episodes.step(state, action, restart=False))
+        return step.trace(state, action).lower(lowering_platforms=(platform,)).as_text()
+
+    found = {platform: lowered(platform) for platform in ("cpu", "cuda", "tpu")}
+    monkeypatch.setattr(lanes, "PAYS", False)
+    assert found == {platform: lowered(platform) for platform in found} | {"cpu": found["cpu"]}
+    assert found["cpu"] != lowered("cpu")
+
+
 def test_copies_do_not_mix_and_seeds_are_vmapped_over_them(everywhere):
     env = lanes.spread(registry.make("inverted_pendulum", "spring"))
     with brax_door.tracing():

@@ -139,16 +139,14 @@ def test_the_kernel_of_cudnn_gets_even_lengths_and_no_mask(monkeypatch):
 
     monkeypatch.setattr(attention, "fits_cudnn", lambda dtype, head_dim: True)
     monkeypatch.setattr(jax.nn, "dot_product_attention", stand_in)
-    found, _ = model.hidden_states(GROUPED, params, ids, START)
+    model.hidden_states(GROUPED, params, ids, START)
+    assert not calls, "of a program that is traced for a CPU"
+    found, _ = model.hidden_states(replace(GROUPED, flash=True), params, ids, START)
     assert calls == [(12, True, "cudnn")]
     np.testing.assert_allclose(np.asarray(found)[_text(length=11)], np.asarray(want)[_text(length=11)], atol=1e-4)
 
 
-def test_cudnn_is_chosen_for_its_dtypes_on_its_devices(monkeypatch):
-    assert not attention.fits_cudnn(jnp.bfloat16, 64)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert not attention.fits_cudnn(jnp.bfloat16, 64), "a GPU of another make"
-    monkeypatch.setattr(attention.backend, "get_backend", lambda: type("Backend", (), {"platform_version": "cuda 13"}))
+def test_cudnn_is_chosen_for_its_dtypes_and_widths():
     assert attention.fits_cudnn(jnp.bfloat16, 128)
     for dtype, width in ((jnp.float32, 64), (jnp.bfloat16, 20), (jnp.float16, 136)):
         assert not attention.fits_cudnn(dtype, width)

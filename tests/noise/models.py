@@ -160,4 +160,6 @@ KINDS = {
     "dense_bf16": noise.Dense(store="bfloat16"),
     "factorised": noise.Factorised(),
     "input_gain": noise.InputGain(),
+    "pink_flipout": noise.Multiscale(noise.Flipout(base="normal"), (1.0, 4.0, 64.0), (0.5, 0.3, 0.2)),
+    "pink_rank2": noise.Multiscale(noise.LowRank(rank=2, dense_head=False), (1.0, 16.0), (0.4, 0.6)),
 }

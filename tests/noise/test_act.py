@@ -70,6 +70,8 @@ def shapes_in(jaxpr):
         noise.LowRank(rank=3, dense_head=False),
         noise.Factorised(),
         noise.InputGain(),
+        noise.Multiscale(noise.Flipout(), (1.0, 4.0, 16.0), (0.2, 0.3, 0.5)),
+        noise.Multiscale(noise.LowRank(dense_head=False), (1.0, 4.0, 16.0), (0.2, 0.3, 0.5)),
     ],
 )
 def test_no_member_weights_are_formed(kind):

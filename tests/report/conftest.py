@@ -72,6 +72,19 @@ def cartpole(frames: int = 80) -> dict[str, Any]:
             "rewards": [1.0] * (frames - 1), "terminated_at": frames - 1}  # fmt: skip
 
 
+def _beside(*levels: str) -> dict[str, Any]:
+    """The cart-pole with two members beside it at every level of the noise, 50 and 60 frames of it."""
+    clean, others = cartpole(), []
+    for level in range(max(1, len(levels))):
+        for index in (1, 2):
+            count = 40 + 10 * index
+            acted = [[math.sin(0.1 * step + index), level / 2] for step in range(count - 1)]
+            others.append({"label": f"member {index}", "level": level, "frames": clean["frames"][:count],
+                           "rewards": [float(index)] * (count - 1), "actions": acted})  # fmt: skip
+    acted = [[math.sin(0.1 * step), 0.0] for step in range(79)]
+    return clean | {"actions": acted, "members": others, "levels": list(levels)}
+
+
 def rows(seed: int, chunks: int = 60, chunk: int = 25_000) -> list[dict[str, Any]]:
     """Metrics of one seed that learns, evaluated every third chunk, with sigma adapting to its target."""
     rng = np.random.default_rng(seed)
@@ -234,6 +247,12 @@ def walker_rollout() -> dict[str, Any]:
 @pytest.fixture
 def cartpole_rollout() -> dict[str, Any]:
     return cartpole()
+
+
+@pytest.fixture
+def beside() -> Callable[..., dict[str, Any]]:
+    """``beside(*levels)`` makes a rollout of three side by side."""
+    return _beside
 
 
 def _module(name: str) -> Any:

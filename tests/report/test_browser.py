@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from jaxpsn.report import build, viewer
+from jaxpsn.report.control import rollout
 from jaxpsn.stats import statistics
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -62,14 +63,63 @@ CLOCK = "window.requestAnimationFrame = tick => setTimeout(() => tick(performanc
 
 @pytest.mark.parametrize("which", ["walker_rollout", "cartpole_rollout"])
 def test_the_rollout_plays(chromium, which, request, tmp_path):
-    rollout, page, picture = request.getfixturevalue(which), tmp_path / "rollout.html", tmp_path / "picture.png"
-    page.write_text(viewer.render_html(rollout).replace("<script>", f"<script>{CLOCK}</script><script>"))
+    made, page, picture = request.getfixturevalue(which), tmp_path / "rollout.html", tmp_path / "picture.png"
+    page.write_text(viewer.render_html(made).replace("<script>", f"<script>{CLOCK}</script><script>"))
     dom = _run(chromium, page, tmp_path / "a", "--window-size=900,600", "--dump-dom")
-    assert _data(dom) == {"frames": str(len(rollout["frames"])), "ready": "true"}
+    assert _data(dom) == {"frames": str(len(made["frames"])), "panels": "1", "ready": "true"}
     assert not re.search(r"<(script|link)[^>]*\s(src|href)=", dom)
     assert float(re.search(r'id="return">([\d.]+)<', dom)[1]) > 5, "time went on by itself"
     _run(chromium, page, tmp_path / "b", "--window-size=900,600", f"--screenshot={picture}")
     assert _colors(picture, (250, 100, 650, 500)) > 100, "the stage shows shaded bodies"
+
+
+SEEK = """
+const scrub = document.querySelector("#scrub"), notes = () => [...document.querySelectorAll(".label")];
+const told = () => notes().map(note => [...note.querySelectorAll("b, span, em")].filter(part => !part.hidden)
+  .map(part => part.textContent).join(" ")).join("; ");
+const seek = to => { scrub.value = to; scrub.dispatchEvent(new Event("input")); draw(t); };
+setPlaying(false);
+seek(10); data.first = told();
+seek(55); data.later = told();
+const dial = document.querySelector("#levels input");
+data.level = document.querySelector("#levels b").textContent;
+dial.value = 0; dial.dispatchEvent(new Event("input")); data.other = document.querySelector("#levels b").textContent;
+data.places = notes().map(note => note.style.left + " " + note.style.top).join("; ");
+data.wide = document.documentElement.scrollWidth - innerWidth;
+"""
+
+
+def test_members_move_in_step_beside_the_clean_policy(chromium, beside, tmp_path):
+    page = tmp_path / "rollout.html"
+    done = 'panels: shown.length, ready: "true" });'
+    script = f"{done} {{ const data = document.body.dataset; {SEEK} }}"
+    page.write_text(viewer.render_html(beside("sigma 0", "sigma 0.1")).replace(done, script))
+    said = _data(_run(chromium, page, tmp_path / "a", "--window-size=420,700", "--dump-dom"))
+    assert said["panels"] == "3" and said["frames"] == "80"
+    assert said["first"] == "clean 10.00; member 1 10.00; member 2 20.00"
+    assert said["later"] == "clean 55.00; member 1 49.00; member 2 110"  # an episode that is over stands still
+    assert (said["level"], said["other"]) == ("sigma 0.1", "sigma 0")
+    assert len(set(said["places"].split("; "))) == 3 and int(said["wide"]) <= 0
+    picture = tmp_path / "picture.png"
+    _run(chromium, page, tmp_path / "b", "--window-size=420,700", f"--screenshot={picture}")
+    for top in (70, 320):
+        assert _colors(picture, (0, top, 420, top + 220)) > 60, "bodies in every row"
+
+
+def test_the_page_of_members_has_charts_below(chromium, beside, tmp_path):
+    page = tmp_path / "rollout.html"
+    page.write_text(rollout.html(beside()), encoding="utf-8")
+    dom = _run(chromium, page, tmp_path / "a", "--window-size=420,1600", "--dump-dom")
+    assert _data(dom) == {"charts": "1", "ready": "true", "rollout-frames": "80"}
+    assert dom.count('data-key="member ') == 2 and "action 2" in dom
+    found = {}
+    for theme, flags in (("light", ()), ("dark", ("--blink-settings=preferredColorScheme=0", "--force-dark-mode"))):
+        picture = tmp_path / f"{theme}.png"
+        _run(chromium, page, tmp_path / theme, "--window-size=1000,1300", *flags, f"--screenshot={picture}")
+        with Image.open(picture) as image:
+            found[theme] = [np.median(np.asarray(image.convert("L").crop((20, top, 980, top + 300)), float))
+                            for top in (100, 850)]  # fmt: skip
+    assert min(found["light"]) > 200 and max(found["dark"]) < 80, found
 
 
 SIZES = {"sphere": [0.2], "capsule": [0.1, 0.2], "cylinder": [0.1, 0.2], "box": [0.1, 0.1, 0.2], "polyline": []}

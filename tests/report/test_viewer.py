@@ -16,23 +16,41 @@ def _held(page):
 def test_the_page_holds_the_rollout_and_nothing_from_outside(walker_rollout):
     page = viewer.render_html(walker_rollout)
     held = _held(page)
-    assert len(held["frames"]) == 120 and held["title"] == "Walker, clean policy"
+    (only,) = held["episodes"]
+    assert len(viewer.poses(only)) == 120 and held["title"] == "Walker, clean policy"
     assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)=|https?://|@import|fetch\(|import\(", page)
     assert "default-src 'none'" in page
 
 
-def test_poses_survive_rounding_and_bodies_at_rest_are_stored_once(walker_rollout):
-    held, frames = viewer.pack(walker_rollout), np.array(walker_rollout["frames"])
-    assert 0 not in held["moving"] and held["still"][0] == [0, 0, 0, 1, 0, 0, 0]
-    moving = np.array(held["frames"]).reshape(len(frames), len(held["moving"]), 7)
-    assert moving == pytest.approx(frames[:, held["moving"]], abs=1e-4)
-    longest = max(len(repr(number)) for frame in held["frames"] for number in frame)
-    assert longest <= 8  # such as -12.3456
+def test_poses_survive_rounding_and_what_does_not_move_is_stored_once(walker_rollout):
+    packed, frames = viewer.pack(walker_rollout), np.array(walker_rollout["frames"])
+    (only,) = json.loads(json.dumps(packed))["episodes"]
+    # The world stands still, and of each of 9 bodies what would turn it out of its plane; the torso does not turn.
+    assert only["kind"] == "i2" and not set(range(7)) & set(only["columns"]) and len(only["columns"]) == 2 + 8 * 4
+    assert viewer.poses(only) == pytest.approx(frames, abs=0.6e-4)
+    assert len(only["data"]) < 120 * 34 * 2 * 1.34
+
+
+@pytest.mark.parametrize(("jump", "kind"), [(3.0, "i2"), (5.0, "i4"), (1e9, "f8")])
+def test_large_jumps_take_larger_numbers(cartpole_rollout, jump, kind):
+    rollout = copy.deepcopy(cartpole_rollout)
+    rollout["frames"][7][1][0] += jump
+    (only,) = viewer.pack(rollout)["episodes"]
+    assert only["kind"] == kind and viewer.poses(only) == pytest.approx(np.array(rollout["frames"]), abs=1e-4)
+
+
+def test_members_stand_beside_the_clean_policy(beside):
+    packed = viewer.pack(beside("sigma 0", "sigma 0.1"))
+    found = [(one["label"], one["level"], len(viewer.poses(one))) for one in packed["episodes"]]
+    assert found[0] == ("clean", None, 80) and found[1:3] == [("member 1", 0, 50), ("member 2", 0, 60)]
+    assert len(found) == 5 and packed["levels"] == ["sigma 0", "sigma 0.1"]
+    colors = {one["label"]: one["color"] for one in packed["episodes"]}
+    assert colors["clean"] == "ink" and len(set(colors.values())) == 3
 
 
 def test_rewards_belong_to_the_frame_they_led_to(cartpole_rollout):
-    assert viewer.pack(cartpole_rollout)["rewards"] == [0] + [1] * 79
-    assert viewer.pack(cartpole_rollout | {"rewards": []})["rewards"] == [0] * 80
+    assert viewer.pack(cartpole_rollout)["episodes"][0]["rewards"] == [0] + [1] * 79
+    assert viewer.pack(cartpole_rollout | {"rewards": []})["episodes"][0]["rewards"] == [0] * 80
 
 
 def test_text_of_the_rollout_cannot_leave_its_place(cartpole_rollout):
@@ -68,6 +86,10 @@ def _set(*path, to):
         (_set("camera", "distance", to=-1), "distance"),
         (_set("rewards", to=[1.0]), "rewards"),
         (_set("terminated_at", to=80), "terminated_at"),
+        (_set("members", to=[1]), r"members\[0\]"),
+        (_set("members", to=[{"frames": []}]), r"members\[0\].frames"),
+        (_set("members", to="all"), "members"),
+        (_set("levels", to=3), "levels"),
     ],
 )
 def test_a_malformed_rollout_is_refused_in_one_line(cartpole_rollout, change, says):
@@ -93,4 +115,5 @@ def test_a_frame_alone_is_a_rollout(cartpole_rollout, tmp_path):
     still = cartpole_rollout | {"frames": cartpole_rollout["frames"][:1], "rewards": [], "terminated_at": None}
     (tmp_path / "rollout.json").write_text(json.dumps(still))
     viewer.write(tmp_path / "rollout.json", tmp_path / "page.html")
-    assert _held((tmp_path / "page.html").read_text())["frames"] == [[]]
+    (only,) = _held((tmp_path / "page.html").read_text())["episodes"]
+    assert only["columns"] == [] and len(viewer.poses(only)) == 1

@@ -95,7 +95,7 @@ CORRECTION = '''
 from dataclasses import dataclass
 
 from jaxpsn.core import Fraction
-from jaxpsn.rlvr.algorithms import CORRECTIONS, Correction
+from jaxpsn.rlvr.corrections import CORRECTIONS, Correction
 
 
 @CORRECTIONS.register("tempered")
@@ -115,23 +115,23 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from jaxpsn.core import Fraction, Positive
-from jaxpsn.rlvr.rules import SIGMAS, SigmaRule
+from jaxpsn.noise import Scale
+from jaxpsn.noise.scale_rules import SCALES, ScaleRule
+from jaxpsn.noise.scales import ScaleState
 
 
-@SIGMAS.register("decay")
+@SCALES.register("decay")
 @dataclass(frozen=True)
-class Decay(SigmaRule):
+class Decay(ScaleRule):
     """Less noise after every step."""
 
     initial: Positive = 0.4
     factor: Fraction = 0.5
 
-    def controller(self, steps, vocab):
-        from jaxpsn.rlvr.sigma import Controller, SigmaState
-
-        return Controller(
-            lambda start: SigmaState(jnp.asarray(start, jnp.float32)),
-            lambda state, signals: SigmaState(state.sigma * self.factor),
+    def build(self, start, run):
+        return Scale(
+            lambda start: ScaleState(jnp.asarray(start, jnp.float32)),
+            lambda state, signals: ScaleState(state.sigma * self.factor),
         )
 '''
 

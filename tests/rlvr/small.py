@@ -9,13 +9,13 @@ import numpy as np
 from jaxpsn.lm import config as decoders
 from jaxpsn.lm import model
 from jaxpsn.lm.tokenizer import CharTokenizer
+from jaxpsn.noise.scales import ScaleState
 from jaxpsn.rlvr import data, gathering, program
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import AlgorithmConfig, EvaluationConfig, RlvrConfig, RolloutConfig
 from jaxpsn.rlvr.noises import NoNoise, Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import Problems, Reasoner
-from jaxpsn.rlvr.sigma import SigmaState
 from jaxpsn.tasks.problem import TASKS
 
 TASK = TASKS.get("chain_sum")(terms=2, digits=1)
@@ -121,7 +121,7 @@ def state(sigma=0.5, clock=0, position=0, seed=0):
         updates=jnp.int32(0),
         params=BASE.params,
         memory=None,
-        sigma=SigmaState(jnp.float32(sigma)),
+        sigma=ScaleState(jnp.float32(sigma)),
         position=jnp.int32(position),
         key=jax.random.key(seed),
     )

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxpsn.noise.scales import ScaleState
 from jaxpsn.rlvr import gathering, rollout
 from jaxpsn.rlvr.rules import Composite
-from jaxpsn.rlvr.sigma import SigmaState
 from jaxpsn.tasks.problem import Problem
 
 
@@ -203,7 +203,7 @@ def observed(small, settings, sigma=0.1):
 
     def decide(probes):
         seen.append((probes.answers, probes.texts))
-        return SigmaState(jnp.float32(sigma))
+        return ScaleState(jnp.float32(sigma))
 
     clock = gathering.Clock()
     found = made.gather(small.state(), decide, clock)
@@ -246,7 +246,7 @@ def test_probes_of_refills_have_the_last_sigma_too(small):
 
     def decide(probes):
         asked.append(probes.texts)
-        return SigmaState(jnp.float32(0.1))
+        return ScaleState(jnp.float32(0.1))
 
     sent, answer = [], made._answers
 
@@ -272,5 +272,5 @@ def test_extra_probes_are_not_drawn_again_for_refills(small):
         return answer(part, state, prompts, turn, sigma)
 
     made._answers = answers
-    made.gather(small.state(), lambda *_: SigmaState(jnp.float32(0.1)), gathering.Clock())
+    made.gather(small.state(), lambda *_: ScaleState(jnp.float32(0.1)), gathering.Clock())
     assert sent == [(True, 0), (False, 0), (False, 1), (False, 2)]

@@ -10,12 +10,16 @@ import pytest
 from jaxpsn.core import errors, fields
 from jaxpsn.core.components import Nested, fields_of
 from jaxpsn.lm.model_families import MODELS
-from jaxpsn.rlvr import correction, losses, perturbation
-from jaxpsn.rlvr.algorithms import ADVANTAGES, CORRECTIONS, LOSSES
+from jaxpsn.noise.scale_rules import SCALES, Run, begins
+from jaxpsn.rlvr import correction, losses, perturbation, sigma
+from jaxpsn.rlvr.algorithms import ADVANTAGES, LOSSES
 from jaxpsn.rlvr.config import RlvrConfig, RolloutConfig
+from jaxpsn.rlvr.corrections import CORRECTIONS, GATES
+from jaxpsn.rlvr.gating import Seen
 from jaxpsn.rlvr.likeness import SIMILARITIES
-from jaxpsn.rlvr.noises import NOISES, Psn
-from jaxpsn.rlvr.rules import SIGMAS, Probed
+from jaxpsn.rlvr.noise_family import NOISES
+from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.rules import Probed
 from jaxpsn.run.reasoning import inputs
 from jaxpsn.tasks import rewards
 from jaxpsn.tasks.problem import TASKS, Problem
@@ -29,7 +33,8 @@ TOKENS = {"new": OLD + MOVED, "old": OLD, "noisy": OLD - MOVED + 0.02 * RNG.norm
 TOKENS = {name: jnp.asarray(value, jnp.float32) for name, value in TOKENS.items()}
 MASK = jnp.asarray(np.arange(6) < np.resize([6, 3, 5, 2], 16)[:, None])
 KIN = jnp.asarray(np.resize([1.0, -2.0], 16), jnp.float32)
-FAMILIES = (TASKS, rewards.REWARDS, ADVANTAGES, LOSSES, CORRECTIONS, SIGMAS, SIMILARITIES, NOISES, MODELS)
+SEEN = Seen(TOKENS["old"], TOKENS["noisy"], MASK, KIN)
+FAMILIES = (TASKS, rewards.REWARDS, ADVANTAGES, LOSSES, CORRECTIONS, GATES, SCALES, SIMILARITIES, NOISES, MODELS)
 
 
 def of_task(task, small):
@@ -49,14 +54,19 @@ def of_loss(loss, small):
 
 
 def of_correction(one, small):
-    return correction.weights(one, TOKENS["old"], TOKENS["noisy"], MASK).tolist()
+    return correction.weights(one, *SEEN).tolist()
+
+
+def of_gate(one, small):
+    gated = CORRECTIONS.get("none")(gate=one)
+    return correction.weights(gated, *SEEN).tolist(), correction.learnt(gated, SEEN).tolist()
 
 
 def of_rule(rule, small):
     """Sigma over signals that go up and down, near and far; who probes; and what is read for it."""
     config = RlvrConfig(noise=Psn(sigma=rule), rollout=RolloutConfig(samples=8))
-    controller, found = rule.controller(10, 15), []
-    state = controller.init(rule.initial)
+    controller, found = sigma.told(rule.build(rule.start, Run(10, 15))), []
+    state = controller.init(rule.start)
     for far in (0.0051, 0.5, 0.0001, 0.004, 0.006, *[0.3] * 8, *[1e-9] * 60):
         told = {"noise_kl_k1": far, "noise_kl_k3": far * far, "similarity": 0.2 + far, "clean_similarity": 0.24}
         told |= {"certainty": jnp.asarray([0.5, 1.0 + far]), "confidence": jnp.asarray([0.3, 2.0 * far])}
@@ -65,7 +75,7 @@ def of_rule(rule, small):
         found.append(float(state.sigma))
     counts = config.probes, config.early_samples, config.probe_members, config.clean_samples
     own = rule.similarity if isinstance(rule, Probed) else None
-    return found, rule.initial, rule.bounds, counts, own, inputs.named(config)
+    return found, rule.start, rule.bounds, counts, own, inputs.named(config)
 
 
 def of_likeness(one, small):
@@ -75,7 +85,7 @@ def of_likeness(one, small):
     answers = SimpleNamespace(pooled=drawn, sigma=np.zeros(1))
     measure = one.measure(learner, lambda texts: drawn.reshape(6, 5))
     texts = [["12", "21"], ["3", "3"], ["4", "45"]]
-    config = RlvrConfig(noise=Psn(sigma=SIGMAS.get("composite")(similarity=one)))
+    config = RlvrConfig(noise=Psn(sigma=SCALES.get("composite")(similarity=one)))
     return np.asarray(measure(None, None, answers, texts)).tolist(), inputs.named(config)
 
 
@@ -87,8 +97,8 @@ def of_noise(noise, small):
 
 
 BEHAVIOUR = {
-    "task": of_task, "reward": of_reward, "loss": of_loss, "correction": of_correction, "sigma": of_rule,
-    "similarity": of_likeness, "noise": of_noise,
+    "task": of_task, "reward": of_reward, "loss": of_loss, "correction": of_correction, "gate": of_gate,
+    "scale": of_rule, "similarity": of_likeness, "noise": of_noise,
     "advantage": lambda one, small: one.compute(REWARDS_SEEN).tolist(),
     "model": lambda one, small: one.architecture,
 }  # fmt: skip
@@ -96,7 +106,7 @@ TEXTS = {"operators": ("+-", "+*"), "select": ("attention", "norms"), "folder": 
 NUMBERS = (0.5, 0.3, 2, 0.1, 1.5, 3, 5, 6, 8, 4, 0.9, 12, 0.01, 50)
 TOGETHER = {
     ("composite", "normalisation"): {"rate": 9.0, "initial": 0.01}, ("composite", "target"): {"drop": None},
-    ("psn", "replicas"): {"per": "replica"},
+    ("psn", "replicas"): {"per": "replica"}, ("token", "of"): {"high": 0.3},
     ("composite", "probe_policy"): {"drop": None, "target": 0.5},
 }  # fmt: skip
 """What a field needs beside it."""
@@ -121,7 +131,8 @@ def components():
         for name in family.modules:
             family.get(name)
         for name, kind in family.kinds.items():
-            if kind.__module__.startswith("jaxpsn."):
+            fits = family is not SCALES or begins(kind) or kind.reads  # the others are refused here
+            if kind.__module__.startswith("jaxpsn.") and fits:
                 yield from ((family.name, name, one.name) for one in fields_of(kind))
 
 

@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpsn.core import errors
+from jaxpsn.noise.scale_rules import Run
 from jaxpsn.rlvr import correction, sigma
-from jaxpsn.rlvr.algorithms import Token
+from jaxpsn.rlvr.corrections import Token
+from jaxpsn.rlvr.rules import Fixed
 
 RULES = {
-    "fixed": lambda: sigma.fixed(),
+    "fixed": lambda: Fixed().build(0.1, Run(10)),
     "staged": lambda: sigma.staged(1e-4, 5, 20),
     "kl": lambda: sigma.kl(0.01),
     "composite": lambda: sigma.composite(0.6),
@@ -228,7 +230,7 @@ def test_a_range_that_is_a_point_is_read_as_its_middle():
 
 
 def test_fixed_stays():
-    rule = sigma.fixed()
+    rule = RULES["fixed"]()
     assert rule.update(rule.init(0.1), SIGNALS).sigma == np.float32(0.1)
 
 
@@ -328,7 +330,7 @@ def test_reads_what_the_correction_measures():
         lambda: sigma.composite(0.5, certainty="both"),
         lambda: sigma.composite(0.5, normalisation="minmax"),
         lambda: sigma.composite(0.5, normalisation="fixed", span=(1.0, 1.0)),
-        lambda: sigma.fixed().init(-0.1),
+        lambda: RULES["fixed"]().init(-0.1),
         lambda: sigma.kl(0.1).update(sigma.kl(0.1).init(0.1), {}),
     ],
 )

@@ -101,7 +101,7 @@ class Fake:
 @startup.main_guard
 def main() -> int:
     """``fake.py [field=value ...] [task=...] [nan_at=...]``: train, print digest and folder."""
-    kinds = {"out": str, "name": str, "resume": str, "progress": str, "overwrite": bool, "tensorboard": bool}
+    kinds = {"out": str, "name": str, "resume": str, "progress": str, "overwrite": bool, "log": str}
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     task, nan_at = given.pop("task", "a"), int(given.pop("nan_at", -1))
     run = RunConfig(**{name: kinds.get(name, int)(value) for name, value in given.items()})

@@ -200,7 +200,7 @@ MISTAKES = {
     "nothing asked": ((), "policy = None: a run folder"),
     "missing": (("--policy", "{run}x"), "nearest: run"),
     "a control run": (("--policy", "{wrong}/control"), "this one trains no language model"),
-    "another format": (("--policy", "{wrong}/future"), "a run folder of format 2; this one has format 99"),
+    "another format": (("--policy", "{wrong}/future"), "a run folder of format 3; this one has format 99"),
     "no JSON": (("--policy", "{wrong}/broken"), "its config.json: not JSON"),
     "neither": (("--policy", "{wrong}/neither"), "neither a run's nor a model's"),
     "no config": (("--policy", "{wrong}/empty"), "no config.json in it"),

@@ -67,7 +67,7 @@ def test_resume_needs_a_run_folder_of_this_format(tmp_path):
     with pytest.raises(UserError, match="a run folder"):
         claim(tmp_path, name=None, resume=str(tmp_path.parent))
     record = json.loads(folder.config.read_text())
-    for text, said in ((json.dumps(record | {"format": 99}), "a run folder of format 2"), ("[]", "a run folder"),
+    for text, said in ((json.dumps(record | {"format": 99}), "a run folder of format 3"), ("[]", "a run folder"),
                        ("{half", "config.json: not valid JSON")):  # fmt: skip
         folder.config.write_text(text)
         with pytest.raises(UserError, match=said):

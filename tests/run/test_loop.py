@@ -8,6 +8,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from jaxpsn.core.errors import UserError
 from jaxpsn.run import loop, status, vacancy
@@ -180,15 +181,15 @@ def test_whenever_a_signal_is_seen_what_is_said_to_be_saved_is(train, monkeypatc
 
 
 def test_a_checkpoint_that_cannot_be_written_stops_the_run(train, monkeypatch):
-    save = store.stored.ocp.save
+    save = store.shards.safetensors.save_file
 
-    def full(path, *args, **kwargs):
-        if "80" in path.name:
-            raise ValueError("UNKNOWN: \nNo space left on device [os error]")
-        save(path, *args, **kwargs)
+    def full(data, file):
+        if "80" in file.parent.name:
+            raise SafetensorError("UNKNOWN: \nNo space left on device [os error]")
+        save(data, file)
 
     with monkeypatch.context() as patch, pytest.raises(UserError) as caught:
-        patch.setattr(store.stored.ocp, "save", full)
+        patch.setattr(store.shards.safetensors, "save_file", full)
         train(name="a")
     assert str(caught.value).startswith("checkpoint at step 80 was not written: No space left on device")
     assert str(caught.value).endswith("a/checkpoints/40")
@@ -199,11 +200,11 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run(train, monkeypatch):
 
 def test_a_broken_checkpoint_is_said_and_the_run_goes_on(train):
     folder = train(name="a").folder
-    (folder / "checkpoints" / "160" / "_CHECKPOINT_METADATA").unlink()
+    (folder / "checkpoints" / "160" / "checkpoint.json").unlink()
     again = train(name=None, resume="a")
     assert digest(again.state) == digest(train(name="whole").state)
     (fallback,) = [e["detail"] for e in events(folder) if e["event"] == "fallback"]
-    assert "checkpoint 160 is broken: _CHECKPOINT_METADATA is missing" in fallback and "from step 120" in fallback
+    assert "checkpoint 160 is broken: checkpoint.json is missing" in fallback and "from step 120" in fallback
     assert (folder / "checkpoints" / "broken-160").is_dir() and (folder / "checkpoints" / "160").is_dir()
 
 

@@ -114,7 +114,7 @@ def delete(*names):
     (lambda folder: None, {"steps": 60}, "steps = 60: at least 80"),
     (delete("checkpoints"), {}, "checkpoints, of which there were some, are gone"),
     (delete("metrics.csv", "metrics.jsonl"), {}, "3 of 3 rows up to step 80"),
-    (delete("checkpoints/80/files.json", "checkpoints/40/files.json"), {}, "no whole checkpoint is left"),
+    (delete("checkpoints/80/checkpoint.json", "checkpoints/40/checkpoint.json"), {}, "no whole checkpoint is left"),
     (lambda folder: [delete("metrics.csv")(folder), (folder / "metrics.csv").symlink_to("/etc/hostname")], {}, "link"),
     (lambda folder: [delete("run.lock")(folder), (folder / "run.lock").symlink_to("/tmp/x")], {}, "run.lock"),
     (lambda folder: [delete("events.jsonl")(folder), os.mkfifo(folder / "events.jsonl")], {}, "a plain file"),

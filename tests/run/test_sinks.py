@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxpsn.core import load_plugin, spec_of
 from jaxpsn.core.errors import UserError
+from jaxpsn.run import command, startup
+from jaxpsn.run import folder as folders
 from jaxpsn.run.config import RunConfig
-from jaxpsn.run.folder import RunFolder
-from jaxpsn.run.loggers import sinks
+from jaxpsn.run.jobs import control
+from jaxpsn.run.loggers import family, sinks
 
 COLUMNS = ("step", "seed", "return", "loss")
 
@@ -110,21 +113,98 @@ def open_sinks(tmp_path, warnings, **fields):
     run = RunConfig(**fields)
     files = sinks.MetricsFiles(tmp_path / "metrics.csv", -1)
     files.begin(COLUMNS)
-    return sinks.Sinks(RunFolder(tmp_path, {}), run, {}, files, 0, warnings.append)
+    return sinks.Sinks(run.log, family.Opening(tmp_path, run.seeds, 0, {}), files, warnings.append)
 
 
-def test_missing_extras_are_refused_in_one_line(monkeypatch):
-    monkeypatch.setattr(sinks.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"wandb = True: needs wandb: pip install 'jaxpsn\[wandb\]'"):
-        sinks.require_extras(RunConfig(wandb=True))
-    with pytest.raises(UserError, match="tensorboardX"):
-        sinks.require_extras(RunConfig(tensorboard=True))
-    sinks.require_extras(RunConfig())
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("csv + wandb", r"log = 'wandb': needs wandb: pip install 'jaxpsn\[wandb\]'"),
+        ("tensorboard", r"log = 'tensorboard': needs tensorboardX: pip install 'jaxpsn\[tensorboard\]'"),
+    ],
+)
+def test_missing_packages_are_refused_in_one_line(monkeypatch, log, said):
+    monkeypatch.setattr(family.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=said):
+        family.require(RunConfig(log=log).log)
+    family.require(RunConfig().log)
+
+
+def test_a_command_line_without_the_package_leaves_no_folder(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(family.importlib.util, "find_spec", lambda name: None)
+    argv = ["--preset", "smoke", "--out", str(tmp_path / "runs"), "--log", "csv + wandb", "--log.wandb.project", "x"]
+    assert startup.script(lambda: control.main(argv), None) == 2
+    assert "error: log = 'wandb': needs wandb" in capfd.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("csv + wandbb", "log = 'wandbb': unknown; nearest: wandb"),
+        ("wandb(tag=a)", "wandb.tag = 'a': unknown; nearest: tags"),
+        ("wandb(project='')", "wandb.project = ''"),
+        ("wandb + wandb", "log = 'wandb + wandb': wandb once only"),
+        ("tensorboard(project=x)", "tensorboard.project = 'x'"),
+        ("3", "log = '3'"),
+    ],
+)
+def test_a_logger_that_there_is_not_is_refused_in_one_line(log, said):
+    with pytest.raises(UserError) as caught:
+        RunConfig(log=log)
+    assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
+
+
+def test_loggers_are_components_that_json_gives_back():
+    run = RunConfig(log="csv + wandb(project=x, group=g, tags=(a, b))")
+    assert spec_of(run.log) == "csv + wandb(project=x, group=g, tags=(a, b))"
+    assert command.from_record(RunConfig, folders.plain(run)) == run
+    assert run.log.terms[1].tags == ("a", "b") and RunConfig(log=run.log.terms[1]).log == run.log.terms[1]
+
+
+OWN = """
+from dataclasses import dataclass
+from jaxpsn.run.loggers.family import LOGGERS, Log
+
+@LOGGERS.register("lines")
+@dataclass(frozen=True)
+class Lines(Log):
+    \"\"\"One line for each call.\"\"\"
+
+    path: str
+
+    def tracker(self):
+        return self
+
+    def start(self, config, name):
+        self.tell(f"start {name}")
+
+    def log(self, step, metrics):
+        self.tell(f"{step} {sorted(metrics)}")
+
+    def finish(self, status):
+        self.tell(status)
+
+    def tell(self, text):
+        with open(self.path, "a") as file:
+            file.write(text + "\\n")
+"""
+
+
+def test_a_logger_of_ones_own_comes_by_a_plugin(tmp_path, request):
+    (tmp_path / "lines.py").write_text(OWN)
+    before, warnings = family.LOGGERS.snapshot(), []
+    request.addfinalizer(lambda: family.LOGGERS.restore(before))
+    load_plugin(str(tmp_path / "lines.py"))
+    opened = open_sinks(tmp_path, warnings, log=f"csv + lines(path='{tmp_path}/told')")
+    opened.write([row(10, 0.5)])
+    opened.close("finished")
+    told = (tmp_path / "told").read_text().splitlines()
+    assert told[0].startswith("start") and told[1:] == ["10 ['loss']", "finished"] and not warnings
 
 
 def test_tensorboard_gets_the_scalars(tmp_path):
     warnings = []
-    opened = open_sinks(tmp_path, warnings, tensorboard=True, seeds=2)
+    opened = open_sinks(tmp_path, warnings, log="tensorboard", seeds=2)
     opened.write([row(10, 0.5, 0), row(10, 0.25, 1)])
     opened.sync()
     opened.close("finished")
@@ -138,7 +218,7 @@ class FakeWandb(types.ModuleType):
         self.calls, self.fail_at = [], fail_at
 
     def init(self, **fields):
-        self.calls.append(("init", fields["id"], fields["resume"]))
+        self.calls.append(("init", fields["id"], fields["resume"], fields["project"], fields["tags"]))
         return self
 
     def log(self, values, step, commit):
@@ -154,11 +234,11 @@ class FakeWandb(types.ModuleType):
 def test_wandb_gets_the_scalars_and_may_fail(tmp_path, monkeypatch, fail_at):
     fake, warnings = FakeWandb(fail_at), []
     monkeypatch.setitem(sys.modules, "wandb", fake)
-    opened = open_sinks(tmp_path, warnings, wandb=True)
+    opened = open_sinks(tmp_path, warnings, log="csv + wandb(project=p, tags=(a, b))")
     for step in (10, 20):
         opened.write([row(step, 0.5)])
     opened.close("finished")
-    assert fake.calls[:2] == [("init", tmp_path.name, "allow"), (10, {"loss": 0.5}, True)]
+    assert fake.calls[:2] == [("init", tmp_path.name, "allow", "p", ["a", "b"]), (10, {"loss": 0.5}, True)]
     if fail_at == 1:
         assert warnings == ["wandb failed (ConnectionError: gone); going on without"] and len(fake.calls) == 2
     else:
@@ -169,7 +249,7 @@ def test_wandb_gets_the_scalars_and_may_fail(tmp_path, monkeypatch, fail_at):
 def test_an_extra_that_does_not_start_is_left_out(tmp_path, monkeypatch):
     broken, warnings = types.ModuleType("wandb"), []
     monkeypatch.setitem(sys.modules, "wandb", broken)
-    opened = open_sinks(tmp_path, warnings, wandb=True)
+    opened = open_sinks(tmp_path, warnings, log="csv + wandb(project=p, tags=(a, b))")
     opened.write([row(10)])
     opened.close("finished")
     assert len(warnings) == 1 and warnings[0].startswith("wandb does not start (AttributeError")

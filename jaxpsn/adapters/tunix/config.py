@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxpsn.core import checks, errors
-from jaxpsn.core.components import called
-from jaxpsn.rlvr.algorithms import CORRECTIONS, Correction, Token
-from jaxpsn.rlvr.noises import NOISES, Noise, Psn
+from jaxpsn.core.components import called, terms_of
+from jaxpsn.rlvr.corrections import CORRECTIONS, Correction, Token
+from jaxpsn.rlvr.noise_family import NOISES, Noise
+from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.rules import Fixed, Kl
 
 
@@ -29,19 +30,21 @@ class PSNConfig:
     noise: Noise | str = field(default_factory=_paper)
     """Which weights of the sampler are perturbed, and how; its sigma is fixed, or moved by kl (Variant I)."""
     correction: Correction | str = field(default_factory=Token)
-    """Weights against the noisy sampler: none, token (TIS), sequence, geometric, each also as _mask, or your own."""
+    """Weights against the noisy sampler: none, token (TIS), sequence, geometric, or your own; each takes a gate."""
 
     def __post_init__(self) -> None:
         checks.whole("seed", self.seed, 0, (1 << 31) - 1)
         object.__setattr__(self, "noise", NOISES.make(self.noise, "noise"))
         object.__setattr__(self, "correction", CORRECTIONS.make(self.correction, "correction"))
+        if not all(gate.counted for gate in terms_of(self.correction.gate)):
+            errors.refuse("correction.gate.counted", False, "true on tunix, which has the mask of its loss to itself")
         if not isinstance(self.sigma, Fixed | Kl):
             errors.refuse("noise.sigma", called(type(self.sigma)), "fixed or kl on tunix")
 
     @property
     def sigma(self) -> Any:
         """The scale of the noise; without noise 0."""
-        return self.noise.sigma if isinstance(self.noise, Psn) else Fixed(0.0)
+        return self.noise.sigma
 
     def members(self, group: int) -> tuple[int, ...]:
         """The perturbation of each answer of a group of this size, -1 for the clean policy.
@@ -49,12 +52,10 @@ class PSNConfig:
         Noisy answers come first. Raises UserError where the group cannot be divided as asked.
         """
         asked = self.noise
-        if not isinstance(asked, Psn):
-            return (-1,) * group
         noisy = group - round(asked.clean_share * group)
         count = asked.members(noisy)
         if count and noisy % count:
             errors.refuse("noise.replicas", asked.replicas, f"a divisor of the {noisy} noisy answers")
-        if asked.structure.antithetic and count % 2:
+        if asked.antithetic and count % 2:
             errors.refuse("noise.structure.antithetic", True, f"an even number of perturbations; here {count}")
         return tuple(column % count if column < noisy else -1 for column in range(group))

@@ -12,6 +12,7 @@ from tunix.rl.grpo import grpo_learner
 from jaxpsn.adapters.tunix import perturbation, rollout
 from jaxpsn.adapters.tunix.config import PSNConfig
 from jaxpsn.core import compat, errors
+from jaxpsn.noise.scale_rules import Run
 from jaxpsn.rlvr import correction
 
 _NOISE, _SAMPLER, _EVALUATION = 0x4E4F4953, 0x53414D50, 0x4556414C
@@ -31,8 +32,9 @@ class PSNLearner(grpo_learner.GRPOLearner):
         check_cluster(rl_cluster, algo_config)
         self._members = self.psn.members(algo_config.num_generations)
         self._key = jax.random.key(self.psn.seed)
-        self._controller = self.psn.sigma.controller(1, 1)
-        self.sigma_state = self._controller.init(self.psn.sigma.initial)
+        start = self.psn.sigma.start
+        self._rule = self.psn.sigma.build(start, Run(None))
+        self.sigma_state = self._rule.init(start)
         with compat.foreign():
             super().__init__(rl_cluster, algo_config, reward_fns, **kwargs)
             model = rl_cluster.rollout.model()
@@ -61,7 +63,7 @@ class PSNLearner(grpo_learner.GRPOLearner):
         if self._seen:
             clean, noisy, mask = (jnp.concatenate(column) for column in zip(*self._seen, strict=True))
             k1, k3 = correction.noise_kl(clean, noisy, mask)
-            self.sigma_state = self._controller.update(self.sigma_state, {"noise_kl_k1": k1, "noise_kl_k3": k3})
+            self.sigma_state = self._rule.update(self.sigma_state, {"noise_kl_k1": k1, "noise_kl_k3": k3})
         self._step, self._seen = step, []
 
     def _order(self, step: int, mode: Any) -> rollout.Order:
@@ -84,7 +86,7 @@ class PSNLearner(grpo_learner.GRPOLearner):
             rows = self._compute_logps_micro_batch_size * self.algo_config.num_generations
             clean = self.rl_cluster.get_old_per_token_logps(example.prompt_ids, example.completion_ids, rows)
         clean, noisy = (jnp.asarray(side, jnp.float32) for side in (clean, answers.log_probs))
-        weights, columns = _weigh(self.psn, clean, noisy, mask, answers.noisy)
+        weights, columns = _weigh(self.psn, clean, noisy, mask, answers.noisy, example.advantages)
         self._seen.append((clean, noisy, mask & answers.noisy[:, None]))
         self._log(jax.device_get(columns), np.mean(mask.sum(axis=1) < answers.lengths))
         return example.replace(completion_mask=jnp.asarray(mask), sampler_is_weights=weights)
@@ -121,7 +123,7 @@ def check_cluster(cluster: Any, algorithm: Any) -> None:
 
 
 @partial(jax.jit, static_argnums=0)
-def _weigh(psn: PSNConfig, clean: Any, noisy: Any, mask: Any, rows: Any) -> tuple[Any, dict[str, Any]]:
+def _weigh(psn: PSNConfig, clean: Any, noisy: Any, mask: Any, rows: Any, advantages: Any) -> tuple[Any, dict[str, Any]]:
     asked = psn.correction.aimed(psn.sigma.divergence)
-    weights = correction.weights(asked, clean, noisy, mask)
-    return weights, correction.diagnostics(asked, clean, noisy, mask, noisy=rows)
+    weights = correction.weights(asked, clean, noisy, mask, advantages)
+    return weights, correction.diagnostics(asked, clean, noisy, mask, noisy=rows, advantages=advantages)

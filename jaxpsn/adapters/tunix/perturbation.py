@@ -9,7 +9,8 @@ from jaxtyping import PRNGKeyArray
 
 from jaxpsn import noise
 from jaxpsn.core import compat
-from jaxpsn.rlvr.noises import Noise, Psn
+from jaxpsn.rlvr.noise_family import Noise
+from jaxpsn.rlvr.noises import Psn
 
 # tunix's names of its layers; what LoRA adds to them is trained, not perturbed.
 _ATTENTION = noise.matching(r"(^|/)attn/") & ~noise.norms

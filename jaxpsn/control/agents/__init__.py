@@ -1,7 +1,13 @@
-"""The learners, one file per algorithm."""
+"""The learners, one file per algorithm; what is here is imported when it is first used."""
 
-from jaxpsn.control.agents.es import Evolver
-from jaxpsn.control.agents.family import AGENTS, Agent, Generational, OffPolicy
-from jaxpsn.control.agents.learner import Learner, learn
+from jaxpsn.core.lazily import exports
+
+_HOMES = {
+    **dict.fromkeys(("AGENTS", "Agent", "Generational", "OffPolicy"), "family"),
+    **dict.fromkeys(("Learner", "learn"), "learner"),
+    "Evolver": "es",
+}
 
 __all__ = ["AGENTS", "Agent", "Evolver", "Generational", "Learner", "OffPolicy", "learn"]
+
+__getattr__ = exports(__name__, _HOMES)

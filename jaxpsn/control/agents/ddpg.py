@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
-from jaxpsn.control.agents import losses
 from jaxpsn.control.agents.family import AGENTS, OffPolicy
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
@@ -19,18 +17,7 @@ class Ddpg(OffPolicy):
     """DDPG as in the paper: one critic; actor and targets follow at every update (arXiv 1509.02971)."""
 
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> shared.Learner:
-        nets = shared.networks(self, observation_size, action_size, 1, learnt)
-        rule = shared.optimizer(self.weight_decay)
-
-        def init(key: PRNGKeyArray, hyper: Any, explored: Any) -> LearnerState:
-            return shared.init(nets, rule, key, explored)
-
-        def update(
-            key: PRNGKeyArray, learner: LearnerState, batch: Transition, hyper: Any, count: Int[Array, ""]
-        ) -> tuple[LearnerState, shared.Metrics]:
-            return _update(self, nets, rule, learner, batch, hyper, shared.purposes(key, learnt is not None))
-
-        return shared.Learner(init, nets.policy, update)
+        return shared.learner(self, (observation_size, action_size), learnt, _update, critics=1)
 
 
 def critic_target(
@@ -39,22 +26,22 @@ def critic_target(
     learner: LearnerState,
     batch: Transition,
     key: PRNGKeyArray | None = None,
-) -> Float[Array, " batch"]:
+) -> Float[Array, "batch *k"]:
     """``r + gamma Q'(s', mu'(s'))``, without the second term after a terminal."""
     action = nets.actor(learner.target_actor, batch.next_obs, key)
-    value = nets.critics(learner.target_critic, batch.next_obs, action)[0]
-    return losses.bootstrap(batch.reward, losses.terminal(batch, config.time_limit_terminal), config.gamma, value)
+    return shared.target_of(config, nets, batch, nets.critics(learner.target_critic, batch.next_obs, action))
 
 
 def _update(
-    config: OffPolicy,
-    nets: shared.Networks,
-    rule: optax.GradientTransformation,
+    parts: shared.Parts,
+    key: PRNGKeyArray,
     learner: LearnerState,
     batch: Transition,
     hyper: Any,
-    keys: shared.Keys,
+    count: Int[Array, ""],
 ) -> tuple[LearnerState, shared.Metrics]:
+    config, nets, rule, noisy = parts
+    keys = shared.purposes(key, noisy)
     target = critic_target(config, nets, learner, batch, keys.target)
     learner, metrics = shared.critic_step(nets, rule, learner, batch, target, hyper["critic_lr"], config.critic_l2)
     learner, actor_loss = shared.actor_step(nets, rule, learner, batch.obs, hyper["actor_lr"], keys.online)

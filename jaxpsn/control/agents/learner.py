@@ -1,5 +1,7 @@
 """What the off-policy agents share: networks, optimisers with a traced rate, the two gradient steps."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import losses
+from jaxpsn.control.agents.critics.family import CriticForm
 from jaxpsn.control.agents.family import Agent, OffPolicy
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
@@ -38,7 +41,8 @@ class Learner(NamedTuple):
 class Networks(NamedTuple):
     """``policy`` acts in float32; ``actor``, ``critic`` (one) and ``critics`` (all) learn in the agent's precision.
 
-    ``actor(params, obs, key)``: a noisy actor takes a fresh draw from ``key``, any other does not look at it.
+    ``actor(params, obs, key)`` is ``policy.raw``: actions, or what they are sampled from. A noisy actor takes a fresh
+    draw from ``key``, any other does not look at it.
     """
 
     init: Callable[..., tuple[Any, Any]]
@@ -46,6 +50,16 @@ class Networks(NamedTuple):
     actor: Callable[..., Array]
     critic: Callable[..., Array]
     critics: Callable[..., Array]
+    form: CriticForm
+
+
+class Parts(NamedTuple):
+    """What the update of an agent is made of; ``noisy``: whether noise in the actor is learnt."""
+
+    config: Any
+    nets: Networks
+    rule: optax.GradientTransformation
+    noisy: bool
 
 
 class Keys(NamedTuple):
@@ -68,27 +82,65 @@ def actor_of(config: Agent, action_size: int) -> Actor:
 
 
 def networks(
-    config: OffPolicy, observation_size: int, action_size: int, critics: int, noise: LearntNoise | None = None
+    config: OffPolicy,
+    observation_size: int,
+    action_size: int,
+    critics: int,
+    noise: LearntNoise | None = None,
+    policy: Policy | None = None,
 ) -> Networks:
-    """The networks of an agent with ``critics`` critics; ``noise`` in the actor learns with its weights."""
+    """The networks of an agent with ``critics`` critics; ``noise`` in the actor learns with its weights.
+
+    ``policy``: what acts, in float32; the deterministic policy of :func:`actor_of` if left out.
+    """
     dtype = jnp.bfloat16 if config.precision == "bfloat16" else jnp.float32
     shared = {"nonlinearity": config.activation, "layer_norm": config.layer_norm, "head_scale": config.head_scale}
-    acting = actor_of(config, action_size)
-    actor = acting.clone(dtype=dtype)
-    critic = Critic(tuple(config.critic_hidden), action_layer=config.action_layer, dtype=dtype, **shared)
+    policy = policy or Policy(actor_of(config, action_size))
+    raw = dataclasses.replace(policy, actor=policy.actor.clone(dtype=dtype)).raw
+    critic = Critic(
+        tuple(config.critic_hidden),
+        action_layer=config.action_layer,
+        outputs=config.critic.outputs,
+        dtype=dtype,
+        **shared,
+    )
     obs, action = jnp.zeros((observation_size,), jnp.float32), jnp.zeros((action_size,), jnp.float32)
 
     def init(key: PRNGKeyArray, explored: Any) -> tuple[Any, Any]:
         actor_key, critic_key = jax.random.split(key)
-        params = actor.init(actor_key, obs)
+        params = policy.actor.init(actor_key, obs)
         if noise is not None:
             params = noise.widen(params, explored)
         return params, ensemble_init(critic, critic_key, critics, obs, action)
 
-    def learning(params: Any, obs: Float[Array, "batch o"], key: PRNGKeyArray | None) -> Float[Array, "batch a"]:
-        return actor.apply(params, obs) if noise is None else noise.sample(actor.apply, params, obs, key)
+    def learning(params: Any, obs: Float[Array, "batch o"], key: PRNGKeyArray | None) -> Float[Array, "batch k"]:
+        return raw(params, obs) if noise is None else noise.sample(raw, params, obs, key)
 
-    return Networks(init, Policy(acting), learning, critic.apply, ensemble_apply(critic.apply))
+    return Networks(init, policy, learning, critic.apply, ensemble_apply(critic.apply), config.critic)
+
+
+def learner(
+    config: OffPolicy,
+    sizes: tuple[int, int],
+    learnt: LearntNoise | None,
+    update: Callable[..., tuple[LearnerState, Metrics]],
+    critics: int = 2,
+    policy: Policy | None = None,
+    begin: Callable[..., LearnerState] | None = None,
+) -> Learner:
+    """The agent whose update is ``update(parts, key, learner, batch, hyper, count) -> (learner, metrics)``.
+
+    ``sizes``: of observations and actions. ``begin(parts, key, hyper, explored) -> LearnerState``: fresh weights and
+    targets if left out. ``policy`` as of :func:`networks`.
+    """
+    nets = networks(config, *sizes, critics, learnt, policy)
+    parts = Parts(config, nets, optimizer(config.weight_decay), learnt is not None)
+    return Learner(functools.partial(begin or fresh, parts), nets.policy, functools.partial(update, parts))
+
+
+def fresh(parts: Parts, key: PRNGKeyArray, hyper: Any, explored: Any) -> LearnerState:
+    """Fresh weights and targets: how most agents begin."""
+    return init(parts.nets, parts.rule, key, explored)
 
 
 def optimizer(weight_decay: float) -> optax.GradientTransformation:
@@ -128,22 +180,36 @@ def init(nets: Networks, rule: optax.GradientTransformation, key: PRNGKeyArray, 
     )
 
 
+def target_of(
+    config: OffPolicy, nets: Networks, batch: Transition, out: Array, bonus: Float[Array, " batch"] | None = None
+) -> Float[Array, "batch *k"]:
+    """What the critics are to say, of what the target critics say of the next action; ``bonus`` is added to its value.
+
+    See :meth:`jaxpsn.control.agents.critics.family.CriticForm.target`.
+    """
+    discount = config.gamma if batch.discount is None else batch.discount
+    return nets.form.target(batch.reward, losses.terminal(batch, config.time_limit_terminal), discount, out, bonus)
+
+
 def critic_step(
     nets: Networks,
     rule: optax.GradientTransformation,
     learner: LearnerState,
     batch: Transition,
-    target: Float[Array, " batch"],
+    target: Float[Array, "batch *k"],
     rate: Float[Array, ""],
     l2: float = 0.0,
 ) -> tuple[LearnerState, Metrics]:
-    """Regress all critics on ``target``; metrics ``critic_loss`` (without penalty) and ``q`` (mean of all critics)."""
+    """Regress all critics on ``target``, as their form has it.
+
+    Metrics ``critic_loss`` (without penalty) and ``q`` (mean of all critics).
+    """
 
     def loss(params):
-        q = nets.critics(params, batch.obs, batch.action)
-        error = losses.critic_loss(q, target)
+        out = nets.critics(params, batch.obs, batch.action)
+        error = nets.form.loss(out, target)
         penalty = l2 * losses.l2(params) if l2 else jnp.zeros_like(error)
-        return error + penalty, {"critic_loss": error, "q": jnp.mean(q)}
+        return error + penalty, {"critic_loss": error, "q": jnp.mean(nets.form.value(out))}
 
     gradient, metrics = jax.grad(loss, has_aux=True)(learner.critic)
     critic, state = descend(rule, learner.critic, learner.critic_optimizer, gradient, rate)
@@ -165,7 +231,7 @@ def actor_step(
     critic = jax.tree.map(lambda x: x[0], learner.critic)
 
     def loss(params):
-        return losses.actor_loss(nets.critic(critic, obs, nets.actor(params, obs, key)))
+        return losses.actor_loss(nets.form.value(nets.critic(critic, obs, nets.actor(params, obs, key))))
 
     value, gradient = jax.value_and_grad(loss)(learner.actor)
     actor, state = descend(rule, learner.actor, learner.actor_optimizer, gradient, rate)

@@ -1,4 +1,4 @@
-"""The formulas of DDPG and TD3 as free functions."""
+"""The formulas of the learners as free functions."""
 
 from typing import Any
 
@@ -15,9 +15,12 @@ def terminal(batch: Transition, time_limit_terminal: bool = False) -> Bool[Array
 
 
 def bootstrap(
-    reward: Float[Array, "*batch"], end: Bool[Array, "*batch"], gamma: float, value: Float[Array, "*batch"]
+    reward: Float[Array, "*batch"],
+    end: Bool[Array, "*batch"],
+    gamma: float | Float[Array, "*batch"],
+    value: Float[Array, "*batch"],
 ) -> Float[Array, "*batch"]:
-    """One-step target ``r + gamma (1 - end) V(s')`` (Lillicrap et al. 2016, arXiv 1509.02971, algorithm 1)."""
+    """Target ``r + gamma (1 - end) V(s')`` (Lillicrap et al. 2016, arXiv 1509.02971, algorithm 1)."""
     return reward + gamma * jnp.where(end, jnp.zeros_like(value), value)
 
 
@@ -35,9 +38,24 @@ def critic_loss(q: Float[Array, "critics batch"], target: Float[Array, " batch"]
     return jnp.sum(jnp.mean(jnp.square(q - target[None]), axis=-1))
 
 
+def cross_entropy(out: Float[Array, "critics batch k"], target: Float[Array, "batch k"]) -> Float[Array, ""]:
+    """Mean cross-entropy of every critic's distribution to one target distribution, summed over critics."""
+    return -jnp.sum(jnp.mean(jnp.sum(target[None] * jax.nn.log_softmax(out, axis=-1), axis=-1), axis=-1))
+
+
 def actor_loss(q: Float[Array, " batch"]) -> Float[Array, ""]:
     """Minus the mean value of the policy's own actions: its gradient is the deterministic policy gradient."""
     return -jnp.mean(q)
+
+
+def temperature_loss(
+    log_alpha: Float[Array, ""], density: Float[Array, " batch"], target: float | Float[Array, ""]
+) -> Float[Array, ""]:
+    """``alpha E[-log pi - target]``: the temperature falls while the entropy is above ``target`` (nats).
+
+    Haarnoja et al. 2018, arXiv 1812.05905, equation 18.
+    """
+    return jnp.exp(log_alpha) * jnp.mean(-density - target)
 
 
 def l2(critic: Any) -> Float[Array, ""]:

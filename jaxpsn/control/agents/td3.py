@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -48,23 +47,7 @@ class Td3(OffPolicy):
             errors.refuse("agent.policy_delay", self.policy_delay, allowed)
 
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> shared.Learner:
-        nets = shared.networks(self, observation_size, action_size, 2, learnt)
-        rule = shared.optimizer(self.weight_decay)
-
-        def init(key: PRNGKeyArray, hyper: Any, explored: Any) -> LearnerState:
-            return shared.init(nets, rule, key, explored)
-
-        def update(
-            key: PRNGKeyArray, learner: LearnerState, batch: Transition, hyper: Any, count: Int[Array, ""]
-        ) -> tuple[LearnerState, shared.Metrics]:
-            keys = shared.purposes(key, learnt is not None)
-            target = critic_target(self, nets, learner, batch, keys.smoothing, keys.target)
-            rate = hyper["critic_lr"]
-            learner, metrics = shared.critic_step(nets, rule, learner, batch, target, rate, self.critic_l2)
-            learner, actor_loss = _delayed(self, nets, rule, learner, batch, hyper, count, keys.online)
-            return learner, metrics | {"actor_loss": actor_loss}
-
-        return shared.Learner(init, nets.policy, update)
+        return shared.learner(self, (observation_size, action_size), learnt, _update)
 
 
 def critic_target(
@@ -74,33 +57,36 @@ def critic_target(
     batch: Transition,
     key: PRNGKeyArray,
     draw: PRNGKeyArray | None = None,
-) -> Float[Array, " batch"]:
+) -> Float[Array, "batch *k"]:
     """``r + gamma min_i Q'_i(s', mu'(s') + clipped noise)``, without the second term after a terminal.
 
     ``draw`` is the key of a noisy actor's draw.
     """
     action = nets.actor(learner.target_actor, batch.next_obs, draw)
     action = losses.smooth(key, action, config.target_noise, config.target_noise_clip)
-    value = jnp.min(nets.critics(learner.target_critic, batch.next_obs, action), axis=0)
-    return losses.bootstrap(batch.reward, losses.terminal(batch, config.time_limit_terminal), config.gamma, value)
+    return shared.target_of(config, nets, batch, nets.critics(learner.target_critic, batch.next_obs, action))
 
 
-def _delayed(
-    config: Td3,
-    nets: shared.Networks,
-    rule: optax.GradientTransformation,
+def _update(
+    parts: shared.Parts,
+    key: PRNGKeyArray,
     learner: LearnerState,
     batch: Transition,
     hyper: Any,
     count: Int[Array, ""],
-    key: PRNGKeyArray | None,
-) -> tuple[LearnerState, tuple[Float[Array, ""], Float[Array, ""]]]:
-    def step(learner):
-        learner, loss = shared.actor_step(nets, rule, learner, batch.obs, hyper["actor_lr"], key)
+) -> tuple[LearnerState, shared.Metrics]:
+    config, nets, rule, noisy = parts
+    keys = shared.purposes(key, noisy)
+    target = critic_target(config, nets, learner, batch, keys.smoothing, keys.target)
+    learner, metrics = shared.critic_step(nets, rule, learner, batch, target, hyper["critic_lr"], config.critic_l2)
+
+    def step(learner: LearnerState) -> tuple[LearnerState, Any]:
+        learner, loss = shared.actor_step(nets, rule, learner, batch.obs, hyper["actor_lr"], keys.online)
         return shared.follow(learner, config.tau), loss
 
-    def skip(learner):
+    def skip(learner: LearnerState) -> tuple[LearnerState, Any]:
         return learner, (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
 
     # The count is shared by vmapped seeds, so this stays a branch and skipped updates cost nothing.
-    return lax.cond((count + 1) % config.policy_delay == 0, step, skip, learner)
+    learner, actor_loss = lax.cond((count + 1) % config.policy_delay == 0, step, skip, learner)
+    return learner, metrics | {"actor_loss": actor_loss}

@@ -26,6 +26,8 @@ class Exploration(Component):
 
     judges: ClassVar[bool] = False
     """Whether it looks at what its actions led to."""
+    scaled_by: ClassVar[str] = ""
+    """The traced field that all of its noise is proportional to, also one of its state; empty if there is none."""
 
     def check(self, num_envs: int) -> None:
         """Refuse what cannot be with so many environments. Raises UserError."""
@@ -39,6 +41,11 @@ class Exploration(Component):
         """Vector steps between two updates or measurements."""
         return 1
 
+    @property
+    def distributional(self) -> bool:
+        """Whether it needs a policy with a distribution."""
+        return False
+
     def members(self, num_envs: int) -> int:
         """Perturbations alive at once."""
         return num_envs
@@ -47,18 +54,29 @@ class Exploration(Component):
         """What is told once if the rows of metrics show it (:mod:`jaxpsn.run.alarms`); ``where``: its own path."""
         return ()
 
+    def alone(self) -> "Exploration":
+        """The rule for environments that share nothing, at given scales: to show members of it."""
+        return self
+
+    def present(self, state: Any, members: int) -> dict[str, Any]:
+        """The scale that its state has now, for ``members`` that :meth:`alone` makes: traced field -> value."""
+        return {self.scaled_by: getattr(state, self.scaled_by)} if self.scaled_by else {}
+
 
 class Behaviour(Exploration):
     """What acts instead of the clean policy; one at a time."""
 
     annealed: ClassVar[bool] = False
     """Whether it follows the length of the run, so that no run may be extended."""
+    samples: ClassVar[bool] = False
+    """Whether its ``act`` gives what actions of a stochastic policy are sampled from, in place of actions."""
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         """The rule as pure functions.
 
         ``policy(params, obs[..., O]) -> action[..., A]`` is the clean policy (a :class:`jaxpsn.networks.Policy` in
-        training, whose features are known); ``params`` may be abstract.
+        training, whose features are known); ``params`` may be abstract. What ``samples`` perturbs
+        :func:`jaxpsn.control.exploration.acting.raw` of it, and its ``act`` gives that.
         """
         raise NotImplementedError
 

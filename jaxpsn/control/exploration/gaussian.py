@@ -33,7 +33,7 @@ TUNE = Tune("std", (0.1, 0.3, 0.6, 1.0))
 class Gaussian(ActionNoise):
     """Independent Gaussian noise of actions at every step."""
 
-    tune = TUNE
+    tune, scaled_by = TUNE, "std"
 
     std: Std = 0.2
     """Standard deviation."""

@@ -23,7 +23,7 @@ class Gsde(Behaviour):
     to be tuned, and nothing is learnt through the noise. Source: Raffin et al. 2021, arXiv 2005.05719.
     """
 
-    tune = TUNE
+    tune, scaled_by = TUNE, "std"
 
     std: Std = 0.2
     """Standard deviation per unit of root mean square of the policy's last features."""
@@ -32,7 +32,7 @@ class Gsde(Behaviour):
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         features = held.width("gsde", policy, params, space.observation_size)
-        maps = held.linear(self.hold.build(), space.num_envs, features, space.action_size)
+        maps = held.linear(self.hold, space.num_envs, features, space.action_size)
 
         def init(key: PRNGKeyArray, params: Any, hyper: Any) -> held.LinearState:
             return maps.init(key, hyper)

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn import noise
-from jaxpsn.core import compat, errors
+from jaxpsn.core import errors
 from jaxpsn.networks import Policy
 from jaxpsn.noise import holds
+from jaxpsn.noise.hold_rules import HoldRule
 
 _HOLD, _DRAW = 0, 1
 
@@ -52,16 +52,15 @@ def start(kind: noise.Structure, hold: holds.Hold, key: PRNGKeyArray, spec: nois
 def renew(kind: noise.Structure, hold: holds.Hold, key: PRNGKeyArray, state: Any, done: Bool[Array, " P"]) -> Any:
     """``state`` after a step: what its hold rule no longer holds is redrawn, the rest is kept bit for bit."""
     after, where = hold.step(key, state.hold, done)
-    draw = lax.cond(compat.anywhere(where), lambda old: kind.redraw(state.key, old, where), lambda old: old, state.draw)
-    return state.replace(hold=after, draw=draw)
+    return state.replace(hold=after, draw=hold.move(kind, state.key, state.draw, where))
 
 
-def linear(hold: holds.Hold, num_envs: int, inputs: int, outputs: int) -> Linear:
-    """Maps whose entries are independent N(0, ``hyper["std"] ** 2 / inputs``), held as ``hold`` says.
+def linear(rule: HoldRule, num_envs: int, inputs: int, outputs: int) -> Linear:
+    """Maps whose entries are independent N(0, ``hyper["std"] ** 2 / inputs``), held as ``rule`` says.
 
     Dense noise on a linear layer that is zero: ``num_envs * inputs * outputs`` numbers.
     """
-    kind = noise.Dense()
+    hold, kind = rule.build(), rule.form(noise.Dense())
     zero = jnp.zeros((inputs, outputs), jnp.float32)
     spec = noise.plan(_product, zero, jax.ShapeDtypeStruct((inputs,), jnp.float32), select=noise.everything)
     maps = noise.fused(_product, spec, kind, exact_zero=False)

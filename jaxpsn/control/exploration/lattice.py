@@ -27,7 +27,7 @@ class Lattice(Behaviour):
     none, so here all are one constant to be tuned. Source: Chiappa et al. 2023, arXiv 2305.20065.
     """
 
-    tune = TUNE
+    tune, scaled_by = TUNE, "std"
 
     std: Std = 0.2
     """Standard deviation per unit of root mean square of the policy's last features."""
@@ -38,7 +38,7 @@ class Lattice(Behaviour):
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         features = held.width("lattice", policy, params, space.observation_size)
-        maps = held.linear(self.hold.build(), space.num_envs, features, features + space.action_size)
+        maps = held.linear(self.hold, space.num_envs, features, features + space.action_size)
 
         def init(key: PRNGKeyArray, params: Any, hyper: Any) -> held.LinearState:
             return maps.init(key, hyper)

@@ -1,7 +1,7 @@
 """NoisyNet behaviour: every environment acts with a held draw of the noise whose scales the learner learns."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,14 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn import noise
-from jaxpsn.control.exploration import held
+from jaxpsn.control.exploration import acting, held
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
 from jaxpsn.control.exploration.parameter import Cadence, sliced
 from jaxpsn.control.exploration.rules import BehaviourFunctions, LearntNoise
-from jaxpsn.core.components import Tune
+from jaxpsn.core import errors
+from jaxpsn.core.components import Tune, spec_of
 from jaxpsn.core.fields import Real, Traced
 from jaxpsn.networks import noisy
-from jaxpsn.noise import distances
 from jaxpsn.noise.hold_rules import Episode, HoldRule
 
 
@@ -43,6 +43,7 @@ class NoisyNet(Behaviour):
     """
 
     tune = Tune("sigma", (0.2, 0.5, 1.0, 2.0))
+    samples: ClassVar[bool] = True
 
     sigma: Traced[Annotated[float, Real(0.0, 100.0)]] = 0.5
     """Scale at the start, in units of 1 / sqrt(inputs) of each layer (paper: 0.5)."""
@@ -54,6 +55,13 @@ class NoisyNet(Behaviour):
     """Replayed states that each of them sees."""
     adapt_every: Cadence = 1
     """Vector steps between measurements."""
+
+    def validate(self) -> None:
+        """Refuse a hold that would draw another noise than the one that is learnt through."""
+        if not self.hold.single:
+            errors.refuse(
+                "noisynet.hold", spec_of(self.hold), "one that holds a single draw: episode, steps, zeta, geometric"
+            )
 
     def probed_states(self, num_envs: int) -> int:
         return self.probes * self.probe_states
@@ -67,14 +75,14 @@ class NoisyNet(Behaviour):
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         shapes = jax.eval_shape(lambda tree: tree, params)
-        hold = self.hold.build()
+        hold, raw, apart = self.hold.build(), acting.raw(policy), acting.distance(policy)
 
         def plan(rows: tuple[int, ...]) -> noise.Spec:
             example = jax.ShapeDtypeStruct((*rows, space.observation_size), jnp.float32)
-            return noisy.plan(policy, shapes, example)
+            return noisy.plan(raw, shapes, example)
 
         spec = plan(())
-        perturbed = noisy.fused(policy, spec)
+        perturbed = noisy.fused(raw, spec)
 
         def init(key: PRNGKeyArray, params: Any, hyper: Any) -> NoisyState:
             fields = held.start(noisy.KIND, hold, key, spec, space.num_envs)
@@ -90,7 +98,7 @@ class NoisyNet(Behaviour):
             slices = sliced(obs, self.probes)
             each = plan(slices.shape[1:2])
             fresh = noisy.KIND.init(key, each, self.probes)
-            distance = distances.rms_action(policy(params, slices), noisy.fused(policy, each)(params, fresh, slices))
+            distance = apart(raw(params, slices), noisy.fused(raw, each)(params, fresh, slices))
             return state.replace(sigma=noisy.scale(params), distance=distance)
 
         return BehaviourFunctions(

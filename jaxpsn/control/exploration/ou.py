@@ -35,7 +35,7 @@ class OrnsteinUhlenbeck(ActionNoise):
     Source: Lillicrap et al. 2016 (arXiv 1509.02971); dt 0.01 as in OpenAI baselines.
     """
 
-    tune = TUNE
+    tune, scaled_by = TUNE, "std"
 
     std: Std = 0.2
     """Diffusion."""

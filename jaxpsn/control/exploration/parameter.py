@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +13,24 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxpsn import noise
-from jaxpsn.control.exploration import held, population
+from jaxpsn.control.exploration import acting, held, population
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
 from jaxpsn.control.exploration.rules import BehaviourFunctions
 from jaxpsn.core import compat, errors
 from jaxpsn.core.components import Tune, replaced
 from jaxpsn.core.fields import Real, Traced, Whole
-from jaxpsn.noise import distances, scales
+from jaxpsn.noise import scales
 from jaxpsn.noise.hold_rules import Episode, HoldRule
-from jaxpsn.noise.scale_rules import Multiplicative, ScaleRule
+from jaxpsn.noise.scale_rules import Multiplicative, Run, ScaleRule, begins, refuse_misfit
 
 Cadence = Annotated[int, Whole(1, 1 << 20)]
 _ANY = (1e-5, 10.0)  # bounds of sigma where scales are selected and their rule has none
 _TRIED = (0.1, 0.2, 0.4, 0.6)
+
+
+def fits(rule: type[ScaleRule]) -> bool:
+    """Whether what is measured here suffices for a scale rule, whose first sigma is that of the component."""
+    return rule.reads <= {"distance"} and not begins(rule)
 
 
 @struct.dataclass
@@ -89,6 +94,8 @@ class Parameter(Behaviour):
     that of fresh perturbations on replayed states. Source: Plappert et al. 2018 (arXiv 1706.01905), section 3.
     """
 
+    scaled_by = "sigma"
+
     structure: noise.Structure = noise.Flipout()
     """Form of the weight noise."""
     scale: ScaleRule = Multiplicative()
@@ -111,6 +118,11 @@ class Parameter(Behaviour):
     behaviour, is lower, takes over that one's scale."""
     mutation: Annotated[float, Real(0.0, 10.0)] = 0.2
     """Standard deviation of the log of the factor by which a scale that is taken over is changed."""
+    distance: Literal["action", "kl"] = "action"
+    """What the scale follows. action: root mean square of the difference in actions, those of the means of a
+    stochastic policy; it grows like sigma. kl: divergence of a stochastic policy from its perturbed self before
+    squashing, in nats, summed over action dimensions; it grows like the square of sigma, so that first_order takes
+    exponent=0.5; multiplicative and bisection fit both."""
     probes: Cadence = 8
     """Fresh perturbations that measure the distance; with member_sigma every scale's own does."""
     probe_states: Cadence = 8
@@ -120,6 +132,7 @@ class Parameter(Behaviour):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_misfit("parameter.scale", self.scale, fits)
         if self.ladder > 1.0 and not self.member_sigma:
             errors.refuse("parameter.ladder", self.ladder, "1 unless member_sigma is true")
         if self.select != "none" and not (self.member_sigma and self.ladder > 1.0):
@@ -127,6 +140,7 @@ class Parameter(Behaviour):
             errors.refuse("parameter.select", self.select, allowed)
         if self.select != "none" and self.scale.annealed:
             errors.refuse("parameter.select", self.select, "none, as the scale rule anneals every scale")
+        self.hold.form(self.structure)  # refuses what cannot be held so
         self._refuse_idle("mutation", self.select == "none", "select is none")
         self._refuse_idle("probes", self.member_sigma, "with member_sigma every scale's own perturbation measures")
 
@@ -134,6 +148,12 @@ class Parameter(Behaviour):
         default = type(self).__dataclass_fields__[name].default
         if idle and getattr(self, name) != default:
             errors.refuse(f"parameter.{name}", getattr(self, name), f"{default:g}, the default, as {why}")
+
+    samples: ClassVar[bool] = True
+
+    @property
+    def distributional(self) -> bool:
+        return self.distance == "kl"
 
     @property
     def judges(self) -> bool:  # type: ignore[override]
@@ -163,6 +183,16 @@ class Parameter(Behaviour):
     def probed_states(self, num_envs: int) -> int:
         return self.probe_states * (self.members(num_envs) // self.pair if self.member_sigma else self.probes)
 
+    def alone(self) -> "Parameter":
+        free = {"groups": 0, "ladder": 1.0, "select": "none", "mutation": type(self).mutation}
+        return dataclasses.replace(self, **free)
+
+    def present(self, state: ParameterState, members: int) -> dict[str, Any]:
+        own = state.scale.sigma
+        if own.ndim:  # of so many scales, evenly spread over those there are
+            own = own[jnp.linspace(0, own.shape[0] - 1, members // self.pair).astype(jnp.int32)]
+        return {"sigma": own}
+
     def check(self, num_envs: int) -> None:
         seats = self.layout(num_envs)
         if seats.groups % self.pair:
@@ -185,18 +215,19 @@ class Parameter(Behaviour):
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         seats = self.layout(space.num_envs)
-        form, hold = self.structure, self.hold.build()
-        planner = _planner(policy, params, space.observation_size, self.relative)
+        form, hold = self.hold.form(self.structure), self.hold.build()
+        raw = acting.raw(policy)
+        planner = _planner(raw, params, space.observation_size, self.relative)
         spec = planner(() if seats.rows == 1 else (seats.rows,))
-        perturbed = noise.fused(policy, spec, form)
+        perturbed = noise.fused(raw, spec, form)
         measure = self._measure(policy, planner, seats.scales)
-        self.scale.build(self.sigma, space.adaptations)  # refused here what cannot be
+        self.scale.build(self.sigma, Run(space.adaptations))  # refused here what cannot be
 
         def rule(hyper: Any, rung: Any) -> tuple[Any, scales.Scale]:
             """Sigma at the start, and the scale rule, with traced numbers."""
             given = replaced(self, hyper)
             start = given.sigma * rung
-            return start, given.scale.scaled(rung).build(start, space.adaptations)
+            return start, given.scale.scaled(rung).build(start, Run(space.adaptations))
 
         def init(key: PRNGKeyArray, params: Any, hyper: Any) -> ParameterState:
             rung = population.ladder(self.ladder, seats.scales) if self.member_sigma else jnp.ones((), jnp.float32)
@@ -219,26 +250,28 @@ class Parameter(Behaviour):
         def adapt(key: PRNGKeyArray, params: Any, state: ParameterState, obs: Float[Array, "B O"]) -> ParameterState:
             distance = measure(key, params, state.scale.sigma, obs)
             follow = rule(state.hyper, state.rung)[1]
-            return state.replace(scale=follow.update(state.scale, distance), distance=distance)
+            return state.replace(scale=follow.update(state.scale, {"distance": distance}), distance=distance)
 
         judge = functools.partial(_judge, self, seats)
         return BehaviourFunctions(init, act, begin, adapt, self._report, judge)
 
     def _measure(self, policy: Any, planner: Callable[..., Any], count: int) -> Any:
-        """RMS action distance of *fresh* perturbations of the present weights, each on its own slice of the batch.
+        """Distance of *fresh* perturbations of the present weights, each on its own slice of the batch.
 
         The perturbations that act are not reused: they were drawn for other weights and picked by the episodes they
         led to. ``probes`` of them measure one distance; where members have scales of their own, there is one for each
         of the ``count`` scales, which it measures for itself. Always independent, also if those held are antithetic.
         """
         count = count if self.member_sigma else self.probes
-        fresh, axis = dataclasses.replace(self.structure, antithetic=False), 1 if self.member_sigma else None
+        fresh = dataclasses.replace(self.hold.form(self.structure), antithetic=False)
+        raw, apart = acting.raw(policy), acting.distance(policy, self.distance)
+        axis = 1 if self.member_sigma else None
 
         def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
             slices = sliced(obs, count)
             spec = planner(slices.shape[1:2])
-            noisy = noise.fused(policy, spec, fresh)(params, fresh.init(key, spec, count), sigma, slices)
-            return distances.rms_action(policy(params, slices), noisy, axis=axis)
+            noisy = noise.fused(raw, spec, fresh)(params, fresh.init(key, spec, count), sigma, slices)
+            return apart(raw(params, slices), noisy, axis)
 
         return measure
 

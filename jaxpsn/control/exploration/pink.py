@@ -38,7 +38,7 @@ class Pink(ActionNoise):
     Source: Eberhard et al. 2023, pink noise is all you need, after Timmer and Koenig 1995.
     """
 
-    tune = TUNE
+    tune, scaled_by = TUNE, "std"
 
     std: Std = 0.2
     """Standard deviation."""

@@ -1,14 +1,15 @@
 """A policy, clean or perturbed, plus any number of action noises."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from jaxpsn.control.exploration import acting
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
 from jaxpsn.control.exploration.rules import BehaviourFunctions, Explorer, NoiseFunctions
 
@@ -24,12 +25,15 @@ class SumState:
 @EXPLORATION.register("none", stream=0)
 @dataclass(frozen=True)
 class Clean(Behaviour):
-    """The clean policy: no exploration."""
+    """The clean policy: no exploration but what a stochastic policy samples."""
+
+    samples: ClassVar[bool] = True
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
+        clean = acting.raw(policy)
         return BehaviourFunctions(
             init=lambda key, params, hyper: (),
-            act=lambda params, state, obs: policy(params, obs),
+            act=lambda params, state, obs: clean(params, obs),
             begin=lambda key, state, done: state,
         )
 
@@ -40,9 +44,11 @@ def total(
     rule: str = "none",
     alone: bool = False,
     streams: Mapping[str, int] | None = None,
+    emit: Callable[..., Array] = acting.added,
 ) -> Explorer:
     """action = clip(behaviour + sum of noises, -1, 1): what is executed, and what is returned to be stored.
 
+    ``emit(key, behaviour, noises)`` is what is clipped, of a stochastic policy a sample.
     ``rule`` is the name of the behaviour, as those of the noises are. ``alone``: ``hyper`` is that of the only rule;
     else paths begin with the names of the rules. ``streams``: what the rules fold into their keys, so that the noise
     of each is the same alone and in any sum; those of the family if left out.
@@ -61,10 +67,11 @@ def total(
     def act(
         key: PRNGKeyArray, params: Any, state: SumState, obs: Float[Array, "N O"]
     ) -> tuple[Float[Array, "N A"], SumState]:
-        action, after = behaviour.act(params, state.behaviour, obs), {}
+        told, sampled, after = behaviour.act(params, state.behaviour, obs), [], {}
         for name, noise in noises.items():
-            sampled, after[name] = noise.sample(_for(name, key), state.noises[name])
-            action = action + sampled
+            one, after[name] = noise.sample(_for(name, key), state.noises[name])
+            sampled.append(one)
+        action = emit(jax.random.fold_in(key, acting.STREAM), told, sampled)
         return jnp.clip(action, -1.0, 1.0), state.replace(noises=after)
 
     def begin(key: PRNGKeyArray, state: SumState, done: Bool[Array, " N"]) -> SumState:

@@ -36,7 +36,7 @@ class Zeta(ActionNoise):
     the repeated actions of Dabney et al. 2021 (arXiv 2006.01782).
     """
 
-    tune = TUNE
+    tune, scaled_by = TUNE, "std"
 
     std: Std = 0.2
     """Standard deviation."""

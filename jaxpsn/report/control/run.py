@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from jaxpsn.core import errors, files, text
 from jaxpsn.report import page, viewer
 from jaxpsn.report.charts import picture
 from jaxpsn.report.charts.spec import Chart
+from jaxpsn.report.control import rollout as rollouts
 from jaxpsn.report.control import run_plots
 from jaxpsn.report.runs import Run, named, setting
 from jaxpsn.stats import statistics
@@ -20,7 +21,8 @@ _NOTES = (
     "One seed gives no interval: how far another seed would fall from it is unknown.",
     "First and last are the first and last evaluation. Best is chosen after the fact, so it flatters the run.",
     "Sigma is the scale of the weight noise. Distance is how far it moves the actions; it should stay near its target.",
-    "The colour of the rollout's time bar is the reward of each step. Drag to turn the view, wheel to zoom.",
+    "The rollout shows the clean policy and members as the run explored last, from one start. Its time bar has their "
+    "returns so far (of one episode: the reward of each step). Drag to turn the view, wheel to zoom.",
 )
 
 
@@ -32,11 +34,11 @@ def content(run: Run) -> page.Content:
     drawn = picture.write(run_plots.charts(run), run.path / "plots")
     rollout, problem = _rollout(run.path / "rollout.json")
     if rollout is not None:
-        files.write_atomically(run.path / "rollout.html", rollout)
+        files.write_atomically(run.path / "rollout.html", rollout.page)
     sections = (
         page.Section("numbers", "Key numbers", [page.Cards(list(_numbers(run))), *_seed_table(run)]),
         page.Section("plots", "Plots", page.shown(drawn, *drawn)),
-        page.Section("rollout", "Rollout", [page.Missing(problem) if rollout is None else _frame(rollout)]),
+        page.Section("rollout", "Rollout", [page.Missing(problem)] if rollout is None else rollout.blocks),
     )
     return page.Content(_title(run), _lede(drawn), sections, _NOTES)
 
@@ -112,15 +114,17 @@ def _seed_table(run: Run) -> list[page.Block]:
     return [page.Details("Evaluation return of each seed", [page.Table(("seed", "first", "last", "best"), rows)])]
 
 
-def _rollout(path: Path) -> tuple[str | None, str]:
-    """The rollout's page, or None and the reason."""
+class _Rollout(NamedTuple):
+    page: str
+    blocks: list[page.Block]
+
+
+def _rollout(path: Path) -> tuple[_Rollout | None, str]:
+    """The rollout's own page and its blocks in the report, or None and the reason."""
     if not path.is_file():
         return None, "No rollout was recorded: rollout.json is not in the run folder."
     try:
-        return viewer.render_html(viewer.load(path)), ""
+        found = viewer.load(path)
+        return _Rollout(rollouts.html(found), rollouts.blocks(found)), ""
     except errors.UserError as error:
         return None, f"The rollout cannot be shown: {error}"
-
-
-def _frame(rollout: str) -> page.Frame:
-    return page.Frame("The rollout", rollout)

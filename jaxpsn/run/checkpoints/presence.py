@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from jaxpsn.core import errors
-from jaxpsn.run.checkpoints import stored
+from jaxpsn.run.checkpoints import layout
 
 
 class Presence:
@@ -31,7 +31,7 @@ class Presence:
         if there is None:
             left = "is no longer there: it was deleted while the run went on, and with it every state that was saved"
         else:
-            saved = stored.steps(there / "checkpoints")
+            saved = layout.steps(there / "checkpoints")
             last = f"go on there with --resume, from checkpoints/{saved[-1]}" if saved else "nothing was saved yet"
             left = f"was moved to {there} while the run went on; {last}"
         raise errors.UserError(f"run folder {self.path} {left}")

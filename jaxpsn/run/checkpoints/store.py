@@ -1,10 +1,10 @@
-"""Checkpoints that are whole or not there: Orbax for the files, digests for their content.
+"""Checkpoints that are whole or not there: digests for their content, the last whole one for a resume.
 
-A checkpoint is committed by renaming its folder, so a killed save leaves only a partial one under another name. What
-Orbax does not do is done here: a flipped byte is noticed (SHA-256 of every array as it was in memory and of every file
-as it was written, committed with them), a broken checkpoint is named and moved aside, the last whole one is used, and
-saving goes on below the broken step. Where several processes make a run, each writes what lies on its devices
-(:mod:`jaxpsn.run.checkpoints.pieces`); any number of devices and processes reads it.
+A checkpoint is committed by renaming its folder, so a killed save leaves only a partial one under another name. A
+flipped byte is noticed (SHA-256 of every array as it was in memory and of every file as it was written, committed with
+them), a broken checkpoint is named and moved aside, the last whole one is used, and saving goes on below the broken
+step. Each process of a run writes what lies on its devices (:mod:`jaxpsn.run.checkpoints.shards`); any number of
+devices and processes reads it.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import hashlib
 import re
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +23,11 @@ import numpy as np
 from jaxpsn.core import digests, errors, files, placed
 from jaxpsn.core.digests import Broken
 from jaxpsn.core.placed import is_key
-from jaxpsn.run.checkpoints import pieces, stored
+from jaxpsn.run.checkpoints import layout, shards
+from jaxpsn.run.checkpoints.layout import ASIDE, PARTIAL, TRASH, steps
 from jaxpsn.run.checkpoints.presence import Presence
-from jaxpsn.run.checkpoints.stored import ASIDE, PARTIAL, steps
 from jaxpsn.run.cluster.team import ALONE, Team
 
-TRASH = "deleting-"
 _LOOKS = 5  # times a reader looks again because a run has deleted what it was reading
 CAUSES = re.compile(
     "No space left on device|File too large|Disk quota exceeded|Read-only file system|Permission denied"
@@ -88,25 +87,12 @@ def digest(state: Any) -> str:
     return sha.hexdigest()
 
 
-def _write_together(
-    path: Path, team: Team, own: pieces.Pieces, description: dict[str, Any], stop: threading.Event
-) -> None:
-    """What this process has of a checkpoint; it is done when process 0 has seen all parts and committed them."""
-    partial = stored.partial(path)
-    stored.rename(partial)  # never cleared: another process may have written its part by now
-    pieces.write(partial, team.process, own)
-    if team.first:
-        stored.commit(path, pieces.collect(partial, team.count, description, stop))
-    else:
-        pieces.wait(lambda: int(path.name) in steps(path.parent), stop, "process 0 did not commit it")
-
-
-def _refuse_other_state(path: Path, record: dict[str, Any], template: Any, part: bool) -> None:
+def _refuse_other_state(path: Path, manifest: dict[str, Any], template: Any, part: bool) -> None:
     wanted = {}
     for name, leaf in zip(_paths(template), jax.tree.leaves(template), strict=True):
         data = jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
         wanted[name] = [list(data.shape), data.dtype.name]
-    found = {name: [entry["shape"], entry["dtype"]] for name, entry in record["arrays"].items()}
+    found = {name: [entry["shape"], entry["dtype"]] for name, entry in manifest["arrays"].items()}
     for name in sorted(wanted.keys() if part else wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             shapes = f"{name} is {found.get(name)}, expected {wanted.get(name)}"
@@ -126,46 +112,49 @@ def _assemble(template: Any, arrays: dict[str, np.ndarray], keys: dict[str, str]
 
 
 def _whole(path: Path, template: Any, part: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Description and arrays of a checkpoint; of the latter those in ``template``."""
-    stored.quieten()
-    record = stored.record(path)
-    _refuse_other_state(path, record, template, part)
-    return record, stored.read(path, record, _paths(template))
+    """Manifest and arrays of a checkpoint; of the latter those in ``template``."""
+    manifest = shards.manifest(path)
+    _refuse_other_state(path, manifest, template, part)
+    return manifest, shards.read(path, manifest, _paths(template))
 
 
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, Broken) else f"unreadable ({type(error).__name__})"
 
 
+def _newest(folder: Path, listed: Sequence[int], template: Any, part: bool) -> tuple[Restored | None, dict[int, str]]:
+    """The last whole checkpoint of those ``listed``, and what is said of the broken ones above it, by their steps."""
+    broken: dict[int, str] = {}
+    for step in reversed(listed):
+        try:
+            manifest, arrays = _whole(folder / str(step), template, part)
+        except (errors.UserError, MemoryError, PermissionError):
+            raise
+        except Exception as error:  # whatever is made of damaged files, or of files that go away
+            broken[step] = f"checkpoint {step} is broken: {_reason(error)}"
+            continue
+        state = _assemble(template, arrays, manifest["keys"])
+        return Restored(state, step, manifest["info"], tuple(broken.values())), broken
+    return None, broken
+
+
 def read(folder: Path, template: Any, step: int | None = None) -> Restored:
     """The newest whole checkpoint in ``folder``, or that of ``step``, for who only looks: nothing there is changed.
 
     ``template`` (arrays or shapes) may be a part of the state; only its arrays are read. The run may go on meanwhile:
-    a checkpoint that it deletes gives way to a newer one. Raises UserError if there is none, if all (or that of
-    ``step``) are broken, and if a whole one holds other arrays.
+    where it deletes a checkpoint that is being read, all are looked at again. Raises UserError if there is none, if all
+    (or that of ``step``) are broken, and if a whole one holds other arrays.
     """
-    broken: dict[int, str] = {}
     for _ in range(_LOOKS):
         listed = steps(folder)
         if step is not None and step not in listed:
             errors.refuse("step", step, f"a checkpoint in {folder}; there are: {', '.join(map(str, listed)) or 'none'}")
-        left = [one for one in listed if one not in broken and step in (None, one)]
-        while left:
-            one = left.pop()
-            path = folder / str(one)
-            try:
-                record, arrays = _whole(path, template, part=True)
-            except (errors.UserError, MemoryError, PermissionError):
-                raise
-            except Exception as error:  # whatever Orbax makes of damaged files, or of files that go away
-                if not path.exists():
-                    break
-                broken[one] = f"checkpoint {one} is broken: {_reason(error)}"
-                continue
-            return Restored(_assemble(template, arrays, record["keys"]), one, record["info"], tuple(broken.values()))
-        else:
+        found, broken = _newest(folder, listed if step is None else [step], template, part=True)
+        if all((folder / str(one)).exists() for one in broken):
             break
-    raise errors.UserError(f"{folder}: no whole checkpoint" + "".join(f"; {text}" for text in broken.values()))
+    if found is None:
+        raise errors.UserError(f"{folder}: no whole checkpoint" + "".join(f"; {text}" for text in broken.values()))
+    return found
 
 
 class Store:
@@ -207,7 +196,7 @@ class Store:
         for entry in self.folder.iterdir():
             if entry.name.startswith((PARTIAL, TRASH)):
                 with contextlib.suppress(OSError):
-                    stored.clear(entry)
+                    layout.clear(entry)
 
     def steps(self) -> list[int]:
         """Steps of the committed checkpoints, ascending."""
@@ -232,20 +221,17 @@ class Store:
         if step == self._own and step in self.steps():
             return
         if self.team.first and (self.path(step).exists() or self.path(step).is_symlink()):
-            self.path(step).rename(stored.free(self.folder / f"{ASIDE}{step}"))  # not of this run, or it would be known
+            self.path(step).rename(layout.free(self.folder / f"{ASIDE}{step}"))  # not of this run, or it would be known
         keys = {
             name: str(jax.random.key_impl(leaf))
             for name, leaf in zip(_paths(state), jax.tree.leaves(state), strict=True)
             if is_key(leaf)
         }
-        if self.team.count == 1:
-            written = self._writer.submit(stored.write, self.path(step), snapshot(state), keys, info)
-        else:
-            arrays = _arrays(state)
-            shapes = {name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name} for name, leaf in arrays.items()}
-            described = {"step": step, "arrays": shapes, "keys": keys, "info": info}
-            own = pieces.snapshot(arrays)
-            written = self._writer.submit(_write_together, self.path(step), self.team, own, described, self._stop)
+        arrays = _arrays(state)
+        described = {name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name} for name, leaf in arrays.items()}
+        description = {"arrays": described, "keys": keys, "info": info}
+        own = shards.snapshot(arrays)
+        written = self._writer.submit(shards.save, self.path(step), self.team, own, description, self._stop)
         self._pending = step, written
 
     def _check(self, written: int | None = None) -> None:
@@ -256,7 +242,7 @@ class Store:
         except errors.UserError:
             if written is not None and self.team.first:
                 ghost = not (self.folder.parent / "config.json").exists()  # else somebody's run folder, left alone
-                for entry in (*self.folder.glob(f"{PARTIAL}{written}*"), *([self.path(written)] if ghost else ())):
+                for entry in (layout.partial(self.path(written)), *([self.path(written)] if ghost else ())):
                     shutil.rmtree(entry, ignore_errors=True)
                 with contextlib.suppress(OSError):
                     self.folder.rmdir()
@@ -317,21 +303,10 @@ class Store:
         return found
 
     def _restore(self, template: Any) -> Restored | None:
-        broken, self._aside = [], []
-        for step in reversed(self.steps()):
-            path = self.path(step)
-            try:
-                record, arrays = _whole(path, template, part=False)
-            except (errors.UserError, MemoryError, PermissionError):
-                raise
-            except Exception as error:  # whatever Orbax makes of damaged files
-                aside = stored.free(self.folder / f"broken-{step}")
-                self._aside.append((path, aside))
-                broken.append((f"checkpoint {step} is broken: {_reason(error)}", f"moved to {aside}"))
-                continue
-            said = tuple("; ".join(parts) for parts in broken)
-            return Restored(_assemble(template, arrays, record["keys"]), step, record["info"], said)
-        if broken:
-            said = "; ".join(text for text, _ in broken)
+        found, broken = _newest(self.folder, self.steps(), template, part=False)
+        if found is None and broken:
+            said = "; ".join(broken.values())
             errors.refuse("resume", str(self.folder), f"no whole checkpoint is left; {said}")
-        return None
+        self._aside = [(self.path(step), layout.free(self.folder / f"broken-{step}")) for step in broken]
+        moved = [f"{text}; moved to {aside}" for text, (_, aside) in zip(broken.values(), self._aside, strict=True)]
+        return found and found._replace(broken=tuple(moved))

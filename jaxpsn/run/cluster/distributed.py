@@ -18,7 +18,7 @@ from jaxpsn.run.cluster.team import ALONE, PATIENCE, Team
 from jaxpsn.run.config import ClusterConfig, RunConfig
 
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
-_OWN = ("out", "name", "overwrite", "progress", "tensorboard", "wandb")
+_OWN = ("out", "name", "overwrite", "progress", "log")
 """Fields of a RunConfig in which processes may differ: only process 0 looks at them."""
 _SHARED = 30.0  # seconds in which a folder that one host made must be seen by the others
 
@@ -183,7 +183,15 @@ def common(run: RunConfig, content: Any, **more: Any) -> dict[str, Any]:
 
 def quiet(team: Team, run: RunConfig) -> RunConfig:
     """``run`` as this process makes it: only process 0 has a display and reports elsewhere."""
-    return run if team.first else dataclasses.replace(run, progress="none", tensorboard=False, wandb=False)
+    return run if team.first else dataclasses.replace(run, progress="none", log="csv")
+
+
+def shared(team: Team, run: RunConfig, content: Any, mesh: str | None) -> RunConfig:
+    """``run`` as this process makes it, once all have found that they are asked alike, and the first one its folder."""
+    team.alike(common(run, content, mesh=mesh))
+    if team.first:  # the others have no folder
+        folder.check(run, content)
+    return quiet(team, run)
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
 """The control job: from the command line to a trained, resumable policy and its report."""
 
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,8 @@ import tyro
 from jaxpsn.control.agents.family import Generational
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
-from jaxpsn.core import errors, files, plugins
+from jaxpsn.core import errors, files
+from jaxpsn.core.lazily import Lazy
 from jaxpsn.envs import registry
 from jaxpsn.run import cadence, command, folder, interrupts, progress, startup, status
 from jaxpsn.run.cluster import distributed
@@ -32,18 +34,25 @@ class ControlJob:
     cluster: Annotated[ClusterConfig, tyro.conf.arg(name="")] = field(default_factory=ClusterConfig)
 
 
+_MEMBERS = 3  # perturbed policies beside the clean one in the rollout
+
 _LENGTHS = {
     "default": RunConfig(steps=500_000, chunk=6400, eval_every=32_000, checkpoint_every=96_000),
     "gpu": RunConfig(steps=50_000_000, chunk=4096 * 50, eval_every=4096 * 250, checkpoint_every=4096 * 1000),
+    "fast": RunConfig(steps=50_000_000, chunk=1024 * 100, eval_every=1024 * 1000, checkpoint_every=1024 * 4000),
+    "sac": RunConfig(steps=5_000_000, chunk=12_800, eval_every=512_000, checkpoint_every=512_000),
     "sparse": RunConfig(steps=400_000, chunk=8000, eval_every=16_000, checkpoint_every=80_000),
     "es": RunConfig(steps=1_280_000, chunk=12_800, eval_every=25_600, checkpoint_every=256_000),
     "smoke": RunConfig(steps=1600, chunk=160, eval_every=800, checkpoint_every=320),
 }
 _PAPER_LENGTH = RunConfig(steps=1_000_000, chunk=1000, eval_every=10_000, checkpoint_every=50_000)
 
-PRESETS: dict[str, ControlJob] = {
-    name: ControlJob(control, _LENGTHS.get(name, _PAPER_LENGTH)) for name, control in CONTROL_PRESETS.items()
-}
+
+def _preset(name: str) -> ControlJob:
+    return ControlJob(CONTROL_PRESETS[name], _LENGTHS.get(name, _PAPER_LENGTH))
+
+
+PRESETS: Lazy[ControlJob] = Lazy({name: functools.partial(_preset, name) for name in CONTROL_PRESETS})
 """Whole jobs by name."""
 
 
@@ -52,10 +61,7 @@ def restore(record: Mapping[str, Any]) -> ControlJob:
     if "exploration" in record["config"]:
         old = record.get("versions", {}).get("jaxpsn", "unknown")
         errors.refuse("version", old, "a newer one: this run was made before there were components; it stays as it is")
-    plugins.require(record.get("plugins", []))
-    run = command.from_record(RunConfig, record["run"])
-    # A folder resumes where it lies, whatever it was first asked to be called or to overwrite.
-    run = replace(run, name=None, resume=None, overwrite=False)
+    run = command.going_on(RunConfig, record, "run")
     return ControlJob(command.from_record(ControlConfig, record["config"]), run)
 
 
@@ -76,10 +82,7 @@ def train(job: ControlJob, env: Any = None, loggers: Sequence[Any] = ()) -> Trai
     refuse(job, env)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.mesh))
-        team.alike(distributed.common(job.run, job.control, mesh=job.mesh))
-        if team.first:  # the others have no folder
-            folder.check(job.run, job.control)
-        own = distributed.quiet(team, job.run)
+        own = distributed.shared(team, job.run, job.control, job.mesh)
         program, engine = _prepared(job, own, env, team)
         name = job.control.env.name.replace("/", "-")
         claimed = stack.enter_context(distributed.claim(team, job.run, job.control, name))
@@ -124,19 +127,11 @@ def refuse(job: ControlJob, env: Any = None) -> None:
     if env is None:
         registry.check(config.env.name, config.env.backend)
     config.refuse_idle(cadence.plan(job.run, config.steps_per_call).end)
-    _refuse_other_schedule(job)
+    if config.annealed:
+        command.refuse_other_length(job.run, "the scale of explore is annealed over it")
     limit = config.env.episode_length or (registry.default_episode_length(config.env.name) if env is None else 1)
     if isinstance(config.agent, Generational) and job.run.steps < limit * config.env.num_envs:
         startup.speak(f"warning: steps = {job.run.steps}: no generation ends if episodes last {limit} steps")
-
-
-def _refuse_other_schedule(job: ControlJob) -> None:
-    """An annealed scale is a function of the run's length, which a resumed run could otherwise extend."""
-    if job.run.resume is None or not job.control.annealed:
-        return
-    recorded = folder.read(job.run.resume)["run"]["steps"]
-    if job.run.steps != recorded:
-        errors.refuse("steps", job.run.steps, f"{recorded} as recorded; the scale of explore is annealed over it")
 
 
 def _finish(program: Any, state: Any, claimed: folder.RunFolder, display: str) -> None:
@@ -155,18 +150,18 @@ def _report(program: Any, state: Any, path: Path, say: Callable[[str], None]) ->
 
     say("recording a rollout and writing the report")
     try:
-        rollout = record.rollout(program, state)
+        rollout = record.rollout(program, state, members=_MEMBERS)
     except errors.UserError as error:  # a task without bodies; the report says that there is nothing to watch
         say(f"no rollout: {error}")
     else:
-        files.write_atomically(path / "rollout.json", json.dumps(rollout))
+        files.write_atomically(path / "rollout.json", json.dumps(rollout, separators=(",", ":")))
     say(f"report: {build.build(path)}")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
     about = "Control with parameter-space noise; --describe NAME tells of a component, --plugin FILE brings one."
-    return run(command.parse(ControlJob, PRESETS, argv, restore, about))
+    return run(command.parse(ControlJob, PRESETS, argv, restore, about, values={"env.name": registry.canonical}))
 
 
 if __name__ == "__main__":

@@ -41,10 +41,7 @@ def train(job: RlvrJob, loggers: Sequence[Any] = ()) -> Iterator[Trained]:
         team = stack.enter_context(distributed.joined(job.cluster, job.rlvr.mesh))
         job = replace(job, rlvr=_clocked(job.rlvr, team))
         content = _content(job)
-        team.alike(distributed.common(job.run, content, mesh=job.rlvr.mesh))
-        if team.first:  # the others have no folder
-            folder.check(job.run, content)
-        own = replace(job, run=distributed.quiet(team, job.run))
+        own = replace(job, run=distributed.shared(team, job.run, content, job.rlvr.mesh))
         phases, base = stages.Phases(), {}
         program = stack.enter_context(stages.prepared(own, team, phases, base))
         from jaxpsn.run import loop
@@ -117,10 +114,8 @@ def _checked(job: RlvrJob) -> RlvrJob:
     config = inputs.located(config)
     form = decoders.tiny(vocab_size=3) if config.model is None else hf_config.read_config(config.model)
     lengths.check_asked(config.rollout, form.max_positions)
-    if job.run.resume is not None and config.sigma.lasts:
-        recorded = folder.read(job.run.resume)["run"]["steps"]
-        if job.run.steps != recorded:
-            errors.refuse("steps", job.run.steps, f"{recorded} as recorded; noise.sigma depends on it")
+    if config.sigma.annealed:
+        command.refuse_other_length(job.run, "noise.sigma depends on it")
     return replace(job, rlvr=config)
 
 

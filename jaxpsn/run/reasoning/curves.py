@@ -14,8 +14,8 @@ from jaxpsn.core import checks
 from jaxpsn.lm import distribution, model, policies, sampler, tokenizer
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.rlvr import correction, gathering, rollout, setup, similarity
-from jaxpsn.rlvr.algorithms import CORRECTIONS
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.corrections import CORRECTIONS
 from jaxpsn.rlvr.perturbation import Perturbation
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.tokens import masked_mean, token_mask

@@ -1,5 +1,6 @@
 """What a reasoning job is asked, its presets, and how a run folder gives it back; imports no JAX."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from jaxpsn.core import errors
+from jaxpsn.core.lazily import Lazy
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.run import command, folder
@@ -30,10 +32,13 @@ _LENGTHS = {
 }
 _PAPER_LENGTH = RunConfig(steps=250, chunk=1, eval_every=50, checkpoint_every=50)
 
-PRESETS: dict[str, RlvrJob] = {
-    name: RlvrJob(config, _PAPER_LENGTH if name.startswith("paper") else _LENGTHS.get(name, _LENGTHS["default"]))
-    for name, config in RLVR_PRESETS.items()
-}
+
+def _preset(name: str) -> RlvrJob:
+    length = _PAPER_LENGTH if name.startswith("paper") else _LENGTHS.get(name, _LENGTHS["default"])
+    return RlvrJob(RLVR_PRESETS[name], length)
+
+
+PRESETS: Lazy[RlvrJob] = Lazy({name: functools.partial(_preset, name) for name in RLVR_PRESETS})
 """Whole jobs by name."""
 SHORT = {"sigma": "noise.sigma"}
 """Other beginnings of flags."""
@@ -45,7 +50,7 @@ def restore(record: Mapping[str, Any], reward: Any = None) -> RlvrJob:
     ``reward`` takes the place of one that was a Python function, of which a record holds the name alone. Raises
     UserError where none is given.
     """
-    run = replace(command.from_record(RunConfig, record["run"]), name=None, resume=None, overwrite=False)
+    run = command.going_on(RunConfig, record, "run")
     config = {name: value for name, value in record["config"].items() if name != inputs.HASHES}
     told = config.get("reward")
     if isinstance(told, Mapping) and told.get("name") == rewards.FunctionReward.__name__:

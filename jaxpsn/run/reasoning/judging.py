@@ -178,7 +178,7 @@ def weights(one: Candidate, place: Placement, dtype: str, show: progress.Progres
     origin, decoder = one.origin, one.form.decoder
     if origin.kind == "run":
         return _checkpointed(origin, decoder, place, show)
-    step, sigma = (None, None) if origin.kind == "folder" else (0, one.config.sigma.initial)
+    step, sigma = (None, None) if origin.kind == "folder" else (0, one.config.sigma.start)
     if one.form.folder is not None:
         if origin.kind != "folder":
             _refuse_changed(origin, show, inputs.TENSORS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxpsn.core import errors, foreign, plugins
+from jaxpsn.core import errors, foreign
 from jaxpsn.lm import places
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run import folder, started
@@ -72,7 +72,6 @@ def find(name: str, text: str, step: int | None = None) -> Origin:
     record = folder.read(path, name)
     if not isinstance(record.get("config"), Mapping) or "rollout" not in record["config"]:
         errors.refuse(name, text, f"a run of {started.command('reason')}; this one trains no language model")
-    plugins.require(record.get("plugins", ()))
     hashes = record["config"].get(inputs.HASHES, {})
     run = Origin(
         "run",

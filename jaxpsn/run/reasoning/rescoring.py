@@ -124,7 +124,7 @@ class Rescorer:
         lengths: Array,
     ) -> tuple[Array, Array]:
         """Log-probs of whole answers [samples, problems]: by the policy that drew them, and by the clean one."""
-        decoder, temperature = self._decoder, jnp.float32(self._config.rollout.temperature)
+        decoder, temperature = Placement(None).decoder(self._decoder), jnp.float32(self._config.rollout.temperature)
         params = Placement(None).working(decoder, params, self._config.dtype)
         vocab, chunk = self._words.vocab_size, 0 if decoder.vocab_size <= _SMALL else _CHUNK
         clean = policies.Clean(params, part.count)

@@ -1,20 +1,24 @@
-"""Named comparisons: the tasks of the paper, its structures, and the rivals that came later."""
+"""Named comparisons: the tasks of the paper, its structures, and the rivals that came later; imports no JAX."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
 from jaxpsn.core.components import replaced
+from jaxpsn.core.lazily import Lazy
 from jaxpsn.study.control.config import StudyConfig
 
-# Small nets, as the physics is cheap; without target smoothing, which blurs a value that is sparse.
-_CARTPOLE = ControlConfig(
-    env=EnvConfig(name="sparse_cartpole_swingup", num_envs=16),
-    agent=(
-        "td3(actor_hidden=64x64, critic_hidden=64x64, batch_size=64, updates=8, critic_lr=1e-3, tau=0.01, "
-        "target_noise=0, replay_capacity=200000, warmup=1600)"
-    ),
-)
+
+def _cartpole() -> ControlConfig:
+    # Small nets, as the physics is cheap; without target smoothing, which blurs a value that is sparse.
+    return ControlConfig(
+        env=EnvConfig(name="sparse_cartpole_swingup", num_envs=16),
+        agent=(
+            "td3(actor_hidden=64x64, critic_hidden=64x64, batch_size=64, updates=8, critic_lr=1e-3, tau=0.01, "
+            "target_noise=0, replay_capacity=200000, warmup=1600)"
+        ),
+    )
 
 
 def _arms(*names: str, target: float = 0.3) -> tuple[str, ...]:
@@ -41,42 +45,56 @@ _RIVALS = _arms(*_FIRST, "gsde", "noisynet", "lattice", "zeta")
 _EVOLVING = (*_arms("parameter", "parameter-ladder", "parameter-return", "parameter-novelty"), "es", "es-lowrank")
 
 
-def _on(task: str, **agent: object) -> ControlConfig:
-    return replace(_CARTPOLE, env=replace(_CARTPOLE.env, name=task), agent=replaced(_CARTPOLE.agent, agent))
-
-
-_MOUNTAIN = _on("sparse_mountain_car", batch_size=128, updates=2, actor_lr=1e-4, replay_capacity=100_000)
-_CHEETAH = replace(
-    CONTROL_PRESETS["default"],
-    agent=replaced(CONTROL_PRESETS["default"].agent, {"replay_capacity": 200_000}),
-    eval_envs=8,
-)
 _DENSE = replace(_STUDY, steps=200_000, eval_every=16_000)
-# Gradients and evolution on one footing: the same actor (wide enough for noise of low rank), task and steps.
-_EVOLUTION = replace(
-    _CARTPOLE,
-    env=EnvConfig(name="cartpole_swingup", num_envs=32, episode_length=200),
-    agent=replaced(_CARTPOLE.agent, {"actor_hidden": (128, 128), "updates": 2}),
-)
-_SMOKE = replace(CONTROL_PRESETS["smoke"], agent=replaced(CONTROL_PRESETS["smoke"].agent, {"replay_capacity": 1600}))
 _FAR = _arms("parameter-dense", "parameter-flipout", "parameter-factorised", target=0.6)
 
-PRESETS: dict[str, tuple[ControlConfig, StudyConfig]] = {
-    "default": (_CARTPOLE, replace(_STUDY, steps=120_000)),
-    "mountain-car": (_MOUNTAIN, replace(_SHORT, steps=100_000, checkpoint_every=40_000)),
-    "double-pendulum": (_on("sparse_double_pendulum"), _SHORT),
-    "sparse-halfcheetah": (_on("sparse_halfcheetah", updates=4), _SHORT),
-    "swimmer-gather": (_on("swimmer_gather", updates=4), _SHORT),
-    "halfcheetah": (_CHEETAH, replace(_DENSE, arms=("parameter", "gaussian", "ou", "pink"))),
-    "structures-sparse": (_MOUNTAIN, replace(_SHORT, steps=100_000, arms=_FAR)),
-    "structures-dense": (_CHEETAH, replace(_DENSE, steps=96_000, arms=_STRUCTURES)),
-    "evolution": (_EVOLUTION, replace(_STUDY, arms=_EVOLVING)),
-    "rivals": (_CARTPOLE, replace(_STUDY, arms=_RIVALS)),
+
+def _on(task: str, **agent: object) -> ControlConfig:
+    base = _cartpole()
+    return replace(base, env=replace(base.env, name=task), agent=replaced(base.agent, agent))
+
+
+def _mountain() -> ControlConfig:
+    return _on("sparse_mountain_car", batch_size=128, updates=2, actor_lr=1e-4, replay_capacity=100_000)
+
+
+def _cheetah() -> ControlConfig:
+    base = CONTROL_PRESETS["default"]
+    return replace(base, agent=replaced(base.agent, {"replay_capacity": 200_000}), eval_envs=8)
+
+
+def _evolution() -> ControlConfig:
+    # Gradients and evolution on one footing: the same actor (wide enough for noise of low rank), task and steps.
+    env = EnvConfig(name="cartpole_swingup", num_envs=32, episode_length=200)
+    base = _cartpole()
+    return replace(base, env=env, agent=replaced(base.agent, {"actor_hidden": (128, 128), "updates": 2}))
+
+
+def _smoke() -> ControlConfig:
+    base = CONTROL_PRESETS["smoke"]
+    return replace(base, agent=replaced(base.agent, {"replay_capacity": 1600}))
+
+
+_ALL: dict[str, tuple[Callable[[], ControlConfig], StudyConfig]] = {
+    "default": (_cartpole, replace(_STUDY, steps=120_000)),
+    "mountain-car": (_mountain, replace(_SHORT, steps=100_000, checkpoint_every=40_000)),
+    "double-pendulum": (lambda: _on("sparse_double_pendulum"), _SHORT),
+    "sparse-halfcheetah": (lambda: _on("sparse_halfcheetah", updates=4), _SHORT),
+    "swimmer-gather": (lambda: _on("swimmer_gather", updates=4), _SHORT),
+    "halfcheetah": (_cheetah, replace(_DENSE, arms=("parameter", "gaussian", "ou", "pink"))),
+    "structures-sparse": (_mountain, replace(_SHORT, steps=100_000, arms=_FAR)),
+    "structures-dense": (_cheetah, replace(_DENSE, steps=96_000, arms=_STRUCTURES)),
+    "evolution": (_evolution, replace(_STUDY, arms=_EVOLVING)),
+    "rivals": (_cartpole, replace(_STUDY, arms=_RIVALS)),
     "smoke": (
-        _SMOKE,
+        _smoke,
         StudyConfig(
             arms=("parameter", "gaussian"), seeds=2, steps=1600, chunk=160, eval_every=320, checkpoint_every=320
         ),
     ),
 }
+
+PRESETS: Lazy[tuple[ControlConfig, StudyConfig]] = Lazy(
+    {name: lambda made=made, study=study: (made(), study) for name, (made, study) in _ALL.items()}
+)
 """What all arms share, and what is compared, by name."""

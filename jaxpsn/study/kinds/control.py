@@ -1,5 +1,6 @@
 """Studies of control: one task; the seeds of an arm, or of its tuning, are one program and so one unit."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import tyro
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.core import errors, shapes
 from jaxpsn.core.components import spec_of
+from jaxpsn.core.lazily import Lazy
 from jaxpsn.envs import registry
 from jaxpsn.run import command, status
 from jaxpsn.study import job as jobs
@@ -178,9 +180,12 @@ class StudyJob:
     study: StudyConfig = field(default_factory=StudyConfig)
 
 
-PRESETS: dict[str, StudyJob] = {
-    name: StudyJob(replace(control, diagnose=True), study) for name, (control, study) in presets.PRESETS.items()
-}
+def _preset(name: str) -> StudyJob:
+    control, study = presets.PRESETS[name]
+    return StudyJob(replace(control, diagnose=True), study)
+
+
+PRESETS: Lazy[StudyJob] = Lazy({name: functools.partial(_preset, name) for name in presets.PRESETS})
 """Whole comparisons by name."""
 
 
@@ -205,4 +210,6 @@ def main(argv: Sequence[str]) -> int:
     about += (
         f"\n\nArms: {', '.join(arm_specs.names())}; with their fields, pink(std=1), and sums, parameter + gaussian."
     )
-    return run(command.parse(StudyJob, PRESETS, argv, restore, about, ControlStudy.read, resumes="study of control"))
+    names = {"env.name": registry.canonical}
+    parts = StudyJob, PRESETS, argv, restore, about, ControlStudy.read
+    return run(command.parse(*parts, resumes="study of control", values=names))

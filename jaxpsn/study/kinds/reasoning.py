@@ -1,5 +1,6 @@
 """Studies of reasoning: a base for each task, tuning and arms on it, each seed an ordinary run."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from jaxpsn.core import errors, shapes
+from jaxpsn.core.lazily import Lazy
 from jaxpsn.rlvr import names
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run import command, startup
@@ -194,9 +196,11 @@ class ReasoningStudyJob:
     study: ReasoningStudyConfig = field(default_factory=ReasoningStudyConfig)
 
 
-PRESETS: dict[str, ReasoningStudyJob] = {
-    name: ReasoningStudyJob(shared, study) for name, (shared, study) in presets.PRESETS.items()
-}
+def _preset(name: str) -> ReasoningStudyJob:
+    return ReasoningStudyJob(*presets.PRESETS[name])
+
+
+PRESETS: Lazy[ReasoningStudyJob] = Lazy({name: functools.partial(_preset, name) for name in presets.PRESETS})
 """Whole studies by name."""
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from jaxpsn.core import errors, grammar
 from jaxpsn.core.components import replaced, to_json
 from jaxpsn.core.families import Family
-from jaxpsn.rlvr.algorithms import ADVANTAGES, CORRECTIONS, LOSSES
+from jaxpsn.rlvr.algorithms import ADVANTAGES, LOSSES
 from jaxpsn.rlvr.config import PretrainConfig, RlvrConfig
-from jaxpsn.rlvr.noises import NOISES
-from jaxpsn.rlvr.rules import Composite, Fixed, Kl, Staged
+from jaxpsn.rlvr.corrections import CORRECTIONS
+from jaxpsn.rlvr.noise_family import NOISES
 from jaxpsn.run import command, folder
 from jaxpsn.study.grammar import merged, typed, with_grids
 from jaxpsn.tasks.problem import TASKS, Procedural
@@ -64,20 +64,27 @@ class Scale:
 
 
 _LIKE = Scale("sigma.value", like=PSN)
-SCALES: dict[str, Scale] = {
+_PLAIN: dict[str, Scale] = {
     "temperature": Scale("rollout.temperature", (1.15, 1.3, 1.6)),
     "entropy": Scale("algorithm.entropy_coefficient", (0.01, 0.03, 0.1)),
-    PSN: Scale("sigma.value", Fixed.tune.grid),
     "psn-no-tis": _LIKE,
     "psn-half": replace(_LIKE, factor=0.5),
     "psn-double": replace(_LIKE, factor=2.0),
-    "psn-kl": Scale("sigma.target", Kl.tune.grid),
-    "psn-composite": Scale("sigma.drop", Composite.tune.grid),
     "psn-step": _LIKE,
-    "qerl": Scale("sigma.initial", Staged.tune.grid),
     "psn-pass-at-k": _LIKE,
 }
-"""What is tuned in each named arm; arms of other names have nothing to tune."""
+_OF_RULES = {PSN: "fixed", "psn-kl": "kl", "psn-composite": "composite", "qerl": "staged"}
+"""Named arms that are tuned over the grid of their scale rule."""
+
+
+def scale_of(name: str) -> Scale | None:
+    """What is tuned in a named arm; of other names nothing is."""
+    if name not in _OF_RULES:
+        return _PLAIN.get(name)
+    from jaxpsn.noise.scale_rules import SCALES  # late: it loads JAX
+
+    tune = SCALES.get(_OF_RULES[name]).tune
+    return Scale(f"sigma.{tune.field}", tune.grid)
 
 
 @dataclass(frozen=True)
@@ -194,7 +201,7 @@ def parse(spec: str, where: str = FIELD) -> Arm:
     name = node.text if isinstance(node, grammar.Word) else node.name
     if name not in VARIANTS and name not in NOISES.names():
         errors.refuse(where, spec, f"{name!r} is {errors.nearest(name, VARIANTS)}")
-    changes, scale = dict(VARIANTS.get(name, {"noise": grammar.write(node)})), SCALES.get(name)
+    changes, scale = dict(VARIANTS.get(name, {"noise": grammar.write(node)})), scale_of(name)
     if name in VARIANTS and isinstance(node, grammar.Call):
         if node.values:
             errors.refuse(where, spec, f"fields of the noise by their names, as in {name}(per=step)")

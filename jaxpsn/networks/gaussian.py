@@ -1,0 +1,83 @@
+"""Stochastic policy: a Gaussian that is squashed by tanh."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxpsn.networks.actor import Policy
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian(Policy):
+    """``a = tanh(m(s) + std(s) xi)`` on an actor with 2 A outputs: means, then what makes standard deviations.
+
+    ``policy(params, obs)`` is the action of the mean; ``raw`` the *moments* ``[..., 2 A]``, mean and log standard
+    deviation before squashing. The log lies between ``low`` and ``high``, in the middle where the actor gives 0, and
+    so does that of a perturbed actor.
+    """
+
+    low: float = -5.0
+    high: float = 2.0
+    behaviour: str = "sample"
+    """What :meth:`act` does: ``sample``, ``mean``, or ``driven``, a sample whose xi is the exploration's noise."""
+
+    def raw(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch k"]:
+        """The moments."""
+        mean, told = jnp.split(super().outputs(params, self.features(params, obs)), 2, axis=-1)
+        log_std = self.low + 0.5 * (self.high - self.low) * (1.0 + jnp.tanh(told))
+        return jnp.concatenate([mean, log_std], axis=-1)
+
+    def outputs(self, params: Any, features: Float[Array, "*batch h"]) -> Float[Array, "*batch a"]:
+        """The mean, before it is squashed."""
+        return jnp.split(super().outputs(params, features), 2, axis=-1)[0]
+
+    def __call__(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch a"]:
+        """The action of the mean."""
+        return jnp.tanh(self.outputs(params, self.features(params, obs)))
+
+    def act(
+        self, key: PRNGKeyArray, moments: Float[Array, "*batch k"], noises: Sequence[Float[Array, "*batch a"]]
+    ) -> Float[Array, "*batch a"]:
+        """Actions of ``moments``, which may be those of perturbed weights, and of the noises of the exploration.
+
+        Noise is added to actions, not yet clipped; if ``driven`` it takes the place of white noise before squashing, in
+        units of the policy's own standard deviation (Eberhard et al. 2023, ICLR, section 3).
+        """
+        mean, log_std = jnp.split(moments, 2, axis=-1)
+        if self.behaviour == "driven":
+            return jnp.tanh(mean + jnp.exp(log_std) * sum(noises[1:], start=noises[0]))
+        action = mode(moments) if self.behaviour == "mean" else sample(key, moments)[0]
+        return sum(noises, start=action)
+
+
+def mode(moments: Float[Array, "*batch k"]) -> Float[Array, "*batch a"]:
+    """The action of the mean."""
+    return jnp.tanh(jnp.split(moments, 2, axis=-1)[0])
+
+
+def sample(
+    key: PRNGKeyArray, moments: Float[Array, "*batch k"]
+) -> tuple[Float[Array, "*batch a"], Float[Array, "*batch"]]:
+    """A reparametrised action and the log of its density."""
+    mean, log_std = jnp.split(moments, 2, axis=-1)
+    xi = jax.random.normal(key, mean.shape, mean.dtype)
+    before = mean + jnp.exp(log_std) * xi
+    return jnp.tanh(before), log_density(xi, log_std, before)
+
+
+def log_density(
+    xi: Float[Array, "*batch a"], log_std: Float[Array, "*batch a"], before: Float[Array, "*batch a"]
+) -> Float[Array, "*batch"]:
+    """Log density of ``tanh(before)``, ``before = mean + std xi``, summed over action dimensions.
+
+    ``sum log N(xi; 0, 1) - log std - log(1 - tanh(before)^2)`` (Haarnoja et al. 2018, arXiv 1812.05905, appendix C),
+    the last term as ``2 (log 2 - before - softplus(-2 before))``, which does not lose it where tanh is 1.
+    """
+    gaussian = -0.5 * jnp.square(xi) - log_std - 0.5 * math.log(2.0 * math.pi)
+    slope = 2.0 * (math.log(2.0) - before - jax.nn.softplus(-2.0 * before))
+    return jnp.sum(gaussian - slope, axis=-1)
