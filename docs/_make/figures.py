@@ -32,6 +32,6 @@ def style() -> str:
     from jaxpsn.report.charts import look, picture
 
     frame = (
-        ".figure { display: block; overflow-x: auto; } .figure > svg { display: block; width: 100%; min-width: 50rem; }"
+        ".figure { display: block; overflow-x: auto; } .figure > svg { display: block; width: 100%; min-width: 36rem; }"
     )
     return "\n".join((look.css("[data-md-color-scheme=slate]"), picture.css(), frame, ""))

@@ -51,7 +51,11 @@ def test_acting_is_drawn_against_the_number_of_members(tmp_path):
     assert len(plot.panels) == 4
     lines = {line.label: line for line in _layers(plot.panels[0], Line)}
     assert list(lines["flipout"].x) == list(MEMBERS) and list(lines["dense"].x) == [64, 256, 1024]
-    assert "clean" not in lines and len(lines) == 12 and all(line.low and line.high for line in lines.values())
+    assert (
+        "clean" not in lines
+        and len(lines) == 1 + len(options.STRUCTURES)
+        and all(line.low and line.high for line in lines.values())
+    )
     assert plot.finding.startswith("16,384 distinct policies")
 
 
