@@ -14,7 +14,6 @@ from jaxpsn.core import errors, files
 from jaxpsn.report import drawing, viewer
 from jaxpsn.report.charts import look
 from jaxpsn.report.drawing import Number
-from jaxpsn.report.figures import INK, LINE
 
 SUFFIXES = (".gif", ".mp4")
 _BAR = 20  # pixels of the strip that names a panel
@@ -96,11 +95,11 @@ def _path(scene: Mapping[str, Any], poses: Float[np.ndarray, "f bodies 7"], dt: 
 def _name(draw: ImageDraw.ImageDraw, episode: Mapping[str, Any], at: int, box: tuple[int, int, int, int]) -> None:
     """The strip above a panel: colour, label and return so far."""
     left, top, width, height = box
-    draw.rectangle((left, top + _BAR, left + width - 1, top + _BAR + height - 1), outline=LINE)
+    draw.rectangle((left, top + _BAR, left + width - 1, top + _BAR + height - 1), outline=look.COLORS["line"][0])
     draw.rectangle((left + 6, top + 6, left + 14, top + 14), fill=look.COLORS[episode["color"]][0])
     ended = episode["terminated_at"] is not None and at >= episode["terminated_at"]
     said = f"{episode['label']}   {sum(episode['rewards'][: at + 1]):.4g}{'   ended' if ended else ''}"
-    draw.text((left + 20, top + 3), said, fill=INK, font=ImageFont.load_default(12))
+    draw.text((left + 20, top + 3), said, fill=look.COLORS["ink"][0], font=ImageFont.load_default(12))
 
 
 def _mp4(target: Path, pictures: Iterator[Image.Image], rate: Number) -> None:
