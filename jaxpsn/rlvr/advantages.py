@@ -55,10 +55,10 @@ def leave_one_out(rewards: Rewards) -> Rewards:
 def max_rl(rewards: Rewards) -> Rewards:
     """Reward minus the group's mean, over the group's mean plus 1e-6: a problem weighs more the less it is solved.
 
-    In expectation the gradient of the log of the success rate, cut off at order G. Rewards must not be negative; a group
+    In expectation the gradient of the log of the success rate, cut off at order G. Means below 0 count as 0; a group
     without a success has advantages of 0. Source: MaxRL, arXiv 2602.02710.
     """
-    return none(rewards) / (jnp.mean(rewards, axis=1, keepdims=True) + EPS)
+    return none(rewards) / (jnp.maximum(jnp.mean(rewards, axis=1, keepdims=True), 0.0) + EPS)
 
 
 def signed(rewards: Rewards, positive: Any, negative: Any) -> Rewards:
