@@ -332,7 +332,7 @@ class Spectra(Benchmark):
 
     holds: tuple[str, ...] = (
         "colored(beta=0)", "colored(beta=0.5)", "pink", "colored(beta=1.5)", "colored(beta=2)", "steps(n=25)",
-        "geometric(mean=25)", "drift(rho=0.96)", "steps(n=500)",
+        "drift(rho=0.96)", "steps(n=500)",
     )  # fmt: skip
     """Hold rules of `parameter`; of drift the noise is of low rank, else Flipout."""
     members: int = 32

@@ -33,8 +33,10 @@ def write(rollout: Mapping[str, Any], path: str | Path, **asked: Any) -> Path:
     if target.suffix == ".mp4":
         _mp4(target, frames(rollout, rate, **asked), rate)
         return target
-    first, *others = (image.convert("P", palette=Image.Palette.ADAPTIVE, colors=_COLORS) for image in
-                      frames(rollout, rate, **asked))  # fmt: skip
+    pictures = list(frames(rollout, rate, **asked))
+    # One palette and no dithering: what does not move stays as it is, and is not stored again.
+    palette = _palette(pictures[0])
+    first, *others = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
     made = io.BytesIO()
     first.save(made, format="GIF", save_all=True, append_images=others, duration=round(1000 / rate), loop=0)
     files.write_atomically(target, made.getvalue())
@@ -69,6 +71,15 @@ def frames(
             sheet.paste(drawing.picture(packed["scene"], own[at], target, panel, zoom), (corner[0], corner[1] + _BAR))
             _name(ImageDraw.Draw(sheet), episode, at, (*corner, *panel))
         yield sheet
+
+
+def _palette(picture: Image.Image) -> Image.Image:
+    """Colours of a picture, and those that name the episodes, however small they are shown."""
+    own = [channel for light, _ in look.COLORS.values() for channel in bytes.fromhex(light[1:])]
+    found = picture.quantize(_COLORS - len(look.COLORS)).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*own, *found[: 3 * (_COLORS - len(look.COLORS))]])
+    return palette
 
 
 def _path(scene: Mapping[str, Any], poses: Float[np.ndarray, "f bodies 7"], dt: Number) -> np.ndarray | None:

@@ -53,8 +53,8 @@ def rows(run):
 
 def digests(run, step=STEPS):
     """SHA-256 of every array of the checkpoint at ``step``."""
-    metadata = json.loads((run / "checkpoints" / str(step) / "_CHECKPOINT_METADATA").read_text())
-    return {name: entry["sha256"] for name, entry in metadata["custom_metadata"]["arrays"].items()}
+    listed = json.loads((run / "checkpoints" / str(step) / "shards-0.json").read_text())
+    return {name: shard["sha256"] for name, (shard,) in listed["shards"].items()}
 
 
 def test_a_run_leaves_all_that_the_readme_names(whole):
