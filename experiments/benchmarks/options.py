@@ -46,7 +46,7 @@ class Benchmark:
     name: ClassVar[str]
 
     out: Path = field(default=Path("results"), kw_only=True)
-    """Folder for the table (CSV), the table with its options and machine (JSON), and the plot (PNG)."""
+    """Folder for the table (CSV), the table with its options and machine (JSON), and the plot (SVG)."""
 
     def __post_init__(self) -> None:
         pass

@@ -170,3 +170,8 @@ class Drift(HoldRule):
             allowed = f"dense, input_gain or lowrank(factors=normal) with hold={spec_of(self)}; or hold=geometric"
             errors.refuse("structure", spec_of(kind), allowed)
         return kind
+
+
+HOLDS.alias(
+    "tokens", "steps(1)", "A number of tokens, which are a language model's decisions; 1: each has a draw of its own."
+)

@@ -129,6 +129,17 @@ def test_slices_and_updates_in_place_move_what_they_touch():
     assert counts.total(found).kernels == 4 and counts.arrays(SMALL) == {(100, 4), (), (4,), (8,)}
 
 
+def test_loops_and_branches_of_a_gpu_program_are_counted_along_the_dearest_branch():
+    """Five turns of ``cond(sum(x) > 0, tanh(x @ x), x)`` on 256 x 256 numbers, as XLA made them for an H200."""
+    program = counts.count(text("h200_loop"))
+    turn, whole = counts.total(program.loop(5)), counts.total(program.entry())
+    # Two sums, a comparison, the product and its tanh, a copy, the counter.
+    assert (turn.kernels, turn.waits, turn.flops) == (7, 1, 2 * 256**3)
+    assert whole.kernels == 5 * turn.kernels + 1 and whole.waits == 5 and whole.flops == 5 * turn.flops
+    assert program.loop(7) is None and hlo.parse(text("h200_loop")).aliased == 1
+    assert (256, 256) in counts.arrays(text("h200_loop"))
+
+
 def test_what_is_no_program_is_refused():
     with pytest.raises(ValueError, match="ENTRY"):
         hlo.parse("%half (a: f32[2]) -> f32[2] {\n")

@@ -103,7 +103,8 @@ class Program:
 
     def _turn(self, loop: Instruction, phase: str) -> Phases:
         found: Phases = {}
-        for attribute in ("condition", "body"):
+        # Of a loop of known length nobody computes the condition.
+        for attribute in ("body",) if loop.trips else ("condition", "body"):
             for name, counts in self.of(self._module.computations[loop.called(attribute)], phase).items():
                 found.setdefault(name, Counts()).add(counts)
         return found
