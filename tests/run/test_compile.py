@@ -30,6 +30,8 @@ def text(name):
         ("compile --target h200 --structures flipot", "nearest: flipout"),
         ("compile rlvr --target h200 --preset default --rollout.promts 4", "rollout.prompts"),
         ("compile --target h200 --calls 1", "calls"),
+        ("compile --target h200 --programs stepp", "nearest: step"),
+        ("compile rlvr --target h200 --preset smoke --against gaussian", "structures"),
     ],
 )
 def test_what_cannot_be_compiled_is_refused_in_one_line(line, said):
