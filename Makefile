@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in python3.12 python3.13 python3.11 python3; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name && break; done)
 BIN := .venv/bin
 
-.PHONY: train reason compare notebooks test test-slow test-slurm lint docs benchmark pins clean
+.PHONY: train reason compare notebooks test test-slow test-slurm test-compile lint docs benchmark pins clean
 
 train: .venv/ready
 	$(BIN)/python experiments/control.py $(ARGS)
@@ -28,13 +28,17 @@ notebooks: .venv/ready
 	$(BIN)/jupyter lab notebooks $(ARGS)
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 -m "not slow and not slurm" $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not slow and not slurm and not compile" $(ARGS)
 
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
 
 test-slurm: .venv/ready
 	$(BIN)/python -m pytest -m slurm $(ARGS)
+
+# Installs the compilers of GPUs and TPUs into the user's cache folder on first use: 5 GB.
+test-compile: .venv/ready
+	$(BIN)/python -m pytest -m compile $(ARGS)
 
 benchmark: .venv/ready
 	$(BIN)/python experiments/benchmark.py $(or $(ARGS),all)

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from jaxpsn.core import checks
-from jaxpsn.rlvr import names
+from jaxpsn.rlvr.corrections import CORRECTIONS
 from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.rules import Kl
 from jaxpsn.run import startup
@@ -41,7 +41,7 @@ class Options:
         checks.whole("prompts", self.prompts, 1)
         checks.whole("samples", self.samples, 2)
         checks.real("learning_rate", self.learning_rate, 0.0)
-        checks.choice("correction", self.correction, names.CORRECTIONS)
+        CORRECTIONS.make(self.correction, "correction")
 
 
 class Words:

@@ -19,7 +19,6 @@ MODULES = {
         f"control.exploration.{name}"
         for name in ("gaussian", "ou", "pink", "zeta", "parameter", "population", "gsde", "lattice", "noisynet", "sums")
     ),
-    "Agents": ("control.agents.ddpg", "control.agents.td3", "control.agents.es"),
     "GRPO family": ("rlvr.advantages", "rlvr.losses", "rlvr.correction", "rlvr.similarity"),
     "Tasks": tuple(f"tasks.{name}" for name in ("countdown", "target", "swaps", "grid", "sums")),
     "Environments": tuple(

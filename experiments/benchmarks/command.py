@@ -3,8 +3,10 @@
 import importlib
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 
-from benchmarks import tables
+from benchmarks import compile_options, tables
+from benchmarks.compile_options import Compile
 from benchmarks.options import COMMANDS as ALONE
 from benchmarks.options import All, Benchmark, Response, Spectra
 from benchmarks.peers_options import Peers
@@ -13,7 +15,7 @@ from benchmarks.scale_options import Gpu
 from jaxpsn.core import errors
 from jaxpsn.run import command, interrupts
 
-COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | {Peers.name: Peers}
+COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | {Peers.name: Peers, Compile.name: Compile}
 """Benchmarks by the names of their commands."""
 
 
@@ -33,6 +35,12 @@ def parse(argv: Sequence[str]) -> Benchmark:
     if name not in COMMANDS:
         errors.refuse("benchmark", name, errors.nearest(name, COMMANDS))
     kind = COMMANDS[name]
+    if kind is Compile:
+        home, flags, other = compile_options.split(flags)
+        made = command.flags(kind, flags, replace(Compile(), home=home), inspect.getdoc(kind) or "")
+        made = replace(made, flags=tuple(other))
+        made.job()
+        return made
     return command.flags(kind, flags, kind(), inspect.getdoc(kind) or "")
 
 
@@ -45,7 +53,10 @@ def run(options: Benchmark) -> None:
             module.run(part)
             continue
         found = module.table(part)
-        tables.show(found.rows)
+        if isinstance(part, Compile):
+            module.show(found.rows, found.details["assumptions"])
+        else:
+            tables.show(found.rows)
         tables.write(part, found)
 
 

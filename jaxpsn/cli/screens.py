@@ -92,7 +92,7 @@ SCREENS: dict[str, Screen] = {
         (
             ("--env.name NAME", "halfcheetah, sparse_mountain_car, playground/CheetahRun ..."),
             ("--env.num-envs N", "parallel environments, each with a perturbation of its own"),
-            ("--agent TEXT", "td3, ddpg, es, with fields: td3(updates=2); --agent.FIELD changes one"),
+            ("--agent TEXT", "td3, sac, ddpg, es, with fields: td3(updates=2); --agent.FIELD changes one"),
             ("--explore TEXT", "parameter, gaussian, pink(std=1) ..., and sums: parameter + gaussian"),
             ("--explore.target D", "action distance to which the noise scale is adapted"),
             ("--plugin FILE", "a module or .py file with agents, rules or tasks of your own"),
@@ -183,6 +183,12 @@ SCREENS: dict[str, Screen] = {
         ),
         ("runs/NAME", "runs/ONE runs/OTHER"),
         usage="FOLDER... [flags]",
+    ),
+    "bench": Screen(
+        "Timings and bytes, each a ratio within one run; for a checkout: an installed package has no benchmarks.",
+        "jaxpsn.cli.bench",
+        examples=("all", "acting --seconds 8", "training --help"),
+        usage="NAME [flags]",
     ),
 }
 """Every command of ``jaxpsn``."""

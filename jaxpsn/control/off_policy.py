@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn import envs
-from jaxpsn.control import agents, diagnosis, evaluation, exploration, replay, statistics
+from jaxpsn.control import agents, diagnosis, evaluation, exploration, replay, returns, statistics
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
@@ -229,7 +229,7 @@ class Program:
         shape, hyper = (self.schedule.updates, self.config.agent.batch_size), of_agent(state.hyper)
 
         def learn(learner: LearnerState) -> tuple[LearnerState, Metrics]:
-            batches = replay.sample(jax.random.fold_in(key, _BATCHES), state.replay, state.clock, shape)
+            batches = self._batches(jax.random.fold_in(key, _BATCHES), state, shape)
             batches = self.place.spread(batches, axis=1)
             batches = batches.replace(
                 obs=self.normalise(state.statistics, batches.obs),
@@ -243,6 +243,12 @@ class Program:
             return learner, {name: (zero, zero) for name in self.config.agent.learnt}
 
         return lax.cond(self.schedule.learns(state.clock), learn, skip, state.learner)
+
+    def _batches(self, key: PRNGKeyArray, state: ProgramState, shape: tuple[int, ...]) -> Transition:
+        agent = self.config.agent
+        if agent.n_step == 1:
+            return replay.sample(key, state.replay, state.clock, shape)
+        return returns.sample(key, state.replay, state.clock, shape, agent.n_step, agent.gamma)
 
     @jax.named_scope("adapt")
     def _adapt(self, key: PRNGKeyArray, state: ProgramState) -> Any:

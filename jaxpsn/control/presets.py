@@ -57,6 +57,31 @@ def _gpu() -> ControlConfig:
     )
 
 
+def _fast() -> ControlConfig:
+    # FastTD3 (arXiv 2505.22642), its configuration for dm_control, with layer norm, which parameter noise wants.
+    return ControlConfig(
+        env=EnvConfig(num_envs=1024, reset="cached"),
+        agent=(
+            "td3(actor_hidden=512x256x128, critic_hidden=1024x512x256, critic=c51(atoms=101, low=-500, high=500), "
+            "n_step=3, gamma=0.97, target_noise=0.1, batch_size=32768, updates=2, tau=0.1, weight_decay=0.1, "
+            f"precision=bfloat16, replay_capacity={1024 * 10_240}, warmup={1024 * 10})"
+        ),
+        eval_envs=128,
+    )
+
+
+def _sac() -> ControlConfig:
+    # Constants of MuJoCo Playground's configuration of Brax's SAC for dm_control; its actor has no layer norm.
+    return ControlConfig(
+        env=EnvConfig(num_envs=128),
+        agent=(
+            "sac(actor_hidden=256x256, critic_hidden=256x256, actor_lr=1e-3, critic_lr=1e-3, temperature=1, "
+            f"target_entropy=-0.5, batch_size=512, updates=8, replay_capacity={4 << 20}, warmup=8192)"
+        ),
+        eval_envs=128,
+    )
+
+
 def _sparse() -> ControlConfig:
     return ControlConfig(
         env=EnvConfig(name="sparse_cartpole_swingup", num_envs=16),
@@ -89,6 +114,8 @@ PRESETS: Lazy[ControlConfig] = Lazy(
     {
         "default": ControlConfig,
         "gpu": _gpu,
+        "fast": _fast,
+        "sac": _sac,
         "sparse": _sparse,
         "paper": _paper,
         "paper-sparse": _paper_sparse,

@@ -18,6 +18,7 @@ class Transition:
     terminated: Any  # [...] bool, the task ended
     truncated: Any  # [...] bool, the time limit ended the episode
     next_obs: Any  # [..., O] float32, before any reset
+    discount: Any = None  # [...] float32, of what follows a return of several steps; None: the agent's gamma
 
 
 @struct.dataclass

@@ -12,7 +12,7 @@ from jaxpsn.networks.layers import Hidden, uniform
 
 
 class Critic(nn.Module):
-    """Observation ``[..., O]`` and action ``[..., A]`` to Q ``[...]``, float32.
+    """Observation ``[..., O]`` and action ``[..., A]`` to Q ``[...]``, or to ``[..., outputs]``, float32.
 
     The action is concatenated to the input of hidden layer ``action_layer``: 0 is the observation itself, 1 the
     second layer (Plappert et al. 2018, appendix). ``dtype`` is that of the activations; parameters stay float32.
@@ -22,19 +22,20 @@ class Critic(nn.Module):
     nonlinearity: str = "relu"
     layer_norm: bool = True
     action_layer: int = 0
+    outputs: int | None = None
     head_scale: float = 3e-3
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, obs: Float[Array, "*batch o"], action: Float[Array, "*batch a"]) -> Float[Array, "*batch"]:
+    def __call__(self, obs: Float[Array, "*batch o"], action: Float[Array, "*batch a"]) -> Float[Array, "*out"]:
         x = obs
         for i, width in enumerate(self.hidden):
             if i == self.action_layer:
                 x = jnp.concatenate([x, action.astype(x.dtype)], axis=-1)
             x = Hidden(width, self.nonlinearity, self.layer_norm, self.dtype, name=f"hidden_{i}")(x)
         init = uniform(self.head_scale)
-        x = nn.Dense(1, dtype=self.dtype, kernel_init=init, bias_init=init, name="head")(x)
-        return x[..., 0].astype(jnp.float32)
+        x = nn.Dense(self.outputs or 1, dtype=self.dtype, kernel_init=init, bias_init=init, name="head")(x)
+        return (x[..., 0] if self.outputs is None else x).astype(jnp.float32)
 
 
 def ensemble_init(module: nn.Module, key: PRNGKeyArray, size: int, *inputs: Array) -> Any:

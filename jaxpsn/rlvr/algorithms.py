@@ -1,10 +1,10 @@
-"""What an update is made of: advantages, losses and corrections as components; their formulas live beside. No JAX here.
+"""What an update is made of: advantages and losses as components; their formulas live beside. No JAX here.
 
 Each family is open: a class of one's own under ``@LOSSES.register("mine")`` goes wherever a name goes.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from jaxpsn.core import checks, errors
 from jaxpsn.core.components import Component, called
@@ -95,6 +95,41 @@ class PassAtK(Advantage):
         return advantages.pass_at_k(rewards, self.k)
 
 
+@ADVANTAGES.register("max_rl")
+@dataclass(frozen=True)
+class MaxRl(Advantage):
+    """Distance from the group's mean over that mean: the less a problem is solved, the more it weighs (2602.02710)."""
+
+    def compute(self, rewards: Any) -> Any:
+        from jaxpsn.rlvr import advantages
+
+        return advantages.max_rl(rewards)
+
+
+@ADVANTAGES.register("w_reinforce")
+@dataclass(frozen=True)
+class WReinforce(Advantage):
+    """Fixed weights of right and wrong answers, most for the wrong (W-REINFORCE, arXiv 2506.01347)."""
+
+    positive: Traced[Annotated[float, Real(0.0, 100.0)]] = 0.1
+    """Advantage of a correct answer; 0 learns from wrong ones alone."""
+    negative: Traced[Annotated[float, Real(0.0, 100.0)]] = 1.0
+    """Minus the advantage of a wrong one."""
+
+    def validate(self) -> None:
+        """Refuse weights that teach nothing."""
+        if self.positive == self.negative == 0.0:
+            errors.refuse("w_reinforce.negative", self.negative, "above 0, or a positive above 0")
+
+    def check(self, samples: int) -> None:
+        checks.whole("samples", samples, 1)
+
+    def compute(self, rewards: Any) -> Any:
+        from jaxpsn.rlvr import advantages
+
+        return advantages.signed(rewards, self.positive, self.negative)
+
+
 _Clip = Traced[Annotated[float, Real(0.0, 100.0)]]
 
 
@@ -102,8 +137,11 @@ _Clip = Traced[Annotated[float, Real(0.0, 100.0)]]
 class Loss(Component):
     """The loss of a token, and how those of all tokens become one number."""
 
-    aggregation: Literal["token_mean", "sequence_mean", "constant"] = field(default="token_mean", kw_only=True)
-    """Mean over all tokens (DAPO), over sequences of their means (GRPO), or a sum over a constant (Dr. GRPO)."""
+    aggregation: Literal["token_mean", "sequence_mean", "constant", "sequence_sum"] = field(
+        default="token_mean", kw_only=True
+    )
+    """Mean over all tokens (DAPO), over sequences of their means (GRPO), a sum over a constant (Dr. GRPO), or mean over
+    sequences of their sums (LUSPO)."""
 
     def tokens(self, log_probs: Any, log_clean_old: Any, advantages: Any, mask: Any) -> tuple[Any, dict[str, Any]]:
         """The loss of each token ``[..., T]``, and where a bound took effect: any of ``losses.CLIPS``.
@@ -182,159 +220,134 @@ class Reinforce(Loss):
         return losses.reinforce(log_probs, advantages, mask), {}
 
 
+@LOSSES.register("dppo")
+@dataclass(frozen=True)
+class Dppo(Loss):
+    """A trust region in probabilities in place of ratios, fair to rare tokens (DPPO, arXiv 2602.04879)."""
+
+    of: Literal["tv", "kl"] = "tv"
+    """How the move of a token is measured: the difference of probabilities, or the KL of drawing it or not."""
+    low: Traced[Annotated[float, Real(0.0, 100.0)]] = 0.15
+    """Largest move down of a token of negative advantage (verl: 0.15 for tv, 0.05 for kl)."""
+    high: Traced[Annotated[float, Real(0.0, 100.0)]] = 0.15
+    """Largest move up of a token of positive advantage."""
+    cap: Traced[Annotated[float, Real(1.0, 1e6)]] = 20.0
+    """Bound on the ratio, which is a weight."""
+
+    def tokens(self, log_probs: Any, log_clean_old: Any, advantages: Any, mask: Any) -> tuple[Any, dict[str, Any]]:
+        from jaxpsn.rlvr import losses
+
+        return losses.dppo(log_probs, log_clean_old, advantages, mask, self.of, self.low, self.high, self.cap)
+
+
+@LOSSES.register("sapo")
+@dataclass(frozen=True)
+class Sapo(Loss):
+    """A soft gate on each token's ratio in place of a clip (SAPO, arXiv 2511.20347)."""
+
+    positive: Traced[Positive] = 1.0
+    """Temperature of the gate where the advantage is positive."""
+    negative: Traced[Positive] = 1.05
+    """Temperature where it is not: larger forgets faster what moved."""
+
+    def tokens(self, log_probs: Any, log_clean_old: Any, advantages: Any, mask: Any) -> tuple[Any, dict[str, Any]]:
+        from jaxpsn.rlvr import losses
+
+        ratio = losses.log_ratio(log_probs, log_clean_old, mask)
+        return losses.sapo(ratio, advantages, self.positive, self.negative), {}
+
+
+@LOSSES.register("gmpo")
+@dataclass(frozen=True)
+class Gmpo(Loss):
+    """The geometric mean of an answer's ratios, each clipped (GMPO, arXiv 2507.20673)."""
+
+    clip_low: _Clip = 0.4
+    """Logs of ratios are clipped below at minus this."""
+    clip_high: _Clip = 0.4
+    """Logs of ratios are clipped above at this."""
+
+    def tokens(self, log_probs: Any, log_clean_old: Any, advantages: Any, mask: Any) -> tuple[Any, dict[str, Any]]:
+        from jaxpsn.rlvr import losses
+
+        ratio = losses.log_ratio(log_probs, log_clean_old, mask)
+        return losses.gmpo(ratio, advantages, mask, self.clip_low, self.clip_high)
+
+
+@LOSSES.register("vespo")
+@dataclass(frozen=True)
+class Vespo(Loss):
+    """A gamma-shaped weight of the whole answer's ratio (VESPO, as in TRL)."""
+
+    power_positive: Traced[Positive] = 2.0
+    """Power of the ratio where the advantage is not negative."""
+    rate_positive: Traced[Positive] = 3.0
+    """Rate at which larger ratios fade there."""
+    power_negative: Traced[Positive] = 3.0
+    """Power where the advantage is negative."""
+    rate_negative: Traced[Positive] = 2.0
+    """Rate there."""
+
+    def tokens(self, log_probs: Any, log_clean_old: Any, advantages: Any, mask: Any) -> tuple[Any, dict[str, Any]]:
+        from jaxpsn.rlvr import losses
+
+        positive, negative = (self.power_positive, self.rate_positive), (self.power_negative, self.rate_negative)
+        return losses.vespo(log_probs, log_clean_old, advantages, mask, positive, negative), {}
+
+
+@LOSSES.register("clip_cov")
+@dataclass(frozen=True)
+class ClipCov(Ppo):
+    """PPO without the few tokens that lower entropy most, by the covariance of log-prob and advantage (2505.22617).
+
+    Of the tokens within the bounds those of the largest covariance are left out; the paper draws them at random.
+    """
+
+    share: Traced[Fraction] = 2e-4
+    """Share of all tokens that are left out; at least one, if any lies within the bounds."""
+    least: Traced[Annotated[float, Real(-1e6, 1e6)]] = 1.0
+    """Covariance above which a token may be left out."""
+    most: Traced[Annotated[float, Real(-1e6, 1e6)]] = 5.0
+    """Covariance below which it may."""
+
+    def tokens(self, log_probs: Any, log_clean_old: Any, advantages: Any, mask: Any) -> tuple[Any, dict[str, Any]]:
+        import jax.numpy as jnp
+
+        from jaxpsn.rlvr import losses
+
+        loss, where = super().tokens(log_probs, log_clean_old, advantages, mask)
+        values = losses.covariance(log_probs, advantages, mask)
+        open_to = (values > self.least) & (values < self.most) & ~(where["clip_low"] | where["clip_high"])
+        dropped = losses.largest(jnp.where(open_to, values, -jnp.inf), mask, self.share)
+        return jnp.where(dropped, 0.0, loss), where
+
+
+@LOSSES.register("kl_cov")
+@dataclass(frozen=True)
+class KlCov(Loss):
+    """Unclipped ratios, with a pull back on the tokens of largest covariance (KL-Cov, arXiv 2505.22617).
+
+    The pull is on the ratio, which is 1 in the first update on a batch: it takes several (epochs, mini_batches).
+    """
+
+    share: Traced[Fraction] = 2e-4
+    """Share of all tokens that are pulled back; at least one."""
+    coefficient: Traced[Positive] = 1.0
+    """Weight of the size of their log-ratio."""
+
+    def tokens(self, log_probs: Any, log_clean_old: Any, advantages: Any, mask: Any) -> tuple[Any, dict[str, Any]]:
+        import jax.numpy as jnp
+
+        from jaxpsn.rlvr import losses
+
+        ratio = losses.log_ratio(log_probs, log_clean_old, mask)
+        chosen = losses.largest(losses.covariance(log_probs, advantages, mask), mask, self.share)
+        pull = jnp.where(chosen, self.coefficient * jnp.abs(ratio), 0.0)
+        return -advantages[..., None] * jnp.exp(ratio) + pull, {}
+
+
 LOSSES.alias("grpo", "ppo(aggregation=sequence_mean)", "GRPO as published: the mean over answers (arXiv 2402.03300).")
 LOSSES.alias("dapo", "ppo(clip_high=0.28)", "Clip-higher and the mean over tokens (DAPO, arXiv 2503.14476).")
 LOSSES.alias("dr_grpo", "ppo(aggregation=constant)", "A sum over the longest answer (Dr. GRPO, arXiv 2503.20783).")
-
-
-class Correction(Component):
-    """Weights that correct a gradient of the clean policy for answers that a perturbed one gave.
-
-    A weight is made of a ratio clean / noisy: :meth:`log_ratio` says of which, :meth:`weigh` what becomes of it.
-    """
-
-    by_answer: ClassVar[bool] = False
-    """Whether all tokens of an answer have one weight: then answers count where weights are normalised."""
-    normalise: ClassVar[bool] = False
-    """Whether weights are divided by their mean; a field, where a correction lets it be chosen."""
-
-    def log_ratio(self, log_clean_old: Any, log_noisy: Any, mask: Any) -> Any:
-        """Log of clean / noisy on each position ``[..., T]``, not clamped, 0 beyond the answers; here each token's."""
-        from jaxpsn.rlvr import correction
-
-        return correction.log_ratio("token", log_clean_old, log_noisy, mask)
-
-    def weigh(self, ratio: Any, mask: Any) -> Any:
-        """The weights ``[..., T]`` of the ratios, of which one that stays as it is was not truncated."""
-        return ratio
-
-    def aimed(self, divergence: float | None) -> "Correction":
-        """The correction where noise is driven to this KL, nats a token; None: to none."""
-        return self
-
-
-CORRECTIONS: Family[Correction] = Family(
-    "correction", Correction, doc="Weights of the loss against the noise of the sampler."
-)
-
-
-@CORRECTIONS.register("none")
-@dataclass(frozen=True)
-class Uncorrected(Correction):
-    """Weights of 1: the gradient takes the noisy answers for the clean policy's."""
-
-    def log_ratio(self, log_clean_old: Any, log_noisy: Any, mask: Any) -> Any:
-        from jaxpsn.rlvr import correction
-
-        return correction.log_ratio("none", log_clean_old, log_noisy, mask)
-
-
-class _OfLevel(Correction):
-    level: ClassVar[str]
-
-    def log_ratio(self, log_clean_old: Any, log_noisy: Any, mask: Any) -> Any:
-        from jaxpsn.rlvr import correction
-
-        return correction.log_ratio(self.level, log_clean_old, log_noisy, mask)
-
-
-@dataclass(frozen=True)
-class Truncated(_OfLevel):
-    """Ratios moved into ``[floor, cap]``."""
-
-    cap: Traced[Annotated[float, Real(0.0, 1e6, open_low=True)]] = 10.0
-    """Larger weights are lowered to it (10: the paper's)."""
-    floor: Traced[Annotated[float, Real(0.0, 1e6)]] = 0.0
-    """Smaller weights are raised to it."""
-    normalise: bool = False
-    """Divide weights by their mean, so that noise does not change the size of a step."""
-
-    def validate(self) -> None:
-        if self.floor > self.cap:
-            errors.refuse(f"{called(type(self))}.floor", self.floor, f"at most the cap of {self.cap:g}")
-
-    def weigh(self, ratio: Any, mask: Any) -> Any:
-        from jaxpsn.rlvr import correction
-
-        return correction.truncate(ratio, self.floor, self.cap)
-
-
-@dataclass(frozen=True)
-class Masked(_OfLevel):
-    """Ratios outside ``[floor, cap]`` become 0: those tokens or answers teach nothing."""
-
-    cap: Traced[Annotated[float, Real(0.0, 1e6, open_low=True)] | None] = None
-    """Larger weights become 0. None: what noise of the divergence `kl` seldom exceeds."""
-    floor: Traced[Annotated[float, Real(0.0, 1e6)] | None] = None
-    """Smaller weights become 0. None: as cap."""
-    normalise: bool = False
-    """Divide weights by their mean, so that noise does not change the size of a step."""
-    kl: Traced[Positive | None] = None
-    """Nats a token in which bounds that are left out are measured. None: the target of sigma, else 0.005."""
-
-    def validate(self) -> None:
-        name = called(type(self))
-        if self.cap is not None:
-            lowest = 1.0 if self.floor is None else self.floor
-            checks.real(f"{name}.cap", self.cap, lowest, 1e6)
-        if self.floor is not None and self.cap is None:
-            checks.real(f"{name}.floor", self.floor, 0.0, 1.0)
-        if self.kl is not None and self.cap is not None and self.floor is not None:
-            errors.refuse(f"{name}.kl", self.kl, "nothing where cap and floor are both given")
-
-    def aimed(self, divergence: float | None) -> "Masked":
-        given = self.kl is not None or None not in (self.cap, self.floor)
-        return self if given else replace(self, kl=divergence)
-
-    def weigh(self, ratio: Any, mask: Any) -> Any:
-        from jaxpsn.rlvr import correction
-
-        return correction.drop(ratio, *correction.mask_bounds(self.level, mask, self.cap, self.floor, self.kl))
-
-
-@CORRECTIONS.register("token")
-@dataclass(frozen=True)
-class Token(Truncated):
-    """The ratio of each token, truncated (TIS; arXiv 2602.02555)."""
-
-    level = "token"
-
-
-@CORRECTIONS.register("sequence")
-@dataclass(frozen=True)
-class Sequence(Truncated):
-    """The ratio of the whole answer, truncated."""
-
-    level, by_answer = "sequence", True
-
-
-@CORRECTIONS.register("geometric")
-@dataclass(frozen=True)
-class Geometric(Truncated):
-    """The geometric mean of an answer's ratios, truncated."""
-
-    level, by_answer = "geometric", True
-
-
-@CORRECTIONS.register("token_mask")
-@dataclass(frozen=True)
-class TokenMask(Masked):
-    """The ratio of each token; tokens outside the bounds are left out (IcePop, arXiv 2510.18855)."""
-
-    level = "token"
-
-
-@CORRECTIONS.register("sequence_mask")
-@dataclass(frozen=True)
-class SequenceMask(Masked):
-    """The ratio of the whole answer; answers outside the bounds are left out."""
-
-    level, by_answer = "sequence", True
-
-
-@CORRECTIONS.register("geometric_mask")
-@dataclass(frozen=True)
-class GeometricMask(Masked):
-    """The geometric mean of an answer's ratios; answers outside the bounds are left out."""
-
-    level, by_answer = "geometric", True
+LOSSES.alias("luspo", "gspo(aggregation=sequence_sum)", "GSPO without a bias towards short answers (LUSPO, as in TRL).")
+LOSSES.alias("dppo_kl", "dppo(of=kl, low=0.05, high=0.05)", "DPPO by the binary KL, at verl's bounds.")

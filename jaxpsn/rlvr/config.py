@@ -5,20 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jaxpsn.core import checks, errors
-from jaxpsn.core.components import Sum
+from jaxpsn.core.components import Sum, spec_of
 from jaxpsn.rlvr.algorithms import (
     ADVANTAGES,
-    CORRECTIONS,
     LOSSES,
     Advantage,
-    Correction,
     Group,
     Loss,
     Ppo,
-    Token,
 )
 from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
 from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
+from jaxpsn.rlvr.corrections import CORRECTIONS, Correction, Token, Uncorrected
 from jaxpsn.rlvr.noise_family import NOISES, Noise
 from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.tasks import file_task, files, rewards
@@ -68,13 +66,22 @@ class AlgorithmConfig:
     loss: Loss | str = field(default_factory=Ppo)
     """ppo (ratio of each token), gspo (ratio of the sequence), cispo, reinforce, or one of your own."""
     correction: Correction | str = field(default_factory=Token)
-    """Weights against the noisy sampler: none, token (TIS), sequence, geometric, each also as _mask, or your own."""
+    """Weights against the noisy sampler: none, token (TIS), sequence, geometric, or your own; each takes a gate."""
+    estimator: Literal["clean", "smoothed", "pooled"] = "clean"
+    """Weights at which the gradient is taken: the clean ones; each member's own, its answers compared among themselves
+    (smoothed); or each member's own, all answers of a group compared (pooled)."""
     kl_coefficient: float = 0.0
     """Weight of the KL to the starting policy; 0 skips its computation (paper's code: 0.001)."""
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    """Estimator of that KL."""
+    kl_estimator: Literal["k1", "k2", "k3", "k1+", "k3+"] = "k3"
+    """Estimator of that KL; with a plus straight-through: its value, and the gradient of k2 (verl)."""
+    kl_weight: Literal["none", "ratio", "correction", "both"] = "none"
+    """What a token's KL is multiplied by: its ratio (DeepSeek-V3.2), the correction's weight, or both."""
     entropy_coefficient: float = 0.0
     """Weight of the entropy bonus (paper's code: 0.001)."""
+    entropy_target: float | None = None
+    """Mean entropy, nats a token, below which alone the bonus counts; left out, always."""
+    top_entropy: float = 1.0
+    """Share of the tokens, those of highest entropy, that the policy's loss learns from (arXiv 2506.01939: 0.2)."""
     overlong: Literal["keep", "mask", "penalty"] = "keep"
     """Answers that hit the limit: kept, left out of the loss, or fined on the way there."""
     overlong_buffer: int | None = None
@@ -97,7 +104,15 @@ class AlgorithmConfig:
     def __post_init__(self) -> None:
         for name, family in (("advantage", ADVANTAGES), ("loss", LOSSES), ("correction", CORRECTIONS)):
             object.__setattr__(self, name, family.make(getattr(self, name), f"algorithm.{name}"))
-        checks.choice("algorithm.kl_estimator", self.kl_estimator, ("k1", "k2", "k3"))
+        checks.choice("algorithm.estimator", self.estimator, ("clean", "smoothed", "pooled"))
+        if self.estimator != "clean" and self.correction != Uncorrected():
+            allowed = (
+                f"none with estimator = {self.estimator}, as every answer is on-policy for the member that gave it"
+            )
+            errors.refuse("algorithm.correction", spec_of(self.correction), allowed)
+        checks.choice("algorithm.kl_estimator", self.kl_estimator, ("k1", "k2", "k3", "k1+", "k3+"))
+        checks.choice("algorithm.kl_weight", self.kl_weight, ("none", "ratio", "correction", "both"))
+        checks.real("algorithm.top_entropy", self.top_entropy, 0.0, 1.0, open_low=True)
         checks.choice("algorithm.overlong", self.overlong, ("keep", "mask", "penalty"))
         for name in ("kl_coefficient", "entropy_coefficient", "weight_decay"):
             checks.real(f"algorithm.{name}", getattr(self, name), 0.0, 100.0)
@@ -112,6 +127,13 @@ class AlgorithmConfig:
                 errors.refuse("algorithm.overlong_buffer", self.overlong_buffer, "nothing but with overlong = penalty")
         if self.kl_estimator != "k3" and not self.kl_coefficient:
             errors.refuse("algorithm.kl_estimator", self.kl_estimator, "k3 where kl_coefficient is 0, as none is used")
+        if self.kl_weight != "none" and not self.kl_coefficient:
+            errors.refuse("algorithm.kl_weight", self.kl_weight, "none where kl_coefficient is 0, as there is no KL")
+        if self.entropy_target is not None:
+            checks.real("algorithm.entropy_target", self.entropy_target, 0.0, 100.0, open_low=True)
+            if not self.entropy_coefficient:
+                allowed = "nothing where entropy_coefficient is 0, as there is no bonus"
+                errors.refuse("algorithm.entropy_target", self.entropy_target, allowed)
 
 
 @dataclass(frozen=True)
@@ -227,6 +249,31 @@ class RlvrConfig:
                 errors.refuse(
                     "noise.structure.antithetic", True, f"an even number of probes; here {self.probe_members}"
                 )
+
+        self._check_estimator()
+
+    def _check_estimator(self) -> None:
+        """Refuse noise of which no gradient at the perturbed weights can be taken."""
+        estimator = self.algorithm.estimator
+        if estimator == "clean":
+            return
+        if not self.members:
+            errors.refuse("algorithm.estimator", estimator, "clean where noise = none, as nothing is perturbed")
+        if self.noise.clean_share:
+            allowed = f"0 with estimator = {estimator}, which learns from perturbed answers alone"
+            errors.refuse("noise.clean_share", self.noise.clean_share, allowed)
+        if self.early_samples:
+            allowed = f"false with estimator = {estimator}, as probes have perturbations of their own"
+            errors.refuse("noise.sigma.reuse_probes", True, allowed)
+        if self.noise.every is not None:
+            allowed = f"episode with estimator = {estimator}, which has one policy for an answer"
+            errors.refuse("noise.hold", spec_of(self.noise.hold), allowed)
+        each = self.noisy_samples // self.members
+        if estimator == "smoothed":
+            if each < 2:
+                allowed = f"pooled where a member gives one answer to a problem (psn.per = {self.noise.per})"
+                errors.refuse("algorithm.estimator", estimator, allowed)
+            self.algorithm.advantage.check(each)
 
     @property
     def sigma(self) -> Any:

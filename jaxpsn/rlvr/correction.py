@@ -1,8 +1,9 @@
 """Weights that correct a gradient of the clean policy for answers sampled from a perturbed one.
 
 With ``rho = clean old / noisy`` at the sampled tokens, a weight is rho of the token, of the whole answer (the product
-of its tokens' rho) or of the answer per token (their geometric mean); either truncated to ``[low, cap]`` or kept within
-and dropped outside. The current policy has no part in it: that is the ratio of :mod:`jaxpsn.rlvr.losses`.
+of its tokens' rho) or of the answer per token (their geometric mean), truncated to ``[floor, cap]``; a gate beside it
+(:mod:`jaxpsn.rlvr.gating`) drops tokens or answers. The current policy has no part in it: that is the ratio of
+:mod:`jaxpsn.rlvr.losses`.
 
 At 0.01 nats a token an answer of 1000 tokens has 10 nats: its product is hopeless, the token and the geometric weight
 are not. Rows in any layout, tokens on the last axis; log-probs in float32 under one temperature and one support.
@@ -15,16 +16,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxpsn.core.components import terms_of
+from jaxpsn.rlvr.gating import LOG_RATIO_BOUND, Seen, count, difference
 from jaxpsn.rlvr.tokens import divide, masked_mean, require_float32
-
-LOG_RATIO_BOUND = 20.0
-"""Log-ratios are clamped to +- this before exp, sums over an answer too."""
-
-KL_TARGET = 0.005
-"""Nats a token in which the bounds of masks are measured where no rule drives the noise to another."""
 
 Tokens = Float[Array, "*rows T"]
 Mask = Bool[Array, "*rows T"]
+Rows = Float[Array, "*rows"]
 Scalar = Float[Array, ""]
 
 
@@ -34,64 +32,61 @@ def log_ratio(level: str, log_clean_old: Tokens, log_noisy: Tokens, mask: Mask) 
     ``level``: ``token``; ``sequence``, the sum over the answer; ``geometric``, that sum over the number of tokens
     (length-normalised, as in GSPO); ``none``, 0.
     """
-    return _LOG_RATIOS[level](_difference(log_clean_old, log_noisy, mask), mask)
+    return _LOG_RATIOS[level](difference(Seen(log_clean_old, log_noisy, mask)), mask)
 
 
 def truncate(ratio: Tokens, low: Any, cap: Any) -> Tokens:
-    """Ratios moved into ``[low, cap]``: TIS, Yao et al. 2025; Ionides 2008. The paper has low = 0."""
+    """Ratios moved into ``[low, cap]``: TIS, Yao et al. 2025; Ionides 2008. The paper has low = 0; cap None: no cap."""
     return jnp.clip(ratio, low, cap)
 
 
-def drop(ratio: Tokens, low: Any, cap: Any) -> Tokens:
-    """Ratios outside ``[low, cap]`` become 0: those tokens or answers teach nothing (IcePop, arXiv 2510.18855)."""
-    return jnp.where((ratio >= low) & (ratio <= cap), ratio, 0.0)
-
-
 _LOG_RATIOS: dict[str, Callable[..., Array]] = {
-    "none": lambda difference, mask: jnp.zeros_like(difference),
-    "token": lambda difference, mask: difference,
-    "sequence": lambda difference, mask: _of_answers(jnp.sum(difference, axis=-1, keepdims=True), mask),
-    "geometric": lambda difference, mask: _of_answers(
-        divide(jnp.sum(difference, axis=-1, keepdims=True), _count(mask)), mask
-    ),
+    "none": lambda apart, mask: jnp.zeros_like(apart),
+    "token": lambda apart, mask: apart,
+    "sequence": lambda apart, mask: _of_answers(jnp.sum(apart, axis=-1, keepdims=True), mask),
+    "geometric": lambda apart, mask: _of_answers(divide(jnp.sum(apart, axis=-1, keepdims=True), count(mask)), mask),
 }
 """Logs of the ratios, not clamped."""
 
 
-def mask_bounds(level: str, mask: Mask, cap: Any = None, low: Any = None, kl: Any = None) -> tuple[Any, Any]:
-    """Lowest and highest ratio that a mask leaves as it is; scalars, or one for each answer ``[..., 1]``.
+def weights(
+    correction: Any, log_clean_old: Tokens, log_noisy: Tokens, mask: Mask, advantages: Rows | None = None
+) -> Tokens:
+    """Weight of each token's loss, float32 and gradient-stopped; 0 beyond the answers and where the gate drops.
 
-    What is given counts. What is left out (None) is measured in units of the divergence that the noise is meant to
-    have, ``kl`` in nats a token (None: :data:`KL_TARGET`): the log of a ratio summed over m tokens then has a mean of
-    about ``m kl`` and a variance of about ``2 m kl`` (of a Gaussian), and ratios further than ``m kl + 2 sqrt(2 m kl)``
-    from 1, in logs, are dropped. A token has m = 1, a sequence its length, and the geometric mean the sequence's bound
-    over its length.
-    """
-    kl = KL_TARGET if kl is None else kl
-    count = jnp.maximum(_count(mask), 1.0)
-    tokens = count if level in ("sequence", "geometric") else jnp.float32(1.0)
-    reach = tokens * kl + 2.0 * jnp.sqrt(2.0 * tokens * kl)
-    reach = reach / count if level == "geometric" else reach
-    return (jnp.exp(-reach) if low is None else low), (jnp.exp(reach) if cap is None else cap)
-
-
-def weights(correction: Any, log_clean_old: Tokens, log_noisy: Tokens, mask: Mask) -> Tokens:
-    """Weight of each token's loss, float32 and gradient-stopped; 0 beyond the answers.
-
-    ``correction``: a :class:`jaxpsn.rlvr.algorithms.Correction`. ``log_clean_old`` is the clean policy's before the
-    first update, ``log_noisy`` the sampler's own. Equal log-probs (sigma = 0) give exactly 1. Where the correction
-    normalises, weights are divided by their mean, over tokens for token weights and over answers for the others, so
-    that noise does not change the size of the step. Source: arXiv 2602.02555, section 4 (token, C = 10).
+    ``correction``: a :class:`jaxpsn.rlvr.corrections.Correction`. ``log_clean_old`` is the clean policy's before the
+    first update, ``log_noisy`` the sampler's own; ``advantages`` ``[...]`` are read by some gates alone. Equal
+    log-probs (sigma = 0) give exactly 1. Where the correction normalises, weights are divided by their mean, over
+    tokens for token weights and over answers for the others, so that noise does not change the size of the step.
+    Source: arXiv 2602.02555, section 4 (token, C = 10).
     """
     require_float32(log_clean_old=log_clean_old, log_noisy=log_noisy)
+    seen = Seen(log_clean_old, log_noisy, mask, advantages)
     ratio = _exp(correction.log_ratio(log_clean_old, log_noisy, mask))
-    values = jnp.where(mask, correction.weigh(ratio, mask), 0.0)
+    values = jnp.where(kept(correction, seen), correction.weigh(ratio, mask), 0.0)
     if correction.normalise:
         # Weights of an answer stand on each of its tokens: the first speaks for it.
-        units = _answers(mask) if correction.by_answer else mask
-        total, count = jnp.sum(jnp.where(units, values, 0.0)), jnp.sum(units.astype(values.dtype))
-        values = values * divide(count, total)
+        units = learnt(correction, seen)
+        units = _answers(units) if correction.by_answer else units
+        total, number = jnp.sum(jnp.where(units, values, 0.0)), jnp.sum(units.astype(values.dtype))
+        values = values * divide(number, total)
     return jax.lax.stop_gradient(values)
+
+
+def kept(correction: Any, seen: Seen) -> Mask:
+    """Tokens of the answers that every gate of the correction lets pass."""
+    mask = seen.mask
+    for gate in terms_of(correction.gate):
+        mask = mask & gate.keep(seen)
+    return jax.lax.stop_gradient(mask)
+
+
+def learnt(correction: Any, seen: Seen) -> Mask:
+    """Tokens that count in the loss's mean: all but what gates drop that do not count what they drop."""
+    mask = seen.mask
+    for gate in terms_of(correction.gate):
+        mask = mask if gate.counted else mask & gate.keep(seen)
+    return jax.lax.stop_gradient(mask)
 
 
 def diagnostics(
@@ -100,25 +95,23 @@ def diagnostics(
     log_noisy: Tokens,
     mask: Mask,
     noisy: Bool[Array, "*rows"] | None = None,
+    advantages: Rows | None = None,
 ) -> dict[str, Scalar]:
     """How far apart sampler and clean policy are, and what the correction made of it; flat columns, float32.
 
     Ratios are *raw*, before any truncation: a log of truncated ratios hides the problem it should show.
-    ``ratio_min/mean/max``, ``ratio_ess`` and ``ratio_clamped`` over tokens, ``sequence_ratio_*`` over answers
-    (products). ``_ess`` is the effective sample size as a share, ``(sum w)^2 / (n sum w^2)``, 1 for equal weights; it
-    is worked out from logs that are *not* clamped. ``_clamped`` is the share whose log lies beyond +-20, where
-    minimum, mean, maximum and the weights themselves stand still; where all do, no weight tells anything, and the
-    effective sample size is NaN. ``weight_mean``, ``weight_ess`` and ``weight_clamped`` over tokens, of the weights
-    used (not normalised). ``truncated_share``: tokens whose weight is not their raw ratio (at the correction's
-    level); ``masked_share``: tokens of weight 0. ``noise_kl_k1`` and ``noise_kl_k3``: see :func:`noise_kl`,
-    over the rows marked ``noisy`` if given, as clean rows would dilute it. What was not measured (no tokens, no noisy
-    rows) is NaN.
+    ``ratio_min/mean/max``, ``ratio_ess``, ``ratio_chi2`` and ``ratio_clamped`` over tokens, ``sequence_ratio_*`` over
+    answers (products). ``_ess`` is the effective sample size as a share, ``(sum w)^2 / (n sum w^2)``, 1 for equal
+    weights, and ``_chi2`` the mean of ``rho^2`` less 1, an estimate of chi2(clean || noisy); both are worked out from
+    logs that are *not* clamped (chi2 up to e^80). ``_clamped`` is the share whose log lies beyond +-20, where minimum,
+    mean, maximum and the weights themselves stand still; where all do, no weight tells anything, and the effective
+    sample size is NaN. ``weight_mean``, ``weight_ess`` and ``weight_clamped`` over tokens, of the weights used (not
+    normalised). ``truncated_share``: tokens whose weight is not their raw ratio (at the correction's level);
+    ``masked_share``: tokens of weight 0. ``noise_kl_k1`` and ``noise_kl_k3``: see :func:`noise_kl`, over the rows
+    marked ``noisy`` if given, as clean rows would dilute it. What was not measured (no tokens, no noisy rows) is NaN.
     """
-    raw = correction.log_ratio(log_clean_old, log_noisy, mask)
-    weighed = correction.weigh(_exp(raw), mask)
-    outside = weighed != _exp(raw)
-    used = jnp.where(mask, weighed, 0.0)
-    log_used = jnp.where(outside, jnp.log(used), raw)
+    log_used, outside = _used(correction, Seen(log_clean_old, log_noisy, mask, advantages))
+    used = jnp.where(jnp.isfinite(log_used), _exp(log_used), 0.0)
     columns = _spread("ratio", log_ratio("token", log_clean_old, log_noisy, mask), mask)
     columns |= _spread("sequence_ratio", log_ratio("sequence", log_clean_old, log_noisy, mask), _answers(mask))
     columns |= {
@@ -133,6 +126,29 @@ def diagnostics(
     return jax.lax.stop_gradient(columns)
 
 
+OF_MEMBERS = ("noise_kl", "weight_ess", "ratio_chi2", "weight_clamped")
+"""What is told of each perturbation by itself, by the columns of :func:`diagnostics` (``noise_kl``: k1)."""
+
+
+def of_member(
+    correction: Any, log_clean_old: Tokens, log_noisy: Tokens, mask: Mask, own: Bool[Array, "*rows"], advantages: Any
+) -> dict[str, Scalar]:
+    """The columns :data:`OF_MEMBERS` over the rows marked ``own`` alone."""
+    log_used, _ = _used(correction, Seen(log_clean_old, log_noisy, mask, advantages))
+    mask = mask & own[..., None]
+    found = noise_kl(log_clean_old, log_noisy, mask)[0], _effective(log_used, mask)
+    found += _chi2(log_ratio("token", log_clean_old, log_noisy, mask), mask), _clamped(log_used, mask)
+    return jax.lax.stop_gradient(dict(zip(OF_MEMBERS, found, strict=True)))
+
+
+def _used(correction: Any, seen: Seen) -> tuple[Tokens, Mask]:
+    """Logs of the weights used, not clamped where nothing truncates them, -inf for 0; and where they were changed."""
+    raw = correction.log_ratio(seen.log_clean_old, seen.log_noisy, seen.mask)
+    weighed = jnp.where(kept(correction, seen), correction.weigh(_exp(raw), seen.mask), 0.0)
+    outside = seen.mask & (weighed != _exp(raw))
+    return jnp.where(outside | ~seen.mask, jnp.log(weighed), raw), outside
+
+
 def noise_kl(
     log_clean_old: Tokens, log_noisy: Tokens, mask: Mask, axis: int | tuple[int, ...] | None = None
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
@@ -142,9 +158,9 @@ def noise_kl(
     ``rho - 1 - log rho``. All axes are averaged unless ``axis`` names some: ``(1, 2)`` of ``[M, R, T]`` gives one
     number for each member. NaN where there is no token.
     """
-    difference = _difference(log_clean_old, log_noisy, mask)
-    bounded = jnp.clip(difference, -LOG_RATIO_BOUND, LOG_RATIO_BOUND)
-    return masked_mean(-difference, mask, axis), masked_mean(jnp.expm1(bounded) - bounded, mask, axis)
+    apart = difference(Seen(log_clean_old, log_noisy, mask))
+    bounded = jnp.clip(apart, -LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+    return masked_mean(-apart, mask, axis), masked_mean(jnp.expm1(bounded) - bounded, mask, axis)
 
 
 def effective_share(log_weights: Float[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Scalar:
@@ -168,6 +184,13 @@ def _clamped(log_weights: Array, units: Array) -> Scalar:
     return masked_mean(_beyond(log_weights).astype(log_weights.dtype), units)
 
 
+def _chi2(log_weights: Array, units: Array) -> Scalar:
+    """Mean of the squares of weights less 1, by log-sum-exp; at most e^80, as float32 ends at e^88."""
+    double = jnp.where(units, 2.0 * log_weights, -jnp.inf)
+    mean = jax.nn.logsumexp(double) - jnp.log(jnp.sum(units.astype(double.dtype)))
+    return jnp.where(jnp.any(units), jnp.expm1(jnp.minimum(mean, 80.0)), jnp.nan)
+
+
 def _effective(log_weights: Array, units: Array) -> Scalar:
     return jnp.where(jnp.all(_beyond(log_weights) | ~units), jnp.nan, effective_share(log_weights, units))
 
@@ -179,12 +202,9 @@ def _spread(name: str, log_ratio: Tokens, units: Mask) -> dict[str, Scalar]:
         f"{name}_mean": masked_mean(ratio, units),
         f"{name}_max": jnp.where(some, jnp.max(jnp.where(units, ratio, -jnp.inf)), jnp.nan),
         f"{name}_ess": _effective(log_ratio, units),
+        f"{name}_chi2": _chi2(log_ratio, units),
         f"{name}_clamped": _clamped(log_ratio, units),
     }
-
-
-def _count(mask: Mask) -> Float[Array, "*rows 1"]:
-    return jnp.sum(mask.astype(jnp.float32), axis=-1, keepdims=True)
 
 
 def _of_answers(values: Float[Array, "*rows 1"], mask: Mask) -> Tokens:
@@ -194,10 +214,6 @@ def _of_answers(values: Float[Array, "*rows 1"], mask: Mask) -> Tokens:
 def _answers(mask: Mask) -> Mask:
     """The first token under the mask of every answer that has one."""
     return mask & (jnp.cumsum(mask.astype(jnp.int32), axis=-1) == 1)
-
-
-def _difference(log_clean_old: Tokens, log_noisy: Tokens, mask: Mask) -> Tokens:
-    return jnp.where(mask, log_clean_old - log_noisy, 0.0)
 
 
 def _exp(log_ratio: Array) -> Array:

@@ -1,4 +1,7 @@
-"""The update: clean log-probs, corrected loss, gradient step; the noisy policy enters through its log-probs alone."""
+"""The update: clean log-probs, corrected loss, gradient step; the noisy policy enters through its log-probs alone.
+
+Or, where the estimator says so, the gradient at the perturbed weights themselves, which needs no correction.
+"""
 
 from typing import Any, NamedTuple
 
@@ -10,12 +13,15 @@ from jax import lax
 from jaxtyping import Array
 
 from jaxpsn.core import compat
+from jaxpsn.core.components import terms_of
 from jaxpsn.lm import policies, scoring
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.sampler import Prompts
-from jaxpsn.rlvr import correction, diagnostics, losses, overlong
-from jaxpsn.rlvr.algorithms import Correction
+from jaxpsn.rlvr import correction, diagnostics, losses, overlong, rollout
 from jaxpsn.rlvr.config import AlgorithmConfig, RlvrConfig
+from jaxpsn.rlvr.corrections import Correction, NoGate
+from jaxpsn.rlvr.gating import Seen
+from jaxpsn.rlvr.perturbation import Perturbation
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rollout import CLEAN, Answers
 from jaxpsn.rlvr.tokens import token_mask
@@ -33,6 +39,7 @@ class Batch:
     advantages: Any  # [G, P] float32
     old: Any = None  # [G, P, T] float32, clean log-probs before the first update; None: those of the current policy
     reference: Any = None  # [G, P, T] float32, log-probs of the starting policy; None without a KL term
+    seed: Any = None  # the run's key and the step, of which the perturbations are a function; None but where learnt at
 
 
 class Learner(NamedTuple):
@@ -45,17 +52,36 @@ class Learner(NamedTuple):
     vocab: int
     """Real tokens; a table may be padded beyond them."""
     place: Placement
+    noise: Perturbation | None = None
+    """The perturbation of the rollouts."""
 
-    def scores(self, params: Any, prompts: Prompts, tokens: Any, lengths: Any, pieces: int = 1) -> scoring.Scores:
-        """The clean policy's view of answers at the sampling temperature, in ``pieces`` of problems one by one."""
+    def scores(
+        self,
+        params: Any,
+        prompts: Prompts,
+        tokens: Any,
+        lengths: Any,
+        pieces: int = 1,
+        perturbed: tuple[Any, Any] | None = None,
+    ) -> scoring.Scores:
+        """A policy's view of answers at the sampling temperature, in ``pieces`` of problems one by one.
+
+        The clean policy's; of ``perturbed``, a draw and the sigmas of its members, each answer by the member that gave
+        it, differentiable in the clean weights.
+        """
         params = self.place.working(self.decoder, params, self.config.dtype)
         policy = policies.Clean(params, tokens.shape[0])
+        if perturbed is not None:
+            policy = self.noise.policy(params, *perturbed)
         temperature = jnp.float32(self.config.rollout.temperature)
 
         def view(part: tuple[Prompts, Array, Array]) -> scoring.Scores:
-            return scoring.score(
-                self.decoder, policy, *part, temperature, remat=self.config.remat, chunk=self.chunk, vocab=self.vocab
+            given = part if perturbed is None else rollout.of_members(policy.members, *part)
+            found = scoring.score(
+                self.decoder, policy, *given, temperature, remat=self.config.remat, chunk=self.chunk, vocab=self.vocab
             )
+            # As the answers stand: [members, repeats * P, ...] is [G, P, ...].
+            return jax.tree.map(lambda leaf: leaf.reshape(*part[2].shape, *leaf.shape[2:]), found)
 
         if pieces == 1:
             return view((prompts, tokens, lengths))
@@ -93,16 +119,22 @@ class Learner(NamedTuple):
         """One gradient step; metrics are those of the loss and ``grad_norm``.
 
         With them come the columns of :meth:`mismatch` where this is the step's only update; of several updates each
-        sees a share of the answers, and a mean of their means would not be the mean over all tokens.
+        sees a share of the answers, and a mean of their means would not be the mean over all tokens. An update of which
+        the gate drops every token is skipped, the optimiser's memory included: ``skipped`` is 1.
         """
         answers, algorithm = batch.answers, self.config.algorithm
         mask = token_mask(answers.lengths, answers.tokens.shape[-1])
-        learnt = overlong.drop_truncated(mask, answers.ended) if algorithm.overlong == "mask" else mask
+        counted = overlong.drop_truncated(mask, answers.ended) if algorithm.overlong == "mask" else mask
+        given = batch.prompts, answers.tokens, answers.lengths
+        first, perturbed = batch.old is None, self._perturbed(batch)
 
         def objective(params: Any) -> tuple[Array, Any]:
-            scores = self.scores(params, batch.prompts, answers.tokens, answers.lengths, algorithm.micro_batches)
-            old = lax.stop_gradient(scores.log_probs) if batch.old is None else batch.old
-            weights = correction.weights(self._correction, old, answers.log_probs, mask)
+            scores = self.scores(params, *given, algorithm.micro_batches, perturbed)
+            later = batch.old if perturbed is None else answers.log_probs
+            old = lax.stop_gradient(scores.log_probs) if first else later
+            seen = Seen(old, answers.log_probs, mask, batch.advantages)
+            weights = correction.weights(self._correction, *seen)
+            learnt = counted & correction.learnt(self._correction, seen)
             loss, metrics = losses.policy_loss(
                 scores.log_probs, old, batch.advantages, learnt, weights, self.settings, batch.reference, scores.entropy
             )
@@ -110,29 +142,55 @@ class Learner(NamedTuple):
 
         gradient, (metrics, old) = jax.grad(objective, has_aux=True)(params)
         metrics["ppo_ratio"] = metrics.pop("ratio_mean")  # the correction has ratios of its own
-        metrics |= self.mismatch(old, answers) if batch.old is None else {}
+        if first:
+            clean = old if perturbed is None else self.log_probs(params, *given)
+            metrics |= self.mismatch(clean, answers, batch.advantages)
         with compat.foreign():
             metrics["grad_norm"] = optax.tree.norm(gradient)
-            change, memory = self.optimiser.update(gradient, memory, params)
-            return optax.apply_updates(params, change), memory, metrics
+            change, moved = self.optimiser.update(gradient, memory, params)
+            after = optax.apply_updates(params, change), moved
+        if not self.gated:
+            return *after, metrics
+        some = jnp.any(correction.kept(self._correction, Seen(old, answers.log_probs, counted, batch.advantages)))
+        metrics["skipped"] = 1.0 - some.astype(jnp.float32)
+        params, memory = jax.tree.map(lambda new, was: jnp.where(some, new, was), after, (params, memory))
+        return params, memory, metrics
+
+    def _perturbed(self, batch: Batch) -> tuple[Any, Any] | None:
+        """The draw of the rollouts, made again, and the sigmas of its members; None where learning is clean.
+
+        E over draws of the gradient at the perturbed weights is the gradient of the smoothed objective
+        ``E_eps J(theta + eps)``: every answer is on-policy for the member that gave it, and nothing is to be weighed.
+        """
+        if self.config.algorithm.estimator == "clean":
+            return None
+        sigmas = batch.answers.sigma.reshape(self.noise.members, -1)[:, 0]
+        return self.noise.draw(*batch.seed), sigmas
+
+    @property
+    def gated(self) -> bool:
+        """Whether tokens may be dropped for the noise of the sampler."""
+        return not all(isinstance(gate, NoGate) for gate in terms_of(self.config.algorithm.correction.gate))
 
     @property
     def _correction(self) -> Correction:
         return self.config.algorithm.correction.aimed(self.config.sigma.divergence)
 
-    def mismatch(self, old: Array, answers: Answers) -> dict[str, Array]:
+    def mismatch(self, old: Array, answers: Answers, advantages: Array) -> dict[str, Array]:
         """How far the sampler was from the clean policy, over all tokens and for each perturbation.
 
-        ``old`` are the clean policy's log-probs [G, P, T] before the first update.
+        ``old`` are the clean policy's log-probs [G, P, T] before the first update, ``advantages`` [G, P].
         """
         members, mask = self.config.members, token_mask(answers.lengths, answers.tokens.shape[-1])
         noisy = jnp.broadcast_to((answers.member != CLEAN)[:, None], answers.lengths.shape)
-        columns = correction.diagnostics(self._correction, old, answers.log_probs, mask, noisy=noisy)
+        given = self._correction, old, answers.log_probs, mask
+        columns = correction.diagnostics(*given, noisy=noisy, advantages=advantages)
         columns |= diagnostics.mismatch_columns(old, answers.log_probs, mask)
         if 1 < members <= EACH:
             for index in range(members):
-                own = mask & (answers.member == index)[:, None, None]
-                columns[f"noise_kl_member_{index:02}"] = correction.noise_kl(old, answers.log_probs, own)[0]
+                own = jnp.broadcast_to((answers.member == index)[:, None], answers.lengths.shape)
+                each = correction.of_member(*given, own, advantages)
+                columns |= {f"{name}_member_{index:02}": value for name, value in each.items()}
         return columns
 
 
@@ -145,24 +203,42 @@ def pieces(batch: Batch, count: int) -> list[Batch]:
     def share(index: int) -> Batch:
         here = slice(index * size, (index + 1) * size)
         wide = batch.answers.replace(member=None, sigma=None)
-        kept = jax.tree.map(lambda leaf: leaf[:, here], batch.replace(prompts=None, answers=wide))
-        kept = kept.replace(prompts=jax.tree.map(lambda leaf: leaf[here], batch.prompts))
+        kept = jax.tree.map(lambda leaf: leaf[:, here], batch.replace(prompts=None, answers=wide, seed=None))
+        kept = kept.replace(prompts=jax.tree.map(lambda leaf: leaf[here], batch.prompts), seed=batch.seed)
         return kept.replace(answers=kept.answers.replace(member=batch.answers.member, sigma=batch.answers.sigma))
 
     return [share(index) for index in range(count)]
 
 
-def make(config: RlvrConfig, decoder: DecoderConfig, limit: int, vocab: int, place: Placement) -> Learner:
-    """The learner of a config; ``limit`` is the longest answer in tokens, ``vocab`` the number of real tokens."""
+def own_groups(config: RlvrConfig) -> int:
+    """Pieces of a group in which answers are compared: a member's own where each has an objective of its own."""
+    return max(config.members, 1) if config.algorithm.estimator == "smoothed" else 1
+
+
+def make(
+    config: RlvrConfig,
+    decoder: DecoderConfig,
+    limit: int,
+    vocab: int,
+    place: Placement,
+    noise: Perturbation | None = None,
+) -> Learner:
+    """The learner of a config; ``limit`` is the longest answer in tokens, ``vocab`` the number of real tokens.
+
+    ``noise`` is that of the rollouts, for an estimator that learns at the perturbed weights.
+    """
     algorithm = config.algorithm
     settings = losses.Settings(
         loss=algorithm.loss,
         length=limit,
         kl_estimator=algorithm.kl_estimator,
         kl_coefficient=algorithm.kl_coefficient,
+        kl_weight=algorithm.kl_weight,
+        entropy_target=algorithm.entropy_target,
+        top_entropy=algorithm.top_entropy,
         entropy_coefficient=algorithm.entropy_coefficient,
     )
-    return Learner(config, decoder, settings, _optimiser(algorithm), vocab, place)
+    return Learner(config, decoder, settings, _optimiser(algorithm), vocab, place, noise)
 
 
 def _optimiser(algorithm: AlgorithmConfig) -> optax.GradientTransformation:

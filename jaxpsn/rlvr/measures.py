@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpsn.rlvr import algorithms, correction, diagnostics, learner, losses
+from jaxpsn.core.components import terms_of
+from jaxpsn.rlvr import algorithms, correction, corrections, diagnostics, learner, losses
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.evaluation import Found
 from jaxpsn.rlvr.gathering import Gathered
@@ -83,7 +84,7 @@ def names(config: RlvrConfig) -> list[str]:
     mask, whole, ended = shape((2, 2, 2), jnp.bool_), shape((2, 2), jnp.int32), shape((2, 2), jnp.bool_)
     several = shape((2,), jnp.float32)
     found = set(jax.eval_shape(diagnostics.answers, rows, whole, ended, several, rows))
-    found |= set(jax.eval_shape(lambda *x: correction.diagnostics(algorithms.Token(), *x), tokens, tokens, mask))
+    found |= set(jax.eval_shape(lambda *x: correction.diagnostics(corrections.Token(), *x), tokens, tokens, mask))
     found |= set(jax.eval_shape(diagnostics.mismatch_columns, tokens, tokens, mask))
     settings = losses.Settings(algorithms.Ppo(), length=2)
     reference = tokens if config.algorithm.kl_coefficient else None
@@ -97,7 +98,9 @@ def names(config: RlvrConfig) -> list[str]:
     found |= {f"seconds_{phase}" for phase in PHASES} | {"tokens_per_second", "sampled_per_second", "target"}
     if _lists_members(config):
         found |= {f"reward_member_{index:02}" for index in range(config.members)}
-        found |= {f"noise_kl_member_{index:02}" for index in range(config.members)}
+        found |= {f"{name}_member_{index:02}" for name in correction.OF_MEMBERS for index in range(config.members)}
+    if any(not isinstance(gate, corrections.NoGate) for gate in terms_of(config.algorithm.correction.gate)):
+        found.add("skipped")
     if config.probed is not None:
         found |= {*OF_PROBES, *(["probes_cut"] if isinstance(config.probed.similarity, Bert) else [])}
     return sorted(found)

@@ -19,6 +19,8 @@ class Noise(Component):
     """For what each perturbation is drawn; ``step``: one for all answers of a step, probes too."""
     replicas: ClassVar[int | None] = None
     """Samplers with a perturbation of their own."""
+    every: ClassVar[int | None] = None
+    """Tokens after which noise is drawn anew within an answer; None: it is held for whole answers."""
     antithetic: ClassVar[bool] = False
     """Whether perturbations come in pairs of opposite sign."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from jaxpsn.core.components import replaced
 from jaxpsn.core.lazily import Lazy
-from jaxpsn.rlvr.algorithms import PassAtK, Uncorrected
+from jaxpsn.rlvr.algorithms import PassAtK
 from jaxpsn.rlvr.config import (
     AlgorithmConfig,
     DecoderSize,
@@ -16,6 +16,7 @@ from jaxpsn.rlvr.config import (
     RlvrConfig,
     RolloutConfig,
 )
+from jaxpsn.rlvr.corrections import Uncorrected
 from jaxpsn.tasks.sums import Modular
 
 
@@ -58,6 +59,17 @@ def _qerl() -> RlvrConfig:
     return RlvrConfig(noise=noise, algorithm=AlgorithmConfig(correction=Uncorrected()))
 
 
+def _at_draws(per: str) -> RlvrConfig:
+    # 3PO (arXiv 2608.09805) with this noise in place of an IVON posterior: a gradient at each draw, of its own answers.
+    algorithm = AlgorithmConfig(estimator="smoothed", correction=Uncorrected())
+    return RlvrConfig(noise=f"psn({per})", algorithm=algorithm)
+
+
+def _c3po() -> RlvrConfig:
+    # Its other form: four draws share a group and learn at the clean weights, by the masked ratio of the answer.
+    return RlvrConfig(noise="psn(per=replica, replicas=4)", algorithm=AlgorithmConfig(correction="c3po"))
+
+
 def _smoke() -> RlvrConfig:
     # Residues below 4 are solved now and then after 20 steps of pre-training, so there is something to learn; the MLP
     # is wide enough for its noise to be of low rank.
@@ -79,6 +91,9 @@ PRESETS: Lazy[RlvrConfig] = Lazy(
         "composite": _composite,
         "qerl": _qerl,
         "pass-at-k": lambda: RlvrConfig(algorithm=AlgorithmConfig(advantage=PassAtK())),
+        "b3po": lambda: _at_draws("per=step"),
+        "m3po": lambda: _at_draws("per=replica, replicas=4"),
+        "c3po": _c3po,
         "paper-fixed": _paper,
         "paper-kl": _paper_kl,
         "paper-composite": _paper_composite,

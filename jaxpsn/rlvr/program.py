@@ -15,6 +15,7 @@ from jaxpsn.core.components import spec_of
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.noise import scale_rules, scales
 from jaxpsn.rlvr import (
+    alarms,
     data,
     evaluation,
     gathering,
@@ -44,7 +45,7 @@ class RlvrState:
     clock: Any  # [] int32: steps made
     updates: Any  # [] int32: gradient steps made
     params: Any  # float32, clean
-    memory: Any  # state of the optimiser
+    opt_state: Any  # state of the optimiser
     sigma: Any  # state of the scale's rule
     position: Any  # [] int32: problems taken from the stream
     key: Any  # typed key of the run, constant
@@ -92,8 +93,10 @@ class Reasoner:
         self._weights = self.place.weights(base.decoder)
         params, decoder = self.place.put(base.params, self._weights), self.place.decoder(base.decoder)
         self.base = base = base._replace(params=params, decoder=decoder)
-        self.learner = learner.make(config, base.decoder, problems.max_tokens, base.words.vocab_size, self.place)
         self.noise, probe_noise = perturbations(config, base.decoder, base.params)
+        self.learner = learner.make(
+            config, base.decoder, problems.max_tokens, base.words.vocab_size, self.place, self.noise
+        )
         self._gatherer = gathering.Gatherer(
             config,
             base.decoder,
@@ -123,7 +126,8 @@ class Reasoner:
         self._signals = None if config.probed is None else scale.signals(config.probed, self.learner)
         self._say: Callable[[str], None] = lambda text: None
         self._far: str | None = None
-        self._memory = None if self._weights is None else self._placed_memory(self._weights)
+        shapes = jax.eval_shape(self.learner.optimiser.init, self.base.params)
+        self._moments = self.place.moments(self.learner.optimiser, shapes, self._weights)
         self.silences = measures.silences(config)
         self._compile_lazily()
         self._compiled = False
@@ -133,7 +137,7 @@ class Reasoner:
     def lower(self) -> dict[str | None, str]:
         """Fields of the config that make parts of the state smaller, by the names of the parts; None for a step."""
         size = names.lowers_weights(self.config.model is not None)
-        return {"params": size, "memory": size, None: names.LOWERS_ROLLOUT}
+        return {"params": size, "opt_state": size, None: names.LOWERS_ROLLOUT}
 
     @property
     def compiled(self) -> dict[str, Any]:
@@ -152,18 +156,14 @@ class Reasoner:
         place = self.place
         whole, wide = place.whole(), place.answers()
         answers = Answers(wide, wide, wide, wide, whole, whole)
-        self._batch_places = learner.Batch(place.rows(), answers, wide, wide, wide)
-        ins, outs = (self._weights, self._memory, self._batch_places), (self._weights, self._memory, whole)
+        self._batch_places = learner.Batch(place.rows(), answers, wide, wide, wide, whole)
+        ins, outs = (self._weights, self._moments, self._batch_places), (self._weights, self._moments, whole)
         self._update = place.jit(self.learner.update, ins, outs, donate_argnums=(0, 1))
         self._score = place.jit(self.learner.log_probs, self.learner.places(), whole)
-        self._mismatch = place.jit(self.learner.mismatch, (wide, answers), whole)
+        self._mismatch = place.jit(self.learner.mismatch, (wide, answers, wide), whole)
         self._move = place.jit(self._rule.update, whole, whole)
         self._count = place.jit(_counted, whole, whole)
         self._advantages = jax.jit(self.config.algorithm.advantage.compute)
-
-    def _placed_memory(self, weights: Any) -> Any:
-        shapes = jax.eval_shape(self.learner.optimiser.init, self.base.params)
-        return self.place.memory(self.learner.optimiser, shapes, weights)
 
     def init(self) -> RlvrState:
         """The state before the first step; with Variant II whether its target can be reached is measured and said."""
@@ -185,7 +185,7 @@ class Reasoner:
                 clock=jnp.int32(0),
                 updates=jnp.int32(0),
                 params=None,
-                memory=None,
+                opt_state=None,
                 sigma=self._rule.init(self.config.sigma.start if self.noise is not None else 0.0),
                 position=jnp.int32(0),
                 key=jax.random.key(self._seed),
@@ -193,26 +193,24 @@ class Reasoner:
 
         optimiser, whole = self.learner.optimiser, self.place.whole()
         params = jax.jit(copied, out_shardings=self._weights)(self.base.params)
-        memory = jax.jit(optimiser.init, out_shardings=self._memory)(params)
-        return jax.jit(small, out_shardings=whole)().replace(params=params, memory=memory)
+        opt_state = jax.jit(optimiser.init, out_shardings=self._moments)(params)
+        return jax.jit(small, out_shardings=whole)().replace(params=params, opt_state=opt_state)
 
     def template(self) -> RlvrState:
         """The state's shapes, dtypes and shardings."""
         shapes = jax.eval_shape(self._first)
-        if self.place.mesh is None:
-            return shapes
-        places = jax.tree.map(lambda _: self.place.whole(), shapes.replace(params=None, memory=None))
-        places = places.replace(params=self._weights, memory=self._memory)
-        return jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, places
-        )
+        places = jax.tree.map(lambda _: self.place.whole(), shapes.replace(params=None, opt_state=None))
+        places = places.replace(params=self._weights, opt_state=self._moments)
+        return self.place.shapes(shapes, places)
 
     def step(self, state: RlvrState) -> tuple[RlvrState, dict[str, Any]]:
-        """One training step; ``state.params`` and ``state.memory`` are given up to the new state."""
+        """One training step; ``state.params`` and ``state.opt_state`` are given up to the new state."""
         clock, seen = gathering.Clock(), {}
         decide = None if self._signals is None else self._decider(state, seen)
         found = self._gatherer.gather(state, decide, clock)
-        gained = np.asarray(self._advantages(found.experience.rewards)).T
+        rewards = found.experience.rewards
+        groups = rewards.reshape(len(rewards) * learner.own_groups(self.config), -1)
+        gained = np.asarray(self._advantages(groups)).reshape(rewards.shape).T
         with clock("update"):
             state, told = self._learn(state.replace(sigma=found.sigma), found, gained)
         if self._journal is not None:
@@ -247,12 +245,15 @@ class Reasoner:
 
     def _learn(self, state: RlvrState, found: gathering.Gathered, gained: np.ndarray) -> tuple[RlvrState, dict]:
         algorithm, experience = self.config.algorithm, found.experience
-        params, memory = state.params, state.memory
+        params, opt_state = state.params, state.opt_state
         updates, apart = algorithm.epochs * algorithm.mini_batches, {}
         whole = learner.Batch(experience.prompts, experience.answers, gained)
+        if algorithm.estimator != "clean":
+            whole = whole.replace(seed=(state.key, state.clock))
         if updates > 1:
             whole = whole.replace(old=self.log_probs(params, experience.prompts, experience.answers))
-            seen, places = (whole.old, whole.answers), (self._batch_places.old, self._batch_places.answers)
+            seen = whole.old, whole.answers, whole.advantages
+            places = self._batch_places.old, self._batch_places.answers, self._batch_places.advantages
             apart = self._mismatch(*self.place.put(seen, places))
         if algorithm.kl_coefficient:
             reference = self.log_probs(self.base.params, experience.prompts, experience.answers)
@@ -260,13 +261,13 @@ class Reasoner:
         told = []
         for _ in range(algorithm.epochs):
             for part in learner.pieces(whole, algorithm.mini_batches):
-                params, memory, metrics = self._update(params, memory, self.place.put(part, self._batch_places))
+                params, opt_state, metrics = self._update(params, opt_state, self.place.put(part, self._batch_places))
                 told.append(metrics)
         told = measures.over_updates(jax.device_get(told)) | jax.device_get(apart)
         moved = state.sigma if self._signals is not None else self._move(state.sigma, told)
         made = np.int32(1), np.int32(updates), np.int32(found.drawn)
         clock, updates, position = self._count((state.clock, state.updates, state.position), made)
-        return RlvrState(clock, updates, params, memory, moved, position, state.key), told
+        return RlvrState(clock, updates, params, opt_state, moved, position, state.key), told
 
     def evaluate(self, state: RlvrState) -> dict[str, float]:
         """Short judgement of the clean policy: pass@1, pass@K and distinct solutions, always on the same problems."""
@@ -290,10 +291,13 @@ class Reasoner:
     def alarms(self) -> list[Any]:
         """What is told once if the rows of metrics show it (``training.alarms``)."""
         bounds, probed = self.config.sigma.bounds, self.config.probed
-        if self.noise is None or bounds is None:
+        if self.noise is None:
             return []
+        weights = [alarms.few, alarms.mean, alarms.skipped]
+        if bounds is None:
+            return weights
         settles = scales.Unsettled(bounds, fields=("sigma.low", "sigma.high"))
-        return [settles] if probed is None else [lambda row: self._far, response.cut, settles]
+        return [*weights, settles] if probed is None else [*weights, lambda row: self._far, response.cut, settles]
 
     def attach(self, folder: Path, kept: int) -> None:
         """Open the sample log; rows of steps after ``kept`` go."""
@@ -321,12 +325,14 @@ class Reasoner:
         algorithm = self.config.algorithm
         gained = jax.ShapeDtypeStruct(answers.lengths.shape, jnp.float32)
         batch = learner.Batch(prompts, answers, gained)
+        if algorithm.estimator != "clean":
+            batch = batch.replace(seed=(state.key, state.clock))
         if algorithm.epochs * algorithm.mini_batches > 1:
             batch = batch.replace(old=answers.log_probs)
         if algorithm.kl_coefficient:
             batch = batch.replace(reference=answers.log_probs)
         part = jax.eval_shape(lambda batch: learner.pieces(batch, algorithm.mini_batches)[0], batch)
-        return self._update.lower(state.params, state.memory, part).compile()
+        return self._update.lower(state.params, state.opt_state, part).compile()
 
     def sync(self) -> None:
         """Make the sample log durable."""

@@ -90,6 +90,14 @@ def _repeated(prompts: sampler.Prompts, rows: int) -> sampler.Prompts:
     return jax.tree.map(lambda leaf: jnp.tile(leaf, (repeats, *(1,) * (leaf.ndim - 1))), prompts)
 
 
+def of_members(
+    members: int, prompts: sampler.Prompts, tokens: Any, lengths: Any
+) -> tuple[sampler.Prompts, Array, Array]:
+    """Prompts, tokens and lengths of answers [members * repeats, P, ...] as ``scoring.score`` takes them by member."""
+    rows = tokens.shape[0] // members * tokens.shape[1]
+    return _repeated(prompts, rows), tokens.reshape(members, rows, -1), lengths.reshape(members, rows)
+
+
 class Ids(NamedTuple):
     """Where a call's answers stand in the whole batch: this alone, with the key, decides their randomness."""
 
@@ -181,11 +189,7 @@ def rescore(
     With the draw of the step that sampled them these are the sampler's own, to rounding. ``vocab`` and ``chunk`` are
     those of ``scoring.score``: real entries of a padded vocabulary, and positions whose logits exist at once.
     """
-    members, repeats = perturbation.members, perturbation.answers
-    samples, problems, width = answers.tokens.shape
-    wide = _repeated(prompts, repeats * problems)
-    tokens = answers.tokens.reshape(members, repeats * problems, width)
-    lengths = answers.lengths.reshape(members, repeats * problems)
+    given = of_members(perturbation.members, prompts, answers.tokens, answers.lengths)
     policy = perturbation.policy(params, draw, sigma)
-    scores = scoring.score(decoder, policy, wide, tokens, lengths, temperature, chunk=chunk, vocab=vocab)
-    return scores.log_probs.reshape(samples, problems, width)
+    scores = scoring.score(decoder, policy, *given, temperature, chunk=chunk, vocab=vocab)
+    return scores.log_probs.reshape(answers.tokens.shape)

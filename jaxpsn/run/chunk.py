@@ -1,11 +1,13 @@
 """The compiled parts of a run: init, one chunk of steps, one evaluation; seeds are vmapped."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxpsn.core import placement
 from jaxpsn.run import sweep
 from jaxpsn.run.program import Program, State
 
@@ -47,8 +49,8 @@ def _state_axes(program: Program) -> Any:
 
 def layout(program: Program, seeds: int) -> Any:
     """Where the leaves of the state of all seeds lie on the program's mesh; None if it has none."""
-    place = getattr(program, "place", None)
-    if place is None or place.mesh is None:
+    place = placement.of(program)
+    if place.mesh is None:
         return None
     hyper = sweep.first(program.hyper) if isinstance(program, sweep.Swept) else program.hyper
     state = jax.eval_shape(program.init, jax.random.key(0), hyper)
@@ -78,8 +80,11 @@ def make_evaluate(program: Program, seeds: int) -> Any:
     return evaluate if seeds == 1 else jax.vmap(evaluate, in_axes=(0, _state_axes(program)))
 
 
-def _measure(metrics: dict[str, Any]) -> dict[str, tuple[Array, Array]]:
-    """Every metric of one call as (total, count); a scalar that is NaN counts for nothing."""
+def _measure(metrics: dict[str, Any]) -> Float[Array, "2 metrics"]:
+    """Totals and counts of one call's metrics, by name in order: two rows, as every number apart costs a kernel.
+
+    A scalar that is NaN counts for nothing.
+    """
 
     def pair(value: Any) -> tuple[Array, Array]:
         if isinstance(value, tuple):
@@ -90,16 +95,58 @@ def _measure(metrics: dict[str, Any]) -> dict[str, tuple[Array, Array]]:
             total, count = jnp.where(present, value, jnp.zeros_like(value)), present
         return jnp.asarray(total).astype(jnp.float32), jnp.asarray(count).astype(jnp.float32)
 
-    return {name: pair(value) for name, value in metrics.items()}
+    if not metrics:
+        return jnp.zeros((2, 0), jnp.float32)
+    totals, counts = zip(*(pair(metrics[name]) for name in sorted(metrics)), strict=True)
+    return jnp.stack([jnp.stack(totals), jnp.stack(counts)])
+
+
+class _Watch:
+    """The leaves that must stay finite, looked at together: a reduction for each shape, not for each leaf.
+
+    Scalars are told apart at every call. Of arrays of one shape a call tells that one of them is not finite, and the
+    state after the last call tells which; where none of them is any more, all are named.
+    """
+
+    def __init__(self, watched: dict[str, Any]):
+        """``watched``: the trees by name, as arrays or shapes."""
+        groups: dict[Any, list[str]] = {}
+        for name, leaf in _inexact(watched).items():
+            groups.setdefault((leaf.shape, leaf.dtype) if leaf.ndim else name, []).append(name)
+        self.groups = list(groups.values())
+
+    def flags(self, watched: dict[str, Any]) -> Bool[Array, " groups"]:
+        """Whether some leaf of each group is not finite."""
+        leaves = _inexact(watched)
+        if not self.groups:
+            return jnp.zeros((0,), bool)
+
+        def finite(names: list[str]) -> Array:
+            return jnp.all(functools.reduce(jnp.logical_and, (jnp.isfinite(leaves[name]) for name in names)))
+
+        return ~jnp.stack([finite(names) for names in self.groups])
+
+    def first(self, seen: Int[Array, " groups"], watched: dict[str, Any]) -> dict[str, Int[Array, ""]]:
+        """By leaf the first bad call, given those of its group and the trees after the last call."""
+        last, found = not_finite(watched), {}
+        for number, names in enumerate(self.groups):
+            some = functools.reduce(jnp.logical_or, (last[name] for name in names))
+            for name in names:
+                own = last[name] | ~some
+                found[name] = seen[number] if len(names) == 1 else jnp.where(own, seen[number], -1)
+        return found
+
+
+def _inexact(watched: dict[str, Any]) -> dict[str, Any]:
+    """The leaves that can be anything but finite, named culprit or culprit/path."""
+    leaves = jax.tree_util.tree_flatten_with_path(watched)[0]
+    named = ((jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves)
+    return {name: leaf for name, leaf in named if jnp.issubdtype(leaf.dtype, jnp.inexact)}
 
 
 def not_finite(watched: dict[str, Any]) -> dict[str, Bool[Array, ""]]:
     """Flag per leaf, named culprit or culprit/path, of the inexact leaves of the watched trees."""
-    flags = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(watched)[0]:
-        if jnp.issubdtype(leaf.dtype, jnp.inexact):
-            flags[jax.tree_util.keystr(path, simple=True, separator="/")] = ~jnp.all(jnp.isfinite(leaf))
-    return flags
+    return {name: ~jnp.all(jnp.isfinite(leaf)) for name, leaf in _inexact(watched).items()}
 
 
 def make_chunk(program: Program, seeds: int, calls: int) -> Any:
@@ -108,33 +155,41 @@ def make_chunk(program: Program, seeds: int, calls: int) -> Any:
     Metrics and the first bad call are reduced in the carry of the scan, so memory does not grow with ``calls``.
     """
 
-    def call(state: State) -> tuple[State, dict[str, Any], dict[str, Any]]:
+    def call(state: State) -> tuple[State, Any, Any, dict[str, Any]]:
         state, metrics = program.step(state)
         with jax.named_scope("metrics"):
             measured = _measure(metrics)
         with jax.named_scope("checks"):
-            flags = not_finite(program.watch(state, metrics))
-        return strip_weak_types(state), measured, flags
+            watched = program.watch(state, metrics)
+            flags = _Watch(watched).flags(watched)
+        return strip_weak_types(state), measured, flags, metrics
+
+    def first(state: State, metrics: dict[str, Any], seen: Array) -> dict[str, Array]:
+        watched = program.watch(state, metrics)
+        return _Watch(watched).first(seen, watched)
 
     if seeds > 1:
         axes = _state_axes(program)
-        call = jax.vmap(call, in_axes=(axes,), out_axes=(axes, 0, 0))
+        call = jax.vmap(call, in_axes=(axes,), out_axes=(axes, 0, 0, 0))
+        first = jax.vmap(first, in_axes=(axes, 0, 0))
     call = jax.jit(call)  # asking for its shapes and scanning it share one trace
 
     def body(carry: tuple[State, Any, Any], index: Array) -> tuple[tuple[State, Any, Any], None]:
         state, totals, bad = carry
-        state, measured, flags = call(state)
+        state, measured, flags, _ = call(state)
         with jax.named_scope("metrics"):
-            totals = jax.tree.map(jnp.add, totals, measured)
+            totals = totals + measured
         with jax.named_scope("checks"):
-            bad = {name: jnp.where((bad[name] < 0) & flag, index, bad[name]) for name, flag in flags.items()}
+            bad = jnp.where((bad < 0) & flags, index, bad)
         return (state, totals, bad), None
 
     def chunk(state: State) -> tuple[State, ChunkReport]:
-        _, measured, flags = jax.eval_shape(call, state)
-        totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), measured)
-        bad = jax.tree.map(lambda leaf: jnp.full(leaf.shape, -1, jnp.int32), flags)
-        (state, totals, bad), _ = jax.lax.scan(body, (state, totals, bad), jnp.arange(calls, dtype=jnp.int32))
-        return state, ChunkReport(totals, bad, getattr(state, "updates", None))
+        _, measured, flags, metrics = jax.eval_shape(call, state)
+        begun = state, jnp.zeros(measured.shape, measured.dtype), jnp.full(flags.shape, -1, jnp.int32)
+        (state, totals, bad), _ = jax.lax.scan(body, begun, jnp.arange(calls, dtype=jnp.int32))
+        # Scalars have been told apart; of those among the metrics nobody looks at what they were last.
+        absent = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
+        named = {name: (totals[..., 0, place], totals[..., 1, place]) for place, name in enumerate(sorted(metrics))}
+        return state, ChunkReport(named, first(state, absent, bad), getattr(state, "updates", None))
 
     return chunk

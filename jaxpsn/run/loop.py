@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxpsn.core import errors, files
-from jaxpsn.run import alarms, cadence, checkpoints, memory, progress, report, sessions, startup, status
+from jaxpsn.run import alarms, cadence, checkpoints, logs, memory, progress, report, sessions, startup, status
 from jaxpsn.run import engine as engines
 from jaxpsn.run import folder as folders
 from jaxpsn.run.checkpoints.presence import Presence
 from jaxpsn.run.cluster.team import ALONE, Team
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.interrupts import Interrupts
-from jaxpsn.run.loggers import callbacks, family, logs, sinks
+from jaxpsn.run.loggers import callbacks, family, sinks
 from jaxpsn.run.loggers.lines import Ledger, happened
 from jaxpsn.run.outcome import Outcome
 from jaxpsn.run.program import HostProgram, Program, State
@@ -203,10 +203,9 @@ def _run(desk: _Desk) -> Outcome:
         for place in (desk.folder.path, desk.folder.path / "evaluations"):
             files.sweep(place, held=True)
     desk.events.release()
-    written = sinks.Sinks(
-        desk.folder, desk.run, record, metrics, span.since if restored else -1,
-        lambda text: desk.note(start, "sink", text), desk.loggers if desk.team.first else (),
-    )  # fmt: skip
+    opening = family.Opening(desk.folder.path, desk.run.seeds, span.since if restored else -1, record)
+    own = desk.loggers if desk.team.first else ()
+    written = sinks.Sinks(desk.run.log, opening, metrics, lambda text: desk.note(start, "sink", text), own)
     reason = "error"
     try:
         outcome = _loop(desk, plan, written, state, record, span)

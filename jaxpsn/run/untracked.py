@@ -12,7 +12,7 @@ from jaxpsn.run import alarms, cadence, loop, memory, progress, report, status
 from jaxpsn.run import engine as engines
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.interrupts import Interrupts
-from jaxpsn.run.loggers import callbacks, sinks
+from jaxpsn.run.loggers import callbacks, family, sinks
 from jaxpsn.run.outcome import Outcome
 from jaxpsn.run.program import HostProgram, Program, State
 
@@ -42,7 +42,7 @@ def train(
             with show.phase("drawing the first state"):
                 state = jax.block_until_ready(engine.init())
             kept = sinks.Kept()
-            written = sinks.Sinks(None, run, config, kept, -1, show.say, loggers)
+            written = sinks.Sinks(run.log, family.Opening(None, run.seeds, -1, config), kept, show.say, loggers)
             reason = "error"
             try:
                 outcome = _loop(program, run, engine, plan, state, written, show, stop)

@@ -94,7 +94,8 @@ def test_weights_reach_the_loss_and_old_log_probs_have_the_sampling_temperature(
     """Where every token is dropped, updates at any rate change nothing."""
     cluster = tiny.a_cluster(rate=0.1)
     before = tiny.flat(cluster.actor_trainer.model)
-    told = tiny.Told(cluster, dataclasses.replace(tiny.PSN, correction="token_mask", cap=1e-6, floor=0.0), iterations=2)
+    nothing = "token_mask(gate.low=0, gate.high=1e-6)"
+    told = tiny.Told(cluster, dataclasses.replace(tiny.PSN, correction=nothing), iterations=2)
     told.learner.train(tiny.batches(1))
     model, example = cluster.actor_trainer.model, told.examples[0]
     for now, then in zip(tiny.flat(model), before, strict=True):

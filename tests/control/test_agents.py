@@ -9,6 +9,7 @@ import pytest
 from jaxpsn.control.agents import AGENTS, OffPolicy, ddpg, learner, losses, td3
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.control.state import Transition
+from jaxpsn.control.types import hyper, of_agent
 from jaxpsn.core import compat, replaced
 
 SMALL = {"actor_hidden": (8,), "critic_hidden": (8,), "head_scale": 0.5, "tau": 0.1}
@@ -185,7 +186,7 @@ def test_bfloat16_learns_on_float32_weights():
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_normalises_every_hidden_layer(name):
     config = PRESETS[name].agent
-    state = jax.eval_shape(config.build(5, 2).init, KEY, HYPER, {})
+    state = jax.eval_shape(config.build(5, 2).init, KEY, of_agent(hyper(PRESETS[name])), {})
     critics = [state.critic] if isinstance(config, OffPolicy) else []  # evolution has none
     for params in (network["params"] for network in [state.actor, *critics]):
         hidden = [layer for key, layer in params.items() if key.startswith("hidden")]

@@ -20,7 +20,7 @@ from jaxpsn.control.schedule import Schedule
 from jaxpsn.core import errors, fields, fields_of, load_plugin, replaced, spec_of
 from jaxpsn.core.components import Nested
 from jaxpsn.envs import registry
-from jaxpsn.networks import Actor, Policy, noisy
+from jaxpsn.networks import Actor, Gaussian, Policy, noisy
 from jaxpsn.noise.hold_rules import HOLDS
 from jaxpsn.noise.scale_rules import SCALES
 from jaxpsn.noise.structures import STRUCTURES
@@ -111,6 +111,10 @@ def test_pieces_of_ones_own_are_arms_of_a_study(tmp_path):
 N, OBS, A = 4, 3, 2
 POLICY = Policy(Actor(A, hidden=(80, 80)))  # layers large enough for noise of low rank
 CLEAN = POLICY.actor.init(jax.random.key(0), jnp.zeros((OBS,)))
+SQUASHED = (
+    Gaussian(Actor(2 * A, hidden=(80, 80))),
+    Actor(2 * A, hidden=(80, 80)).init(jax.random.key(0), jnp.zeros((OBS,))),
+)
 WIDE = noisy.widen(CLEAN, 0.5)
 NEEDS = {  # what a field needs beside it to be of any use
     "ladder": {"member_sigma": True}, "mutation": {"member_sigma": True, "ladder": 4.0, "select": "return"},
@@ -126,11 +130,11 @@ def fingerprint(function, *given):
         const.dtype, jax.dtypes.prng_key)]  # fmt: skip
 
 
-def acted(explore):
+def acted(explore, policy=POLICY, clean=CLEAN):
     """The program of some steps with a rule, and what the loop asks of it."""
     space = exploration.Space(N, OBS, A, 12, 30)
     made, given = (
-        exploration.make(explore, POLICY, WIDE if "noisynet" in spec_of(explore) else CLEAN, space),
+        exploration.make(explore, policy, WIDE if "noisynet" in spec_of(explore) else clean, space),
         exploration.hyper_of(explore),
     )
     learnt = exploration.learnt_noise(explore)
@@ -147,7 +151,7 @@ def acted(explore):
             told.append((action, made.report(state)))
         return told, made.act(key, params, state, obs)[0]
 
-    args = jax.random.key(0), CLEAN, jnp.ones((N, OBS)), jnp.ones((states, OBS))
+    args = jax.random.key(0), clean, jnp.ones((N, OBS)), jnp.ones((states, OBS))
     return fingerprint(steps, *args), states, explore.every, explore.members(N), explore.judges
 
 
@@ -155,7 +159,8 @@ def others(one, value):
     """Other values that a field can hold."""
     kind = one.kind.of if isinstance(one.kind, fields.Maybe) else one.kind
     if isinstance(kind, Nested):
-        return [name for name in kind.base.family.kinds if kind.base.family.name_of(value) != name][:1]
+        family = kind.base.family
+        return [name for name in (*family.kinds, *family.modules) if family.name_of(value) != name][:1]
     if isinstance(kind, fields.Flag):
         return [not value]
     if isinstance(kind, fields.Choice):
@@ -199,9 +204,10 @@ def test_no_setting_of_exploration_does_nothing(rule, path):
     owner, name = (base, path) if "." not in path else (getattr(base, path.split(".")[0]), path.split(".")[1])
     one = next(each for each in fields_of(type(owner)) if each.name == name)
     assert one.default is not MISSING
-    before = acted(base)
+    acting = SQUASHED if path == "distance" else (POLICY, CLEAN)
+    before = acted(base, *acting)
     for value in others(one, getattr(owner, name)):
-        assert acted(replaced(base, {path: value})) != before, f"{path} = {value}"
+        assert acted(replaced(base, {path: value}), *acting) != before, f"{path} = {value}"
 
 
 LEARNERS = [(name, one.name) for name, kind in _components(agents.AGENTS) for one in fields_of(kind)]

@@ -21,6 +21,11 @@ OBSERVATIONS = {
     "observation_action": [-1.0, 1.0],
 }
 
+SETTINGS = {
+    "td3": {"target_noise": 0.05},
+    "sac": {"temperature": 1e-3, "tune_temperature": False},  # values are then those of the rewards alone
+}
+
 
 def _config(name, algorithm="td3", **agent):
     return ControlConfig(
@@ -30,7 +35,7 @@ def _config(name, algorithm="td3", **agent):
             dict(
                 actor_hidden=(16, 16), critic_hidden=(16, 16), actor_lr=3e-3, critic_lr=1e-2, batch_size=64, updates=2,
                 gamma=0.9, tau=0.05, replay_capacity=20_000, warmup=128, **agent,
-            ) | ({"target_noise": 0.05} if algorithm == "td3" else {}),
+            ) | SETTINGS.get(algorithm, {}),
         ),
         explore="gaussian(std=0.3)",
         eval_envs=8,
@@ -54,7 +59,7 @@ def _beliefs(made, state, observations):
     return np.asarray(nets.critics(state.learner.critic, obs, action)[0]), np.asarray(action)[:, 0]
 
 
-@pytest.mark.parametrize("algorithm", ["ddpg", "td3"])
+@pytest.mark.parametrize("algorithm", ["ddpg", "td3", "sac"])
 @pytest.mark.parametrize("name", OBSERVATIONS)
 def test_probes_are_solved(name, algorithm):
     made = program.make(_config(f"probe/{name}", algorithm))
@@ -115,17 +120,21 @@ def test_only_held_perturbations_find_the_end_of_the_corridor(rule, solving, alg
 
 
 @pytest.mark.parametrize(
-    "rule,algorithm",
+    "rule,algorithm,fields",
     [
-        ("zeta(std=0.5)", "ddpg"),
-        ("gsde(std=0.5, hold=episode)", "td3"),
-        ("lattice(std=0.5, hold=episode)", "ddpg"),
-        ("noisynet(probes=4)", "ddpg"),
-        ("noisynet(probes=4)", "td3"),
+        ("zeta(std=0.5)", "ddpg", {}),
+        ("gsde(std=0.5, hold=episode)", "td3", {}),
+        ("lattice(std=0.5, hold=episode)", "ddpg", {}),
+        ("noisynet(probes=4)", "ddpg", {}),
+        ("noisynet(probes=4)", "td3", {}),
+        ("noisynet(probes=4)", "sac", {}),
+        ("parameter(sigma=0.3, target=0.3, probes=4)", "sac", {"behaviour": "mean"}),
+        ("gsde(std=0.5, hold=episode)", "sac", {"behaviour": "mean"}),
+        ("pink(std=1)", "sac", {"behaviour": "driven", "log_std_low": -1.0, "log_std_high": 0.0}),
     ],
 )
-def test_every_rival_learns_from_the_actions_that_it_executed(rule, algorithm):
-    config = _config("probe/observation_action", algorithm)
+def test_every_rival_learns_from_the_actions_that_it_executed(rule, algorithm, fields):
+    config = _config("probe/observation_action", algorithm, **fields)
     made = program.make(replace(config, explore=rule))
     state = _train(made, 500)
     data = jax.tree.map(lambda x: np.asarray(x)[:500], state.replay.data)

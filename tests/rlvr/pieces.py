@@ -95,7 +95,7 @@ CORRECTION = '''
 from dataclasses import dataclass
 
 from jaxpsn.core import Fraction
-from jaxpsn.rlvr.algorithms import CORRECTIONS, Correction
+from jaxpsn.rlvr.corrections import CORRECTIONS, Correction
 
 
 @CORRECTIONS.register("tempered")

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from jaxpsn.core import errors
 from jaxpsn.rlvr import correction
-from jaxpsn.rlvr.algorithms import CORRECTIONS
+from jaxpsn.rlvr.corrections import CORRECTIONS
 from jaxpsn.rlvr.tokens import token_mask
 
-NAMES = tuple(CORRECTIONS.kinds)
+NAMES = ("none", "token", "sequence", "geometric", "token_mask", "sequence_mask", "geometric_mask")
 B, T = 6, 7
 LENGTHS = np.array([7, 1, 4, 0, 5, 2])
 CAP, LOW = 1.6, 0.55
@@ -30,10 +30,12 @@ def batch(seed=0, spread=0.5):
 
 
 def of(name, cap=None, low=None, normalise=False, kl=None):
-    """The correction of that name with what is given; the one without weights has nothing to give."""
-    given = {"cap": cap, "floor": low, "normalise": normalise, "kl": kl}
-    given = {field: value for field, value in given.items() if value is not None and value is not False}
-    return CORRECTIONS.get(name)(**({} if name == "none" else given))
+    """The correction of that name with what is given; of a gate the bounds. The one without weights has no cap."""
+    gated = name.endswith("_mask")
+    given = {"gate.high": cap, "gate.low": low, "gate.kl": kl} if gated else {"cap": cap, "floor": low}
+    given = {} if name == "none" else given | ({"normalise": "true"} if normalise else {})
+    fields = ", ".join(f"{field}={value}" for field, value in given.items() if value is not None)
+    return CORRECTIONS.make(f"{name}({fields})" if fields else name)
 
 
 def as_ours(clean, noisy):
@@ -90,7 +92,8 @@ def test_no_noise_gives_weights_of_exactly_one(name, normalise):
     columns = correction.diagnostics(of(name), wide, wide, mask)
     told = {name: float(value) for name, value in columns.items()}
     shares = {k for k in told if k.endswith(("_clamped", "_share")) or k.startswith("noise_kl")}
-    assert {told[k] for k in shares} == {0.0} and len(shares) == 7
+    shares |= {k for k in told if k.endswith("_chi2")}
+    assert {told[k] for k in shares} == {0.0} and len(shares) == 9
     assert {told[k] for k in set(told) - shares} == {1.0}
 
 
@@ -145,6 +148,7 @@ def test_diagnostics(name):
     for prefix, values in (("ratio", token), ("sequence_ratio", answers)):
         expected |= {f"{prefix}_{part}": getattr(values, part)() for part in ("min", "mean", "max")}
         expected[f"{prefix}_ess"] = values.sum() ** 2 / (values**2).sum() / len(values)
+        expected[f"{prefix}_chi2"] = (values**2).mean() - 1.0
         expected[f"{prefix}_clamped"] = 0.0
     assert set(columns) == set(expected)
     for key, value in expected.items():
@@ -250,41 +254,12 @@ def test_the_effective_sample_size_is_that_of_weights_without_a_clamp():
     assert told["sequence_ratio_clamped"] == pytest.approx(np.mean(np.abs(total) > 20))
 
 
-@pytest.mark.parametrize("name", ["token_mask", "sequence_mask", "geometric_mask"])
-@pytest.mark.parametrize("nats", [0.01, 0.05, 0.3])
-@pytest.mark.parametrize("target", [None, 0.005])
-def test_gates_act_at_their_defaults(name, nats, target):
-    """Noise of that divergence a token, log-ratios as of a Gaussian: some are dropped and some are kept."""
-    _, given = drifted(nats, np.sqrt(2 * nats), 400, 12)
-    told = correction.diagnostics(of(name, kl=nats if target is None else target), *given)
-    assert 0.001 < float(told["masked_share"]) < 0.999
-    if target is None:
-        assert float(told["masked_share"]) < 0.25, "noise that is as strong as it should be mostly passes"
-    kept = correction.weights(of(name, kl=nats if target is None else target), *given)
-    np.testing.assert_allclose(np.mean(np.asarray(kept) == 0), told["masked_share"], rtol=1e-5)
-
-
 @pytest.mark.parametrize("name", ["token", "sequence", "geometric"])
 def test_truncations_act_at_their_defaults(name):
     _, given = drifted(-0.1, 2.0, 50, 40)
     told = correction.diagnostics(of(name), *given)
     assert (float(told["truncated_share"]) > 0) == (name != "geometric")
     assert float(correction.diagnostics(of(name, 1.1), *given)["truncated_share"]) > 0
-
-
-def test_what_is_given_counts_and_the_rest_is_the_gates_own():
-    _, (clean, noisy, mask) = drifted(0.02, 0.2, 8, 5)
-    low, cap = correction.mask_bounds("sequence", mask, cap=3.0, kl=0.02)
-    assert cap == 3.0 and low.shape == (8, 1)
-    reach = 5 * 0.02 + 2 * np.sqrt(2 * 5 * 0.02)
-    np.testing.assert_allclose(low, np.exp(-reach), rtol=1e-6)
-    np.testing.assert_allclose(correction.mask_bounds("geometric", mask, kl=0.02)[1], np.exp(reach / 5), rtol=1e-6)
-    assert (of("token").floor, of("token").cap) == (0.0, 10.0)
-    kept = correction.weights(of("sequence_mask", 3.0, 0.5), clean, noisy, mask)
-    ratio = np.exp(np.asarray(clean - noisy, np.float64).sum(axis=1, keepdims=True))
-    np.testing.assert_allclose(
-        kept, np.broadcast_to(np.where((ratio < 0.5) | (ratio > 3.0), 0, ratio), (8, 5)), rtol=1e-5
-    )
 
 
 def test_refuses_in_one_line():
@@ -295,8 +270,20 @@ def test_refuses_in_one_line():
         correction.weights(of("token"), one[0].astype(jnp.bfloat16), *one[1:])
 
 
-def test_a_mask_takes_its_measure_from_the_rule_for_sigma():
-    assert of("token_mask").aimed(0.02) == of("token_mask", kl=0.02)
-    assert of("token_mask").aimed(None) == of("token_mask") and of("token").aimed(0.02) == of("token")
-    assert of("token_mask", kl=0.1).aimed(0.02) == of("token_mask", kl=0.1)
-    assert of("token_mask", 2.0, 0.5).aimed(0.02) == of("token_mask", 2.0, 0.5)
+def test_what_each_member_is_told():
+    clean, noisy, mask = as_ours(*batch(1))
+    own = jnp.asarray([True, False, True, False, False, False])
+    told = correction.of_member(of("token"), clean, noisy, mask, own, None)
+    alone = correction.diagnostics(of("token"), clean, noisy, mask & own[:, None])
+    assert set(told) == set(correction.OF_MEMBERS)
+    for name, value in told.items():
+        assert float(value) == pytest.approx(float(alone["noise_kl_k1" if name == "noise_kl" else name]), rel=1e-5)
+
+
+def test_chi2_is_that_of_weights_without_a_clamp():
+    """Products of up to e^26 and more: their squares, averaged by log-sum-exp."""
+    clean, given = drifted(-0.1, 0.1, 20, 250)
+    total = (clean + 1.3).sum(axis=1)
+    told = correction.diagnostics(of("sequence"), *given)
+    assert total.max() > 20
+    assert float(told["sequence_ratio_chi2"]) == pytest.approx(np.exp(2 * total).mean() - 1, rel=1e-2)

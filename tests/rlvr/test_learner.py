@@ -7,9 +7,8 @@ import optax
 import pytest
 
 from jaxpsn.core import compat
-from jaxpsn.rlvr import advantages, correction, gathering, learner
+from jaxpsn.rlvr import advantages, alarms, gathering, learner
 from jaxpsn.rlvr.placement import Placement
-from jaxpsn.rlvr.rules import Kl
 from jaxpsn.rlvr.tokens import token_mask
 
 
@@ -165,6 +164,42 @@ def test_answers_cut_off_teach_nothing_where_they_are_masked(small, batch, step)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient)) and told["loss"] == 0.0
 
 
+def test_an_update_that_a_gate_empties_is_skipped_and_counted(small, batch):
+    """Not even Adam's memory moves; with one token left it is an update like any other."""
+
+    def after(correction):
+        made = learner.make(
+            small.config(noise={"clean_share": 0.25}, algorithm={"correction": correction}),
+            small.DECODER, small.LIMIT, small.WORDS.vocab_size, Placement(None),
+        )  # fmt: skip
+        memory = jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf), made.optimiser.init(small.BASE.params))
+        params, moved, told = jax.jit(made.update)(small.BASE.params, memory, batch)
+        return small.same(params, small.BASE.params) and small.same(moved, memory), told
+
+    stood, told = after("none(gate=token(low=0, high=1e-6))")
+    assert stood and told["skipped"] == 1.0 and told["masked_share"] == 1.0
+    assert alarms.skipped({name: float(value) for name, value in told.items()}).startswith("gate: it dropped every")
+    stood, told = after("none(gate=token)")
+    assert not stood and told["skipped"] == 0.0 and 0.0 < told["masked_share"] < 1.0
+    assert alarms.skipped({"skipped": 0.0}) is None
+
+
+def test_what_leaves_the_denominator_makes_the_rest_count_more(batch, step):
+    gate = "none(gate=token(low=0.5, high=2, counted={}))"
+    one, told = step(batch, correction=gate.format("true"))
+    other, _ = step(batch, correction=gate.format("false"))
+    grown = jax.tree.map(lambda leaf: leaf / np.float32(1.0 - told["masked_share"]), one)
+    assert 0.0 < told["masked_share"] < 1.0 and apart(grown, other) < 1e-5
+
+
+def test_alarms_speak_of_weights_that_do_not_work():
+    assert "sample size of 0.12" in alarms.few({"weight_ess": 0.12}) and alarms.few({"weight_ess": 0.31}) is None
+    assert "mean of 0.4" in alarms.mean({"weight_mean": 0.4}) and "2.5" in alarms.mean({"weight_mean": 2.5})
+    quiet = {"weight_mean": 1.9, "weight_ess": float("nan")}
+    assert alarms.mean(quiet) is alarms.few(quiet) is alarms.skipped(quiet) is None
+    assert all(alarm({}) is None for alarm in (alarms.few, alarms.mean, alarms.skipped))
+
+
 def test_equal_rewards_teach_nothing(small, batch):
     """Exactly nothing, through Adam as well; only an entropy bonus or a KL term moves the weights then."""
     flat = batch.replace(advantages=np.asarray(advantages.group(jnp.full((4, 4), 0.7))).T)
@@ -235,4 +270,3 @@ def test_rate_rises_over_the_warm_up(small):
 def test_a_constant_divides_by_the_limit(small):
     made = learner.make(small.config(algorithm={"loss": "dr_grpo"}), small.DECODER, 4, 15, Placement(None))
     assert (made.settings.loss.aggregation, made.settings.length) == ("constant", 4)
-    assert correction.KL_TARGET == Kl().target

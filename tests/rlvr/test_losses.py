@@ -17,9 +17,11 @@ from jaxpsn.rlvr.algorithms import LOSSES, Ppo
 from jaxpsn.rlvr.tokens import token_mask
 
 NAMES = tuple(LOSSES.kinds)
+WITH_REFERENCE = ("ppo", "gspo", "cispo", "reinforce")
+"""Those with a slow twin here; the others are held against other libraries in test_oracle."""
 B, T = 6, 5
 LENGTHS = np.array([5, 1, 3, 0, 4, 2])
-MODES = ("token_mean", "sequence_mean", "constant")
+MODES = ("token_mean", "sequence_mean", "constant", "sequence_sum")
 
 
 def asked(loss="ppo", clip_low=None, clip_high=None, dual_clip=None, aggregation="token_mean", **rest):
@@ -76,7 +78,8 @@ def aggregate(values, s):
     if s.loss.aggregation == "constant":
         return sum(values.values()) / (B * s.length)
     rows = sorted({b for b, _ in values})
-    return sum(np.mean([v for (b, _), v in values.items() if b == row]) for row in rows) / max(len(rows), 1)
+    each = np.sum if s.loss.aggregation == "sequence_sum" else np.mean
+    return sum(each([v for (b, _), v in values.items() if b == row]) for row in rows) / max(len(rows), 1)
 
 
 def reference(x, s):
@@ -97,10 +100,10 @@ def ours(x, s, log_probs=None):
 
 
 def _cases():
-    for loss in NAMES:
+    for loss in WITH_REFERENCE:
         for mode in MODES:
             yield asked(loss, 0.2, 0.28, 1.7, mode, length=7, kl_coefficient=0.1, entropy_coefficient=0.05)
-    for kind in losses.KL_ESTIMATORS:
+    for kind in ("k1", "k2", "k3"):
         yield losses.Settings(Ppo(0.1, 0.3, None), kl_estimator=kind, kl_coefficient=0.5)
 
 
@@ -142,6 +145,38 @@ def held(x, s, factors):
     policy = aggregate({at: f * x["log_probs"][at] * x["weights"][at] for at, f in factors.items()}, s)
     rest = {at: estimate(s.kl_estimator, x["log_probs"][at] - x["reference"][at]) for at in factors}
     return policy + s.kl_coefficient * aggregate(rest, s)
+
+
+@pytest.mark.parametrize("of", ["ratio", "correction", "both"])
+def test_the_kl_may_carry_ratios_and_weights(of):
+    x, s = batch(5), losses.Settings(Ppo(), kl_coefficient=1.0, kl_weight=of)
+    loss, metrics = ours(x, s)
+    tokens = [(b, t) for b in range(B) for t in range(LENGTHS[b])]
+    factor = {at: np.exp(x["log_probs"][at] - x["old"][at]) if of != "correction" else 1.0 for at in tokens}
+    factor = {at: value * (x["weights"][at] if of != "ratio" else 1.0) for at, value in factor.items()}
+    expected = np.mean([factor[at] * estimate("k3", x["log_probs"][at] - x["reference"][at]) for at in tokens])
+    assert float(loss - metrics["policy_loss"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_bonus_waits_for_entropy_below_its_target():
+    x = batch(5)
+    mean = np.nanmean(np.where(np.arange(T) < LENGTHS[:, None], x["entropy"], np.nan))
+    for target, bonus in ((mean - 0.1, 0.0), (mean + 0.1, 0.5 * mean)):
+        loss, metrics = ours(x, losses.Settings(Ppo(), entropy_coefficient=0.5, entropy_target=target))
+        assert float(metrics["policy_loss"] - loss) == pytest.approx(bonus, rel=1e-5, abs=1e-7)
+
+
+def test_only_the_most_uncertain_tokens_teach():
+    x, s = batch(5), losses.Settings(Ppo(), top_entropy=0.4)
+    gradient = jax.grad(lambda log_probs: ours(x, s, log_probs)[0])(jnp.asarray(x["log_probs"], jnp.float32))
+    inside = (np.arange(T) < LENGTHS[:, None]) & (np.nan_to_num(x["advantages"]) != 0)[:, None]
+    least = np.nanquantile(x["entropy"], 0.6)
+    assert 0 < (x["entropy"] >= least).sum() < inside.sum()
+    assert not np.any(np.asarray(gradient)[~(x["entropy"] >= least)])
+    plain = jax.grad(lambda log_probs: ours(x, losses.Settings(Ppo()), log_probs)[0])(
+        jnp.asarray(x["log_probs"], jnp.float32)
+    )
+    np.testing.assert_array_equal(np.where(x["entropy"] >= least, plain, 0.0), gradient)
 
 
 def test_metrics():

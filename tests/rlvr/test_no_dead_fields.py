@@ -12,8 +12,10 @@ from jaxpsn.core.components import Nested, fields_of
 from jaxpsn.lm.model_families import MODELS
 from jaxpsn.noise.scale_rules import SCALES, Run, begins
 from jaxpsn.rlvr import correction, losses, perturbation, sigma
-from jaxpsn.rlvr.algorithms import ADVANTAGES, CORRECTIONS, LOSSES
+from jaxpsn.rlvr.algorithms import ADVANTAGES, LOSSES
 from jaxpsn.rlvr.config import RlvrConfig, RolloutConfig
+from jaxpsn.rlvr.corrections import CORRECTIONS, GATES
+from jaxpsn.rlvr.gating import Seen
 from jaxpsn.rlvr.likeness import SIMILARITIES
 from jaxpsn.rlvr.noise_family import NOISES
 from jaxpsn.rlvr.noises import Psn
@@ -31,7 +33,8 @@ TOKENS = {"new": OLD + MOVED, "old": OLD, "noisy": OLD - MOVED + 0.02 * RNG.norm
 TOKENS = {name: jnp.asarray(value, jnp.float32) for name, value in TOKENS.items()}
 MASK = jnp.asarray(np.arange(6) < np.resize([6, 3, 5, 2], 16)[:, None])
 KIN = jnp.asarray(np.resize([1.0, -2.0], 16), jnp.float32)
-FAMILIES = (TASKS, rewards.REWARDS, ADVANTAGES, LOSSES, CORRECTIONS, SCALES, SIMILARITIES, NOISES, MODELS)
+SEEN = Seen(TOKENS["old"], TOKENS["noisy"], MASK, KIN)
+FAMILIES = (TASKS, rewards.REWARDS, ADVANTAGES, LOSSES, CORRECTIONS, GATES, SCALES, SIMILARITIES, NOISES, MODELS)
 
 
 def of_task(task, small):
@@ -51,7 +54,12 @@ def of_loss(loss, small):
 
 
 def of_correction(one, small):
-    return correction.weights(one, TOKENS["old"], TOKENS["noisy"], MASK).tolist()
+    return correction.weights(one, *SEEN).tolist()
+
+
+def of_gate(one, small):
+    gated = CORRECTIONS.get("none")(gate=one)
+    return correction.weights(gated, *SEEN).tolist(), correction.learnt(gated, SEEN).tolist()
 
 
 def of_rule(rule, small):
@@ -89,8 +97,8 @@ def of_noise(noise, small):
 
 
 BEHAVIOUR = {
-    "task": of_task, "reward": of_reward, "loss": of_loss, "correction": of_correction, "scale": of_rule,
-    "similarity": of_likeness, "noise": of_noise,
+    "task": of_task, "reward": of_reward, "loss": of_loss, "correction": of_correction, "gate": of_gate,
+    "scale": of_rule, "similarity": of_likeness, "noise": of_noise,
     "advantage": lambda one, small: one.compute(REWARDS_SEEN).tolist(),
     "model": lambda one, small: one.architecture,
 }  # fmt: skip
@@ -98,7 +106,7 @@ TEXTS = {"operators": ("+-", "+*"), "select": ("attention", "norms"), "folder": 
 NUMBERS = (0.5, 0.3, 2, 0.1, 1.5, 3, 5, 6, 8, 4, 0.9, 12, 0.01, 50)
 TOGETHER = {
     ("composite", "normalisation"): {"rate": 9.0, "initial": 0.01}, ("composite", "target"): {"drop": None},
-    ("psn", "replicas"): {"per": "replica"},
+    ("psn", "replicas"): {"per": "replica"}, ("token", "of"): {"high": 0.3},
     ("composite", "probe_policy"): {"drop": None, "target": 0.5},
 }  # fmt: skip
 """What a field needs beside it."""

@@ -31,7 +31,7 @@ CASES = {
         sigma="composite(initial=0.2, rate=1.25, gain=none, drop=none, target=0.5, probe_policy=clean, "
         "normalisation=fixed, certainty=policy_to_uniform, similarity=hidden)",
         rollout={"prompts": 4, "samples": 4, "refills": 1},
-        algorithm={"correction": "geometric_mask(floor=0.5, cap=2)"},
+        algorithm={"correction": "geometric_mask(gate.low=0.5, gate.high=2)"},
     ),
 }
 

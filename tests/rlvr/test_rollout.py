@@ -12,7 +12,7 @@ from jaxpsn.lm import config as decoders
 from jaxpsn.lm import model, policies, sampler, scoring, tokenizer
 from jaxpsn.noise import LowRank
 from jaxpsn.rlvr import correction, perturbation, rollout
-from jaxpsn.rlvr.algorithms import Token
+from jaxpsn.rlvr.corrections import Token
 from jaxpsn.rlvr.noises import NoNoise, Psn
 from jaxpsn.rlvr.tokens import token_mask
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jaxpsn.core import errors
 from jaxpsn.noise.scale_rules import Run
 from jaxpsn.rlvr import correction, sigma
-from jaxpsn.rlvr.algorithms import Token
+from jaxpsn.rlvr.corrections import Token
 from jaxpsn.rlvr.rules import Fixed
 
 RULES = {

@@ -20,6 +20,11 @@ CASES = {
     "flipout": ("parameter(hold=steps(3), member_sigma=true)", None, 1),
     "sum": ("parameter(structure=lowrank, groups=8) + ou", None, 2),
     "ladder": ("parameter(member_sigma=true, ladder=4, select=novelty) + pink", None, 1),
+    "sac": (
+        "parameter(distance=kl)",
+        "sac(actor_hidden=16, critic_hidden=16, batch_size=32, updates=1, replay_capacity=4096, warmup=64)",
+        1,
+    ),
     "evolution": (
         "parameter(structure=lowrank(antithetic=true), scale=constant, sigma=0.1)",
         "es(actor_hidden=16, actor_lr=0.01)",

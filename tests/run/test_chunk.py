@@ -86,6 +86,30 @@ def test_the_first_bad_call_is_named_for_the_bad_seed_only(fake, where):
     assert ("params/out" if where == "params" else "loss") in text and "counters" not in text
 
 
+def test_of_leaves_of_one_shape_the_bad_one_is_named_and_what_recovered_is_not_lost():
+    def trees(bad=(), shape=(3,)):
+        return {name: jnp.full(shape, jnp.nan if name in bad else 1.0) for name in "abc"} | {"loss": jnp.float32(0)}
+
+    watch = chunk._Watch(jax.eval_shape(trees))
+    assert [len(names) for names in watch.groups] == [3, 1]
+    np.testing.assert_array_equal(watch.flags(trees("b")), [True, False])
+    found = watch.first(jnp.array([4, -1], jnp.int32), trees("b"))
+    assert {name: int(call) for name, call in found.items()} == {"a": -1, "b": 4, "c": -1, "loss": -1}
+    found = watch.first(jnp.array([4, 2], jnp.int32), trees())
+    assert {name: int(call) for name, call in found.items()} == {"a": 4, "b": 4, "c": 4, "loss": 2}
+
+
+def test_a_step_is_watched_by_a_reduction_for_each_shape_of_its_leaves(fake):
+    def reductions(count):
+        def watched():
+            return {"params": [jnp.ones((4, 5))] * count, "loss": jnp.float32(1)}
+
+        shapes = jax.eval_shape(watched)
+        return str(jax.make_jaxpr(lambda given: chunk._Watch(given).flags(given))(shapes)).count("reduce_and")
+
+    assert reductions(9) == reductions(1)
+
+
 def test_evaluation_depends_on_seed_and_clock_only(fake):
     program = fake.Fake()
     evaluate = jax.jit(chunk.make_evaluate(program, 1))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import command, peers, peers_homes, peers_rows, peers_worker
+from benchmarks import command, homes, peers, peers_homes, peers_rows, peers_worker
 from benchmarks.peers_options import EVOLUTION, LEARNING, OURS, PEERS, Peers
 from benchmarks.peers_rows import Run
 from benchmarks.peers_worker import Died, Report, Worker
@@ -171,7 +171,7 @@ def tools(tmp_path, monkeypatch):
         f'echo "$@" >> {tmp_path}/told\n[ "$1" = venv ] && mkdir -p "$5"\nexit 0\n'
     )
     tool.chmod(0o755)
-    monkeypatch.setattr(peers_homes.shutil, "which", lambda name, path=None: str(tool))
+    monkeypatch.setattr(homes.shutil, "which", lambda name, path=None: str(tool))
     return tmp_path
 
 
@@ -198,8 +198,8 @@ def test_an_installer_that_fails_is_told_in_one_line_and_tried_again(tools):
 
 
 def test_without_uv_there_is_pip(tools, monkeypatch):
-    monkeypatch.setattr(peers_homes.shutil, "which", lambda name, path=None: None)
-    commands = peers_homes._commands(tools, tools / "python", ["pins.txt"])
+    monkeypatch.setattr(homes.shutil, "which", lambda name, path=None: None)
+    commands = homes.commands(tools, tools / "python", ["pins.txt"])
     assert commands[0][1:3] == ["-m", "venv"] and commands[1][1:4] == ["-m", "pip", "install"]
 
 
@@ -224,7 +224,7 @@ def test_the_table_names_who_is_left_out_and_keeps_the_curves(tmp_path, monkeypa
     assert rejax["left_out"].endswith("no index") and told["versions_of_peers"]["brax-sac"]["jax"]
     assert [each["name"] for each in told["curves"]] == [OURS[LEARNING]] * 2 + ["brax-sac"] * 2
     assert len(told["curves"][0]["score"]) == 2 + peers.FEWEST
-    assert (tmp_path / "peers.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "peers.svg").read_text().startswith("<svg ")
     with open(tmp_path / "peers.csv", newline="") as file:
         assert [row["name"] for row in csv.DictReader(file)] == [OURS[LEARNING], "brax-sac", "rejax-td3"]
 

@@ -15,7 +15,6 @@ from jaxpsn.core.errors import UserError
 from jaxpsn.run import command, startup
 from jaxpsn.run import folder as folders
 from jaxpsn.run.config import RunConfig
-from jaxpsn.run.folder import RunFolder
 from jaxpsn.run.jobs import control
 from jaxpsn.run.loggers import family, sinks
 
@@ -114,7 +113,7 @@ def open_sinks(tmp_path, warnings, **fields):
     run = RunConfig(**fields)
     files = sinks.MetricsFiles(tmp_path / "metrics.csv", -1)
     files.begin(COLUMNS)
-    return sinks.Sinks(RunFolder(tmp_path, {}), run, {}, files, 0, warnings.append)
+    return sinks.Sinks(run.log, family.Opening(tmp_path, run.seeds, 0, {}), files, warnings.append)
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def test_thresholds():
         (["--study.grid", "ou=1"], "two values or more"),
         (["--study.grid", "ou=1,1"], "all different"),
         (["--study.grid", "ou=1,b"], "LABEL=0.1,0.2,0.4"),
-        (["--study.grid", "none=1,2"], "none has no scale to tune"),
+        (["--study.grid", "none=1,2"], "none has no scale of its own to tune"),
         (["--tune", "--study.tune-seed", "2"], "seeds 2 to 13 of parameter must not meet the reported 0 to 4"),
         (["--tune", "--seed", "1011"], "seeds 1000 to 1011 of parameter must not meet the reported 1011 to 1015"),
         (["--tune", "--study.tune-seeds", "2000"], "study.tune_seeds = 2000: at most 4096 runs"),

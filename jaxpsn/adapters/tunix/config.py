@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxpsn.core import checks, errors
-from jaxpsn.core.components import called
-from jaxpsn.rlvr.algorithms import CORRECTIONS, Correction, Token
+from jaxpsn.core.components import called, terms_of
+from jaxpsn.rlvr.corrections import CORRECTIONS, Correction, Token
 from jaxpsn.rlvr.noise_family import NOISES, Noise
 from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.rules import Fixed, Kl
@@ -30,12 +30,14 @@ class PSNConfig:
     noise: Noise | str = field(default_factory=_paper)
     """Which weights of the sampler are perturbed, and how; its sigma is fixed, or moved by kl (Variant I)."""
     correction: Correction | str = field(default_factory=Token)
-    """Weights against the noisy sampler: none, token (TIS), sequence, geometric, each also as _mask, or your own."""
+    """Weights against the noisy sampler: none, token (TIS), sequence, geometric, or your own; each takes a gate."""
 
     def __post_init__(self) -> None:
         checks.whole("seed", self.seed, 0, (1 << 31) - 1)
         object.__setattr__(self, "noise", NOISES.make(self.noise, "noise"))
         object.__setattr__(self, "correction", CORRECTIONS.make(self.correction, "correction"))
+        if not all(gate.counted for gate in terms_of(self.correction.gate)):
+            errors.refuse("correction.gate.counted", False, "true on tunix, which has the mask of its loss to itself")
         if not isinstance(self.sigma, Fixed | Kl):
             errors.refuse("noise.sigma", called(type(self.sigma)), "fixed or kl on tunix")
 

@@ -86,7 +86,7 @@ class PSNLearner(grpo_learner.GRPOLearner):
             rows = self._compute_logps_micro_batch_size * self.algo_config.num_generations
             clean = self.rl_cluster.get_old_per_token_logps(example.prompt_ids, example.completion_ids, rows)
         clean, noisy = (jnp.asarray(side, jnp.float32) for side in (clean, answers.log_probs))
-        weights, columns = _weigh(self.psn, clean, noisy, mask, answers.noisy)
+        weights, columns = _weigh(self.psn, clean, noisy, mask, answers.noisy, example.advantages)
         self._seen.append((clean, noisy, mask & answers.noisy[:, None]))
         self._log(jax.device_get(columns), np.mean(mask.sum(axis=1) < answers.lengths))
         return example.replace(completion_mask=jnp.asarray(mask), sampler_is_weights=weights)
@@ -123,7 +123,7 @@ def check_cluster(cluster: Any, algorithm: Any) -> None:
 
 
 @partial(jax.jit, static_argnums=0)
-def _weigh(psn: PSNConfig, clean: Any, noisy: Any, mask: Any, rows: Any) -> tuple[Any, dict[str, Any]]:
+def _weigh(psn: PSNConfig, clean: Any, noisy: Any, mask: Any, rows: Any, advantages: Any) -> tuple[Any, dict[str, Any]]:
     asked = psn.correction.aimed(psn.sigma.divergence)
-    weights = correction.weights(asked, clean, noisy, mask)
-    return weights, correction.diagnostics(asked, clean, noisy, mask, noisy=rows)
+    weights = correction.weights(asked, clean, noisy, mask, advantages)
+    return weights, correction.diagnostics(asked, clean, noisy, mask, noisy=rows, advantages=advantages)

@@ -6,7 +6,6 @@ from typing import Any
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
-from jaxpsn.control.agents import losses
 from jaxpsn.control.agents.family import AGENTS, OffPolicy
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
@@ -27,11 +26,10 @@ def critic_target(
     learner: LearnerState,
     batch: Transition,
     key: PRNGKeyArray | None = None,
-) -> Float[Array, " batch"]:
+) -> Float[Array, "batch *k"]:
     """``r + gamma Q'(s', mu'(s'))``, without the second term after a terminal."""
     action = nets.actor(learner.target_actor, batch.next_obs, key)
-    value = nets.critics(learner.target_critic, batch.next_obs, action)[0]
-    return losses.bootstrap(batch.reward, losses.terminal(batch, config.time_limit_terminal), config.gamma, value)
+    return shared.target_of(config, nets, batch, nets.critics(learner.target_critic, batch.next_obs, action))
 
 
 def _update(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+from jaxpsn.control.agents.critics.family import CriticForm, Squared
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.core import errors
 from jaxpsn.core.components import Component, called, terms_of
@@ -70,6 +71,8 @@ class Agent(Component):
 class OffPolicy(Agent):
     """An agent that learns from replayed transitions, a round of updates every few vector steps."""
 
+    critic: CriticForm = Squared()
+    """What a critic says, and what it learns from."""
     critic_hidden: Widths = (128, 128)
     """Hidden widths of each critic."""
     action_layer: Annotated[int, Whole(0, 63)] = 0
@@ -80,6 +83,8 @@ class OffPolicy(Agent):
     """L2 penalty on the critic's hidden weights (not biases, not the output layer)."""
     gamma: Fraction = 0.99
     """Discount."""
+    n_step: Annotated[int, Whole(1, 64)] = 1
+    """Rewards in a target before it bootstraps; fewer at the end of an episode."""
     tau: Annotated[float, Real(0.0, 1.0, open_low=True)] = 0.005
     """Rate at which targets follow."""
     time_limit_terminal: bool = False

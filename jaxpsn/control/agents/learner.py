@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import losses
+from jaxpsn.control.agents.critics.family import CriticForm
 from jaxpsn.control.agents.family import Agent, OffPolicy
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
@@ -49,6 +50,7 @@ class Networks(NamedTuple):
     actor: Callable[..., Array]
     critic: Callable[..., Array]
     critics: Callable[..., Array]
+    form: CriticForm
 
 
 class Parts(NamedTuple):
@@ -95,7 +97,13 @@ def networks(
     shared = {"nonlinearity": config.activation, "layer_norm": config.layer_norm, "head_scale": config.head_scale}
     policy = policy or Policy(actor_of(config, action_size))
     raw = dataclasses.replace(policy, actor=policy.actor.clone(dtype=dtype)).raw
-    critic = Critic(tuple(config.critic_hidden), action_layer=config.action_layer, dtype=dtype, **shared)
+    critic = Critic(
+        tuple(config.critic_hidden),
+        action_layer=config.action_layer,
+        outputs=config.critic.outputs,
+        dtype=dtype,
+        **shared,
+    )
     obs, action = jnp.zeros((observation_size,), jnp.float32), jnp.zeros((action_size,), jnp.float32)
 
     def init(key: PRNGKeyArray, explored: Any) -> tuple[Any, Any]:
@@ -108,7 +116,7 @@ def networks(
     def learning(params: Any, obs: Float[Array, "batch o"], key: PRNGKeyArray | None) -> Float[Array, "batch k"]:
         return raw(params, obs) if noise is None else noise.sample(raw, params, obs, key)
 
-    return Networks(init, policy, learning, critic.apply, ensemble_apply(critic.apply))
+    return Networks(init, policy, learning, critic.apply, ensemble_apply(critic.apply), config.critic)
 
 
 def learner(
@@ -172,22 +180,36 @@ def init(nets: Networks, rule: optax.GradientTransformation, key: PRNGKeyArray, 
     )
 
 
+def target_of(
+    config: OffPolicy, nets: Networks, batch: Transition, out: Array, bonus: Float[Array, " batch"] | None = None
+) -> Float[Array, "batch *k"]:
+    """What the critics are to say, of what the target critics say of the next action; ``bonus`` is added to its value.
+
+    See :meth:`jaxpsn.control.agents.critics.family.CriticForm.target`.
+    """
+    discount = config.gamma if batch.discount is None else batch.discount
+    return nets.form.target(batch.reward, losses.terminal(batch, config.time_limit_terminal), discount, out, bonus)
+
+
 def critic_step(
     nets: Networks,
     rule: optax.GradientTransformation,
     learner: LearnerState,
     batch: Transition,
-    target: Float[Array, " batch"],
+    target: Float[Array, "batch *k"],
     rate: Float[Array, ""],
     l2: float = 0.0,
 ) -> tuple[LearnerState, Metrics]:
-    """Regress all critics on ``target``; metrics ``critic_loss`` (without penalty) and ``q`` (mean of all critics)."""
+    """Regress all critics on ``target``, as their form has it.
+
+    Metrics ``critic_loss`` (without penalty) and ``q`` (mean of all critics).
+    """
 
     def loss(params):
-        q = nets.critics(params, batch.obs, batch.action)
-        error = losses.critic_loss(q, target)
+        out = nets.critics(params, batch.obs, batch.action)
+        error = nets.form.loss(out, target)
         penalty = l2 * losses.l2(params) if l2 else jnp.zeros_like(error)
-        return error + penalty, {"critic_loss": error, "q": jnp.mean(q)}
+        return error + penalty, {"critic_loss": error, "q": jnp.mean(nets.form.value(out))}
 
     gradient, metrics = jax.grad(loss, has_aux=True)(learner.critic)
     critic, state = descend(rule, learner.critic, learner.critic_optimizer, gradient, rate)
@@ -209,7 +231,7 @@ def actor_step(
     critic = jax.tree.map(lambda x: x[0], learner.critic)
 
     def loss(params):
-        return losses.actor_loss(nets.critic(critic, obs, nets.actor(params, obs, key)))
+        return losses.actor_loss(nets.form.value(nets.critic(critic, obs, nets.actor(params, obs, key))))
 
     value, gradient = jax.value_and_grad(loss)(learner.actor)
     actor, state = descend(rule, learner.actor, learner.actor_optimizer, gradient, rate)

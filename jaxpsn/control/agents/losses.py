@@ -15,9 +15,12 @@ def terminal(batch: Transition, time_limit_terminal: bool = False) -> Bool[Array
 
 
 def bootstrap(
-    reward: Float[Array, "*batch"], end: Bool[Array, "*batch"], gamma: float, value: Float[Array, "*batch"]
+    reward: Float[Array, "*batch"],
+    end: Bool[Array, "*batch"],
+    gamma: float | Float[Array, "*batch"],
+    value: Float[Array, "*batch"],
 ) -> Float[Array, "*batch"]:
-    """One-step target ``r + gamma (1 - end) V(s')`` (Lillicrap et al. 2016, arXiv 1509.02971, algorithm 1)."""
+    """Target ``r + gamma (1 - end) V(s')`` (Lillicrap et al. 2016, arXiv 1509.02971, algorithm 1)."""
     return reward + gamma * jnp.where(end, jnp.zeros_like(value), value)
 
 
@@ -35,16 +38,19 @@ def critic_loss(q: Float[Array, "critics batch"], target: Float[Array, " batch"]
     return jnp.sum(jnp.mean(jnp.square(q - target[None]), axis=-1))
 
 
+def mean_of(out: Float[Array, "*batch k"], places: Float[Array, " k"]) -> Float[Array, "*batch"]:
+    """Mean of the distributions with logits ``out`` over ``places``."""
+    return jnp.sum(jax.nn.softmax(out, axis=-1) * jnp.broadcast_to(places, out.shape), axis=-1)
+
+
+def cross_entropy(out: Float[Array, "critics batch k"], target: Float[Array, "batch k"]) -> Float[Array, ""]:
+    """Mean cross-entropy of every critic's distribution to one target distribution, summed over critics."""
+    return -jnp.sum(jnp.mean(jnp.sum(target[None] * jax.nn.log_softmax(out, axis=-1), axis=-1), axis=-1))
+
+
 def actor_loss(q: Float[Array, " batch"]) -> Float[Array, ""]:
     """Minus the mean value of the policy's own actions: its gradient is the deterministic policy gradient."""
     return -jnp.mean(q)
-
-
-def soft_value(
-    q: Float[Array, "critics batch"], density: Float[Array, " batch"], alpha: Float[Array, ""]
-) -> Float[Array, " batch"]:
-    """Value of sampled actions with their entropy, ``min_i Q_i - alpha log pi`` (arXiv 1812.05905, equations 3, 10)."""
-    return jnp.min(q, axis=0) - alpha * density
 
 
 def temperature_loss(

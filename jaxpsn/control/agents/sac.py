@@ -97,15 +97,14 @@ def critic_target(
     batch: Transition,
     key: PRNGKeyArray,
     draw: PRNGKeyArray | None = None,
-) -> Float[Array, " batch"]:
+) -> Float[Array, "batch *k"]:
     """``r + gamma (min_i Q'_i(s', a') - alpha log pi(a'|s'))``, a' of the clean actor; ``r`` alone at a terminal.
 
     ``key`` samples the action, ``draw`` is the key of a noisy actor's draw.
     """
     action, density = sample(key, nets.actor(learner.actor, batch.next_obs, draw))
-    q = nets.critics(learner.target_critic, batch.next_obs, action)
-    value = losses.soft_value(q, density, jnp.exp(learner.temperature))
-    return losses.bootstrap(batch.reward, losses.terminal(batch, config.time_limit_terminal), config.gamma, value)
+    out = nets.critics(learner.target_critic, batch.next_obs, action)
+    return shared.target_of(config, nets, batch, out, bonus=-jnp.exp(learner.temperature) * density)
 
 
 def actor_step(
@@ -121,8 +120,8 @@ def actor_step(
 
     def loss(params: Any) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
         action, density = sample(key, parts.nets.actor(params, obs, draw))
-        q = parts.nets.critics(learner.critic, obs, action)
-        return losses.actor_loss(losses.soft_value(q, density, alpha)), density
+        q = parts.nets.form.value(parts.nets.critics(learner.critic, obs, action))
+        return losses.actor_loss(jnp.min(q, axis=0) - alpha * density), density
 
     (value, density), gradient = jax.value_and_grad(loss, has_aux=True)(learner.actor)
     actor, state = shared.descend(parts.rule, learner.actor, learner.actor_optimizer, gradient, rate)

@@ -57,15 +57,14 @@ def critic_target(
     batch: Transition,
     key: PRNGKeyArray,
     draw: PRNGKeyArray | None = None,
-) -> Float[Array, " batch"]:
+) -> Float[Array, "batch *k"]:
     """``r + gamma min_i Q'_i(s', mu'(s') + clipped noise)``, without the second term after a terminal.
 
     ``draw`` is the key of a noisy actor's draw.
     """
     action = nets.actor(learner.target_actor, batch.next_obs, draw)
     action = losses.smooth(key, action, config.target_noise, config.target_noise_clip)
-    value = jnp.min(nets.critics(learner.target_critic, batch.next_obs, action), axis=0)
-    return losses.bootstrap(batch.reward, losses.terminal(batch, config.time_limit_terminal), config.gamma, value)
+    return shared.target_of(config, nets, batch, nets.critics(learner.target_critic, batch.next_obs, action))
 
 
 def _update(

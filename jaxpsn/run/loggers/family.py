@@ -65,7 +65,12 @@ class Log(Component):
         """Where rows go; None for nowhere beyond the run's own files."""
         made = self.tracker()
         callbacks.require([made])
-        return callbacks.CallbackSink(made, opening.seeds, opening.record, str(opening.record.get("name", "")))
+        return listened(made, opening)
+
+
+def listened(logger: callbacks.Logger, opening: Opening) -> Sink:
+    """A user's own object of three methods as a sink."""
+    return callbacks.CallbackSink(logger, opening.seeds, opening.record, str(opening.record.get("name", "")))
 
 
 LOGGERS: Family[Log] = Family(

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxpsn.run.config import RunConfig
-from jaxpsn.run.folder import RunFolder
 from jaxpsn.run.loggers import callbacks, family
 from jaxpsn.run.loggers.family import Row, Sink
 from jaxpsn.run.loggers.lines import EventLog, RowLog
@@ -38,24 +36,24 @@ class Kept:
 class Sinks:
     """All sinks of a run. The rows must be kept; an optional sink that fails is dropped and said so.
 
-    ``folder`` is None for a run that leaves nothing on the disk; ``loggers`` are a user's own trackers.
+    ``opening`` says of what run; its folder is None if nothing is left on the disk. ``log`` are the trackers that were
+    chosen, ``loggers`` a user's own.
     """
 
     def __init__(
-        self, folder: RunFolder | None, run: RunConfig, record: Any, files: MetricsFiles | Kept, step: int,
-        warn: Callable[[str], None], loggers: Sequence[callbacks.Logger] = (),
+        self, log: Any, opening: family.Opening, files: MetricsFiles | Kept, warn: Callable[[str], None],
+        loggers: Sequence[callbacks.Logger] = (),
     ):  # fmt: skip
         self._warn = warn
         self._files = files
         self._extras: dict[str, Sink] = {}
         self.last: Sequence[Row] = ()
         """The rows that were written last."""
-        opening = family.Opening(None if folder is None else folder.path, run.seeds, step, record)
-        for name, make in family.opened(run.log, opening).items():
+        for name, make in family.opened(log, opening).items():
             self._start(name, make)
         for index, one in enumerate(loggers):
             name = f"{type(one).__name__} {index + 1}" if len(loggers) > 1 else type(one).__name__
-            self._start(name, lambda one=one: callbacks.CallbackSink(one, run.seeds, record, record["name"]))
+            self._start(name, lambda one=one: family.listened(one, opening))
 
     def _start(self, name: str, make: Callable[[], Sink | None]) -> None:
         try:

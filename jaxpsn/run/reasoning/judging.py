@@ -202,13 +202,8 @@ def _refuse_changed(origin: Origin, show: progress.Progress, part: str) -> None:
 
 
 def _checkpointed(origin: Origin, decoder: DecoderConfig, place: Placement, show: progress.Progress) -> Weights:
-    params, sigma = sizes.weights(decoder), jax.ShapeDtypeStruct((), jnp.float32)
-    if place.mesh is not None:
-        sigma = jax.ShapeDtypeStruct((), jnp.float32, sharding=place.whole())
-        params = jax.tree.map(
-            lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), params, place.weights(decoder)
-        )
-    template = {"params": params, "sigma": {"sigma": sigma}}
+    sigma = place.shapes(jax.ShapeDtypeStruct((), jnp.float32), place.whole())
+    template = {"params": sizes.weights(decoder, place), "sigma": {"sigma": sigma}}
     with show.phase(f"reading a checkpoint of {origin.path}"):
         found = store.read(origin.path / "checkpoints", template, origin.step)
     for text in found.broken:

@@ -10,7 +10,7 @@ from jaxpsn.control.exploration.family import EXPLORATION, behaviour_of
 from jaxpsn.core import checks, components, errors, grammar
 from jaxpsn.core.components import Sum, called, replaced, to_json, tunes_of
 from jaxpsn.run import command, folder
-from jaxpsn.study import grammar as grids
+from jaxpsn.study import grammar as study_grammar
 
 _ES = "parameter(structure={}(antithetic=true), scale=constant, sigma=0.05), agent=es(actor_lr=0.02)"
 ARMS: dict[str, str] = {
@@ -157,27 +157,5 @@ def resolve(
     Raises UserError for two arms of one label, for one that ``kept`` has with other settings, and for a grid of an arm
     that does not exist.
     """
-    found = dict(kept or {})
-    seen = {label.lower(): arm.spec for label, arm in found.items()}
-    for spec in dict.fromkeys(spec.strip() for spec in specs):
-        if spec in seen.values():
-            continue
-        arm = parse(spec, control)
-        if seen.setdefault(arm.label.lower(), spec) != spec:
-            errors.refuse("study.arms", spec, f"a label of its own, label:{spec}; {seen[arm.label.lower()]!r} has it")
-        found[arm.label] = arm
-    for text in given:
-        label, values = grids.grid(text)
-        if label not in found:
-            errors.refuse("study.grid", text, f"the label of an arm; {label!r} is {errors.nearest(label, found)}")
-        found[label] = _with_grid(found[label], text, values)
-    return list(found.values())
-
-
-def _with_grid(arm: Arm, text: str, values: tuple[float, ...]) -> Arm:
-    if arm.scale is None:
-        errors.refuse("study.grid", text, f"{arm.label} has no scale to tune")
-    if arm.scale.tuned and arm.scale.grid != values:
-        tried = ",".join(f"{value:g}" for value in arm.scale.grid)
-        errors.refuse("study.grid", text, f"{arm.label} was tuned over {tried}")
-    return replace(arm, scale=replace(arm.scale, grid=values))
+    found = study_grammar.merged(FIELD, specs, lambda spec: parse(spec, control), kept or {})
+    return study_grammar.with_grids(found, given, lambda arm: arm.scale is not None, lambda arm: arm.scale.tuned)

@@ -185,12 +185,6 @@ class ReasoningStudy(record.Study):
             made = making.tune if unit.kind == TUNE else making.arm
             return made(self, unit.task, self.arm(unit.arm), say)
 
-    def report(self) -> Path:
-        """Tables, plots and the report of what there is so far; returns the page."""
-        from jaxpsn.report import build
-
-        return build.build(self.path)
-
 
 STUDY = ReasoningStudy
 

@@ -1,0 +1,1 @@
+"""What the compilers of accelerators tell of our programs on a machine that has none."""

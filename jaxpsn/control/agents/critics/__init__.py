@@ -1,0 +1,1 @@
+"""What a critic says, and what it learns from: one file per form."""

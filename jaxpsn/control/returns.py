@@ -1,0 +1,50 @@
+"""Returns of several steps from the ring of replay, which end with the episode and with what is stored."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from jaxpsn.control.replay import Replay
+from jaxpsn.control.state import Transition
+
+
+def sample(
+    key: PRNGKeyArray, replay: Replay, clock: Int[Array, ""], shape: tuple[int, ...], steps: int, gamma: float
+) -> Transition:
+    """Transitions over up to ``steps`` rows of one environment, drawn uniformly with replacement by their first.
+
+    ``reward`` is ``sum_i gamma^i r_i`` of the m rows that it spans, ``discount`` is ``gamma^m``; the ends and
+    ``next_obs`` are those of the last of them. A true end, a time limit, and the newest row that is stored end it
+    early, with m below ``steps``: never is an episode chained to the next, or the newest row to the oldest.
+    Source: Watkins 1989; Sutton and Barto 2018, equation 7.1. ``clock``: vector steps inserted so far.
+    """
+    data: Any = replay.data
+    row_key, env_key = jax.random.split(key)
+    held = jnp.minimum(clock, replay.rows)
+    age = jax.random.randint(row_key, shape, 0, held)  # 0: the oldest row
+    env = jax.random.randint(env_key, shape, 0, data.reward.shape[1])
+
+    def at(leaf: Array, ages: Array, envs: Array) -> Array:
+        row = (clock - held + ages) % replay.rows
+        return leaf.at[row, envs].get(mode="promise_in_bounds")
+
+    offsets = jnp.arange(steps, dtype=age.dtype).reshape(*(1,) * len(shape), steps)
+    ahead = age[..., None] + offsets
+    beside = jnp.broadcast_to(env[..., None], ahead.shape)
+    over = (at(data.terminated, ahead, beside) | at(data.truncated, ahead, beside)).astype(jnp.int32)
+    before = jnp.cumsum(over, axis=-1, dtype=jnp.int32) - over
+    counts = (ahead < held) & (before == 0)
+    weight = jnp.where(counts, gamma ** offsets.astype(jnp.float32), 0.0)
+    spanned = jnp.sum(counts, axis=-1, dtype=age.dtype)
+    last = age + spanned - 1
+    return Transition(
+        obs=at(data.obs, age, env),
+        action=at(data.action, age, env),
+        reward=jnp.sum(weight * at(data.reward, ahead, beside), axis=-1),
+        terminated=at(data.terminated, last, env),
+        truncated=at(data.truncated, last, env),
+        next_obs=at(data.next_obs, last, env),
+        discount=gamma ** spanned.astype(jnp.float32),
+    )

@@ -1,0 +1,86 @@
+"""Presets and structures compiled for accelerators that are not here (make test-compile): bytes, launches, no W + E."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import jax
+import pytest
+from benchmarks import compile
+from benchmarks.compile_options import Compile
+from benchmarks.compiler import targets
+
+from jaxpsn.control.presets import PRESETS
+from jaxpsn.noise.structures import STRUCTURES
+from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
+
+pytestmark = [pytest.mark.compile, pytest.mark.timeout(7200)]
+
+BUDGETS = json.loads((Path(__file__).parent / "budgets.json").read_text())
+"""What was counted when it was last looked at, by version of JAX, target and program."""
+GPU, TPU = "h200:4", "v5e:2x2"
+WIDE = ("--preset", "gpu", "--env.name", "sparse_cartpole_swingup", "--env.num-envs", "4096")
+
+
+@cache
+def rows(target, home, *flags, structures=()):
+    """What the worker makes of these flags."""
+    options = Compile(target=target, home=home, flags=flags, structures=structures)
+    return compile.compiled(options, targets.parse(target))
+
+
+def programs(found):
+    """The whole programs among rows, by (program, arm)."""
+    return {(row["program"], row["arm"]): row for row in found if row.get("phase") == "all"}
+
+
+@pytest.mark.parametrize("target", [GPU, TPU])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_of_control_compiles_and_gives_its_state_away(preset, target):
+    found = programs(rows(target, "control", "--preset", preset))
+    steps = [row for (program, _), row in found.items() if program == "vector step"]
+    assert steps and all(row["fits"] for row in found.values())
+    for row in steps:
+        assert row["aliased_bytes"] >= 0.99 * row["argument_bytes"]
+
+
+@pytest.mark.parametrize("target", [GPU, TPU])
+@pytest.mark.parametrize("preset", [name for name in RLVR_PRESETS if not name.startswith("paper")])
+def test_every_preset_of_reasoning_compiles(preset, target):
+    found = programs(rows(target, "rlvr", "--preset", preset))
+    assert all(row["fits"] for row in found.values())
+    update = found["update", "none"]
+    assert update["aliased_bytes"] >= 0.5 * update["argument_bytes"]  # weights and moments, not the batch
+
+
+@pytest.mark.parametrize("target", [GPU, TPU])
+@pytest.mark.parametrize("home", ["control", "rlvr"])
+def test_over_a_mesh_programs_talk_to_each_other(home, target):
+    found = programs(rows(target, home, "--preset", "smoke", "--mesh", "data=4"))
+    talking = [row for (program, _), row in found.items() if program in ("vector step", "update")]
+    assert talking and all(row["collective_bytes"] > 0 for row in talking)
+
+
+@pytest.mark.parametrize("target", [GPU, TPU])
+def test_no_structure_but_dense_forms_a_perturbed_matrix(target):
+    structures = tuple(STRUCTURES.names())
+    found = programs(rows(target, "control", *WIDE, structures=structures))
+    whole = 4096 * 256 * 256
+    for name in structures:
+        held = STRUCTURES.get(name)()
+        row = found["acting", name]
+        assert (row["largest_array"] >= whole) == (type(held).__name__ == "Dense"), name
+
+
+@pytest.mark.parametrize("target", [GPU, TPU])
+def test_counts_are_within_their_budgets(target):
+    known = BUDGETS.get(jax.__version__, {}).get(target)
+    if known is None:
+        pytest.skip(f"nobody has counted with JAX {jax.__version__}")
+    found = programs(rows(target, "control", *WIDE, structures=tuple(STRUCTURES.names())))
+    counted = {f"{program}, {arm}": {"kernels": row["kernels"], "waits": row["waits"]}
+               for (program, arm), row in found.items()}  # fmt: skip
+    for name, budget in known.items():
+        assert {field: counted[name][field] <= most for field, most in budget.items()} == dict.fromkeys(budget, True), (
+            name
+        )
