@@ -108,7 +108,7 @@ def test_the_correction_is_exact(small, prompts):
 def test_a_step_trains_with_it(small):
     program = small.reasoner(small.config(noise={"hold": "tokens(1)"}))
     state, told = program.step(program.init())
-    assert told["noise_kl_k1"] > 0.0 and int(state.clock) == 1
+    assert told["noise_kl_k3"] > 0.0 and int(state.clock) == 1
 
 
 @pytest.mark.parametrize(
