@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from jaxpsn.core import checks, errors
 from jaxpsn.core.components import Sum, spec_of
-from jaxpsn.noise.hold_rules import Episode
 from jaxpsn.rlvr.algorithms import (
     ADVANTAGES,
     LOSSES,
@@ -266,7 +265,7 @@ class RlvrConfig:
         if self.early_samples:
             allowed = f"false with estimator = {estimator}, as probes have perturbations of their own"
             errors.refuse("noise.sigma.reuse_probes", True, allowed)
-        if not isinstance(self.noise.hold, Episode):
+        if self.noise.every is not None:
             allowed = f"episode with estimator = {estimator}, which has one policy for an answer"
             errors.refuse("noise.hold", spec_of(self.noise.hold), allowed)
         each = self.noisy_samples // self.members

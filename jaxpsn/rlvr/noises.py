@@ -76,6 +76,11 @@ class Psn(Noise):
             errors.refuse("psn.replicas", self.replicas, allowed)
 
     @property
+    def every(self) -> int | None:  # type: ignore[override]
+        """Tokens after which noise is drawn anew within an answer."""
+        return self.hold.n if isinstance(self.hold, Steps) else None
+
+    @property
     def antithetic(self) -> bool:  # type: ignore[override]
         """Whether perturbations come in pairs of opposite sign."""
         return self.structure.antithetic

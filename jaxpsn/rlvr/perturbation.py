@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn import noise
+from jaxpsn.core import errors
+from jaxpsn.core.components import called
 from jaxpsn.lm import model, policies
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.noise.hold_rules import Steps
-from jaxpsn.rlvr.noise_family import Noise
-from jaxpsn.rlvr.noises import SELECTIONS, Psn
+from jaxpsn.rlvr.noises import SELECTIONS
 
 PURPOSE = 0x4E4F4953
 """Folded into a run's key: perturbations share no randomness with anything else."""
@@ -79,13 +79,16 @@ def selection(name: str) -> noise.Selection:
     return {"norms": noise.norms, "all": noise.everything}[name]
 
 
-def plan(asked: Noise, decoder: DecoderConfig, params: Any, members: int, answers: int) -> Perturbation | None:
+def plan(asked: Any, decoder: DecoderConfig, params: Any, members: int, answers: int) -> Perturbation | None:
     """The perturbation that is ``asked`` for, None for none; ``answers`` are a member's samples of each prompt.
 
-    Raises UserError if ``asked.select`` matches no weight.
+    Raises UserError if ``asked.select`` matches no weight, or noise of one's own does not say what is drawn.
     """
-    if not isinstance(asked, Psn) or members == 0:
+    if members == 0:
         return None
+    lacking = [name for name in ("structure", "select", "relative") if not hasattr(asked, name)]
+    if lacking:
+        errors.refuse("noise", called(type(asked)), f"noise that says its {', '.join(lacking)}, as it has members")
 
     def full(params: Any, tokens: Array) -> Float[Array, "batch length vocab"]:
         start = jnp.zeros((tokens.shape[0],), jnp.int32)
@@ -93,5 +96,4 @@ def plan(asked: Noise, decoder: DecoderConfig, params: Any, members: int, answer
 
     example = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     spec = noise.plan(full, params, example, select=selection(asked.select), relative=asked.relative)
-    every = asked.hold.n if isinstance(asked.hold, Steps) else None
-    return Perturbation(spec, asked.structure, members, answers, every=every)
+    return Perturbation(spec, asked.structure, members, answers, every=asked.every)

@@ -54,6 +54,7 @@ class ReasoningStudy(record.Study):
             chooser = arm_specs.chooser(arm, arms)
             if chooser is not None:
                 arm_specs.check(chooser, shared)
+        arm_specs.refuse_unkept(arms, shared)
         return arms, tasks
 
     @classmethod

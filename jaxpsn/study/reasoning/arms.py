@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from jaxpsn.core import errors, grammar
-from jaxpsn.core.components import replaced, to_json
+from jaxpsn.core.components import Component, at, called, paths_of, replaced, spec_of, to_json
 from jaxpsn.core.families import Family
 from jaxpsn.rlvr.algorithms import ADVANTAGES, LOSSES
 from jaxpsn.rlvr.config import PretrainConfig, RlvrConfig
@@ -254,6 +254,25 @@ def resolve(specs: Sequence[str], grids: Sequence[str], kept: Mapping[str, Arm])
 def resolve_tasks(specs: Sequence[str], kept: Mapping[str, TaskChoice]) -> list[TaskChoice]:
     """The tasks ``kept`` from before, then those of ``specs`` that are new. Raises UserError for two of one label."""
     return list(merged(TASK_FIELD, specs, parse_task, kept).values())
+
+
+def refuse_unkept(arms: Sequence[Arm], shared: RlvrConfig) -> None:
+    """Refuse noise among the shared settings that every arm replaces by its own. Raises UserError."""
+    default = RlvrConfig().noise
+    made = [chosen.config(shared).noise for arm in arms for chosen in (arm, chooser(arm, arms)) if chosen is not None]
+    if not any(type(one) is type(shared.noise) for one in made):
+        if type(shared.noise) is not type(default):
+            errors.refuse("noise", spec_of(shared.noise), "left to the arms, each of which sets its own")
+        return
+    for path, value in _settings(shared.noise).items():
+        if value != _settings(default).get(path) and not any(_settings(one).get(path) == value for one in made):
+            errors.refuse(f"noise.{path}", value, "left to the arms, each of which sets its own")
+
+
+def _settings(noise: Any) -> dict[str, Any]:
+    """Path -> value of all fields; of a component its name."""
+    held = {path: at(noise, path) for path in paths_of(noise)}
+    return {path: called(type(one)) if isinstance(one, Component) else one for path, one in held.items()}
 
 
 def chooser(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
