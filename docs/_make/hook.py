@@ -1,4 +1,7 @@
-"""MkDocs hook: adds the generated pages, carries along what pages link to outside of docs/, and fetches nothing."""
+"""MkDocs hook: adds the generated pages, carries along what pages link to outside of docs/, and fetches nothing.
+
+Charts stand in the page itself, where they take its colours, light or dark as the reader has chosen.
+"""
 
 import posixpath
 import re
@@ -10,7 +13,7 @@ from mkdocs.structure.files import File
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from _make import api, methods
+from _make import api, figures, methods
 
 ROOT = Path(__file__).resolve().parents[2]
 CARRIED = "files"
@@ -20,7 +23,8 @@ _FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=[\"']?(?:
 
 
 def on_config(config):
-    """The generated pages into the navigation: methods before the results, the API at the end."""
+    """The generated pages into the navigation: methods before the results, the API at the end; the look of charts."""
+    config.extra_css.append(figures.STYLE)
     groups = [{title: list(content)} if title else next(iter(content)) for title, content in methods.pages().items()]
     place = next(at for at, entry in enumerate(config.nav) if "Results" in entry)
     config.nav.insert(place, {"Methods": groups})
@@ -31,6 +35,7 @@ def on_config(config):
 def on_files(files, config):
     """Pages that no one writes, and what pages link to outside of docs/."""
     made = [api.pages(), *methods.pages().values()]
+    files.append(File.generated(config, figures.STYLE, content=figures.style()))
     for uri, text in (page for content in made for page in content.items()):
         files.append(File.generated(config, uri, content=text))
     queue = [
@@ -71,6 +76,18 @@ def on_page_markdown(markdown, page, config, files):
         return f"]({posixpath.relpath(found, posixpath.dirname(uri) or '.')}{link[2] or ''})"
 
     return _LINK.sub(told, markdown)
+
+
+def on_page_content(html, page, config, files):
+    """Charts that a page shows as images, drawn in it."""
+    uri = page.file.src_uri
+
+    def source(link):
+        return (
+            ROOT / posixpath.normpath(posixpath.join(posixpath.dirname(uri), link)).removeprefix(f"{CARRIED}/")
+        ).read_text()
+
+    return figures.inline(html, source)
 
 
 def on_post_page(output, page, config):

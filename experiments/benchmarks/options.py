@@ -46,7 +46,7 @@ class Benchmark:
     name: ClassVar[str]
 
     out: Path = field(default=Path("results"), kw_only=True)
-    """Folder for the table (CSV), the table with its options and machine (JSON), and the plot (PNG)."""
+    """Folder for the table (CSV), the table with its options and machine (JSON), and the plot (SVG)."""
 
     def __post_init__(self) -> None:
         pass
@@ -332,7 +332,7 @@ class Spectra(Benchmark):
 
     holds: tuple[str, ...] = (
         "colored(beta=0)", "colored(beta=0.5)", "pink", "colored(beta=1.5)", "colored(beta=2)", "steps(n=25)",
-        "geometric(mean=25)", "drift(rho=0.96)", "steps(n=500)",
+        "drift(rho=0.96)", "steps(n=500)",
     )  # fmt: skip
     """Hold rules of `parameter`; of drift the noise is of low rank, else Flipout."""
     members: int = 32

@@ -1,53 +1,39 @@
-"""Plots of benchmark tables, as PNG: ratios against the number of members with their bands, or bars with whiskers."""
+"""Charts of benchmark tables, as SVG: ratios against the number of members with their bands, or bars with whiskers."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from matplotlib import ticker
-from matplotlib.axes import Axes
-
 from benchmarks import compile_plot, peers_plot, response_plot, spectra_plot
+from benchmarks.bars import bar, row_panel
 from jaxpsn.core import text
-from jaxpsn.report import figures
-from jaxpsn.report.figures import BLUE, GREEN, INK, ORANGE, SKY, SOFT, VERMILION, Plot
+from jaxpsn.report.charts import picture
+from jaxpsn.report.charts.spec import Axis, Box, Chart, Layer, Line, Panel, Rule, Text
 
 Row = dict[str, Any]
 
-_DASHED, _DOTTED = (0, (4, 2)), (0, (1, 1.2))
-_LOOKS: dict[str, tuple[str, Any]] = {
-    "flipout": (BLUE, "-"),
-    "flipout-sign": (BLUE, _DASHED),
-    "flipout-normal": (BLUE, _DOTTED),
-    "lowrank": (ORANGE, "-"),
-    "lowrank-no-head": (ORANGE, _DASHED),
-    "lowrank-4": (ORANGE, _DOTTED),
-    "factorised": (GREEN, "-"),
-    "input-gain": (SKY, "-"),
-    "dense-groups": (VERMILION, _DOTTED),
-    "dense": (VERMILION, "-"),
-    "dense-bf16": (VERMILION, _DASHED),
-    "flipout-pink": (SKY, _DASHED),
-    "lowrank-pink": (GREEN, _DASHED),
-    "lowrank-drift": (GREEN, _DOTTED),
-    "vmap": (INK, "-"),
-}
+_LOOKS: dict[str, tuple[str, str]] = {
+    "flipout": ("blue", "solid"), "flipout-sign": ("blue", "dashed"), "flipout-normal": ("blue", "dotted"),
+    "lowrank": ("orange", "solid"), "lowrank-no-head": ("orange", "dashed"), "lowrank-4": ("orange", "dotted"),
+    "factorised": ("green", "solid"), "input-gain": ("sky", "solid"), "dense-groups": ("vermilion", "dotted"),
+    "dense": ("vermilion", "solid"), "dense-bf16": ("vermilion", "dashed"), "flipout-pink": ("sky", "dashed"),
+    "lowrank-pink": ("green", "dashed"), "lowrank-drift": ("green", "dotted"), "vmap": ("ink", "solid"),
+}  # fmt: skip
 """Families share a colour. What is not listed is grey."""
 
 _STAGES = ("import", "build", "trace", "compile", "first state", "first step")
-_WARMTH = (SOFT, SKY, ORANGE, VERMILION, GREEN, BLUE)
+_WARMTH = ("soft", "sky", "orange", "vermilion", "green", "blue")
 
 
-class _Panel(NamedTuple):
+class _Part(NamedTuple):
     title: str
     keep: Callable[[Row], bool]
     suffix: str  # of the names in this panel
 
 
 def write(path: Path) -> Path:
-    """Plot the table in ``path``, a JSON file of ``experiments/benchmark.py``; returns the PNG beside it."""
+    """Draw the table in ``path``, a JSON file of ``experiments/benchmark.py``; returns the SVG beside it."""
     told = json.loads(path.read_text(encoding="utf-8"))
     makers = {
         "acting": acting,
@@ -58,64 +44,39 @@ def write(path: Path) -> Path:
     }
     whole = {"peers": peers_plot.peers, "spectra": spectra_plot.spectra, "compile": compile_plot.kernels}
     name = told["benchmark"]
-    plot = whole[name](told) if name in whole else makers.get(name, bars)(told["rows"])
-    ((written, _),) = figures.write([plot._replace(name=path.stem)], path.parent).values()
-    return written
+    chart = whole[name](told) if name in whole else makers.get(name, bars)(told["rows"])
+    picture.write([chart], path.parent, path.stem)
+    return path.with_suffix(".svg")
 
 
-def acting(rows: list[Row]) -> Plot:
+def acting(rows: list[Row]) -> Chart:
     """Ratio to the clean batch against the number of members: noise held, redrawn, and in the step of a task."""
-    panels = (
-        _Panel("noise held", lambda row: row["part"] == "policy step" and " + " not in row["name"], ""),
-        _Panel("redraw of 1 % at every step", lambda row: row["name"].endswith("redraw 1%"), " + redraw 1%"),
-        _Panel("redraw of all at every step", lambda row: row["name"].endswith("redraw"), " + redraw"),
-        _Panel("environment step, redraw at episode ends", lambda row: row["part"] == "environment step", ""),
+    parts = (
+        _Part("noise held", lambda row: row["part"] == "policy step" and " + " not in row["name"], ""),
+        _Part("redraw of 1 % at every step", lambda row: row["name"].endswith("redraw 1%"), " + redraw 1%"),
+        _Part("redraw of all at every step", lambda row: row["name"].endswith("redraw"), " + redraw"),
+        _Part("environment step, redraw at episode ends", lambda row: row["part"] == "environment step", ""),
     )
     timed = [row for row in rows if row.get("ratio") is not None]
-    shown = [panel for panel in panels if any(panel.keep(row) and row["name"] != "clean" for row in timed)]
-    finding = _acting_finding(timed)
-    with figures.style():
-        figure, axes = figures.figure(finding, [2.6] * -(-len(shown) // 2), columns=min(2, len(shown)), share=False)
-        for panel, each in zip(shown, axes, strict=False):
-            _ratio_panel(each, panel, timed)
-        for spare in axes[len(shown) :]:
-            spare.set_visible(False)
-        figure.legend(*_legend(axes), loc="outside lower center", ncols=6, fontsize=8)
+    shown = [part for part in parts if any(part.keep(row) and row["name"] != "clean" for row in timed)]
+    panels = [_ratios(part, [row for row in timed if part.keep(row)]) for part in shown]
     caption = "Seconds over the clean batch's of the same round: median, 10 % and 90 % of rounds. Log axes."
-    return Plot("acting", figure, finding, caption)
+    return Chart("acting", _acting_finding(timed), caption, panels, columns=min(2, len(shown)))
 
 
-def _ratio_panel(axes: Axes, panel: _Panel, rows: list[Row]) -> None:
-    kept = [row for row in rows if panel.keep(row)]
-    for name in dict.fromkeys(row["name"] for row in kept):
-        of = sorted((row for row in kept if row["name"] == name), key=lambda row: row["members"])
-        form = name.removesuffix(panel.suffix)
-        if form == "clean":
-            continue
-        color, line = _LOOKS.get(form, (SOFT, "-"))
-        members = [row["members"] for row in of]
-        low, high = ([row[f"ratio_{end}"] for row in of] for end in ("low", "high"))
-        axes.fill_between(members, low, high, color=color, alpha=0.1, lw=0)
-        axes.plot(members, [row["ratio"] for row in of], color=color, ls=line, lw=1.5, marker="o", ms=2.6, label=form)
-    axes.axhline(1.0, color=INK, lw=0.8)
-    axes.set_xscale("log", base=2)
-    figures.log(axes)
-    counts = sorted({row["members"] for row in kept})
-    axes.set_xticks(counts, [text.tick(count) for count in counts])
-    axes.xaxis.set_minor_locator(ticker.NullLocator())
-    axes.set_title(panel.title)
-    axes.set_xlabel("members")
-    axes.set_ylabel("times the clean batch")
-
-
-def _legend(axes: list[Axes]) -> tuple[list[Any], list[str]]:
-    """Every label once, in the order of the looks."""
-    found: dict[str, Any] = {}
-    for each in axes:
-        for handle, label in zip(*each.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    labels = sorted(found, key=lambda label: list(_LOOKS).index(label) if label in _LOOKS else len(_LOOKS))
-    return [found[label] for label in labels], labels
+def _ratios(part: _Part, rows: list[Row]) -> Panel:
+    layers: list[Layer] = [Rule(1.0, color="ink", dash="solid")]
+    for name in dict.fromkeys(row["name"] for row in rows):
+        form = name.removesuffix(part.suffix)
+        if form != "clean":
+            of = sorted((row for row in rows if row["name"] == name), key=lambda row: row["members"])
+            value, low, high = ([row[f"ratio{end}"] for row in of] for end in ("", "_low", "_high"))
+            color, dash = _LOOKS.get(form, ("soft", "solid"))
+            layers.append(Line([row["members"] for row in of], value, color, form, low, high, dash, 1.5, shade=0.1,
+                               marker=True))  # fmt: skip
+    counts = sorted({row["members"] for row in rows})
+    x = Axis("members", "log", ticks=tuple((count, text.tick(count)) for count in counts))
+    return Panel(layers, x, Axis("times the clean batch", "log"), part.title, height=2.6)
 
 
 def _acting_finding(rows: list[Row]) -> str:
@@ -131,8 +92,8 @@ def _acting_finding(rows: list[Row]) -> str:
     return f"{most:,} distinct policies: " + "; ".join(parts) if parts else f"{most:,} policies: only the clean batch"
 
 
-def startup(rows: list[Row]) -> Plot:
-    """Seconds of every stage of a start, one bar for each arm, cold and warm; whiskers on the whole."""
+def startup(rows: list[Row]) -> Chart:
+    """Seconds of every stage of a start, one bar for each arm, cold and warm; the spread of the whole beside it."""
     totals = [row for row in rows if row["stage"] == "total"]
     arms = list(dict.fromkeys(row["arm"] for row in totals))
     found = {(row["arm"], row["cache"]): row for row in totals}
@@ -141,30 +102,28 @@ def startup(rows: list[Row]) -> Plot:
     if len(arms) > 1:
         last = found[arms[-1], "cold"]
         finding += f"; {arms[-1]} takes {text.number(last['base_ratio'])} times the cold start"
-    with figures.style():
-        figure, (axes,) = figures.figure(finding, [0.9 + 0.42 * len(totals)])
-        for place, total in enumerate(totals):
-            left = 0.0
-            of = {row["stage"]: row for row in rows if (row["arm"], row["cache"]) == (total["arm"], total["cache"])}
-            for stage, color in zip(_STAGES, _WARMTH, strict=True):
-                seconds = of[stage]["seconds"]
-                axes.barh(place, seconds, left=left, color=color, height=0.66, label=stage if not place else None)
-                left += seconds
-            told = (
-                f"{text.number(total['seconds'])} s, {text.number(total['base_ratio'])} times {arms[0]} "
-                f"({text.number(total['base_ratio_low'])} .. {text.number(total['base_ratio_high'])})"
-            )
-            axes.text(left, place, f"  {told}", va="center", fontsize=8, color=SOFT)
-        axes.set_yticks(range(len(totals)), [f"{row['arm']}, {row['cache']}" for row in totals])
-        axes.invert_yaxis()
-        axes.set_xlim(0, 1.45 * max(row["seconds"] for row in totals))
-        axes.set_xlabel("seconds from the start of the process (medians by stage)")
-        axes.grid(axis="y", visible=False)
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=6, borderaxespad=0.2, fontsize=8)
-    return Plot("startup", figure, finding, "Medians over rounds of fresh processes; cold: an empty compilation cache.")
+    layers: list[Layer] = []
+    for place, total in enumerate(totals):
+        left = 0.0
+        of = {row["stage"]: row for row in rows if (row["arm"], row["cache"]) == (total["arm"], total["cache"])}
+        for stage, color in zip(_STAGES, _WARMTH, strict=True):
+            right, tip = left + of[stage]["seconds"], f"{stage}: {text.number(of[stage]['seconds'])} s"
+            layers.append(Box((left, right, place - 0.33, place + 0.33), color, 0.85, stage, tip))
+            left = right
+        low, high = (text.number(total[f"base_ratio_{end}"]) for end in ("low", "high"))
+        told = (
+            f" {text.number(total['seconds'])} s, {text.number(total['base_ratio'])} times {arms[0]} ({low} .. {high})"
+        )
+        layers.append(Text(left + 0.3, place, told, "soft", "start"))
+    x = Axis("seconds from the start of the process (medians by stage)", low=0,
+             high=1.6 * max(row["seconds"] for row in totals))  # fmt: skip
+    panel = row_panel(layers, x, [f"{row['arm']}, {row['cache']}" for row in totals], 0.9 + 0.42 * len(totals))
+    return Chart(
+        "startup", finding, "Medians over rounds of fresh processes; cold: an empty compilation cache.", [panel]
+    )
 
 
-def memory(rows: list[Row]) -> Plot:
+def memory(rows: list[Row]) -> Chart:
     """Bytes of a member's state, and what the compiled steps need at once in terms of the clean ones."""
     held = {row["name"]: row for row in rows if row.get("member_bytes") is not None}
     steps = [row for row in rows if row.get("planned_bytes") is not None and row["part"] == "training step"]
@@ -175,68 +134,47 @@ def memory(rows: list[Row]) -> Plot:
         if least
         else "No perturbation was counted"
     )
-    with figures.style():
-        heights = [0.6 + 0.2 * len(part) for part in (held, steps) if part]
-        figure, panels = figures.figure(finding, heights, share=False)
-        panels = iter(panels)
-        if held:
-            of = list(held.values())
-            _bars(next(panels), of, "member_bytes", "bytes of state per member (log axis)", text.tick, log=True)
-        if steps:
-            _bars(next(panels), steps, "ratio", f"bytes of a training step, times those of {steps[0]['name']}", _ratio)
-    return Plot("memory", figure, finding, "From the arrays, and from XLA's own account of the compiled steps.")
+    panels = []
+    if held:
+        label = "bytes of state per member (log axis)"
+        panels.append(_bars(list(held.values()), "member_bytes", label, text.tick, log=True))
+    if steps:
+        panels.append(_bars(steps, "ratio", f"bytes of a training step, times those of {steps[0]['name']}", _ratio))
+    return Chart("memory", finding, "From the arrays, and from XLA's own account of the compiled steps.", panels)
 
 
-def bars(rows: list[Row]) -> Plot:
+def bars(rows: list[Row]) -> Chart:
     """Ratio to the baseline, a bar for each row, whiskers from 10 % to 90 % of rounds."""
     most = max(rows, key=lambda row: row["ratio"])
     finding = f"At most {text.number(most['ratio'])} times the time of {rows[0]['name']} ({most['name']})"
     return _timed("bars", rows, finding, rows[0]["name"])
 
 
-def physics(rows: list[Row]) -> Plot:
+def physics(rows: list[Row]) -> Chart:
     """The same of physics in lanes, each against Brax's own layout of the same task and number of environments."""
     ours = [row for row in rows if row["name"].endswith("lanes")]
     low, high = (text.number(end(row["ratio"] for row in ours)) for end in (min, max))
     return _timed("physics", ours, f"In lanes physics takes {low} to {high} times as long", "Brax's own layout")
 
 
-def _timed(name: str, rows: list[Row], finding: str, baseline: str) -> Plot:
-    with figures.style():
-        figure, (axes,) = figures.figure(finding, [0.7 + 0.3 * len(rows)])
-        _bars(axes, rows, "ratio", f"seconds, times those of {baseline}", _ratio)
-    return Plot(name, figure, finding, "Ratio within a round: median, 10 % and 90 % of rounds.")
+def _timed(name: str, rows: list[Row], finding: str, baseline: str) -> Chart:
+    panel = _bars(rows, "ratio", f"seconds, times those of {baseline}", _ratio)
+    return Chart(name, finding, "Ratio within a round: median, 10 % and 90 % of rounds.", [panel])
 
 
 def _ratio(value: float) -> str:
     return text.share(value, 2)
 
 
-def _bars(
-    axes: Axes, rows: list[Row], field: str, label: str, show: Callable[[Any], str], *, log: bool = False
-) -> None:
-    values = np.array([float(row[field]) for row in rows])
-    baseline = rows[0]["name"] if field == "ratio" and values[0] == 1.0 else None
-    colors = [_LOOKS.get(row["name"], (SOFT if row["name"] == baseline else BLUE, "-"))[0] for row in rows]
-    axes.barh(range(len(rows)), values, color=colors, height=0.62)
-    ends = values
-    if f"{field}_low" in rows[0]:
-        low, ends = (np.array([row[f"{field}_{end}"] for row in rows]) for end in ("low", "high"))
-        axes.errorbar(
-            values, range(len(rows)), xerr=(np.maximum(values - low, 0), np.maximum(ends - values, 0)),
-            fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.5,
-        )  # fmt: skip
-    for place, (value, end) in enumerate(zip(values, np.maximum(values, ends), strict=True)):
-        axes.annotate(
-            show(value), (end, place), (4, 0), textcoords="offset points", va="center", fontsize=8, color=SOFT
-        )
-    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    axes.invert_yaxis()
-    axes.set_xlabel(label)
-    axes.grid(axis="y", visible=False)
-    if log:
-        axes.set_xscale("log")
-        axes.set_xlim(right=4 * values.max())
-    else:
-        axes.set_xlim(0, 1.12 * float(np.max(np.maximum(values, ends))))
-        axes.axvline(1.0, color=INK, lw=0.8, ls=_DOTTED)
+def _bars(rows: list[Row], field: str, label: str, show: Callable[[Any], str], *, log: bool = False) -> Panel:
+    ends = [float(row.get(f"{field}_high") or row[field]) for row in rows]
+    layers: list[Layer] = [] if log else [Rule(1.0, True, color="ink", dash="dotted")]
+    for place, (row, end) in enumerate(zip(rows, ends, strict=True)):
+        baseline = field == "ratio" and not place and row[field] == 1.0
+        color, _ = _LOOKS.get(row["name"], ("soft" if baseline else "blue", ""))
+        after = end * 1.06 if log else end + 0.012 * max(ends)
+        layers += bar(place, float(row[field]), color, Text(after, place, show(row[field]), "soft", "start"))
+        if f"{field}_low" in row:
+            layers.append(Line([row[f"{field}_low"], end], [place] * 2, "ink", width=1.2))
+    x = Axis(label, "log", high=4 * max(ends)) if log else Axis(label, low=0, high=1.12 * max(ends))
+    return row_panel(layers, x, [row["name"] for row in rows], 0.7 + 0.3 * len(rows))

@@ -1,37 +1,34 @@
-"""A plot of how the measures of Variant II respond to the scale of the noise."""
+"""A chart of how the measures of Variant II respond to the scale of the noise."""
 
 from typing import Any
 
-from jaxpsn.report import figures
-from jaxpsn.report.figures import BLUE, GREEN, INK, ORANGE, SKY, SOFT, VERMILION, Plot
+from jaxpsn.report.charts.spec import Axis, Chart, Layer, Line, Panel, Rule
 
 _COLORS = {
-    "ngram": BLUE, "equal": GREEN, "hidden": ORANGE, "hidden raw": ORANGE, "bert": VERMILION, "bert raw": VERMILION,
-    "certainty": SKY, "certainty batch": SKY, "confidence": INK,
+    "ngram": "blue", "equal": "green", "hidden": "orange", "hidden raw": "orange", "bert": "vermilion",
+    "bert raw": "vermilion", "certainty": "sky", "certainty batch": "sky", "confidence": "ink",
 }  # fmt: skip
 
 
-def response(rows: list[dict[str, Any]]) -> Plot:
+def response(rows: list[dict[str, Any]]) -> Chart:
     """The drop of every measure below the clean policy's, alone and in multiples of a step's spread, over sigma."""
     names = [name for name in dict.fromkeys(row["name"] for row in rows) if " + " not in name]
-    finding = _finding(rows)
-    with figures.style():
-        figure, axes = figures.figure(finding, [2.8], columns=2)
-        for name in names:
-            of = sorted((row for row in rows if row["name"] == name and row["sigma"] > 0), key=lambda row: row["sigma"])
-            look = {"color": _COLORS.get(name, SOFT), "ls": "--" if name.split()[-1] in ("raw", "batch") else "-"}
-            sigmas = [row["sigma"] for row in of]
-            axes[0].plot(sigmas, [row["drop"] for row in of], marker="o", ms=2.6, lw=1.4, label=name, **look)
-            told = [row["drop"] / row["spread"] if row["spread"] else float("nan") for row in of]
-            axes[1].plot(sigmas, told, marker="o", ms=2.6, lw=1.4, **look)
-        for each, title in zip(axes, ("drop below the clean policy", "drop / spread of one step"), strict=True):
-            each.set_xscale("log")
-            each.axhline(0.0, color=INK, lw=0.8)
-            each.set_title(title)
-            each.set_xlabel("sigma")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
+    drops: list[Layer] = [Rule(0.0, color="ink", dash="solid")]
+    multiples: list[Layer] = [*drops]
+    for name in names:
+        of = sorted((row for row in rows if row["name"] == name and row["sigma"] > 0), key=lambda row: row["sigma"])
+        told = [row["drop"] / row["spread"] if row["spread"] else float("nan") for row in of]
+        dash = "dashed" if name.split()[-1] in ("raw", "batch") else "solid"
+        for layers, values in ((drops, [row["drop"] for row in of]), (multiples, told)):
+            layers.append(Line([row["sigma"] for row in of], values, _COLORS.get(name, "soft"), name, dash=dash,
+                               width=1.4, marker=True))  # fmt: skip
+    x = Axis("sigma", "log")
+    panels = [
+        Panel(layers, x, Axis(), title, height=2.8)
+        for layers, title in ((drops, "drop below the clean policy"), (multiples, "drop / spread of one step"))
+    ]
     caption = "Noisy and clean answers to the same problems with the same random numbers, means over steps' problems."
-    return Plot("response", figure, finding, caption)
+    return Chart("response", _finding(rows), caption, panels, columns=2)
 
 
 def _finding(rows: list[dict[str, Any]]) -> str:

@@ -35,7 +35,7 @@ def check(out: Path) -> None:
 
 
 def write(options: Benchmark, table: Table) -> None:
-    """Write ``table`` as CSV, JSON and PNG under the name of the benchmark, and say where."""
+    """Write ``table`` as CSV, JSON and SVG under the name of the benchmark, and say where."""
     from benchmarks import plots
 
     options.out.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def write(options: Benchmark, table: Table) -> None:
     } | (table.details or {})
     files.write_atomically(path, json.dumps(about, indent=1) + "\n")
     plots.write(path)
-    print(f"written: {path.with_suffix('')}.csv, .json and .png", flush=True)
+    print(f"written: {path.with_suffix('')}.csv, .json and .svg", flush=True)
 
 
 def show(rows: list[Row]) -> None:

@@ -9,7 +9,8 @@ import jaxpsn
 from jaxpsn.core import errors
 from jaxpsn.run import started, startup
 
-NAMES = (*started.COMMANDS, "report")
+_OWN_HELP = ("report", "bench")  # which know no --help-all
+NAMES = (*started.COMMANDS, *_OWN_HELP)
 _HELP = ("-h", "--help")
 _ANSWERS = {*_HELP, "--help-all", "--describe"}  # flags that print something and start nothing
 
@@ -17,7 +18,7 @@ _ANSWERS = {*_HELP, "--help-all", "--describe"}  # flags that print something an
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``jaxpsn COMMAND [flags]``, of which ``argv`` is all but ``jaxpsn``; returns the exit status."""
     words = sys.argv[1:] if argv is None else list(argv)
-    quiet = not words or words[0].startswith("-") or words[0] == "report" or bool(_ANSWERS & set(words))
+    quiet = not words or words[0].startswith("-") or words[0] in _OWN_HELP or bool(_ANSWERS & set(words))
     return startup.script(functools.partial(_run, words), greeting=None if quiet else "starting")
 
 
@@ -36,7 +37,7 @@ def _run(words: list[str]) -> int:
     if any(word in _HELP for word in rest):
         startup.result(screens.SCREENS[name].text(name))
         return 0
-    if name == "report":  # whose own help is short
+    if name in _OWN_HELP:
         rest = ["--help" if word == "--help-all" else word for word in rest]
     return importlib.import_module(screens.SCREENS[name].module).main(rest)
 

@@ -184,5 +184,11 @@ SCREENS: dict[str, Screen] = {
         ("runs/NAME", "runs/ONE runs/OTHER"),
         usage="FOLDER... [flags]",
     ),
+    "bench": Screen(
+        "Timings and bytes, each a ratio within one run; for a checkout: an installed package has no benchmarks.",
+        "jaxpsn.cli.bench",
+        examples=("all", "acting --seconds 8", "training --help"),
+        usage="NAME [flags]",
+    ),
 }
 """Every command of ``jaxpsn``."""

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxpsn import envs
 from jaxpsn.control import exploration
 from jaxpsn.control.off_policy import Program, episode_length
-from jaxpsn.core import checks, compat, errors
+from jaxpsn.core import checks, compat, errors, placed
 from jaxpsn.core.components import called, terms_of
 from jaxpsn.envs import scenes
 
@@ -83,7 +83,9 @@ def cast(program: Program, state: Any, members: int, explore: Any = None, scales
     hyper = exploration.hyper_of(given)
     for term in terms if explore is None else ():
         own = state.behaviour if isinstance(term, exploration.Behaviour) else state.noises[called(type(term))]
-        hyper |= {exploration.prefix(given, term) + name: x for name, x in term.present(own, seats).items()}
+        before, told = exploration.prefix(given, term), term.present(own, seats)
+        # By way of the host: one device plays, wherever training left it.
+        hyper |= {before + name: jnp.asarray(placed.local(x)) for name, x in told.items()}
     loud = next((term for term in terms if term.scaled_by), None)
     path = "" if loud is None else exploration.prefix(given, loud) + loud.scaled_by
     if scales and loud is None:
@@ -99,6 +101,7 @@ def cast(program: Program, state: Any, members: int, explore: Any = None, scales
     return Cast(explorer, many, members, seats, levels, "" if loud is None else loud.scaled_by, shown, perturbed)
 
 
+@functools.lru_cache(maxsize=8)  # so that one program, asked again, is compiled once
 def _explorer(program: Program, explore: Any, seats: int) -> exploration.Explorer:
     """The rule for so many environments."""
     limit, repeat = episode_length(program.config), program.config.env.action_repeat
@@ -116,63 +119,74 @@ def play(
     Jitted; who has come to a true end stays where it ended. A function of the key: it draws the start, as a rollout of
     the clean policy alone does, and the noise.
     """
-
-    @jax.jit
-    def run(key: PRNGKeyArray, actor: Any, stats: Any, hyper: Any) -> Played:
-        start = _start(program, crew, key, actor, hyper)
-        step = functools.partial(_step, program, crew, key, actor, stats, limit)
-        place = jax.vmap(functools.partial(_poses, program.env))
-
-        def frame(progress: _Progress, _: None) -> tuple[_Progress, tuple[Any, ...]]:
-            progress, (reward, ended) = lax.scan(step, progress, None, length=stride)
-            seen = (progress.env.obs.astype(jnp.float32), place(progress.env))
-            acted = progress.action, progress.clean
-            return progress, (*seen, *acted, jnp.sum(reward, axis=0), jnp.any(ended, axis=0))
-
-        _, (obs, poses, actions, clean, rewards, ended) = lax.scan(frame, start, None, length=frames)
-        first = start.env.obs.astype(jnp.float32), place(start.env)
-        obs, poses = (jnp.concatenate([one[None], rest]) for one, rest in zip(first, (obs, poses), strict=True))
-        return Played(obs, actions, clean, rewards, ended, poses)
-
-    return jax.device_get(run(key, actor, stats, {} if crew is None else crew.hyper))
+    about = None if crew is None else (crew.explorer, crew.levels, crew.seats)
+    hyper = {} if crew is None else crew.hyper
+    return jax.device_get(_play(_Game(program, about, limit), frames, stride, key, actor, stats, hyper))
 
 
-def _start(program: Program, crew: Cast | None, key: PRNGKeyArray, actor: Any, hyper: Any) -> _Progress:
-    lanes = 1 if crew is None else 1 + crew.levels * crew.seats
-    first = envs.reset_one(program.env, key)
-    explore = ()
-    if crew is not None:
-        own = jax.random.fold_in(key, _EXPLORER)
-        explore = jax.vmap(lambda hyper: crew.explorer.init(own, actor, hyper), axis_size=crew.levels)(hyper)
-    action = jnp.zeros((lanes, program.episodes.action_size), jnp.float32)
+class _Game(NamedTuple):
+    """What does not change during an episode, and is no array."""
+
+    program: Program
+    crew: tuple[exploration.Explorer, int, int] | None
+    """Explorer, levels and seats."""
+    limit: int
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _play(game: _Game, frames: int, stride: int, key: PRNGKeyArray, actor: Any, stats: Any, hyper: Any) -> Played:
+    start = _start(game, key, actor, hyper)
+    step = functools.partial(_step, game, key, actor, stats)
+    place = jax.vmap(functools.partial(_poses, game.program.env))
+
+    def frame(progress: _Progress, _: None) -> tuple[_Progress, tuple[Any, ...]]:
+        progress, (reward, ended) = lax.scan(step, progress, None, length=stride)
+        seen = (progress.env.obs.astype(jnp.float32), place(progress.env))
+        acted = progress.action, progress.clean
+        return progress, (*seen, *acted, jnp.sum(reward, axis=0), jnp.any(ended, axis=0))
+
+    _, (obs, poses, actions, clean, rewards, ended) = lax.scan(frame, start, None, length=frames)
+    first = start.env.obs.astype(jnp.float32), place(start.env)
+    obs, poses = (jnp.concatenate([one[None], rest]) for one, rest in zip(first, (obs, poses), strict=True))
+    return Played(obs, actions, clean, rewards, ended, poses)
+
+
+def _start(game: _Game, key: PRNGKeyArray, actor: Any, hyper: Any) -> _Progress:
+    first, lanes, explore = envs.reset_one(game.program.env, key), 1, ()
+    if game.crew is not None:
+        explorer, levels, seats = game.crew
+        own, lanes = jax.random.fold_in(key, _EXPLORER), 1 + levels * seats
+        explore = jax.vmap(lambda hyper: explorer.init(own, actor, hyper), axis_size=levels)(hyper)
+    action = jnp.zeros((lanes, game.program.episodes.action_size), jnp.float32)
     together = jax.vmap(lambda _: first)(jnp.arange(lanes))
     return _Progress(together, explore, action, action, jnp.ones((lanes,), bool), jnp.int32(0))
 
 
 def _step(
-    program: Program, crew: Cast | None, key: PRNGKeyArray, actor: Any, stats: Any, limit: int, progress: _Progress,
-    _: None,
-) -> tuple[_Progress, tuple[Array, Array]]:  # fmt: skip
+    game: _Game, key: PRNGKeyArray, actor: Any, stats: Any, progress: _Progress, _: None
+) -> tuple[_Progress, tuple[Array, Array]]:
     """One environment step of everybody; its rewards, and who came to a true end."""
+    program = game.program
 
     def decide(progress: _Progress) -> tuple[Array, Array, Any]:
         obs = program.normalise(stats, progress.env.obs.astype(jnp.float32))
         own = program.agent.policy(actor, obs[0])[None]
-        if crew is None:
+        if game.crew is None:
             return own, own, ()
+        explorer, levels, seats = game.crew
         clean = jnp.concatenate([own, program.agent.policy(actor, obs[1:])])
         act, begun = (jax.random.fold_in(jax.random.fold_in(key, use), progress.steps) for use in (_ACT, _BEGIN))
-        held = jnp.zeros((crew.seats,), bool)  # nobody's episode has ended: those that have stand still
-        begin = jax.vmap(lambda state: crew.explorer.begin(begun, state, held))
+        held = jnp.zeros((seats,), bool)  # nobody's episode has ended: those that have stand still
+        begin = jax.vmap(lambda state: explorer.begin(begun, state, held))
         explore = lax.cond(progress.steps > 0, begin, lambda state: state, progress.explore)
-        seen = obs[1:].reshape(crew.levels, crew.seats, obs.shape[-1])
-        noisy, explore = jax.vmap(lambda state, obs: crew.explorer.act(act, actor, state, obs))(explore, seen)
+        seen = obs[1:].reshape(levels, seats, obs.shape[-1])
+        noisy, explore = jax.vmap(lambda state, obs: explorer.act(act, actor, state, obs))(explore, seen)
         return jnp.concatenate([own, noisy.reshape(-1, noisy.shape[-1])]), clean, explore
 
     again = progress.steps % program.config.env.action_repeat == 0
     action, clean, explore = lax.cond(again, decide, lambda old: (old.action, old.clean, old.explore), progress)
     after = jax.vmap(functools.partial(envs.step_one, program.env))(progress.env, action)
-    counts = progress.alive & (progress.steps < limit)
+    counts = progress.alive & (progress.steps < game.limit)
     kept = jax.tree.map(lambda new, old: jnp.where(_like(counts, new), new, old), after, progress.env)
     ended = counts & (after.done > 0)
     reward = jnp.where(counts, after.reward.astype(jnp.float32), jnp.float32(0))

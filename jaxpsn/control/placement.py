@@ -5,46 +5,35 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxpsn.control.config import ControlConfig
-from jaxpsn.core import errors, platforms
+from jaxpsn.core import errors, placement
 from jaxpsn.core import mesh as meshes
+from jaxpsn.core.placement import DATA
 
-AXIS = "data"
 _CUT = ("envs", "explore", "tally", "generation")  # fields of a state with entries per environment or perturbation
 _WHOLE = ("pool", "base")  # what all of those look things up in
 
 
-class Placement:
+class Placement(placement.Placement):
     """Environments, perturbations and the environment axis of replay are cut over ``data``; weights are everywhere.
 
     The compiler places whatever a step computes between them; batches and the episodes of an evaluation are cut too
-    where ``data`` divides them. Without a mesh all is left to the one default device. The layout decides nothing but
-    the rounding of sums: keys, draws and indices are functions of the environment, never of its device. ``devices``:
-    those to run on, JAX's own if left out.
+    where ``data`` divides them. The layout decides nothing but the rounding of sums: keys, draws and indices are
+    functions of the environment, never of its device.
     """
 
     def __init__(self, mesh: str | None = None, devices: Sequence[Any] | None = None):
-        self.mesh = None if mesh is None else _mesh(mesh, devices)
-        self._devices = devices
+        model = 1 if mesh is None else meshes.parse_mesh(mesh).get("model", 1)
+        if model != 1:
+            errors.refuse("mesh model", model, "1: the networks of a control run lie whole on every device")
+        super().__init__(mesh, devices)
         self._sizes = frozenset[int]()
-
-    @property
-    def platform(self) -> str:
-        """The platform that programs are traced for."""
-        return platforms.of(self._devices)
-
-    @property
-    def parts(self) -> int:
-        """Pieces into which environments are cut."""
-        return 1 if self.mesh is None else self.mesh.shape[AXIS]
 
     def fit(self, config: ControlConfig) -> "Placement":
         """The same for the environments and perturbations of ``config``; refuses numbers that do not divide."""
-        for field, count in (("env.num_envs", config.env.num_envs), ("explore.groups", config.members)):
-            if count % self.parts:
-                errors.refuse(field, count, f"a multiple of the mesh's data = {self.parts}")
+        self.check("env.num_envs", config.env.num_envs)
+        self.check("explore.groups", config.members)
         made = copy.copy(self)
         made._sizes = frozenset((config.env.num_envs, config.members))
         return made
@@ -60,9 +49,7 @@ class Placement:
                 return None
             cut = self._cut([part.name for part in path if hasattr(part, "name")], leaf)
             lead = () if axis is None else (None,)
-            if cut is None:
-                return NamedSharding(self.mesh, PartitionSpec())
-            return NamedSharding(self.mesh, PartitionSpec(*lead, *(None,) * cut, AXIS))
+            return self.whole() if cut is None else self.sharding(*lead, *(None,) * cut, DATA)
 
         return jax.tree_util.tree_map_with_path(place, axes, state, is_leaf=lambda axis: axis is None)
 
@@ -75,23 +62,13 @@ class Placement:
 
     def spread(self, tree: Any, axis: int = 0) -> Any:
         """``tree``, within a compiled function, with this axis of its leaves cut where ``data`` divides it."""
-        if self.mesh is None:
-            return tree
-        place = NamedSharding(self.mesh, PartitionSpec(*(None,) * axis, AXIS))
 
         def cut(leaf: jax.Array) -> jax.Array:
             divides = leaf.ndim > axis and leaf.shape[axis] % self.parts == 0
-            return jax.lax.with_sharding_constraint(leaf, place) if divides else leaf
+            return self.constrain(leaf, self.sharding(*(None,) * axis, DATA)) if divides else leaf
 
-        return jax.tree.map(cut, tree)
+        return tree if self.mesh is None else jax.tree.map(cut, tree)
 
 
 ONE_DEVICE = Placement()
 """Without a mesh."""
-
-
-def _mesh(text: str, devices: Sequence[Any] | None) -> Mesh:
-    sizes = meshes.parse_mesh(text)
-    if sizes.get("model", 1) != 1:
-        errors.refuse("mesh model", sizes["model"], "1: the networks of a control run lie whole on every device")
-    return meshes.make_mesh(sizes, devices)

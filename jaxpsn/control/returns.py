@@ -30,12 +30,13 @@ def sample(
         row = (clock - held + ages) % replay.rows
         return leaf.at[row, envs].get(mode="promise_in_bounds")
 
-    ahead = age[..., None] + jnp.arange(steps, dtype=age.dtype)
+    offsets = jnp.arange(steps, dtype=age.dtype).reshape(*(1,) * len(shape), steps)
+    ahead = age[..., None] + offsets
     beside = jnp.broadcast_to(env[..., None], ahead.shape)
     over = (at(data.terminated, ahead, beside) | at(data.truncated, ahead, beside)).astype(jnp.int32)
     before = jnp.cumsum(over, axis=-1, dtype=jnp.int32) - over
     counts = (ahead < held) & (before == 0)
-    weight = jnp.where(counts, gamma ** jnp.arange(steps, dtype=jnp.float32), 0.0)
+    weight = jnp.where(counts, gamma ** offsets.astype(jnp.float32), 0.0)
     spanned = jnp.sum(counts, axis=-1, dtype=age.dtype)
     last = age + spanned - 1
     return Transition(

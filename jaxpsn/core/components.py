@@ -299,6 +299,10 @@ def _rebuilt(value: Any, changes: Mapping[str, Any], where: str, take: Any) -> A
 def _rebuilt_sum(value: Sum, heads: Mapping[str, dict[str, Any]], where: str, take: Any) -> Sum:
     names = [called(type(term)) for term in value.terms]
     share: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for name in share:
+        if name in heads and names.count(name) > 1:
+            allowed = "its fields in the text, as it is there twice"
+            errors.refuse(_joined(where, name), next(iter(heads[name].values())), allowed)
     stray = {head: inner for head, inner in heads.items() if head not in share or "" in inner}
     for path, content in _forwarded(value, stray, where).items():
         name, _, rest = path.partition(".")

@@ -38,12 +38,19 @@ class Family(Generic[_B]):
         modules: Mapping[str, str] | None = None,
         sums: bool | Callable[[Sum], None] = False,
         doc: str = "",
+        spelling: Callable[[str], str] = str,
+        kindred: Callable[[Any], str] | None = None,
     ):
-        """``doc``: one line that says what the family is."""
+        """``doc``: one line that says what the family is.
+
+        ``spelling``: what a text stands for in the grammar, where the family has a short form. ``kindred``: what no two
+        summands may share, in words; their names if left out.
+        """
         if name in ALL:
             raise ValueError(f"there is a family {name} already")
         self.name, self.base, self.doc = name, base, doc
         self.modules, self.sums = dict(modules or {}), sums
+        self.spelling, self.kindred = spelling, kindred or (lambda term: called(type(term)))
         self.kinds: dict[str, Any] = {}
         self.known: dict[type, str] = {}
         self.aliases: dict[str, Alias] = {}
@@ -85,6 +92,8 @@ class Family(Generic[_B]):
         """The class of a name; raises UserError with the nearest names of this family."""
         if name not in self.kinds and name in self.modules:
             importlib.import_module(self.modules[name])
+            if name not in self.kinds:
+                raise LookupError(f"{self.modules[name]} registers no {self.name} of the name {name}")
         if name in self.aliases:
             made = self.make(name, where)
             if isinstance(made, Sum):
@@ -96,7 +105,7 @@ class Family(Generic[_B]):
 
     def look(self, text: str, where: str = "") -> None:
         """Refuse a text with a name that the family does not have; nothing is imported, nothing is made."""
-        for name in _heads(grammar.parse(where or self.name, text)):
+        for name in _heads(grammar.parse(where or self.name, self.spelling(text))):
             if name not in self.names():
                 errors.refuse(where or self.name, name, errors.nearest(name, self.names()))
 
@@ -116,7 +125,7 @@ class Family(Generic[_B]):
 
     def parse(self, text: str, where: str = "") -> Any:
         """The component, or :class:`Sum`, that a text describes; ``where`` is what the user calls the text."""
-        return self._build(grammar.parse(where or self.name, text), where or self.name)
+        return self._build(grammar.parse(where or self.name, self.spelling(text)), where or self.name)
 
     def make(self, value: Any, where: str = "", base: type | None = None) -> Any:
         """A component of the family, or of the narrower ``base``: an object as it is, or one made of text or JSON."""
@@ -190,13 +199,14 @@ class Family(Generic[_B]):
 
     def _sum(self, terms: Iterable[Any], where: str) -> Sum:
         flat = [part for term in terms for part in (term.terms if isinstance(term, Sum) else (term,))]
-        names = [called(type(term)) for term in flat]
-        told = " + ".join(names)
+        told = " + ".join(called(type(term)) for term in flat)
         if not self.sums:
             errors.refuse(where, told, f"one {self.name}, as they do not add up")
-        for term, name in zip(flat, names, strict=True):
+        for term in flat:
             if not isinstance(term, self.base):
-                errors.refuse(where, name, f"one of {', '.join(self.names())}")
+                errors.refuse(where, called(type(term)), f"one of {', '.join(self.names())}")
+        names = [self.kindred(term) for term in flat]
+        for name in names:
             if names.count(name) > 1:
                 errors.refuse(where, told, f"{name} once only")
         made = Sum(tuple(flat))

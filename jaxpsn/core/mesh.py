@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh
 
 from jaxpsn.core.errors import nearest, refuse
 
@@ -41,8 +41,3 @@ def make_mesh(spec: str | Mapping[str, int], devices: Sequence[Any] | None = Non
         refuse("mesh", f"data={shape[0]},model={shape[1]}", f"at most the {len(devices)} devices there are")
     used = devices[: shape[0] * shape[1]]
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=used)
-
-
-def rows(mesh: Mesh) -> NamedSharding:
-    """For arrays whose leading axis is the batch: cut over ``data``."""
-    return NamedSharding(mesh, PartitionSpec("data"))

@@ -61,7 +61,7 @@ STUDY: dict[str, Shape] = {
 WHOLE_STUDY: dict[str, Shape] = {
     "control": STUDY["control"] | {
         "control": _OBJECT, "study": _OBJECT,
-        "arms": {str: {"spec": str, "explore?": _OBJECT, "agent": _OBJECT, "scale": (_OBJECT, None)}},
+        "arms": {str: {"spec": str, "explore?": _OBJECT, "agent": _OBJECT, "env?": _OBJECT, "scale": (_OBJECT, None)}},
     },
     "reasoning": STUDY["reasoning"] | {
         "shared": _OBJECT, "study": _OBJECT, "sessions": [_SESSION],

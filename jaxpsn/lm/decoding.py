@@ -104,7 +104,7 @@ def _prefill(
 
     tokens = jnp.asarray(prompts.tokens, jnp.int32)
     start = width - jnp.asarray(prompts.lengths, jnp.int32)
-    logits, cache = policy.shared(read, {"tokens": tokens, "start": start})
+    logits, cache = policy.at(0).shared(read, {"tokens": tokens, "start": start})
     if copies == 1:
         return logits, cache
     wide = jnp.tile(logits, (1, copies, 1))
@@ -113,6 +113,7 @@ def _prefill(
 
 def _step(config: DecoderConfig, policy: Policy, state: State, slot: Array) -> tuple[Array, Array, model.Cache]:
     """The last tokens through the decoder: next logits ``[M, R, V]``, their hidden states, and the cache."""
+    policy = policy.at(state.step)
 
     def read(params, x):
         hidden, cache = model.hidden_states(config, params, x["token"][:, None], x["start"], x["cache"], slot)

@@ -13,8 +13,17 @@ from flax import struct
 
 from jaxpsn import noise
 from jaxpsn.core.errors import refuse
+from jaxpsn.noise.draws import draw_all
 
 Function = Callable[[Any, Any], Any]
+
+
+class _Held:
+    """Weights that stay as they are for whole answers."""
+
+    def at(self, token: Any) -> Any:
+        """The policy that draws token number ``token`` of each answer: this one."""
+        return self
 
 
 def _repeated(x: Any, members: int) -> Any:
@@ -22,7 +31,7 @@ def _repeated(x: Any, members: int) -> Any:
 
 
 @struct.dataclass
-class Clean:
+class Clean(_Held):
     """``count`` members that all have the clean weights."""
 
     params: Any
@@ -43,7 +52,7 @@ class Clean:
 
 
 @struct.dataclass
-class Fused:
+class Fused(_Held):
     """Member m has ``W + sigma E_m``: the matrix products with W are shared, no perturbed matrix is formed.
 
     ``draw`` comes from ``kind.init(key, spec, members)``, where ``spec`` was planned on a pass without a cache; the
@@ -70,7 +79,7 @@ class Fused:
 
 
 @struct.dataclass
-class Stacked:
+class Stacked(_Held):
     """Member m has its own whole copy of the weights: leaves of ``copies`` are ``[members, ...]``."""
 
     copies: Any
@@ -90,7 +99,7 @@ class Stacked:
 
 
 @struct.dataclass
-class Single:
+class Single(_Held):
     """One member with one copy of the weights (the paper's dense noise: one draw for a whole step)."""
 
     params: Any
@@ -112,4 +121,48 @@ class Single:
         return _repeated(fn(self.params, x), 1)
 
 
-Policy = Clean | Fused | Stacked | Single
+def perturbed(params: Any, draw: noise.Draw, sigma: Any) -> "Fused | Stacked | Single":
+    """All members of a draw as one policy; ``sigma`` is a scalar or ``[members]``.
+
+    Dense noise is added to whole copies of the weights, one for each member (the paper's form); the others never form
+    a perturbed matrix.
+    """
+    kind, members = draw.kind, draw.members
+    if not isinstance(kind, noise.Dense):
+        return Fused(params, draw, sigma)
+    if members == 1:
+        return Single(kind.materialise(params, draw, sigma, 0))
+    sigmas = jnp.broadcast_to(jnp.asarray(sigma, jnp.float32), (members,))
+    form = jax.vmap(lambda member: kind.materialise(params, draw, sigmas, member))
+    return Stacked(form(jnp.arange(members)))
+
+
+@struct.dataclass
+class Redrawn:
+    """Members whose noise is drawn anew every ``every`` tokens of an answer, as a function of (key, member, token).
+
+    The first of these draws is ``draw``, which reads the prompt too. What a pass wrote into the cache stays as it was:
+    token t sees earlier positions as the noise of their time left them. It has no weights of its own for a whole text:
+    ``at(token)`` has.
+    """
+
+    params: Any
+    draw: Any  # noise.Draw
+    sigma: Any  # f32[] or f32[members]
+    key: Any  # typed: that of the draw
+    every: int = struct.field(pytree_node=False, default=1)
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        return self.draw.members
+
+    def at(self, token: Any) -> "Fused | Stacked | Single":
+        """The policy that draws token number ``token`` of each answer."""
+        turn = jnp.asarray(token, jnp.uint32) // jnp.uint32(self.every)
+        counter = self.draw.counter + turn
+        drawn = draw_all(self.draw.kind, self.draw.spec, self.key, self.draw.number, counter)
+        return perturbed(self.params, self.draw.replace(counter=counter, noise=drawn), self.sigma)
+
+
+Policy = Clean | Fused | Stacked | Single | Redrawn

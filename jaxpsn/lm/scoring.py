@@ -14,7 +14,7 @@ from jaxpsn.core import checks
 from jaxpsn.core.errors import refuse
 from jaxpsn.lm import attention, distribution, model
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.lm.policies import Clean, Policy
+from jaxpsn.lm.policies import Clean, Policy, Redrawn
 from jaxpsn.lm.prompts import Prompts
 
 
@@ -59,6 +59,51 @@ def _judge(config, temperature, vocab, chunk, params, before, after, tokens, len
     return jnp.where(here[None], found, 0.0), jnp.sum(after, axis=1)
 
 
+def _token_by_token(
+    config: DecoderConfig, policy: Redrawn, prompts: Prompts, tokens: Any, temperature: Any, vocab: int
+):
+    """Readings ``[M, 3, R, T]`` and hidden states ``[M, R, T, d]`` of tokens that each have a policy of their own.
+
+    One after another through a cache, as they were drawn: a position keeps the keys and values of its own pass.
+    """
+    members, count, time = tokens.shape
+    width = prompts.width
+    start = width - jnp.asarray(prompts.lengths, jnp.int32)
+
+    def judged(params, hidden, target):
+        return _readings(config, temperature, vocab, params, hidden[:, None], target[:, None])[..., 0]
+
+    def begin(params, x):
+        cache = model.empty_cache(config, count, width + time, params["embed"]["embedding"].dtype)
+        hidden, cache = model.hidden_states(config, params, x["prompt"], x["start"], cache, 0)
+        return judged(params, hidden[:, -1], x["target"]), cache
+
+    def go_on(slot):
+        def read(params, x):
+            hidden, cache = model.hidden_states(config, params, x["token"][:, None], x["start"], x["cache"], slot)
+            return judged(params, hidden[:, 0], x["target"]), hidden[:, 0], cache
+
+        return read
+
+    def step(cache, here):
+        place, token, target = here
+        x = {"token": token, "target": target, "start": starts, "cache": cache}
+        readings, hidden, cache = policy.at(place).apply(go_on(width + place - 1), x)
+        return cache, (readings, hidden)
+
+    starts = jnp.broadcast_to(start[None], (members, count))
+    prompt = jnp.broadcast_to(jnp.asarray(prompts.tokens, jnp.int32)[None], (members, count, width))
+    first = {"prompt": prompt, "start": starts, "target": tokens[:, :, 0]}
+    found, cache = policy.at(0).apply(begin, first)
+    # The pass of the last token is for its hidden state alone.
+    following = jnp.moveaxis(tokens, 2, 0)
+    targets = jnp.concatenate([following[1:], following[-1:]])
+    places = jnp.arange(1, time + 1, dtype=jnp.int32)
+    _, (readings, hidden) = lax.scan(step, cache, (places, following, targets))
+    readings = jnp.concatenate([found[None], readings[:-1]])
+    return jnp.moveaxis(readings, 0, -1), jnp.moveaxis(hidden, 0, 2)
+
+
 def _flash(config: DecoderConfig, params: model.Params) -> bool:
     return config.flash and attention.fits_cudnn(params["embed"]["embedding"].dtype, config.head_dim)
 
@@ -80,7 +125,8 @@ def score(
     ``[rows, time, vocab]`` never exists whole. ``remat`` recomputes the layers in the backward pass. ``vocab``: real
     entries of a padded vocabulary. ``temperature`` as in ``sampler.sample``, of which these are the very log-probs
     (top-p and top-k apart). Members that all have the clean weights read each prompt once, unless cuDNN's flash
-    kernel takes the whole texts: its memory is linear in their length.
+    kernel takes the whole texts: its memory is linear in their length. Noise that is drawn anew within answers is
+    scored token by token, each with the draw that it was sampled with.
     """
     members, count = tokens.shape[:2]
     if (members, count) != (policy.members, prompts.tokens.shape[0]) or lengths.shape != (members, count):
@@ -106,7 +152,13 @@ def score(
         return jax.vmap(judge, (None, 0, 0, 0, 0))(params, before, after, x["tokens"], x["lengths"])
 
     x = {"tokens": tokens, "lengths": lengths}
-    if isinstance(policy, Clean) and members > 1 and not _flash(config, policy.params):
+    if isinstance(policy, Redrawn):
+        tokens = jnp.asarray(tokens, jnp.int32)
+        found, after = _token_by_token(config, policy, prompts, tokens, jnp.asarray(temperature, jnp.float32), vocab)
+        here = jnp.arange(tokens.shape[2], dtype=jnp.int32)[None, None] < jnp.asarray(lengths)[..., None]
+        found = jnp.where(here[:, None], found, 0.0)
+        pooled = jnp.sum(jnp.where(here[..., None], after.astype(jnp.float32), 0.0), axis=2)
+    elif isinstance(policy, Clean) and members > 1 and not _flash(config, policy.params):
         found, pooled = read_together(policy.params, x)
     else:
         found, pooled = policy.apply(read, x)

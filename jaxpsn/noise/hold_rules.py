@@ -91,7 +91,7 @@ class _Colour(HoldRule):
     """Decisions for which the fastest component is held on average."""
     longest: _Mean = 256.0
     """The same of the slowest, which the end of an episode redraws too."""
-    ratio: Annotated[float, Real(1.0, 1024.0, open_low=True)] = 4.0
+    ratio: Annotated[float, Real(1.5, 1024.0)] = 4.0
     """From one component's hold to the next one's: the smaller it is, the more there are."""
 
     @property
@@ -170,3 +170,8 @@ class Drift(HoldRule):
             allowed = f"dense, input_gain or lowrank(factors=normal) with hold={spec_of(self)}; or hold=geometric"
             errors.refuse("structure", spec_of(kind), allowed)
         return kind
+
+
+HOLDS.alias(
+    "tokens", "steps(1)", "A number of tokens, which are a language model's decisions; 1: each has a draw of its own."
+)

@@ -39,8 +39,8 @@ class Multiscale(Structure):
 
     def validate(self) -> None:
         """Refuse components without a share or a name of their own, and signs that are told twice."""
-        if len(set(self.holds)) != len(self.holds):
-            refuse("holds", self.holds, "numbers that are all different")
+        if len(set(map(_name, self.holds))) != len(self.holds):
+            refuse("holds", self.holds, "numbers that are all different, in six digits")
         if len(self.powers) != len(self.holds) or abs(sum(self.powers) - 1.0) > 1e-6:
             refuse("powers", self.powers, f"{len(self.holds)} shares, one for each hold, whose sum is 1")
         if self.of.antithetic or isinstance(self.of, Multiscale):
@@ -101,7 +101,7 @@ class Multiscale(Structure):
         return replace(self.of, antithetic=self.antithetic)
 
     def _keys(self, key: PRNGKeyArray) -> list[PRNGKeyArray]:
-        return [leaf_key(key, f"held {hold:g}") for hold in self.holds]
+        return [leaf_key(key, _name(hold)) for hold in self.holds]
 
     def _component(self, draw: Draw, k: int) -> Draw:
         """Component k of all members, as a draw."""
@@ -135,6 +135,11 @@ class Multiscale(Structure):
 
     def _sum(self, parts: Any) -> Array:
         return sum(size * part.astype(jnp.float32) for size, part in zip(self.sizes, parts, strict=True))
+
+
+def _name(hold: float) -> str:
+    """What a component's stream of numbers goes by."""
+    return f"held {hold:g}"
 
 
 def _by_path(each: list[dict[str, Any]]) -> dict[str, Any]:

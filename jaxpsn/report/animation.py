@@ -14,7 +14,6 @@ from jaxpsn.core import errors, files
 from jaxpsn.report import drawing, viewer
 from jaxpsn.report.charts import look
 from jaxpsn.report.drawing import Number
-from jaxpsn.report.figures import INK, LINE
 
 SUFFIXES = (".gif", ".mp4")
 _BAR = 20  # pixels of the strip that names a panel
@@ -34,8 +33,10 @@ def write(rollout: Mapping[str, Any], path: str | Path, **asked: Any) -> Path:
     if target.suffix == ".mp4":
         _mp4(target, frames(rollout, rate, **asked), rate)
         return target
-    first, *others = (image.convert("P", palette=Image.Palette.ADAPTIVE, colors=_COLORS) for image in
-                      frames(rollout, rate, **asked))  # fmt: skip
+    pictures = list(frames(rollout, rate, **asked))
+    # One palette and no dithering: what does not move stays as it is, and is not stored again.
+    palette = _palette(pictures[0])
+    first, *others = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
     made = io.BytesIO()
     first.save(made, format="GIF", save_all=True, append_images=others, duration=round(1000 / rate), loop=0)
     files.write_atomically(target, made.getvalue())
@@ -72,6 +73,15 @@ def frames(
         yield sheet
 
 
+def _palette(picture: Image.Image) -> Image.Image:
+    """Colours of a picture, and those that name the episodes, however small they are shown."""
+    own = [channel for light, _ in look.COLORS.values() for channel in bytes.fromhex(light[1:])]
+    found = picture.quantize(_COLORS - len(look.COLORS)).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*own, *found[: 3 * (_COLORS - len(look.COLORS))]])
+    return palette
+
+
 def _path(scene: Mapping[str, Any], poses: Float[np.ndarray, "f bodies 7"], dt: Number) -> np.ndarray | None:
     """Where the body that the camera follows is, smoothed; None if it follows none."""
     body = scene["camera"]["target_body"]
@@ -85,11 +95,11 @@ def _path(scene: Mapping[str, Any], poses: Float[np.ndarray, "f bodies 7"], dt: 
 def _name(draw: ImageDraw.ImageDraw, episode: Mapping[str, Any], at: int, box: tuple[int, int, int, int]) -> None:
     """The strip above a panel: colour, label and return so far."""
     left, top, width, height = box
-    draw.rectangle((left, top + _BAR, left + width - 1, top + _BAR + height - 1), outline=LINE)
+    draw.rectangle((left, top + _BAR, left + width - 1, top + _BAR + height - 1), outline=look.COLORS["line"][0])
     draw.rectangle((left + 6, top + 6, left + 14, top + 14), fill=look.COLORS[episode["color"]][0])
     ended = episode["terminated_at"] is not None and at >= episode["terminated_at"]
     said = f"{episode['label']}   {sum(episode['rewards'][: at + 1]):.4g}{'   ended' if ended else ''}"
-    draw.text((left + 20, top + 3), said, fill=INK, font=ImageFont.load_default(12))
+    draw.text((left + 20, top + 3), said, fill=look.COLORS["ink"][0], font=ImageFont.load_default(12))
 
 
 def _mp4(target: Path, pictures: Iterator[Image.Image], rate: Number) -> None:

@@ -156,8 +156,8 @@ def _entries(label: str, path: Path) -> Iterator[Entry]:
     several = len({task for task, _ in groups}) > 1
     for (task, arm), units in groups.items():
         found = [unit.told.run for unit in units if unit.told.run is not None]
-        config = {"study": study.content.get("control") or study.content.get("shared") or {},
-                  "arm": study.content["arms"][arm]}  # fmt: skip
+        shared = study.content.get("control") or study.content.get("shared") or {}
+        config = _changed(shared, study.content["arms"][arm])
         name = "/".join((label, *([task] * several), arm))
         trained = _trained(found[0].path) if len(found) == 1 else None
         seconds = float(np.nansum([unit.told.seconds for unit in units]))
@@ -191,18 +191,18 @@ def _seconds(run: Run) -> float:
     return float("nan") if found is None else float(np.nanmax(found.values))
 
 
-def _settings(config: Mapping[str, Any], path: str = "") -> dict[str, str]:
-    """Every leaf of a config by its path, as text; not where and when it ran."""
-    found: dict[str, str] = {}
-    for name, value in config.items():
-        inner = path if name == "fields" else f"{path}.{name}" if path else name
-        if not path and name in _AROUND:
-            continue
-        if isinstance(value, Mapping) and value:
-            found |= _settings(value, inner)
-        else:
-            found[inner] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return found
+def _settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """Every setting by the name of its flag, as text; not where and when it ran."""
+    own = {name: value for name, value in config.items() if name not in (*_AROUND, "config")}
+    found = {name.removeprefix("run."): value for name, value in runs.flags({**config.get("config", {}), **own})}
+    return {name: one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for name, one in found.items()}
+
+
+def _changed(shared: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an arm of a study: what all share, with what it has of its own."""
+    own = {name: arm[name] for name in ("explore", "agent") if isinstance(arm.get(name), Mapping)}
+    scale = arm.get("scale")
+    return {**shared, **own, **(arm.get("changes") or {}), **({"scale": scale} if scale else {})}
 
 
 def _differences(entries: Sequence[Entry]) -> list[tuple[str, ...]]:

@@ -1,11 +1,7 @@
-"""What figures drawn by hand share, in benchmarks and notebooks: the look, axes, and how they are written."""
+"""What the figures of notebooks share: the look, and axes."""
 
-import io
 import textwrap
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -13,16 +9,14 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
-from jaxpsn.core import files, text
+from jaxpsn.core import text
 
 # Okabe and Ito's palette: told apart with any colour vision, and in grey.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
 INK, SOFT, LINE = "#1c2733", "#5b6b7b", "#d5dde5"
 WIDTH = 8.0  # inches
 DPI = 150
-_LARGE = 140_000  # bytes of a picture
 _LINE = 80  # characters of a finding on a line
 _LEAST_RATIO = 1.05  # a log axis reaches at least this far to either side
 
@@ -52,43 +46,6 @@ _STYLE = {
     "legend.fontsize": 9,
     "figure.dpi": DPI,
 }
-
-
-class Plot(NamedTuple):
-    """A figure with what it found, in one sentence, and how it is read."""
-
-    name: str
-    figure: Figure
-    finding: str
-    caption: str
-
-
-Written = dict[str, tuple[Path, Plot]]
-
-
-def write(plots: Iterable[Plot | None], folder: str | Path) -> Written:
-    """Write plots to ``folder`` as PNG, leaving out what is None; returns name -> (path, plot)."""
-    folder = files.make_folder(Path(folder))
-    written = {}
-    for plot in plots:
-        if plot is not None:
-            path = folder / f"{plot.name}.png"
-            save(plot.figure, path)
-            written[plot.name] = (path, plot)
-    return written
-
-
-def save(figure: Figure, path: Path) -> None:
-    """A PNG of 256 colours, or of 64 where that is still large: they look like all of them, at a third of the size."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    picture = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
-    for colors in (256, 64):
-        made = io.BytesIO()
-        picture.quantize(colors, dither=Image.Dither.NONE).save(made, "PNG", optimize=True)
-        if made.tell() < _LARGE:
-            break
-    files.write_atomically(path, made.getvalue())
 
 
 def style() -> AbstractContextManager[None]:

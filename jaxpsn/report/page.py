@@ -14,7 +14,7 @@ from markupsafe import Markup
 from jaxpsn.core import files, text
 from jaxpsn.report.charts import look, svg
 from jaxpsn.report.charts import spec as charts
-from jaxpsn.report.runs import Run, Series, setting
+from jaxpsn.report.runs import Run, Series, flags, setting
 from jaxpsn.stats import statistics
 
 
@@ -235,17 +235,16 @@ def _config(config: Mapping[str, Any]) -> Block:
     return Table((), list(_config_rows(config))) if config else Missing("config.json is not in the run folder.")
 
 
-def _config_rows(config: Mapping[str, Any], path: str = "") -> Iterator[Sequence[str]]:
-    """One row per leaf, under a heading for each section; leaves before sections."""
+def _config_rows(config: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+    """One row per setting, under a heading for each section; what has none comes first."""
     parts = {}
     for name, value in config.items():  # a list of objects, such as the sessions, reads as one section each
         listed = isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value)
         parts |= {f"{name}[{index}]": item for index, item in enumerate(value)} if listed else {name: value}
-    sections = {name: value for name, value in parts.items() if isinstance(value, Mapping) and value}
-    for name, value in parts.items():
-        if name not in sections:
+    sections = {"": {name: value for name, value in parts.items() if not isinstance(value, Mapping) or not value}}
+    sections |= {name: value for name, value in parts.items() if isinstance(value, Mapping) and value}
+    for heading, settings in sections.items():
+        if heading:
+            yield (heading,)
+        for name, value in flags(settings):
             yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    for name, value in sections.items():
-        inner = f"{path}.{name}" if path else name
-        yield (inner,)
-        yield from _config_rows(value, inner)

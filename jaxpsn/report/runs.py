@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,13 +75,13 @@ def setting(config: Mapping[str, Any], name: str, default: Any = None) -> Any:
 
     Of a component it is the name; its fields lie below it.
     """
-    if config.keys() == {"name", "fields"}:
+    if _is_component(config):
         config = config["fields"]
     head, _, rest = name.partition(".")
     if head in config:
         value = config[head]
         if not rest:
-            return value["name"] if isinstance(value, Mapping) and value.keys() == {"name", "fields"} else value
+            return value["name"] if _is_component(value) else value
         if isinstance(value, Mapping):
             found = setting(value, rest, _ABSENT)
             if found is not _ABSENT:
@@ -99,6 +99,25 @@ def named(config: Mapping[str, Any], section: str, field: str = "name") -> str:
     found = setting(config, section)
     found = found.get(field, found.get("name")) if isinstance(found, Mapping) else found
     return found if isinstance(found, str) else ""
+
+
+def flags(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting by the name of its flag: a component by its own, its fields below it, in a sum below each term."""
+    for name, value in config.items():
+        inner = f"{path}.{name}" if path else name
+        found = value.get("sum", [value]) if isinstance(value, Mapping) else []
+        if isinstance(found, list) and found and all(_is_component(term) for term in found):
+            yield inner, " + ".join(term["name"] for term in found)
+            for term in found:
+                yield from flags(term["fields"], inner if len(found) == 1 else f"{inner}.{term['name']}")
+        elif isinstance(value, Mapping) and value:
+            yield from flags(value, inner)
+        else:
+            yield inner, value
+
+
+def _is_component(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.keys() == {"name", "fields"} and isinstance(value["fields"], Mapping)
 
 
 _ABSENT = object()

@@ -7,6 +7,7 @@ divided by 1e-6. All of them need G >= 2. :mod:`jaxpsn.rlvr.algorithms` gives th
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +50,23 @@ def leave_one_out(rewards: Rewards) -> Rewards:
     """
     size = rewards.shape[1]
     return none(rewards) * (size / (size - 1))
+
+
+def max_rl(rewards: Rewards) -> Rewards:
+    """Reward minus the group's mean, over the group's mean plus 1e-6: a problem weighs more the less it is solved.
+
+    In expectation the gradient of the log of the success rate, cut off at order G. Means below 0 count as 0; a group
+    without a success has advantages of 0. Source: MaxRL, arXiv 2602.02710.
+    """
+    return none(rewards) / (jnp.maximum(jnp.mean(rewards, axis=1, keepdims=True), 0.0) + EPS)
+
+
+def signed(rewards: Rewards, positive: Any, negative: Any) -> Rewards:
+    """``positive`` for a correct answer, ``-negative`` for a wrong one, whatever the rest of the group did.
+
+    Source: RLVR decomposed, arXiv 2506.01347 (W-REINFORCE: 0.1 and 1; negative samples alone: 0 and 1).
+    """
+    return jnp.where(correct(rewards), jnp.float32(positive), -jnp.float32(negative))
 
 
 def pass_at_k(rewards: Rewards, k: int) -> Rewards:

@@ -95,6 +95,41 @@ class PassAtK(Advantage):
         return advantages.pass_at_k(rewards, self.k)
 
 
+@ADVANTAGES.register("max_rl")
+@dataclass(frozen=True)
+class MaxRl(Advantage):
+    """Distance from the group's mean over that mean: the less a problem is solved, the more it weighs (2602.02710)."""
+
+    def compute(self, rewards: Any) -> Any:
+        from jaxpsn.rlvr import advantages
+
+        return advantages.max_rl(rewards)
+
+
+@ADVANTAGES.register("w_reinforce")
+@dataclass(frozen=True)
+class WReinforce(Advantage):
+    """Fixed weights of right and wrong answers, most for the wrong (W-REINFORCE, arXiv 2506.01347)."""
+
+    positive: Traced[Annotated[float, Real(0.0, 100.0)]] = 0.1
+    """Advantage of a correct answer; 0 learns from wrong ones alone."""
+    negative: Traced[Annotated[float, Real(0.0, 100.0)]] = 1.0
+    """Minus the advantage of a wrong one."""
+
+    def validate(self) -> None:
+        """Refuse weights that teach nothing."""
+        if self.positive == self.negative == 0.0:
+            errors.refuse("w_reinforce.negative", self.negative, "above 0, or a positive above 0")
+
+    def check(self, samples: int) -> None:
+        checks.whole("samples", samples, 1)
+
+    def compute(self, rewards: Any) -> Any:
+        from jaxpsn.rlvr import advantages
+
+        return advantages.signed(rewards, self.positive, self.negative)
+
+
 _Clip = Traced[Annotated[float, Real(0.0, 100.0)]]
 
 

@@ -265,6 +265,9 @@ class RlvrConfig:
         if self.early_samples:
             allowed = f"false with estimator = {estimator}, as probes have perturbations of their own"
             errors.refuse("noise.sigma.reuse_probes", True, allowed)
+        if self.noise.every is not None:
+            allowed = f"episode with estimator = {estimator}, which has one policy for an answer"
+            errors.refuse("noise.hold", spec_of(self.noise.hold), allowed)
         each = self.noisy_samples // self.members
         if estimator == "smoothed":
             if each < 2:

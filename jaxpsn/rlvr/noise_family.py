@@ -9,11 +9,18 @@ from jaxpsn.core.families import Family
 class Noise(Component):
     """What perturbs the sampler's weights; the trained weights stay clean.
 
-    Its ``sigma``, a field or an attribute of the class, is the scale rule.
+    Its ``sigma``, a field or an attribute of the class, is the scale rule. Noise that has members also says how they
+    are drawn: ``structure`` (:class:`jaxpsn.noise.Structure`), ``select`` and ``relative``, as psn does.
     """
 
     clean_share: ClassVar[float] = 1.0
     """Share of a group's answers that the clean policy gives; a field of noise that leaves a choice."""
+    per: ClassVar[str] = "sample"
+    """For what each perturbation is drawn; ``step``: one for all answers of a step, probes too."""
+    replicas: ClassVar[int | None] = None
+    """Samplers with a perturbation of their own."""
+    every: ClassVar[int | None] = None
+    """Tokens after which noise is drawn anew within an answer; None: it is held for whole answers."""
     antithetic: ClassVar[bool] = False
     """Whether perturbations come in pairs of opposite sign."""
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from jaxpsn.core import checks, errors
+from jaxpsn.core.components import spec_of
 from jaxpsn.core.fields import Fraction, Whole
 from jaxpsn.noise import InputGain, LowRank, Structure
+from jaxpsn.noise.hold_rules import Episode, HoldRule, Steps
 from jaxpsn.noise.scale_rules import ScaleRule, begins, refuse_misfit
 from jaxpsn.rlvr.noise_family import NOISES, Noise
 from jaxpsn.rlvr.rules import Fixed, Kl
@@ -32,7 +34,11 @@ class NoNoise(Noise):
 @NOISES.register("psn")
 @dataclass(frozen=True)
 class Psn(Noise):
-    """Parameter-space noise on the sampler's weights, held over whole answers (PSN-RLVR, arXiv 2602.02555)."""
+    """Parameter-space noise on the sampler's weights, held over whole answers (PSN-RLVR, arXiv 2602.02555).
+
+    An answer is an episode, a token a decision: hold = episode is the paper's, and hold = tokens(1) the control that
+    takes consistency away and leaves the noise of each token as it is.
+    """
 
     structure: Structure = LowRank()
     """Form of the noise; dense noise is added to whole copies of the weights (paper)."""
@@ -42,6 +48,8 @@ class Psn(Noise):
     """One perturbation for the whole step (paper), one for each of `replicas`, or one for each answer of a group."""
     replicas: Annotated[int, Whole(1, 1 << 16)] | None = None
     """Samplers with a perturbation of their own (per = replica alone); divides the noisy answers of a group."""
+    hold: HoldRule = Episode()
+    """How long a perturbation lasts: the whole answer (episode), or tokens(n) within it; per = step: the whole step."""
     clean_share: Fraction = 0.0
     """Share of a group's answers that the clean policy gives."""
     relative: bool = True
@@ -52,6 +60,8 @@ class Psn(Noise):
     def validate(self) -> None:
         """Refuse a selection that is none, replicas where there are none, and gains, which have no noise of biases."""
         refuse_misfit("psn.sigma", self.sigma, _fits)
+        if not isinstance(self.hold, Episode | Steps):
+            errors.refuse("psn.hold", spec_of(self.hold), "episode or tokens(n)")
         if isinstance(self.structure, InputGain):
             errors.refuse("psn.structure", "input_gain", "a structure with noise of its own for every weight")
         if self.select.startswith("re:"):
@@ -64,6 +74,11 @@ class Psn(Noise):
         if (self.per == "replica") != (self.replicas is not None):
             allowed = "how many samplers there are" if self.per == "replica" else "none, but with per = replica"
             errors.refuse("psn.replicas", self.replicas, allowed)
+
+    @property
+    def every(self) -> int | None:  # type: ignore[override]
+        """Tokens after which noise is drawn anew within an answer."""
+        return self.hold.n if isinstance(self.hold, Steps) else None
 
     @property
     def antithetic(self) -> bool:  # type: ignore[override]

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn import noise
+from jaxpsn.core import errors
+from jaxpsn.core.components import called
 from jaxpsn.lm import model, policies
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.rlvr.noise_family import Noise
-from jaxpsn.rlvr.noises import SELECTIONS, Psn
+from jaxpsn.rlvr.noises import SELECTIONS
 
 PURPOSE = 0x4E4F4953
 """Folded into a run's key: perturbations share no randomness with anything else."""
@@ -29,11 +30,17 @@ class Perturbation(NamedTuple):
     answers: int
     purpose: int = PURPOSE
     """Probes have a stream of their own, so that they share no perturbation with the rollouts."""
+    every: int | None = None
+    """Tokens after which the noise is drawn anew within an answer; None: never."""
 
-    def draw(self, key: PRNGKeyArray, step: Any) -> noise.Draw:
+    def draw(self, key: PRNGKeyArray, step: Any) -> "noise.Draw | Drawn":
         """The perturbations of ``step``; ``key`` is that of the run."""
         key = jax.random.fold_in(jax.random.fold_in(key, self.purpose), step)
-        return self.kind.init(key, self.spec, self.members)
+        return self._drawn(key, self.members)
+
+    def _drawn(self, key: PRNGKeyArray, members: Any) -> "noise.Draw | Drawn":
+        first = self.kind.init(key, self.spec, members)
+        return first if self.every is None else Drawn(first, key)
 
     def dense(self) -> tuple[int, int]:
         """Matrices that a structure other than dense perturbs densely all the same, and matrices in all."""
@@ -43,23 +50,24 @@ class Perturbation(NamedTuple):
         whole = [leaf for leaf in matrices if self.kind.state_numbers(leaf) >= math.prod(leaf.shape)]
         return len(whole), len(matrices)
 
-    def some(self, key: PRNGKeyArray, members: Int[Array, " some"]) -> tuple["Perturbation", noise.Draw]:
+    def some(self, key: PRNGKeyArray, members: Int[Array, " some"]) -> tuple["Perturbation", "noise.Draw | Drawn"]:
         """The members of these numbers out of endlessly many, one answer each: the same in whatever company."""
-        return self._replace(members=members.shape[0], answers=1), self.kind.init(key, self.spec, members)
+        return self._replace(members=members.shape[0], answers=1), self._drawn(key, members)
 
-    def policy(self, params: Any, draw: noise.Draw, sigma: Any) -> Any:
-        """All members as one policy of the sampler; ``sigma`` is a scalar or ``[members]``.
+    def policy(self, params: Any, draw: "noise.Draw | Drawn", sigma: Any) -> policies.Policy:
+        """All members as one policy of the sampler; ``sigma`` is a scalar or ``[members]``."""
+        if self.every is None:
+            return policies.perturbed(params, draw, sigma)
+        return policies.Redrawn(params, draw.first, sigma, draw.key, self.every)
 
-        Dense noise is added to whole copies of the weights, one for each member (the paper's form); the others
-        never form a perturbed matrix.
-        """
-        if not isinstance(self.kind, noise.Dense):
-            return policies.Fused(params, draw, sigma)
-        if self.members == 1:
-            return policies.Single(self.kind.materialise(params, draw, sigma, 0))
-        sigmas = jnp.broadcast_to(jnp.asarray(sigma, jnp.float32), (self.members,))
-        form = jax.vmap(lambda member: self.kind.materialise(params, draw, sigmas, member))
-        return policies.Stacked(form(jnp.arange(self.members)))
+
+class Drawn(NamedTuple):
+    """The perturbations of a step that are drawn anew within its answers."""
+
+    first: noise.Draw
+    """Those that answers begin with."""
+    key: PRNGKeyArray
+    """Of which all later ones are a function."""
 
 
 def selection(name: str) -> noise.Selection:
@@ -71,13 +79,16 @@ def selection(name: str) -> noise.Selection:
     return {"norms": noise.norms, "all": noise.everything}[name]
 
 
-def plan(asked: Noise, decoder: DecoderConfig, params: Any, members: int, answers: int) -> Perturbation | None:
+def plan(asked: Any, decoder: DecoderConfig, params: Any, members: int, answers: int) -> Perturbation | None:
     """The perturbation that is ``asked`` for, None for none; ``answers`` are a member's samples of each prompt.
 
-    Raises UserError if ``asked.select`` matches no weight.
+    Raises UserError if ``asked.select`` matches no weight, or noise of one's own does not say what is drawn.
     """
-    if not isinstance(asked, Psn) or members == 0:
+    if members == 0:
         return None
+    lacking = [name for name in ("structure", "select", "relative") if not hasattr(asked, name)]
+    if lacking:
+        errors.refuse("noise", called(type(asked)), f"noise that says its {', '.join(lacking)}, as it has members")
 
     def full(params: Any, tokens: Array) -> Float[Array, "batch length vocab"]:
         start = jnp.zeros((tokens.shape[0],), jnp.int32)
@@ -85,4 +96,4 @@ def plan(asked: Noise, decoder: DecoderConfig, params: Any, members: int, answer
 
     example = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     spec = noise.plan(full, params, example, select=selection(asked.select), relative=asked.relative)
-    return Perturbation(spec, asked.structure, members, answers)
+    return Perturbation(spec, asked.structure, members, answers, every=asked.every)

@@ -45,7 +45,7 @@ class RlvrState:
     clock: Any  # [] int32: steps made
     updates: Any  # [] int32: gradient steps made
     params: Any  # float32, clean
-    memory: Any  # state of the optimiser
+    opt_state: Any  # state of the optimiser
     sigma: Any  # state of the scale's rule
     position: Any  # [] int32: problems taken from the stream
     key: Any  # typed key of the run, constant
@@ -126,7 +126,8 @@ class Reasoner:
         self._signals = None if config.probed is None else scale.signals(config.probed, self.learner)
         self._say: Callable[[str], None] = lambda text: None
         self._far: str | None = None
-        self._memory = None if self._weights is None else self._placed_memory(self._weights)
+        shapes = jax.eval_shape(self.learner.optimiser.init, self.base.params)
+        self._moments = self.place.moments(self.learner.optimiser, shapes, self._weights)
         self.silences = measures.silences(config)
         self._compile_lazily()
         self._compiled = False
@@ -136,7 +137,7 @@ class Reasoner:
     def lower(self) -> dict[str | None, str]:
         """Fields of the config that make parts of the state smaller, by the names of the parts; None for a step."""
         size = names.lowers_weights(self.config.model is not None)
-        return {"params": size, "memory": size, None: names.LOWERS_ROLLOUT}
+        return {"params": size, "opt_state": size, None: names.LOWERS_ROLLOUT}
 
     @property
     def compiled(self) -> dict[str, Any]:
@@ -156,17 +157,13 @@ class Reasoner:
         whole, wide = place.whole(), place.answers()
         answers = Answers(wide, wide, wide, wide, whole, whole)
         self._batch_places = learner.Batch(place.rows(), answers, wide, wide, wide, whole)
-        ins, outs = (self._weights, self._memory, self._batch_places), (self._weights, self._memory, whole)
+        ins, outs = (self._weights, self._moments, self._batch_places), (self._weights, self._moments, whole)
         self._update = place.jit(self.learner.update, ins, outs, donate_argnums=(0, 1))
         self._score = place.jit(self.learner.log_probs, self.learner.places(), whole)
         self._mismatch = place.jit(self.learner.mismatch, (wide, answers, wide), whole)
         self._move = place.jit(self._rule.update, whole, whole)
         self._count = place.jit(_counted, whole, whole)
         self._advantages = jax.jit(self.config.algorithm.advantage.compute)
-
-    def _placed_memory(self, weights: Any) -> Any:
-        shapes = jax.eval_shape(self.learner.optimiser.init, self.base.params)
-        return self.place.memory(self.learner.optimiser, shapes, weights)
 
     def init(self) -> RlvrState:
         """The state before the first step; with Variant II whether its target can be reached is measured and said."""
@@ -188,7 +185,7 @@ class Reasoner:
                 clock=jnp.int32(0),
                 updates=jnp.int32(0),
                 params=None,
-                memory=None,
+                opt_state=None,
                 sigma=self._rule.init(self.config.sigma.start if self.noise is not None else 0.0),
                 position=jnp.int32(0),
                 key=jax.random.key(self._seed),
@@ -196,22 +193,18 @@ class Reasoner:
 
         optimiser, whole = self.learner.optimiser, self.place.whole()
         params = jax.jit(copied, out_shardings=self._weights)(self.base.params)
-        memory = jax.jit(optimiser.init, out_shardings=self._memory)(params)
-        return jax.jit(small, out_shardings=whole)().replace(params=params, memory=memory)
+        opt_state = jax.jit(optimiser.init, out_shardings=self._moments)(params)
+        return jax.jit(small, out_shardings=whole)().replace(params=params, opt_state=opt_state)
 
     def template(self) -> RlvrState:
         """The state's shapes, dtypes and shardings."""
         shapes = jax.eval_shape(self._first)
-        if self.place.mesh is None:
-            return shapes
-        places = jax.tree.map(lambda _: self.place.whole(), shapes.replace(params=None, memory=None))
-        places = places.replace(params=self._weights, memory=self._memory)
-        return jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, places
-        )
+        places = jax.tree.map(lambda _: self.place.whole(), shapes.replace(params=None, opt_state=None))
+        places = places.replace(params=self._weights, opt_state=self._moments)
+        return self.place.shapes(shapes, places)
 
     def step(self, state: RlvrState) -> tuple[RlvrState, dict[str, Any]]:
-        """One training step; ``state.params`` and ``state.memory`` are given up to the new state."""
+        """One training step; ``state.params`` and ``state.opt_state`` are given up to the new state."""
         clock, seen = gathering.Clock(), {}
         decide = None if self._signals is None else self._decider(state, seen)
         found = self._gatherer.gather(state, decide, clock)
@@ -252,7 +245,7 @@ class Reasoner:
 
     def _learn(self, state: RlvrState, found: gathering.Gathered, gained: np.ndarray) -> tuple[RlvrState, dict]:
         algorithm, experience = self.config.algorithm, found.experience
-        params, memory = state.params, state.memory
+        params, opt_state = state.params, state.opt_state
         updates, apart = algorithm.epochs * algorithm.mini_batches, {}
         whole = learner.Batch(experience.prompts, experience.answers, gained)
         if algorithm.estimator != "clean":
@@ -268,13 +261,13 @@ class Reasoner:
         told = []
         for _ in range(algorithm.epochs):
             for part in learner.pieces(whole, algorithm.mini_batches):
-                params, memory, metrics = self._update(params, memory, self.place.put(part, self._batch_places))
+                params, opt_state, metrics = self._update(params, opt_state, self.place.put(part, self._batch_places))
                 told.append(metrics)
         told = measures.over_updates(jax.device_get(told)) | jax.device_get(apart)
         moved = state.sigma if self._signals is not None else self._move(state.sigma, told)
         made = np.int32(1), np.int32(updates), np.int32(found.drawn)
         clock, updates, position = self._count((state.clock, state.updates, state.position), made)
-        return RlvrState(clock, updates, params, memory, moved, position, state.key), told
+        return RlvrState(clock, updates, params, opt_state, moved, position, state.key), told
 
     def evaluate(self, state: RlvrState) -> dict[str, float]:
         """Short judgement of the clean policy: pass@1, pass@K and distinct solutions, always on the same problems."""
@@ -339,7 +332,7 @@ class Reasoner:
         if algorithm.kl_coefficient:
             batch = batch.replace(reference=answers.log_probs)
         part = jax.eval_shape(lambda batch: learner.pieces(batch, algorithm.mini_batches)[0], batch)
-        return self._update.lower(state.params, state.memory, part).compile()
+        return self._update.lower(state.params, state.opt_state, part).compile()
 
     def sync(self) -> None:
         """Make the sample log durable."""

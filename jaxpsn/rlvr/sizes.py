@@ -32,9 +32,7 @@ def parts(config: RlvrConfig, place: Placement) -> dict[str, tuple[Any, str]]:
     held = weights(form.decoder, place)
     optimiser = learner.make(config, form.decoder, answer, form.words.vocab_size, place).optimiser
     moments = jax.eval_shape(optimiser.init, held)
-    if place.mesh is not None:
-        shardings = place.memory(optimiser, moments, place.weights(form.decoder))
-        moments = jax.tree.map(_placed, moments, shardings)
+    moments = place.shapes(moments, place.moments(optimiser, moments, place.weights(form.decoder)))
     size = names.lowers_weights(config.model is not None)
     passing = {
         "gradient": (held, size),
@@ -50,10 +48,6 @@ def _bytes(tree: Any) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _placed(leaf: Any, sharding: Any) -> Any:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
 def weights(decoder: DecoderConfig, place: Placement | None = None) -> Any:
     """The parameters of a decoder as shapes, float32; with the shardings of a run where ``place`` has a mesh."""
     shapes = jax.tree.map(
@@ -61,7 +55,7 @@ def weights(decoder: DecoderConfig, place: Placement | None = None) -> Any:
         model.parameter_shapes(decoder),
         is_leaf=lambda leaf: isinstance(leaf, tuple),
     )
-    return shapes if place is None or place.mesh is None else jax.tree.map(_placed, shapes, place.weights(decoder))
+    return shapes if place is None else place.shapes(shapes, place.weights(decoder))
 
 
 def _rollout(config: RlvrConfig, form: Base, longest: int, answer: int, place: Placement) -> Any:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxpsn.core import placement
 from jaxpsn.run import sweep
 from jaxpsn.run.program import Program, State
 
@@ -48,8 +49,8 @@ def _state_axes(program: Program) -> Any:
 
 def layout(program: Program, seeds: int) -> Any:
     """Where the leaves of the state of all seeds lie on the program's mesh; None if it has none."""
-    place = getattr(program, "place", None)
-    if place is None or place.mesh is None:
+    place = placement.of(program)
+    if place.mesh is None:
         return None
     hyper = sweep.first(program.hyper) if isinstance(program, sweep.Swept) else program.hyper
     state = jax.eval_shape(program.init, jax.random.key(0), hyper)

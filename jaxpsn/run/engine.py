@@ -8,9 +8,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxpsn.core import errors, placed
+from jaxpsn.core import errors, placement
 from jaxpsn.run import chunk, memory, report
 from jaxpsn.run.cadence import Cadence
 from jaxpsn.run.chunk import ChunkReport
@@ -91,33 +90,20 @@ class CompiledEngine:
 
     def __init__(self, program: Program, run: RunConfig):
         self._program, self._seeds = program, run.seeds
-        self._layout = chunk.layout(program, run.seeds)
-        whole = None if self._layout is None else NamedSharding(program.place.mesh, PartitionSpec())
+        self._place = placement.of(program)
+        self._layout, whole = chunk.layout(program, run.seeds), self._place.whole()
         self._whole = whole
-        self._keys = placed.put(chunk.seed_keys(run.seed, run.seeds), whole)
-        self._init = self._jit(chunk.make_init(program, run.seeds), whole, self._layout)
+        self._keys = self._place.put(chunk.seed_keys(run.seed, run.seeds), whole)
+        self._init = self._place.jit(chunk.make_init(program, run.seeds), whole, self._layout)
         self._chunk: Any = None
         self._evaluate: Any = None
         self._template: State = None
         self.columns: tuple[str, ...] = ()
 
-    def _jit(self, function: Callable[..., Any], ins: Any, outs: Any, **options: Any) -> Any:
-        """``jax.jit``, on a mesh with these shardings."""
-        if self._layout is None:
-            return jax.jit(function, **options)
-        return jax.jit(function, in_shardings=ins, out_shardings=outs, **options)
-
     def template(self) -> State:
         """Shapes and dtypes of the state of all seeds, on a mesh with shardings."""
-        if self._template is not None:
-            return self._template
-        self._template = jax.eval_shape(self._init, self._keys)
-        if self._layout is not None:
-            self._template = jax.tree.map(
-                lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-                self._template,
-                self._layout,
-            )
+        if self._template is None:
+            self._template = self._place.shapes(jax.eval_shape(self._init, self._keys), self._layout)
         return self._template
 
     def attach(self, folder: Path, kept: int) -> None:
@@ -128,7 +114,7 @@ class CompiledEngine:
         start = time.monotonic()
         with show.phase(f"compiling the training step ({plan.chunk:,} steps a chunk)"):
             made = chunk.make_chunk(self._program, self._seeds, plan.calls)
-            made = self._jit(made, (self._layout,), (self._layout, self._whole), donate_argnums=0)
+            made = self._place.jit(made, (self._layout,), (self._layout, self._whole), donate_argnums=0)
             lowered = made.lower(template)
             self._chunk = lowered.compile()
         memory.check_compiled(self._program, self._chunk, "the training step")
@@ -138,7 +124,7 @@ class CompiledEngine:
             start = time.monotonic()
             with show.phase("compiling the evaluation"):
                 made = chunk.make_evaluate(self._program, self._seeds)
-                lowered = self._jit(made, (self._whole, self._layout), self._whole).lower(self._keys, template)
+                lowered = self._place.jit(made, (self._whole, self._layout), self._whole).lower(self._keys, template)
                 self._evaluate, evaluation = lowered.compile(), lowered.out_info
             memory.check_compiled(self._program, self._evaluate, "the evaluation")
             note("compile", "evaluation", time.monotonic() - start)

@@ -143,10 +143,19 @@ def _flat(tree: Any, path: str = "") -> dict[str, Any]:
         flat, tree = {path: tree["name"]}, tree["fields"]
     elif set(tree) == {"sum"}:
         flat[path] = " + ".join(term["name"] for term in tree["sum"])
-        tree = {term["name"]: term["fields"] for term in tree["sum"]}
+        tree = _numbered(tree["sum"])
     for name, value in tree.items():
         flat |= _flat(value, f"{path}.{name}" if path else name)
     return flat
+
+
+def _numbered(terms: list[dict[str, Any]]) -> dict[str, Any]:
+    """The fields of summands by their names; of a second one of a name below ``NAME 2``."""
+    found: dict[str, Any] = {}
+    for term in terms:
+        count = sum(name.partition(" ")[0] == term["name"] for name in found)
+        found[f"{term['name']} {count + 1}" if count else term["name"]] = term["fields"]
+    return found
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from jaxpsn.core import errors
+from jaxpsn.core import errors, placement
 
 Parts = Mapping[str, tuple[int, str]]
 """What holds memory on a device: by name the bytes, and the fields that make them fewer."""
@@ -99,8 +99,7 @@ def parts(program: Any, template: Any, seeds: int = 1) -> Parts:
     for field in dataclasses.fields(template):
         size = held(getattr(template, field.name))
         found[field.name] = (size, lower.get(field.name, lower.get(None, "the sizes of the run")))
-    mesh = getattr(getattr(program, "place", None), "mesh", None)
-    cut = 1 if mesh is None else mesh.shape["data"]
+    cut = placement.of(program).parts
     for name, (tree, fields) in getattr(program, "passing", lambda _: {})(template).items():
         found[name] = (held(tree) * seeds // cut, fields)
     return found
@@ -114,14 +113,12 @@ def fields(program: Any) -> str:
 
 def check(program: Any, template: Any, seeds: int) -> None:
     """Refuse a program of which the state, and what a step holds besides, do not fit. See :func:`require`."""
-    mesh = getattr(getattr(program, "place", None), "mesh", None)
-    require(parts(program, template, seeds), mesh, "seeds" if seeds > 1 else "")
+    require(parts(program, template, seeds), placement.of(program).mesh, "seeds" if seeds > 1 else "")
 
 
 def check_compiled(program: Any, compiled: Any, what: str) -> None:
     """Refuse a compiled part of a program that by XLA's own account needs more than there is."""
-    mesh = getattr(getattr(program, "place", None), "mesh", None)
-    require({what: (planned(compiled), fields(program))}, mesh)
+    require({what: (planned(compiled), fields(program))}, placement.of(program).mesh)
 
 
 def require(parts: Parts, mesh: Any = None, more: str = "") -> None:

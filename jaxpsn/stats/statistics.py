@@ -6,11 +6,11 @@ the runs of each task are drawn with replacement, independently of the other tas
 
 import math
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
 
 from jaxpsn.core import errors, text
 
@@ -43,7 +43,15 @@ class Band(NamedTuple):
 
 def iqm(scores: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Interquartile mean of scores [..., runs, tasks], pooled: the mean of their middle half (a vector is one task)."""
-    return np.asarray(stats.trim_mean(_pooled(scores), 0.25, axis=-1))
+    return _middle(_pooled(scores), -1)
+
+
+def _middle(values: np.ndarray, axis: int) -> np.ndarray:
+    """The mean of the middle half along ``axis``: a quarter of the values, rounded down, is cut off at either end."""
+    count = values.shape[axis]
+    cut = count // 4
+    sorted_enough = np.partition(values, (cut, count - cut - 1), axis)
+    return np.asarray(np.take(sorted_enough, range(cut, count - cut), axis).mean(axis))
 
 
 def mean(scores: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -91,11 +99,11 @@ def curve(values: Float[np.ndarray, "s t"], *, confidence: float = 0.95, resampl
         if not runs:
             continue
         chosen = values[np.ix_(present, points)]
-        band.value[points] = stats.trim_mean(chosen, 0.25, axis=0)
+        band.value[points] = _middle(chosen, 0)
         if runs > 1:
             draws = np.random.default_rng(seed).integers(runs, size=(resamples, runs))
             for some in np.array_split(np.arange(points.size), max(1, resamples * chosen.size // _CHUNK)):
-                samples = stats.trim_mean(chosen[:, some][draws], 0.25, axis=1)
+                samples = _middle(chosen[:, some][draws], 1)
                 band.low[points[some]], band.high[points[some]] = np.quantile(samples, _tails(confidence), axis=0)
     return band
 
@@ -172,7 +180,7 @@ def share(hits: Any, *, confidence: float = 0.95) -> Estimate:
     count, runs = int(hits.sum()), hits.size
     if runs == 1:
         return Estimate(float(count), None, None, runs)
-    z2 = float(stats.norm.ppf(_tails(confidence)[1])) ** 2
+    z2 = NormalDist().inv_cdf(_tails(confidence)[1]) ** 2
     centre = (count + z2 / 2) / (runs + z2)
     half = math.sqrt(z2) / (runs + z2) * math.sqrt(count * (runs - count) / runs + z2 / 4)
     # Where none or all are hits an end is 0 or 1 exactly, which rounding may miss.

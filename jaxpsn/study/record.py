@@ -104,9 +104,11 @@ class Study(ABC):
     def is_worth_a_report(self, unit: Unit, left: Sequence[Unit]) -> bool:
         """Whether the report so far is built once a unit is done, while others are ``left``."""
 
-    @abstractmethod
     def report(self) -> Path:
         """Tables, plots and the report of what there is so far; returns the page."""
+        from jaxpsn.report import build
+
+        return build.build(self.path)
 
     @property
     def again(self) -> str:

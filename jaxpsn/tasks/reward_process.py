@@ -22,21 +22,25 @@ def is_portable(reward: Any) -> bool:
 
 
 class RewardProcess:
-    """The process of one reward, :mod:`jaxpsn.tasks.reward_worker`; it starts when it is asked first."""
+    """The process of one reward, :mod:`jaxpsn.tasks.reward_worker`; it starts when it is asked to, or asked first."""
 
     def __init__(self, reward: Any):
-        self._reward, self._name = reward, called(type(reward))
+        self._reward, self._name = reward, getattr(reward, "source", called(type(reward)))
         self._worker: processes.Worker | None = None
 
     def score(self, problems: Sequence[Problem], texts: Sequence[str]) -> Any:
         """What the reward gives. Raises UserError if it fails, ends, or takes longer than its ``seconds``."""
+        self.start()
+        request = [[dataclasses.asdict(problem) for problem in problems], list(texts)]
+        self._worker.ask(request, self._reward.seconds)
+        return self._reply(f"{self._reward.seconds:g} s for {len(texts)} answers")
+
+    def start(self) -> None:
+        """Start the process, if it is not there. Raises UserError if the reward cannot be made in it."""
         if self._worker is None:
             setup = {"plugins": plugins.loaded(), "reward": to_json(self._reward)}
             self._worker = processes.Worker("jaxpsn.tasks.reward_worker", setup)
             self._reply(f"{processes.STARTING:g} s to start")
-        request = [[dataclasses.asdict(problem) for problem in problems], list(texts)]
-        self._worker.ask(request, self._reward.seconds)
-        return self._reply(f"{self._reward.seconds:g} s for {len(texts)} answers")
 
     def close(self) -> None:
         """End the process; a later :meth:`score` would start another."""

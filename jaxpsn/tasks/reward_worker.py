@@ -15,6 +15,7 @@ def setup(message: Mapping[str, Any]) -> Callable[[Any], Any]:
     """What scores answers."""
     plugins.require(message["plugins"])
     reward = REWARDS.make(message["reward"])
+    reward.prepare()
 
     def score(asked: Any) -> Any:
         problems = [Problem(**one) for one in asked[0]]

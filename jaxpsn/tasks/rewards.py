@@ -9,7 +9,9 @@ A reward of one's own, in one file::
         def score(self, prompts, answers, problems):
             return [float(len(answer) <= self.limit) for answer in answers]
 
-Several are added up, ``verifier + brevity(weight=0.1)``. Evaluations ask the task's own checker, whatever the reward.
+A function ``(prompts, answers, problems) -> one number for each answer`` of a module or a ``.py`` file needs nothing of
+this: ``my_rewards:brevity``, or ``rewards/mine.py:brevity(weight=0.1)``. Several are added up, ``verifier +
+brevity(weight=0.1)``. Evaluations ask the task's own checker, whatever the reward.
 """
 
 import inspect
@@ -19,9 +21,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from jaxpsn.core import errors
-from jaxpsn.core.components import Component, Sum, called, terms_of
+from jaxpsn.core.components import Component, Sum, called, replaced, terms_of
 from jaxpsn.core.families import Family
 from jaxpsn.core.fields import Kind, Real
+from jaxpsn.tasks import functions
 from jaxpsn.tasks.problem import Problem
 from jaxpsn.tasks.reward_process import RewardProcess, is_portable
 
@@ -37,7 +40,13 @@ class Term(Component):
     """What the scores are multiplied by."""
 
 
-REWARDS: Family[Term] = Family("reward", Term, sums=True, doc="What an answer is worth in training.")
+def _kindred(term: Any) -> str:
+    return name_of(term)
+
+
+REWARDS: Family[Term] = Family(
+    "reward", Term, sums=True, doc="What an answer is worth in training.", spelling=functions.spelled, kindred=_kindred
+)
 
 
 @REWARDS.register("verifier")
@@ -56,6 +65,29 @@ class Reward(Term):
     def score(self, prompts: Sequence[str], answers: Sequence[str], problems: Sequence[Problem]) -> Sequence[float]:
         """A finite number for each of the ``answers``; ``prompts`` and ``problems`` are those of each."""
         raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Called once in its process, before there is a run folder; what it raises ends the start of the run."""
+
+
+@REWARDS.register("function")
+@dataclass(frozen=True)
+class NamedFunction(Reward):
+    """A Python function of a module or a file, for short ``module:function``, in a process that may be killed."""
+
+    source: str
+    """``MODULE:FUNCTION`` or ``FILE.py:FUNCTION``."""
+
+    def validate(self) -> None:
+        """Work out the path of a file; refuse what is no name of a function."""
+        object.__setattr__(self, "source", functions.whole(self.source))
+
+    def prepare(self) -> None:
+        """Import the function."""
+        functions.load(self.source)
+
+    def score(self, prompts: Sequence[str], answers: Sequence[str], problems: Sequence[Problem]) -> Sequence[float]:
+        return functions.load(self.source)(prompts, answers, problems)
 
 
 @dataclass(frozen=True)
@@ -76,22 +108,55 @@ class _Function(Kind):
 
 
 @dataclass(frozen=True)
-class FunctionReward(Term):
-    """A Python function as a reward. It has no name on the command line, and runs in this process."""
+class FunctionReward(Reward):
+    """A Python function that no other process can import: a lambda, or one of a notebook or the script itself.
+
+    It runs in a thread of this process: beyond its ``seconds`` the run ends, but nothing can kill it.
+    """
 
     function: Annotated[Any, _Function()]
     """``function(prompts, answers, problems)``: a finite number for each answer."""
 
+    def score(self, prompts: Sequence[str], answers: Sequence[str], problems: Sequence[Problem]) -> Sequence[float]:
+        limit = f"{self.seconds:g} s for {len(answers)} answers; in a module of its own it could be killed"
+        return functions.within(self.seconds, limit, self.function, prompts, answers, problems)
+
 
 def make(value: Any, where: str = "reward") -> Any:
-    """The reward, or sum of rewards, that ``value`` is: an object, its text or JSON, or a Python function."""
+    """The reward, or sum of rewards, that ``value`` is: an object, its text or JSON, a Python function, or several.
+
+    Of several, a list, each may be a pair with its weight: ``["verifier", (brevity, 0.1)]``. A function that another
+    process can import is a :class:`NamedFunction`. Raises UserError.
+    """
+    if isinstance(value, list | tuple) and value:
+        return REWARDS.make(Sum(tuple(term for one in value for term in terms_of(_weighed(one, where)))), where)
     if callable(value) and not isinstance(value, Component | Sum):
         try:
             inspect.signature(value).bind((), (), ())
         except (TypeError, ValueError) as error:
             errors.refuse(where, _Function().plain(value), f"{_Function.allowed} ({error})")
-        return FunctionReward(value)
+        source = functions.source_of(value)
+        return FunctionReward(value) if source is None else NamedFunction(source)
     return REWARDS.make(value, where)
+
+
+def _weighed(one: Any, where: str) -> Any:
+    """A reward, or that of a pair with a weight."""
+    if not isinstance(one, tuple):
+        return make(one, where)
+    if len(one) != 2:
+        errors.refuse(where, one, "a reward, or a pair of a reward and its weight")
+    made = make(one[0], where)
+    if isinstance(made, Sum):
+        errors.refuse(where, one, "a weight for one reward, not for a sum")
+    return replaced(made, {"weight": one[1]}, where)
+
+
+def look(reward: Any) -> None:
+    """Refuse functions whose module or file is not there; nothing of theirs is imported. Raises UserError."""
+    for term in terms_of(reward):
+        if isinstance(term, NamedFunction):
+            functions.file_of(term.source)
 
 
 class Scorer:
@@ -106,6 +171,12 @@ class Scorer:
         self._processes = {term: RewardProcess(term) for term in self._terms if is_portable(term)}
 
     def __enter__(self) -> "Scorer":
+        try:
+            for process in self._processes.values():
+                process.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -127,9 +198,8 @@ class Scorer:
             return self._grade(problems, texts)
         if term in self._processes:
             return self._processes[term].score(problems, texts)
-        function = term.function if isinstance(term, FunctionReward) else term.score
         try:
-            return function([problem.prompt for problem in problems], list(texts), list(problems))
+            return term.score([problem.prompt for problem in problems], list(texts), list(problems))
         except errors.UserError:
             raise
         except Exception as error:
@@ -138,6 +208,8 @@ class Scorer:
 
 def name_of(term: Any) -> str:
     """What a reward is called in a message."""
+    if isinstance(term, NamedFunction):
+        return term.source
     return _Function().plain(term.function) if isinstance(term, FunctionReward) else called(type(term))
 
 

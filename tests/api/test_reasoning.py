@@ -13,7 +13,10 @@ from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.rules import Fixed
+from jaxpsn.run import folder as folders
 from jaxpsn.run.checkpoints.store import digest
+from jaxpsn.run.config import RunConfig
+from jaxpsn.run.reasoning import job
 from jaxpsn.tasks import rewards
 from jaxpsn.tasks.countdown import Countdown
 from jaxpsn.tasks.problem import Problem
@@ -60,7 +63,7 @@ def test_a_run_in_memory_equals_the_one_in_a_folder(run, kept):
     np.testing.assert_array_equal(run.metrics["reward"].astype(np.float32), kept.metrics["reward"].astype(np.float32))
     record = json.loads((kept.folder / "config.json").read_text())
     assert (
-        record["config"]["reward"]["fields"]["function"].endswith("digits") and record["result"]["status"] == "finished"
+        record["config"]["reward"]["fields"]["source"].endswith(":digits") and record["result"]["status"] == "finished"
     )
 
 
@@ -86,11 +89,17 @@ def test_a_policy_is_judged_by_pass_at_k(kept):
         jaxpsn.evaluate(kept.policy, problem=3)
 
 
-def test_a_run_goes_on_only_with_its_reward(kept):
-    with pytest.raises(UserError, match="digits': the same Python function, given to"):
-        jaxpsn.reason(folder=kept.folder, resume=True, progress="none")
-    again = jaxpsn.reason(folder=kept.folder, resume=True, progress="none", reward=digits)
+def test_a_run_goes_on_with_its_reward(kept):
+    again = jaxpsn.reason(folder=kept.folder, resume=True, progress="none")
     assert again.finished and again.step == 2
+
+
+def test_a_run_with_a_function_without_a_name_wants_it_again():
+    config = RlvrConfig(reward=lambda prompts, answers, problems: [0.0] * len(answers))
+    record = {"config": folders.plain(config), "run": folders.plain(RunConfig())}
+    with pytest.raises(UserError, match="<lambda>': the same Python function, given to"):
+        job.restore(record)
+    assert job.restore(record, config.reward).rlvr == config
 
 
 @pytest.mark.parametrize(

@@ -240,5 +240,21 @@ def test_a_request_to_end_the_process_ends_it():
 def test_an_episode_can_be_watched(kept, tmp_path):
     loaded = jaxpsn.load(kept.folder)
     page = loaded.render(tmp_path / "pages" / "rollout.html")
-    assert page.read_text().startswith("<!") and loaded.rollout() == kept.policy.rollout()
+    assert page.read_text().startswith("<!") and loaded.rollout().record == kept.policy.rollout().record
     assert jax.tree.leaves(kept.params), "plain Flax variables"
+
+
+def test_members_are_watched_side_by_side(kept, tmp_path):
+    seen = kept.rollout(members=2, steps=8, sigmas=(0.0, 0.3))
+    assert [one.label for one in seen.at(1)] == ["member 1", "member 2"] and len(seen.episodes) == 5
+    assert seen.scales == pytest.approx((0.0, 0.3)) and seen.distance(0) < 1e-5 < 0.01 < seen.distance(1)
+    assert "srcdoc" in seen._repr_html_() and "5 episodes" in repr(seen)
+    shown = json.loads(seen.save(tmp_path / "new" / "seen.json").read_text())
+    assert shown == json.loads(json.dumps(seen.record)) and shown["levels"] == ["sigma 0", "sigma 0.3"]
+    assert seen.save(tmp_path / "seen.gif", panel=(60, 40), level=0).read_bytes().startswith(b"GIF")
+    assert 'id="chart-actions"' in seen.save(tmp_path / "seen.html").read_text()
+    for asked, says in (({"path": "seen.txt"}, "ends in .html"), ({"path": "seen.html", "rate": 5}, "rate = 5")):
+        with pytest.raises(UserError, match=says):
+            seen.save(**asked)
+    with pytest.raises(UserError, match=r"ends in \.html"):
+        kept.policy.render("seen.png")

@@ -11,7 +11,7 @@ import pytest
 
 import jaxpsn
 from jaxpsn import cli
-from jaxpsn.cli import screens
+from jaxpsn.cli import bench, screens
 from jaxpsn.core.errors import UserError
 from jaxpsn.run import component_flags, started, vacancy
 from jaxpsn.run.jobs import control
@@ -117,6 +117,17 @@ def test_the_module_is_the_command_and_modules_of_jobs_train(tmp_path):
         argv = [sys.executable, "-m", module, *(["train"] if module == "jaxpsn" else []), "--preset", "smok"]
         done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, env=environment)
         assert done.returncode == 2 and done.stderr.endswith("nearest: smoke\n")
+
+
+def test_benchmarks_are_those_of_the_checkout_or_said_to_be_there(capsys, monkeypatch, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        cli._run(["bench", "--help-all"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0 and "acting" in out and "physics" in out
+    assert said(capsys, "bench", "actin")[2].splitlines()[-1].startswith("error: benchmark = 'actin': unknown; nearest")
+    monkeypatch.setattr(bench, "CHECKOUT", tmp_path)
+    code, out, err = said(capsys, "bench", "acting")
+    assert code == 2 and not out and err.count("\n") == 1 and "experiments/benchmark.py" in err
 
 
 def test_a_preset_is_described_by_what_it_is():

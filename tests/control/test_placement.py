@@ -53,6 +53,12 @@ def test_environments_perturbations_and_replay_are_cut_and_the_rest_is_whole():
     assert every((held.draw.base, held.key, held.scale, held.hyper)) == {WHOLE} and jax.tree.leaves(state.envs.pool)
 
 
+@pytest.mark.parametrize("hold", ["pink", "drift"])
+def test_components_of_a_colour_are_cut_by_their_members(hold):
+    held = specs(smoke(f"parameter(structure=lowrank, hold={hold})"))[0].explore.behaviour
+    assert every((held.draw.counter, held.draw.noise, held.draw.number)) == {CUT} and held.scale.sigma == WHOLE
+
+
 def test_groups_have_a_size_of_their_own_and_seeds_an_axis_before_it():
     found, _ = specs(smoke("parameter(groups=4, member_sigma=true)"), seeds=True)
     second = PartitionSpec(None, "data")

@@ -48,13 +48,3 @@ def test_returns_end_with_their_episode_and_with_what_is_stored(clock, steps):
         assert bool(found.truncated[i]) == rows[at].truncated[env]
         assert found.action[i, 0] == first
     assert len({tuple(pair) for pair in np.asarray(found.obs)}) > min(clock, ROWS) * N * 0.8
-
-
-def test_one_step_is_a_transition():
-    ring, _ = _filled(33)
-    key = jax.random.key(3)
-    plain = replay.sample(key, ring, jnp.int32(40), (50,))
-    ours = returns.sample(key, ring, jnp.int32(40), (50,), 1, GAMMA)
-    order = np.lexsort(np.asarray(plain.obs).T), np.lexsort(np.asarray(ours.obs).T)
-    assert len(order[0]) == len(order[1]) == 50
-    np.testing.assert_allclose(ours.discount, GAMMA, rtol=1e-6)

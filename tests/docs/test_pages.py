@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from _make import api, markdown, methods, tables
+from _make import api, figures, markdown, methods, tables
 
 from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.control.presets import PRESETS
@@ -64,6 +64,28 @@ def test_files_that_pages_link_to_exist(page):
         generated = (page.parent / target).resolve()
         made = {(ROOT / "docs" / uri).resolve() for uri in api.pages()}
         assert generated.exists() or generated in made, target
+
+
+def test_charts_stand_in_their_page_and_take_its_colours():
+    """An image of an SVG becomes the drawing, under the words of the page; the style sheet has all of its colours."""
+    source = (ROOT / "results" / "acting.svg").read_text()
+    page = figures.inline(
+        '<p><img alt="a &amp; b" src="x/acting.svg" /> <img alt="c" src="c.gif" /></p>', lambda _: source
+    )
+    assert page.count("<svg ") == source.count("<svg ") and 'src="c.gif"' in page and "acting.svg" not in page
+    assert (
+        "<style" not in page and 'aria-label="a &amp; b"' in page and "width=" not in re.search("<svg [^>]*>", page)[0]
+    )
+    day, _, night = figures.style().partition("[data-md-color-scheme=slate]")
+    for color in set(re.findall(r"var\(--(\w+)\)", page)):
+        assert f"--{color}:#" in day and f"--{color}:#" in night
+
+
+def test_no_figure_of_a_page_is_white_in_the_dark():
+    """Pictures that pages show are charts, which follow the theme, or films."""
+    for page in (ROOT / "README.md", *PAGES, *sorted((ROOT / "results").rglob("README.md"))):
+        for image in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text()):
+            assert image.endswith((".svg", ".gif", ".webp")), (page, image)
 
 
 def test_every_public_name_is_asked_for():

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxpsn import noise
 from jaxpsn.core import mesh as meshes
+from jaxpsn.core.placement import Placement
 from jaxpsn.lm import hf_tensors, hub, model, sharding
 from tests.lm.oracle import GOLDEN, tokens
 
@@ -46,8 +47,8 @@ def _loaded(config, places) -> tuple:
 
 def main(out: str) -> None:
     """Everything that is compared, as one line of JSON."""
-    config, mesh = hub.read_config(FOLDER), meshes.make_mesh("data=4,model=2")
-    rows = meshes.rows(mesh)
+    config, place = hub.read_config(FOLDER), Placement("data=4,model=2")
+    mesh, rows = place.mesh, place.sharding("data")
     alone = hub.load(FOLDER, config, jnp.float32)
     ids = jnp.asarray(tokens(8, 16))
     start = jnp.arange(8, dtype=jnp.int32) % 3

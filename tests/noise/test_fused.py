@@ -43,8 +43,8 @@ PAIRS = [
     for law, name in PAIRS
     if name in ("mlp", "einsum")
     or law in ("flipout", "rank2_head")
-    or (name == "attention" and law in ("flipout_sign", "dense"))
-    or (name == "tied" and law in ("factorised", "input_gain", "flipout_normal"))
+    or (name == "attention" and law in ("flipout_sign", "dense", "pink_rank2"))
+    or (name == "tied" and law in ("factorised", "input_gain", "flipout_normal", "pink_flipout"))
 ]
 
 

@@ -111,7 +111,7 @@ for law in LAWS:
             # A key that is known to differ between all devices makes a count right.
             keys = jax.random.split(KEY, 4)
             own = over(lambda k: kind.init(k[0], plan, 2).counter, (rows,), rows)(keys)
-            assert own.shape == (8,)
+            assert own.shape[0] == 8
     parts = jax.tree.map(by_device, draw.replace(base={}))
     parts = parts.replace(base=jax.tree.map(lambda b: jnp.stack([b] * 4), draw.base))
     told = jax.pmap(lambda d, w: kind.redraw(KEY, d, w))(parts, by_device(where))
@@ -125,7 +125,14 @@ print("equal")
 """
 
 
-@pytest.mark.parametrize("laws", [("flipout", "flipout_normal", "rank2_head"), ("dense", "factorised", "input_gain")])
+LAWS = [
+    ("flipout", "flipout_normal", "rank2_head"),
+    ("dense", "factorised", "input_gain"),
+    ("pink_flipout", "pink_rank2"),
+]
+
+
+@pytest.mark.parametrize("laws", LAWS)
 def test_members_of_several_devices_are_those_of_one(laws):
     code = PLACES.replace("LAWS", repr(laws))
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=900)

@@ -1,6 +1,7 @@
 """The notebooks run in a fresh kernel; what is committed is such a run, without what changes by machine or by day."""
 
 import base64
+import html
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
-FIGURES = {"quickstart": 3, "noise_scale_dynamics": 8, "reasoning_noise": 9}
+FIGURES = {"quickstart": 3, "members_side_by_side": 2, "noise_scale_dynamics": 8, "reasoning_noise": 9}
 MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|usr|opt|Users|var)/|\b20\d\d-\d\d-\d\d\b")
 NOT_FINITE = re.compile(r"(?<![\w-])-?(?:nan|inf)(?![\w-])", re.IGNORECASE)
 
@@ -92,3 +93,11 @@ def test_a_notebook_is_readable(path):
 
 def test_every_notebook_is_here():
     assert {path.stem for path in NOTEBOOKS} == set(FIGURES)
+
+
+def test_members_are_seen_moving_with_a_slider():
+    notebook = nbformat.read(next(path for path in NOTEBOOKS if path.stem == "members_side_by_side"), as_version=4)
+    pages = [output.data["text/html"] for output in outputs(notebook) if "text/html" in output.get("data", {})]
+    slider, white = (html.unescape(page) for page in pages)
+    assert slider.count('"label":"member 1"') == 5 and '"levels":["sigma 0","sigma 0.05"' in slider
+    assert white.count('"label":"noise 1"') == 1 and "iframe" in white

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxpsn.core.errors import UserError
-from jaxpsn.report import command, compare, runs
+from jaxpsn.report import build, command, compare, runs
 from jaxpsn.stats import comparison, evaluations, statistics
 
 
@@ -75,6 +75,27 @@ def test_a_study_of_reasoning_has_one_for_every_arm_and_task(studies, reasoning_
     assert {row["entry"] for row in rows} == {
         "r/countdown/grpo", "r/countdown/psn", "r/swaps/grpo", "r/swaps/psn", "q/grpo", "q/psn"}  # fmt: skip
     assert {row["seeds"] for row in rows if row["entry"].startswith("r/") and row["metric"] == "entropy"} == {"2"}
+
+
+def test_settings_have_the_names_of_their_flags(studies, write_run, tmp_path):
+    """Of components that are runs' own, of sums, and of the arms of a study, whatever all of them share."""
+    flipout = {"name": "flipout", "fields": {"base": "sign"}}
+    noise = {"name": "parameter", "fields": {"structure": flipout, "sigma": 0.1}}
+    both = {"sum": [noise, {"name": "gaussian", "fields": {"std": 0.2}}]}
+    for name, explore, steps in (("one", noise, 10), ("two", both, 20)):
+        path = write_run(tmp_path / name) / "config.json"
+        agent = {"name": "td3", "fields": {"gamma": 0.9}}
+        path.write_text(json.dumps({"config": {"agent": agent, "explore": explore}, "run": {"steps": steps}}))
+    compare.compare([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
+    rows = {row["setting"]: (row["one"], row["two"]) for row in studies.read_csv(tmp_path / "out" / "config.csv")}
+    assert rows == {
+        "explore": ("parameter", "parameter + gaussian"), "explore.structure": ("flipout", "-"),
+        "explore.structure.base": ("sign", "-"), "explore.sigma": ("0.1", "-"),
+        "explore.parameter.structure": ("-", "flipout"), "explore.parameter.structure.base": ("-", "sign"),
+        "explore.parameter.sigma": ("-", "0.1"), "explore.gaussian.std": ("-", "0.2"), "steps": ("10", "20"),
+    }  # fmt: skip
+    page = studies.Page(build.build(tmp_path / "one"))
+    assert "agent.gamma 0.9" in page.text and "fields" not in page.text
 
 
 def test_folders_of_one_name_are_told_apart(write_run, tmp_path):

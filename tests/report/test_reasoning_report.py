@@ -31,7 +31,7 @@ def test_the_report_holds_evaluations_plots_samples_and_config(write_reasoning, 
     for expected in ("countdown, PSN-GRPO, lowrank noise per sample, sigma by indicator", "pass@256, base → trained",
                      f"{row['theirs']:.3f} → {row['ours']:.3f}", gain, "Share of all solutions", "step-000060",
                      "trained-noisy", "Every k, with intervals", "Step 1: ", "Step 120: ", "14*15+22",
-                     "120 gradient updates", "2 min 18 s", "config.noise", "Variant II"):  # fmt: skip
+                     "120 gradient updates", "2 min 18 s", "noise.structure", "Variant II"):  # fmt: skip
         assert expected in words, expected
     assert "Rollout" not in words and "Step 2: " not in words
 

@@ -120,7 +120,7 @@ def state(sigma=0.5, clock=0, position=0, seed=0):
         clock=jnp.int32(clock),
         updates=jnp.int32(0),
         params=BASE.params,
-        memory=None,
+        opt_state=None,
         sigma=ScaleState(jnp.float32(sigma)),
         position=jnp.int32(position),
         key=jax.random.key(seed),

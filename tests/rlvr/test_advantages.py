@@ -15,7 +15,8 @@ from jaxpsn.core import errors
 from jaxpsn.rlvr import advantages
 from jaxpsn.rlvr.algorithms import ADVANTAGES
 
-NAMES = tuple(ADVANTAGES.kinds)
+NAMES = tuple(name for name in ADVANTAGES.kinds if name != "w_reinforce")
+"""Those that compare the answers of a group."""
 RNG = np.random.default_rng(0)
 
 
@@ -47,6 +48,7 @@ def reference(name, rewards, k):
                 "group": lambda r=r, row=row: (r - row.mean()) / (row.std(ddof=1) + 1e-6),
                 "batch": lambda r=r, row=row: (r - row.mean()) / (rewards.std(ddof=1) + 1e-6),
                 "none": lambda r=r, row=row: r - row.mean(),
+                "max_rl": lambda r=r, row=row: (r - row.mean()) / (row.mean() + 1e-6),
                 "leave_one_out": lambda r=r, others=others: r - np.mean(others),
                 "pass_at_k": lambda row=row, g=g: by_subsets(row, k)[g],
             }[name]()
@@ -62,7 +64,7 @@ def test_against_the_reference(name, shape, k):
     np.testing.assert_allclose(ours, reference(name, rewards, k), rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "pass_at_k"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("pass_at_k", "max_rl")])
 def test_real_rewards_are_welcome(name):
     rewards = RNG.normal(size=(6, 5)).astype(np.float32)
     ours = of(name).compute(jnp.asarray(rewards))
@@ -82,6 +84,23 @@ def test_pass_at_k_for_every_number_of_correct_answers(size, k):
     np.testing.assert_allclose(ours, [by_subsets(row, k) for row in rewards], rtol=1e-5, atol=1e-5)
     # With fewer than k wrong answers every subset succeeds.
     assert not ours[0].any() and not ours[size - k + 1 :].any() and ours[1 : size - k + 1].any(axis=1).all()
+
+
+def test_max_rl_weighs_the_rarely_solved_most():
+    """Right answers of a problem with success rate p get 1 / p - 1, wrong ones -1."""
+    ours = np.asarray(advantages.max_rl(jnp.array([[1.0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0]])))
+    np.testing.assert_allclose(ours[0], [3, -1, -1, -1], rtol=1e-4)
+    np.testing.assert_allclose(ours[1], [1 / 3, 1 / 3, 1 / 3, -1], rtol=1e-4)
+    assert not ours[2].any()
+
+
+def test_w_reinforce_does_not_compare():
+    made = ADVANTAGES.make("w_reinforce")
+    made.check(1)
+    ours = made.compute(jnp.array([[1.0, 0.0], [1.0, 0.9], [0.0, -2.0]]))
+    np.testing.assert_array_equal(ours, np.array([[0.1, -1], [0.1, 0.1], [-1, -1]], np.float32))
+    with pytest.raises(errors.UserError, match="above 0, or a positive above 0"):
+        ADVANTAGES.make("w_reinforce(0, 0)")
 
 
 def test_pass_at_1_is_grpo_with_the_population_deviation():

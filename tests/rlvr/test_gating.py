@@ -40,11 +40,9 @@ def kept(gate, given):
 @pytest.mark.parametrize("level", LEVELS)
 def test_drops_what_lies_beyond_its_bounds(level, of):
     clean, noisy, _, given = seen()
-    low, high = (
-        ((0.3, 3.4) if level == "max" else (0.7, 1.4))
-        if of == "k1"
-        else (None, {"sum": 0.9, "mean": 0.14}.get(level, 0.2))
-    )
+    low, high = None, {"sum": 0.9, "mean": 0.14}.get(level, 0.2)
+    if of == "k1":
+        low, high = (0.42, 2.5) if level == "max" else (0.7, 1.4)
     ours = kept(GATES.get(level)(of, low, high), given)
     expected = np.zeros((B, T), bool)
     for b in range(B):

@@ -23,23 +23,18 @@ def cut(mesh):
     """The fake program on ``mesh``."""
     import fake
     import jax
-    from jax.sharding import NamedSharding, PartitionSpec
 
-    from jaxpsn.core import mesh as meshes
+    from jaxpsn.core.placement import Placement
 
-    class Place:
+    class Place(Placement):
         """Ring and ballast are cut, the rest is whole."""
 
-        def __init__(self):
-            self.mesh = None if mesh is None else meshes.make_mesh(mesh)
-
         def shardings(self, state, axes):
-            whole = NamedSharding(self.mesh, PartitionSpec())
-            ring, ballast = (NamedSharding(self.mesh, PartitionSpec(*spec)) for spec in ((None, "data"), ("data",)))
-            return jax.tree.map(lambda _: whole, state).replace(ring=ring, ballast=ballast)
+            cut = {"ring": self.sharding(None, "data"), "ballast": self.sharding("data")}
+            return jax.tree.map(lambda _: self.whole(), state).replace(**cut)
 
     program = fake.Fake()
-    program.place = Place()
+    program.place = Place(mesh)
     return program
 
 

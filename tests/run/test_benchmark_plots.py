@@ -1,9 +1,12 @@
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from benchmarks import options, plots
 from benchmarks.first_step import STAGES
+
+from jaxpsn.report.charts.spec import Box, Line
 
 MEMBERS = (64, 256, 1024, 4096, 16384)
 
@@ -17,9 +20,12 @@ def _write(folder, benchmark, rows, stem=None):
     path = folder / f"{stem or benchmark}.json"
     path.write_text(json.dumps({"benchmark": benchmark, "rows": rows}))
     written = plots.write(path)
-    data = written.read_bytes()
-    assert written == path.with_suffix(".png") and data.startswith(b"\x89PNG") and len(data) < 150_000
-    return data
+    assert written == path.with_suffix(".svg") and len(written.read_bytes()) < 150_000
+    return ElementTree.fromstring(written.read_text())
+
+
+def _layers(panel, kind):
+    return [layer for layer in panel.layers if isinstance(layer, kind)]
 
 
 def _acting():
@@ -42,34 +48,36 @@ def test_acting_is_drawn_against_the_number_of_members(tmp_path):
     rows = _acting()
     _write(tmp_path, "acting", rows)
     plot = plots.acting(rows)
-    shown = [axes for axes in plot.figure.axes if axes.get_visible()]
-    assert len(shown) == 4
-    lines = {line.get_label(): line for line in shown[0].get_lines()}
-    assert list(lines["flipout"].get_xdata()) == list(MEMBERS) and list(lines["dense"].get_xdata()) == [64, 256, 1024]
-    assert "clean" not in lines and len(shown[0].collections) == 12  # a band each
+    assert len(plot.panels) == 4
+    lines = {line.label: line for line in _layers(plot.panels[0], Line)}
+    assert list(lines["flipout"].x) == list(MEMBERS) and list(lines["dense"].x) == [64, 256, 1024]
+    assert (
+        "clean" not in lines
+        and len(lines) == 1 + len(options.STRUCTURES)
+        and all(line.low and line.high for line in lines.values())
+    )
     assert plot.finding.startswith("16,384 distinct policies")
 
 
 def test_acting_without_a_task_has_no_panel_for_it(tmp_path):
     rows = [row for row in _acting() if row.get("part") == "policy step"]
-    plot = plots.acting(rows)
-    assert sum(axes.get_visible() for axes in plot.figure.axes) == 3
+    assert len(plots.acting(rows).panels) == 3
 
 
 @pytest.mark.parametrize("name", ["training", "replay", "decoding", "reasoning"])
 def test_other_times_are_bars_with_whiskers(tmp_path, name):
     rows = [_row("gaussian", 1.0), _row("none", 0.97), _row("flipout", 1.08)]
     _write(tmp_path, name, rows, f"{name}-1")
-    (axes,) = plots.bars(rows).figure.axes
-    assert [bar.get_width() for bar in axes.patches] == [1.0, 0.97, 1.08] and axes.containers[-1].has_xerr
+    (panel,) = plots.bars(rows).panels
+    assert [bar.box[1] for bar in _layers(panel, Box)] == [1.0, 0.97, 1.08]
+    assert [list(line.x) for line in _layers(panel, Line)] == [[0.8 * x, 1.3 * x] for x in (1.0, 0.97, 1.08)]
 
 
 def test_physics_in_lanes_stands_against_the_same_task_in_brax_s_layout(tmp_path):
     rows = [_row(f"{task}, 64: {way}", ratio) for task in "ab" for way, ratio in (("Brax", 1.0), ("lanes", 0.25))]
     _write(tmp_path, "physics", rows)
     plot = plots.physics(rows)
-    (axes,) = plot.figure.axes
-    assert [bar.get_width() for bar in axes.patches] == [0.25, 0.25] and "0.250 to 0.250" in plot.finding
+    assert [bar.box[1] for bar in _layers(plot.panels[0], Box)] == [0.25, 0.25] and "0.250 to 0.250" in plot.finding
 
 
 def test_starts_are_stacked_by_stage(tmp_path):
@@ -82,7 +90,7 @@ def test_starts_are_stacked_by_stage(tmp_path):
                 rows.append({"arm": arm, "cache": cache, "stage": stage, "seconds": seconds, **ratios})
     _write(tmp_path, "startup", rows)
     plot = plots.startup(rows)
-    assert len(plot.figure.axes[0].patches) == 4 * len(STAGES) and "12.0 s" in plot.finding and "1.10" in plot.finding
+    assert len(_layers(plot.panels[0], Box)) == 4 * len(STAGES) and "12.0 s" in plot.finding and "1.10" in plot.finding
 
 
 def test_memory_shows_each_form_once_and_the_training_steps(tmp_path):
@@ -92,5 +100,5 @@ def test_memory_shows_each_form_once_and_the_training_steps(tmp_path):
             held = {"member_bytes": 10 ** (place % 5 + 1), "weights": 0.1}
             rows.append({"name": form, "part": "acting step", "members": members, "planned_bytes": 1, **held})
     _write(tmp_path, "memory", rows)
-    above, below = plots.memory(rows).figure.axes
-    assert len(above.patches) == len(options.STRUCTURES) and len(below.patches) == 2
+    above, below = (_layers(panel, Box) for panel in plots.memory(rows).panels)
+    assert len(above) == len(options.STRUCTURES) and len(below) == 2

@@ -22,7 +22,7 @@ def test_a_table_is_measured_printed_and_written(tmp_path, monkeypatch, capsys):
     still = {row["name"]: row for row in rows if row["sigma"] == "0.0"}
     assert all(abs(float(row["drop"])) < 1e-3 for row in still.values())
     assert json.loads((tmp_path / "response.json").read_text())["options"]["looks"] == 2
-    assert (tmp_path / "response.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "response.svg").read_text().startswith("<svg ")
     shown = capsys.readouterr().out
     assert "drop below clean" in shown and "ngram + certainty" in shown
 

@@ -95,12 +95,8 @@ def test_two_processes_make_one_run(tmp_path):
     two, one = tmp_path / "two", tmp_path / "one"
     assert [row["loss"] for row in rows(two)] == [row["loss"] for row in rows(one)]
     newest = two / "checkpoints" / "320"
-    parts = {path.name for path in newest.iterdir()}
-    assert parts == {
-        "files.json",
-        "pieces.json",
-        *(f"part-{i}.{end}" for i in (0, 1) for end in ("json", "safetensors")),
-    }
+    shards = {f"shards-{i}.{end}" for i in (0, 1) for end in ("json", "safetensors")}
+    assert {path.name for path in newest.iterdir()} == {"checkpoint.json"} | shards
     session = json.loads((two / "config.json").read_text())["sessions"][0]
     assert (session["processes"], session["devices"], session["mesh"]) == (2, 2, "data=2")
     assert [event["event"] for event in events(two)].count("start") == 1 and "writing to" not in made[1][2]
@@ -139,7 +135,7 @@ def test_a_signal_to_one_stops_both_after_the_same_chunk(tmp_path):
     made = ends(*processes)
     assert [code for code, _, _ in made] == [143, 143], made
     step = int(rows(run)[-1]["step"])
-    assert (run / "checkpoints" / str(step) / "part-1.json").exists()
+    assert (run / "checkpoints" / str(step) / "shards-1.json").exists()
 
 
 def test_processes_that_differ_are_refused_in_one_line(tmp_path):

@@ -224,7 +224,7 @@ def test_the_table_names_who_is_left_out_and_keeps_the_curves(tmp_path, monkeypa
     assert rejax["left_out"].endswith("no index") and told["versions_of_peers"]["brax-sac"]["jax"]
     assert [each["name"] for each in told["curves"]] == [OURS[LEARNING]] * 2 + ["brax-sac"] * 2
     assert len(told["curves"][0]["score"]) == 2 + peers.FEWEST
-    assert (tmp_path / "peers.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "peers.svg").read_text().startswith("<svg ")
     with open(tmp_path / "peers.csv", newline="") as file:
         assert [row["name"] for row in csv.DictReader(file)] == [OURS[LEARNING], "brax-sac", "rejax-td3"]
 

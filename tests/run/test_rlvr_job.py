@@ -32,7 +32,7 @@ from jaxpsn.rlvr.config import (
 )
 from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.rules import Composite, Staged
-from jaxpsn.run import command
+from jaxpsn.run import command, folder
 from jaxpsn.run.checkpoints.store import Store
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.jobs import rlvr
@@ -80,8 +80,8 @@ def rows(run):
 
 def digests(run):
     """SHA-256 of every array of the last checkpoint, and of what the run wrote besides."""
-    metadata = json.loads((run / "checkpoints" / str(STEPS) / "_CHECKPOINT_METADATA").read_text())
-    arrays = {name: entry["sha256"] for name, entry in metadata["custom_metadata"]["arrays"].items()}
+    listed = json.loads((run / "checkpoints" / str(STEPS) / "shards-0.json").read_text())
+    arrays = {name: shard["sha256"] for name, (shard,) in listed["shards"].items()}
     written = ("samples.jsonl", "evaluations/base.json", "evaluations/trained.json", "model/model.safetensors")
     return arrays | {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in written}
 
@@ -126,20 +126,20 @@ def test_the_exported_model_has_the_last_weights(whole):
     run, _ = whole
     found = bases.read(run / "model")
     template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), found.params)
-    metadata = json.loads((run / "checkpoints" / str(STEPS) / "_CHECKPOINT_METADATA").read_text())
-    arrays = metadata["custom_metadata"]["arrays"]
+    listed = json.loads((run / "checkpoints" / str(STEPS) / "shards-0.json").read_text())
+    arrays = listed["shards"]
     flat = jax.tree_util.tree_flatten_with_path(found.params)[0]
     assert len(flat) == len(jax.tree.leaves(template)) > 5
     for path, leaf in flat:
         name = "params." + jax.tree_util.keystr(path, simple=True, separator=".")
         host = np.asarray(leaf)
         sha = hashlib.sha256(f"{host.dtype.name}{host.shape}".encode() + host.tobytes()).hexdigest()
-        assert sha == arrays[name]["sha256"], name
+        assert sha == arrays[name][0]["sha256"], name
 
 
 def test_state_of_sigma_and_position_are_in_the_checkpoint(whole):
-    metadata = json.loads((whole[0] / "checkpoints" / str(STEPS) / "_CHECKPOINT_METADATA").read_text())
-    names = set(metadata["custom_metadata"]["arrays"])
+    listed = json.loads((whole[0] / "checkpoints" / str(STEPS) / "shards-0.json").read_text())
+    names = set(listed["shards"])
     assert {"clock", "updates", "position", "key", "sigma.sigma", "sigma.low", "sigma.high", "sigma.indicator"} <= names
 
 
@@ -214,7 +214,7 @@ def test_files_of_problems_are_recorded_by_their_content(tmp_path):
     config = RlvrConfig(model=str(model), data=str(data))
     content = rlvr._content(rlvr.RlvrJob(config))
     assert content["hashes"]["data"] == hashlib.sha256(data.read_bytes()).hexdigest()
-    record = {"config": content, "run": dataclasses.asdict(RunConfig())}
+    record = {"config": content, "run": folder.plain(RunConfig())}
     assert rlvr.restore(json.loads(json.dumps(record))).rlvr == config
     assert "hashes" not in rlvr._content(rlvr.RlvrJob(RlvrConfig()))
 

@@ -51,22 +51,22 @@ def stopped(process, name):
     return process.wait(), out.splitlines(), [line for line in err.splitlines() if "starting" not in line]
 
 
-@pytest.mark.parametrize("name", STATUS)
-@pytest.mark.parametrize(
-    ("point", "said"),
-    [
-        ("import", "ended before anything was begun"),
-        ("stage", "ended in the stage; go on with --resume"),
-        ("inner", "ended in the stage; go on with --resume"),
-        ("idle", "at once"),
-        ("native", "ended before anything was begun"),
-    ],
-)
-def test_a_signal_ends_at_once_with_one_line_and_leaves_no_folder(point, said, name, tmp_path):
+SAID = {
+    "import": "ended before anything was begun", "native": "ended before anything was begun",
+    "stage": "ended in the stage; go on with --resume", "inner": "ended in the stage; go on with --resume",
+    "idle": "at once",
+}  # fmt: skip
+POINTS = [("import", "SIGINT"), ("import", "SIGTERM"), ("import", "SIGHUP"), ("native", "SIGINT"), ("stage", "SIGINT"),
+          ("stage", "SIGTERM"), ("inner", "SIGHUP"), ("idle", "SIGTERM")]  # fmt: skip
+"""One handler answers all signals: each is sent early, and one or two at each later point."""
+
+
+@pytest.mark.parametrize(("point", "name"), POINTS)
+def test_a_signal_ends_at_once_with_one_line_and_leaves_no_folder(point, name, tmp_path):
     with started(SCRIPTED, point, tmp_path / "run") as process:
         reads(process.stdout, point)
         code, out, err = stopped(process, name)
-    assert (code, err) == (STATUS[name], [f"jaxpsn: {name}: {said}"])
+    assert (code, err) == (STATUS[name], [f"jaxpsn: {name}: {SAID[point]}"])
     assert out == (["left"] if point == "inner" else [])
     assert not list(tmp_path.iterdir())
 

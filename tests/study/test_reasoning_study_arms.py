@@ -124,6 +124,25 @@ def test_what_is_refused_in_one_line(tmp_path, argv, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--sigma", "kl(target=0.01)"], "noise.sigma.target = 0.01: left to the arms, each of which sets its own"),
+        (["--sigma.target", "0.01"], "noise.sigma.target = 0.01: left to the arms"),
+        (["--noise.structure", "flipout"], None),
+        (["--noise.per", "step"], None),
+    ],
+)
+def test_noise_that_no_arm_keeps_is_refused(tmp_path, argv, said):
+    flags = ("--preset", "smoke", "--arms", "grpo", "psn", "psn-kl", *argv)
+    if said is None:
+        assert study(tmp_path, *flags)
+        return
+    with pytest.raises(UserError) as caught:
+        study(tmp_path, *flags)
+    assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
+
+
 def test_the_presets_are_whole(tmp_path):
     for name in job.PRESETS:
         made = study(tmp_path, "--preset", name)

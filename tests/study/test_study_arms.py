@@ -55,6 +55,22 @@ def test_an_arm_may_change_its_learner():
     assert arm.control.agent == agent and arm.control.explore == dataclasses.replace(BASE, explore="gaussian").explore
 
 
+def test_an_arm_may_change_its_task_but_for_the_name():
+    arm = arms.parse("wide: gaussian, env.num_envs=4, env.reset=cached, agent.updates=3", BASE)
+    assert arm.control.env == dataclasses.replace(BASE.env, num_envs=4, reset="cached")
+    assert arm.control.agent.updates == 3 and arms.Arm.restore("wide", arm.record(), BASE) == arm
+    for spec, said in (
+        ("gaussian, env.name=hopper", "env.name = 'hopper': env.name is one for all arms"),
+        ("gaussian, env.num_env=4", "env.num_env = '4': unknown; nearest: num_envs"),
+        ("gaussian, env.num_envs=many", "env.num_envs is a whole number"),
+        ("gaussian, env.num_envs=0", "env.num_envs = 0"),
+        ("gaussian, env.reset=never", "env.reset = 'never'"),
+    ):
+        with pytest.raises(UserError) as caught:
+            arms.parse(spec, BASE)
+        assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("name", "structure"), [("es", "dense"), ("es-lowrank", "lowrank"), ("es-flipout", "flipout")])
 def test_evolution_strategies_are_arms(name, structure):
     arm = arms.parse(f"{name}(sigma=0.1), agent.actor_lr=0.03", BASE)
@@ -133,7 +149,10 @@ def test_thresholds():
         (["--study.arms", "parameter+gausian"], "unknown; nearest"),
         (["--study.arms", "ou(st=1)"], "ou.st = '1': unknown; nearest: std"),
         (["--study.arms", "ou, agent.gama=1"], "agent.gama = '1': unknown; nearest: gamma"),
-        (["--study.arms", "ou, std=1"], "'std' is unknown; agent=..., agent.FIELD=..., or the fields of ou(...)"),
+        (
+            ["--study.arms", "ou, std=1"],
+            "agent=..., agent.FIELD=..., env.FIELD=..., or the fields of ou(...)",
+        ),
         (["--study.arms", "es(hold=steps)"], "parameter.hold = 'steps': episode, as agent is es"),
         (["--study.arms", "parameter(ladder=4)"], "parameter.ladder = 4.0: 1 unless member_sigma"),
         (["--study.arms", "parameter-members(select=return)"], "parameter.select = 'return': none unless"),
@@ -151,7 +170,7 @@ def test_thresholds():
         (["--study.grid", "ou=1"], "two values or more"),
         (["--study.grid", "ou=1,1"], "all different"),
         (["--study.grid", "ou=1,b"], "LABEL=0.1,0.2,0.4"),
-        (["--study.grid", "none=1,2"], "none has no scale to tune"),
+        (["--study.grid", "none=1,2"], "none has no scale of its own to tune"),
         (["--tune", "--study.tune-seed", "2"], "seeds 2 to 13 of parameter must not meet the reported 0 to 4"),
         (["--tune", "--seed", "1011"], "seeds 1000 to 1011 of parameter must not meet the reported 1011 to 1015"),
         (["--tune", "--study.tune-seeds", "2000"], "study.tune_seeds = 2000: at most 4096 runs"),

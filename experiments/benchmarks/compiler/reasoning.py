@@ -90,7 +90,7 @@ class Programs:
         ins = outs = None
         if place.mesh is not None:
             wide, whole, weights = place.answers(), place.whole(), place.weights(self._decoder)
-            held = place.memory(self._learner.optimiser, moments, weights)
+            held = place.moments(self._learner.optimiser, moments, weights)
             spread = learner.Batch(place.rows(), Answers(wide, wide, wide, wide, whole, whole), wide, wide, wide)
             ins, outs = (weights, held, spread), (weights, held, whole)
         given = self._params, moments, batch

@@ -9,8 +9,6 @@ from jaxtyping import PRNGKeyArray
 
 from jaxpsn import noise
 from jaxpsn.core import compat
-from jaxpsn.rlvr.noise_family import Noise
-from jaxpsn.rlvr.noises import Psn
 
 # tunix's names of its layers; what LoRA adds to them is trained, not perturbed.
 _ATTENTION = noise.matching(r"(^|/)attn/") & ~noise.norms
@@ -41,12 +39,12 @@ def selection(name: str) -> noise.Selection:
     return chosen & ~noise.matching("_lora_")
 
 
-def plan(model: nnx.Module, asked: Noise, key: PRNGKeyArray) -> Perturbation | None:
+def plan(model: nnx.Module, asked: Any, key: PRNGKeyArray) -> Perturbation | None:
     """The perturbation that is ``asked`` for, None for none; ``model`` is called as tunix's sampler calls it.
 
     Raises UserError if ``asked.select`` matches no weight.
     """
-    if not isinstance(asked, Psn):
+    if not asked.members(1):
         return None
     apply, params = noise.nnx_policy(model)
 

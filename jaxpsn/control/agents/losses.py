@@ -38,6 +38,11 @@ def critic_loss(q: Float[Array, "critics batch"], target: Float[Array, " batch"]
     return jnp.sum(jnp.mean(jnp.square(q - target[None]), axis=-1))
 
 
+def mean_of(out: Float[Array, "*batch k"], places: Float[Array, " k"]) -> Float[Array, "*batch"]:
+    """Mean of the distributions with logits ``out`` over ``places``."""
+    return jnp.sum(jax.nn.softmax(out, axis=-1) * jnp.broadcast_to(places, out.shape), axis=-1)
+
+
 def cross_entropy(out: Float[Array, "critics batch k"], target: Float[Array, "batch k"]) -> Float[Array, ""]:
     """Mean cross-entropy of every critic's distribution to one target distribution, summed over critics."""
     return -jnp.sum(jnp.mean(jnp.sum(target[None] * jax.nn.log_softmax(out, axis=-1), axis=-1), axis=-1))

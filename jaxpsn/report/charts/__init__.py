@@ -1,1 +1,1 @@
-"""Charts as data, and what is made of them: SVG for the page, PNG for everything else."""
+"""Charts as data, and what is made of them: SVG in the page, and files of SVG for everything else."""

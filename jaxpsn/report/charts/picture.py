@@ -15,12 +15,12 @@ _TITLE = 15.5  # size of the finding
 _ROW = 20.0  # height of a line of it, and of the legend
 
 
-def write(charts: Iterable[Chart | None], folder: str | Path) -> dict[str, Chart]:
-    """Write charts to ``folder`` as SVG, leaving out what is None; returns name -> chart."""
+def write(charts: Iterable[Chart | None], folder: str | Path, stem: str = "") -> dict[str, Chart]:
+    """Write charts to ``folder`` as SVG, by their names or as ``stem``, leaving out None; returns name -> chart."""
     folder = files.make_folder(Path(folder))
     found = {chart.name: chart for chart in charts if chart is not None}
     for chart in found.values():
-        files.write_atomically(folder / f"{chart.name}.svg", draw(chart))
+        files.write_atomically(folder / f"{stem or chart.name}.svg", draw(chart))
     return found
 
 

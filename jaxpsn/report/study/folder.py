@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxpsn.core import errors, files, shapes, text
 from jaxpsn.report import runs
@@ -74,28 +74,53 @@ def leaf(field: Any) -> str:
     return str(field).rpartition(".")[2]
 
 
-def cells(values: Any, shape: tuple[int, int]) -> Float[np.ndarray, "v s"]:
-    """A table of numbers in JSON, null as NaN; an empty one where there is none."""
-    if values is None:
-        return np.zeros((shape[0], 0))
-    if len(values) != shape[0]:
-        raise ValueError(f"{len(values)} rows for {shape[0]} values")
-    return np.array([[np.nan if cell is None else float(cell) for cell in row] for row in values]).reshape(shape)
-
-
 @dataclass(frozen=True)
 class Choice:
-    """The value of an arm's scale that was chosen among V values, and by what."""
+    """The value of an arm's scale that was chosen among V values, with S runs of each, and by what."""
 
     field: str
     values: Float[np.ndarray, "v"]
     chosen: float
     by: str
+    seeds: Int[np.ndarray, "v s"]
+    scores: Mapping[str, Float[np.ndarray, "v s"]]
+    """NaN is unknown, inf in a time is never."""
 
     @property
     def at_an_end(self) -> bool:
         """Whether the chosen value is the smallest or the largest that was tried."""
         return len(self.values) > 1 and self.chosen in (self.values.min(), self.values.max())
+
+
+def choice(path: Path, shape: shapes.Shape, tables: Sequence[str], notes: list[str], who: str) -> Choice | None:
+    """How the scale of ``who`` was chosen, from its ``choice.json``; one that cannot be read is noted and left out.
+
+    Of the ``tables`` of scores one that is missing is unknown; null in ``first_reward`` is never.
+    """
+    content = optional(path, shape, notes)
+    if not content:
+        return None
+    try:
+        values, seeds = np.asarray(content["values"], float), np.asarray(content["seeds"], np.int64)
+        seeds = np.broadcast_to(seeds, (len(values), len(seeds))) if seeds.ndim == 1 else seeds
+        scores = {name: _table(content.get(name), seeds.shape, name == "first_reward") for name in tables}
+        if not values.size or len(seeds) != len(values):
+            raise ValueError("no seeds of each value")
+        chosen = float(content["chosen"])
+        return Choice(str(content["field"]), values, chosen, str(content.get("by") or tables[0]), seeds, scores)
+    except (KeyError, TypeError, ValueError) as error:
+        notes.append(f"{who}: its tuning cannot be read ({type(error).__name__}: {error}).")
+        return None
+
+
+def _table(rows: Any, shape: tuple[int, ...], times: bool) -> Float[np.ndarray, "v s"]:
+    """Numbers in JSON as a table of ``shape``; null is unknown, of times never."""
+    if rows is None:
+        return np.full(shape, np.nan)
+    found = np.array([[np.nan if cell is None else float(cell) for cell in row] for row in rows])
+    if found.shape != shape:
+        raise ValueError(f"scores {found.shape} for seeds {shape}")
+    return np.where(np.isnan(found), np.inf, found) if times else found
 
 
 class Unit(NamedTuple):

@@ -35,9 +35,9 @@ def curves(
     return lines
 
 
-def rows(layers: Sequence[Layer], x: Axis, names: tuple[tuple[int, str], ...], height: float) -> Panel:
+def rows(layers: Sequence[Layer], x: Axis, names: tuple[tuple[int, str], ...], height: float, title: str = "") -> Panel:
     """A panel with a named row for each of ``names``, the first on top."""
-    return Panel(layers, x, Axis(low=len(names) - 0.5, high=-0.5, ticks=names), height=height, rows=True)
+    return Panel(layers, x, Axis(low=len(names) - 0.5, high=-0.5, ticks=names), title, height=height, rows=True)
 
 
 def estimate(found: Estimate | None, place: int, color: str) -> list[Layer]:

@@ -19,7 +19,7 @@ from jaxpsn.run.cluster.team import ALONE, Team
 from jaxpsn.run.reasoning import inputs, stages
 from jaxpsn.run.reasoning.job import PRESETS, SHORT, RlvrJob, refuse_unused, restore
 from jaxpsn.run.trained import Trained
-from jaxpsn.tasks import file_task, files
+from jaxpsn.tasks import file_task, files, rewards
 
 
 def run(job: RlvrJob) -> int:
@@ -86,6 +86,7 @@ def _content(job: RlvrJob) -> dict[str, Any]:
             before = inputs.named(restore(record, config.reward).rlvr)
             same = [name for name, path in inputs.named(config).items() if before.get(name) == path]
             inputs.refuse_changed(job.run.resume, config, recorded, show.phase, fields=same)
+            inputs.refuse_other_rewards(job.run.resume, config, recorded)
     return folder.plain(replace(config, mesh=None)) | ({inputs.HASHES: recorded} if recorded else {})
 
 
@@ -111,6 +112,7 @@ def _checked(job: RlvrJob) -> RlvrJob:
     for path in (config.data, config.test_data):
         if path is not None:
             file_task.FileTask(files.read(path, config.data_kind), config.verifier)
+    rewards.look(config.reward)
     config = inputs.located(config)
     form = decoders.tiny(vocab_size=3) if config.model is None else hf_config.read_config(config.model)
     lengths.check_asked(config.rollout, form.max_positions)

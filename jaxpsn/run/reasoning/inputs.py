@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxpsn.core import errors
-from jaxpsn.core.components import replaced
+from jaxpsn.core.components import replaced, terms_of
 from jaxpsn.lm import places
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.likeness import Bert
-from jaxpsn.tasks import files
+from jaxpsn.tasks import files, functions, rewards
 
 HASHES = "hashes"
 """Entry of a run's record: for each field that names a file its SHA-256, for a folder those of its files."""
@@ -28,6 +28,7 @@ ENCODER = "noise.sigma.similarity.folder"
 TEXT, TENSORS = "text", "tensors"
 """Parts of a folder: what is read beside the weights, and the weights."""
 _FILES = ("data", "test_data")
+_REWARD = "reward "
 _SLOW = 1 << 28  # bytes whose hashing is shown
 
 Hashes = dict[str, Any]
@@ -60,7 +61,20 @@ def hashes(config: RlvrConfig, phase: Phase) -> Hashes:
     return {
         name: files.file_hash(path) if name in _FILES else _of_folder(Path(path), (TEXT, TENSORS), phase)
         for name, path in named(config).items()
-    }
+    } | {name: files.file_hash(path) for name, path in _rewards(config).items()}
+
+
+def _rewards(config: RlvrConfig) -> dict[str, str]:
+    """The files of rewards that are functions, by what they are called in a record."""
+    terms = [term for term in terms_of(config.reward) if isinstance(term, rewards.NamedFunction)]
+    return {f"{_REWARD}{term.source}": str(functions.file_of(term.source)) for term in terms}
+
+
+def refuse_other_rewards(run: str, config: RlvrConfig, recorded: Mapping[str, Any]) -> None:
+    """Refuse a reward whose file is no longer what the run at ``run`` was made with. Raises UserError."""
+    for name, path in _rewards(config).items():
+        if name in recorded and files.file_hash(path) != recorded[name]:
+            errors.refuse("reward", path, f"the file that {run} was made with; it has changed")
 
 
 def _of_folder(folder: Path, parts: Iterable[str], phase: Phase) -> dict[str, str]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxpsn.core import errors
+from jaxpsn.core.components import called
 from jaxpsn.lm import hub
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.tokenizer import CharTokenizer
@@ -201,13 +202,8 @@ def _refuse_changed(origin: Origin, show: progress.Progress, part: str) -> None:
 
 
 def _checkpointed(origin: Origin, decoder: DecoderConfig, place: Placement, show: progress.Progress) -> Weights:
-    params, sigma = sizes.weights(decoder), jax.ShapeDtypeStruct((), jnp.float32)
-    if place.mesh is not None:
-        sigma = jax.ShapeDtypeStruct((), jnp.float32, sharding=place.whole())
-        params = jax.tree.map(
-            lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), params, place.weights(decoder)
-        )
-    template = {"params": params, "sigma": {"sigma": sigma}}
+    sigma = place.shapes(jax.ShapeDtypeStruct((), jnp.float32), place.whole())
+    template = {"params": sizes.weights(decoder, place), "sigma": {"sigma": sigma}}
     with show.phase(f"reading a checkpoint of {origin.path}"):
         found = store.read(origin.path / "checkpoints", template, origin.step)
     for text in found.broken:
@@ -253,8 +249,8 @@ def judge(
 def _noise(one: Candidate, wanted: EvaluateJob) -> perturbation.Perturbation | None:
     """The perturbation of the policy's run, or the default one; every answer has a perturbation of its own."""
     asked = Psn() if one.origin.config is None else one.config.noise
-    if not isinstance(asked, Psn):
-        errors.refuse("noisy", True, f"a policy trained with noise; {one.name} has noise = none")
+    if not asked.members(1):
+        errors.refuse("noisy", True, f"a policy trained with noise; {one.name} has noise = {called(type(asked))}")
     if wanted.sigma is None and one.origin.config is None:
         errors.refuse("sigma", None, f"a number, as {one.name} is no run that says")
     # Pairs of opposite sign serve training; here every answer stands for itself.

@@ -1,16 +1,16 @@
 """The arms of a comparison: their names, what each changes, and the scale that is tuned."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from jaxpsn.control.agents.family import AGENTS
-from jaxpsn.control.config import ControlConfig
+from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.control.exploration.family import EXPLORATION, behaviour_of
-from jaxpsn.core import components, errors, grammar
+from jaxpsn.core import checks, components, errors, grammar
 from jaxpsn.core.components import Sum, called, replaced, to_json, tunes_of
 from jaxpsn.run import command, folder
-from jaxpsn.study import grammar as grids
+from jaxpsn.study import grammar as study_grammar
 
 _ES = "parameter(structure={}(antithetic=true), scale=constant, sigma=0.05), agent=es(actor_lr=0.02)"
 ARMS: dict[str, str] = {
@@ -20,7 +20,7 @@ ARMS: dict[str, str] = {
 }
 """Named arms that are more than an exploration: with an agent of their own."""
 FIELD = "study.arms"
-_AGENT, _EXPLORE = "agent", "explore"
+_AGENT, _EXPLORE, _ENV = "agent", "explore", "env"
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Arm:
         """The arm as study.json holds it."""
         told: dict[str, Any] = {"spec": self.spec}
         told |= {name: to_json(getattr(self.control, name)) for name in (_EXPLORE, _AGENT)}
+        told[_ENV] = folder.plain(self.control.env)
         return told | {"scale": None if self.scale is None else folder.plain(self.scale)}
 
     @classmethod
@@ -69,7 +70,8 @@ class Arm:
             errors.refuse(f"arms.{label}.{_EXPLORE}", None, "an object; it is missing")
         scale = None if record["scale"] is None else command.from_record(Scale, record["scale"])
         explore, agent = EXPLORATION.make(record[_EXPLORE]), AGENTS.make(record[_AGENT])
-        return cls(label, record["spec"], replace(control, explore=explore, agent=agent), scale)
+        env = command.from_record(EnvConfig, record[_ENV]) if _ENV in record else control.env
+        return cls(label, record["spec"], replace(control, env=env, explore=explore, agent=agent), scale)
 
 
 def names() -> tuple[str, ...]:
@@ -78,11 +80,12 @@ def names() -> tuple[str, ...]:
 
 
 def parse(spec: str, control: ControlConfig) -> Arm:
-    """The arm that ``spec``, ``[label:]exploration[, agent...=value]``, asks for in the experiment ``control``.
+    """The arm that ``spec``, ``[label:]exploration[, agent...=value][, env.field=value]``, asks for in ``control``.
 
     ``exploration``: a component or sum, or one of :data:`ARMS` (with fields in brackets, as a component has).
     ``agent``: another learner, which takes what it shares with that of ``control`` and is not given; ``agent.field``:
-    the same one, changed. Raises UserError for what does not exist.
+    the same one, changed; ``env.field``: the same task otherwise, such as ``env.num_envs``. Raises UserError for what
+    does not exist.
     """
     arm = grammar.arm(FIELD, spec)
     named = arm.spec.text if isinstance(arm.spec, grammar.Word) else getattr(arm.spec, "name", "")
@@ -94,16 +97,33 @@ def parse(spec: str, control: ControlConfig) -> Arm:
         if arm.spec.values:
             errors.refuse(FIELD, spec, f"{named}(field=value), as it stands for {ARMS[named]}")
         explore = replaced(explore, dict(arm.spec.fields), named)
-    agent, settings = control.agent, [*(preset.settings if preset else ()), *arm.settings]
+    agent, env, settings = control.agent, control.env, [*(preset.settings if preset else ()), *arm.settings]
     for path, node in settings:
         head, _, inner = path.partition(".")
+        if head == _ENV and inner:
+            env = _task(env, inner, node, spec)
+            continue
         if head != _AGENT:
-            errors.refuse(
-                FIELD, spec, f"{path!r} is unknown; agent=..., agent.FIELD=..., or the fields of {named}(...)"
-            )
+            allowed = f"agent=..., agent.FIELD=..., env.FIELD=..., or the fields of {named}(...)"
+            errors.refuse(FIELD, spec, f"{path!r} is unknown; {allowed}")
         agent = replaced(agent, {inner: node}, _AGENT) if inner else _learner(node, agent)
-    changed = replace(control, explore=explore, agent=agent)
+    changed = replace(control, env=env, explore=explore, agent=agent)
     return Arm(arm.label, spec.strip(), changed, _scale(changed))
+
+
+def _task(env: EnvConfig, field: str, node: grammar.Node, spec: str) -> EnvConfig:
+    """The task of all arms, with one field changed; its name is that of the study."""
+    known = [one.name for one in fields(EnvConfig) if one.name != "name"]
+    if field not in known:
+        told = "env.name is one for all arms" if field == "name" else errors.nearest(field, known)
+        errors.refuse(f"{_ENV}.{field}", grammar.write(node), told)
+    text = node.text if isinstance(node, grammar.Word) else grammar.write(node)
+    if field == "backend":
+        return replace(env, backend=text)
+    if field == "reset":
+        checks.choice("env.reset", text, ("random", "cached"))
+        return replace(env, reset=text)  # type: ignore[arg-type]
+    return replace(env, **{field: grids.typed(FIELD, spec, f"{_ENV}.{field}", text, 1)})
 
 
 def _learner(node: grammar.Node, old: Any) -> Any:
@@ -137,27 +157,5 @@ def resolve(
     Raises UserError for two arms of one label, for one that ``kept`` has with other settings, and for a grid of an arm
     that does not exist.
     """
-    found = dict(kept or {})
-    seen = {label.lower(): arm.spec for label, arm in found.items()}
-    for spec in dict.fromkeys(spec.strip() for spec in specs):
-        if spec in seen.values():
-            continue
-        arm = parse(spec, control)
-        if seen.setdefault(arm.label.lower(), spec) != spec:
-            errors.refuse("study.arms", spec, f"a label of its own, label:{spec}; {seen[arm.label.lower()]!r} has it")
-        found[arm.label] = arm
-    for text in given:
-        label, values = grids.grid(text)
-        if label not in found:
-            errors.refuse("study.grid", text, f"the label of an arm; {label!r} is {errors.nearest(label, found)}")
-        found[label] = _with_grid(found[label], text, values)
-    return list(found.values())
-
-
-def _with_grid(arm: Arm, text: str, values: tuple[float, ...]) -> Arm:
-    if arm.scale is None:
-        errors.refuse("study.grid", text, f"{arm.label} has no scale to tune")
-    if arm.scale.tuned and arm.scale.grid != values:
-        tried = ",".join(f"{value:g}" for value in arm.scale.grid)
-        errors.refuse("study.grid", text, f"{arm.label} was tuned over {tried}")
-    return replace(arm, scale=replace(arm.scale, grid=values))
+    found = study_grammar.merged(FIELD, specs, lambda spec: parse(spec, control), kept or {})
+    return study_grammar.with_grids(found, given, lambda arm: arm.scale is not None, lambda arm: arm.scale.tuned)

@@ -149,12 +149,6 @@ class ControlStudy(record.Study):
             return making.tune(self, folder, arm, title, lambda text: units.say(place, text))
         return making.run(self, folder, self._scaled(arm), title)
 
-    def report(self) -> Path:
-        """Tables, plots and the report of what there is so far; returns the page."""
-        from jaxpsn.report import build
-
-        return build.build(self.path)
-
 
 STUDY = ControlStudy
 

@@ -54,6 +54,7 @@ class ReasoningStudy(record.Study):
             chooser = arm_specs.chooser(arm, arms)
             if chooser is not None:
                 arm_specs.check(chooser, shared)
+        arm_specs.refuse_unkept(arms, shared)
         return arms, tasks
 
     @classmethod
@@ -183,12 +184,6 @@ class ReasoningStudy(record.Study):
                 return making.base(self, unit.task, say)
             made = making.tune if unit.kind == TUNE else making.arm
             return made(self, unit.task, self.arm(unit.arm), say)
-
-    def report(self) -> Path:
-        """Tables, plots and the report of what there is so far; returns the page."""
-        from jaxpsn.report import build
-
-        return build.build(self.path)
 
 
 STUDY = ReasoningStudy

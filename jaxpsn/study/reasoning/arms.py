@@ -5,14 +5,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from jaxpsn.core import errors, grammar
-from jaxpsn.core.components import replaced, to_json
+from jaxpsn.core.components import Component, at, called, paths_of, replaced, spec_of, to_json
 from jaxpsn.core.families import Family
 from jaxpsn.rlvr.algorithms import ADVANTAGES, LOSSES
 from jaxpsn.rlvr.config import PretrainConfig, RlvrConfig
 from jaxpsn.rlvr.corrections import CORRECTIONS
 from jaxpsn.rlvr.noise_family import NOISES
 from jaxpsn.run import command, folder
-from jaxpsn.study.grammar import grid, typed
+from jaxpsn.study.grammar import merged, typed, with_grids
 from jaxpsn.tasks.problem import TASKS, Procedural
 from jaxpsn.tasks.rewards import REWARDS
 
@@ -246,36 +246,33 @@ def resolve(specs: Sequence[str], grids: Sequence[str], kept: Mapping[str, Arm])
 
     Raises UserError for two arms of one label, and for a grid of an arm that tunes nothing of its own.
     """
-    found = _merged(FIELD, specs, parse, kept)
-    for text in grids:
-        label, values = grid(text)
-        if label not in found:
-            errors.refuse("study.grid", text, f"the label of an arm; {label!r} is {errors.nearest(label, found)}")
-        scale = found[label].scale
-        if scale is None or scale.like is not None:
-            errors.refuse("study.grid", text, f"{label} has no scale of its own to tune")
-        if label in kept and scale.grid != values:
-            errors.refuse("study.grid", text, f"{label} tries {','.join(f'{value:g}' for value in scale.grid)} here")
-        found[label] = replace(found[label], scale=replace(scale, grid=values))
-    return list(found.values())
+    found = merged(FIELD, specs, parse, kept)
+    own = [arm.label for arm in found.values() if arm.scale is not None and arm.scale.like is None]
+    return with_grids(found, grids, lambda arm: arm.label in own, lambda arm: arm.label in kept)
 
 
 def resolve_tasks(specs: Sequence[str], kept: Mapping[str, TaskChoice]) -> list[TaskChoice]:
     """The tasks ``kept`` from before, then those of ``specs`` that are new. Raises UserError for two of one label."""
-    return list(_merged(TASK_FIELD, specs, parse_task, kept).values())
+    return list(merged(TASK_FIELD, specs, parse_task, kept).values())
 
 
-def _merged(option: str, specs: Sequence[str], read: Any, kept: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(kept)
-    taken = {label.lower(): one.spec for label, one in found.items()}
-    for spec in dict.fromkeys(spec.strip() for spec in specs):
-        if spec in taken.values():
-            continue
-        one = read(spec)
-        if taken.setdefault(one.label.lower(), spec) != spec:
-            errors.refuse(option, spec, f"a label of its own, label:{spec}; {taken[one.label.lower()]!r} has it")
-        found[one.label] = one
-    return found
+def refuse_unkept(arms: Sequence[Arm], shared: RlvrConfig) -> None:
+    """Refuse noise among the shared settings that every arm replaces by its own. Raises UserError."""
+    default = RlvrConfig().noise
+    made = [chosen.config(shared).noise for arm in arms for chosen in (arm, chooser(arm, arms)) if chosen is not None]
+    if not any(type(one) is type(shared.noise) for one in made):
+        if type(shared.noise) is not type(default):
+            errors.refuse("noise", spec_of(shared.noise), "left to the arms, each of which sets its own")
+        return
+    for path, value in _settings(shared.noise).items():
+        if value != _settings(default).get(path) and not any(_settings(one).get(path) == value for one in made):
+            errors.refuse(f"noise.{path}", value, "left to the arms, each of which sets its own")
+
+
+def _settings(noise: Any) -> dict[str, Any]:
+    """Path -> value of all fields; of a component its name."""
+    held = {path: at(noise, path) for path in paths_of(noise)}
+    return {path: called(type(one)) if isinstance(one, Component) else one for path, one in held.items()}
 
 
 def chooser(arm: Arm, arms: Sequence[Arm]) -> Arm | None:

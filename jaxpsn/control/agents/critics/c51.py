@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxpsn.control.agents import losses
 from jaxpsn.control.agents.critics.family import CRITICS, Binned
 
 
@@ -24,7 +25,7 @@ class C51(Binned):
         return jnp.linspace(self.low, self.high, self.atoms, dtype=jnp.float32)
 
     def value(self, out: Float[Array, "*batch k"]) -> Float[Array, "*batch"]:
-        return jnp.sum(jax.nn.softmax(out, axis=-1) * self.support, axis=-1)
+        return losses.mean_of(out, self.support)
 
     def target(
         self,

@@ -58,7 +58,7 @@ class Squared(CriticForm):
     def target(self, reward: Any, end: Any, discount: Any, out: Any, bonus: Any = None) -> Any:
         from jaxpsn.control.agents import losses
 
-        least = out.min(axis=0)
+        least = out[0] if len(out) == 1 else out.min(axis=0)
         return losses.bootstrap(reward, end, discount, least if bonus is None else least + bonus)
 
     def loss(self, out: Any, target: Any) -> Any:

@@ -25,13 +25,13 @@ class HlGauss(Binned):
     """Standard deviation of the Gaussian, in bins (paper: 0.75)."""
 
     @property
-    def edges(self) -> Float[Array, " k+1"]:
+    def edges(self) -> Float[Array, " edges"]:
         """The borders of the bins."""
         return jnp.linspace(self.low, self.high, self.atoms + 1, dtype=jnp.float32)
 
     def value(self, out: Float[Array, "*batch k"]) -> Float[Array, "*batch"]:
         centres = 0.5 * (self.edges[1:] + self.edges[:-1])
-        return jnp.sum(jax.nn.softmax(out, axis=-1) * centres, axis=-1)
+        return losses.mean_of(out, centres)
 
     def target(
         self,
@@ -47,7 +47,7 @@ class HlGauss(Binned):
         return histogram(losses.bootstrap(reward, end, discount, follows), self.edges, self.spread * width)
 
 
-def histogram(mean: Float[Array, " b"], edges: Float[Array, " k+1"], std: float) -> Float[Array, "b k"]:
+def histogram(mean: Float[Array, " b"], edges: Float[Array, " edges"], std: float) -> Float[Array, "b k"]:
     """The mass of N(mean, std^2) in each bin, of what lies within the edges; a mean beyond them counts as at the end.
 
     Farebrother et al. 2024, equation 6 and appendix A.

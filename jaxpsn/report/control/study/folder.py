@@ -5,12 +5,9 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from jaxtyping import Float, Int
 
 from jaxpsn.core import errors, shapes
 from jaxpsn.report import runs
@@ -18,15 +15,8 @@ from jaxpsn.report.runs import Run
 from jaxpsn.report.study import folder
 from jaxpsn.report.study.folder import FINISHED, Choice, Told, Unit
 
-
-@dataclass(frozen=True)
-class Tuning(Choice):
-    """How it was chosen, with S seeds of each value; NaN is unknown, inf in a time is never."""
-
-    seeds: Int[np.ndarray, "v s"]
-    final: Float[np.ndarray, "v s"]
-    first_reward: Float[np.ndarray, "v s"]
-    coverage: Float[np.ndarray, "v s"]
+TRIED = ("final", "first_reward", "coverage")
+"""Scores of a scale that was tried."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +27,7 @@ class Arm:
     spec: str
     scale: Mapping[str, Any] | None
     told: Told
-    tuning: Tuning | None
+    tuning: Choice | None
 
     @property
     def run(self) -> Run | None:
@@ -90,32 +80,12 @@ def read(path: Path, content: Mapping[str, Any]) -> Study:
 
 def _arm(path: Path, label: str, about: Mapping[str, Any], notes: list[str]) -> Arm:
     told, scale = folder.told(path / "arms" / label, notes), about.get("scale")
+    file = path / "tuning" / label / "choice.json"
+    tuning = folder.choice(file, shapes.CONTROL_CHOICE, TRIED, notes, label)
     return Arm(
         label=label,
         spec=str(about.get("spec") or label),
         scale={**scale, "field": folder.leaf(scale.get("field"))} if isinstance(scale, Mapping) else None,
         told=told,
-        tuning=_tuning(path / "tuning" / label / "choice.json", notes),
+        tuning=None if tuning is None else replace(tuning, field=folder.leaf(tuning.field)),
     )
-
-
-def _tuning(path: Path, notes: list[str]) -> Tuning | None:
-    content = folder.optional(path, shapes.CONTROL_CHOICE, notes)
-    if not content:
-        return None
-    try:
-        values = np.asarray(content["values"], float)
-        shape = (len(values), -1)
-        parts = {name: folder.cells(content.get(name), shape) for name in ("final", "first_reward", "coverage")}
-        first = content.get("first_reward")
-        if first is not None:  # null in a list of times is never; the whole missing is unknown
-            parts["first_reward"][np.isnan(parts["first_reward"])] = np.inf
-        seeds = np.asarray(content["seeds"], np.int64).reshape(shape)
-        if not all(part.shape == seeds.shape for part in parts.values() if part.size) or not values.size:
-            raise ValueError("unequal numbers of seeds")
-        parts = {name: part if part.size else np.full(seeds.shape, np.nan) for name, part in parts.items()}
-        chosen, by = float(content["chosen"]), str(content.get("by") or "final return")
-        return Tuning(field=folder.leaf(content["field"]), values=values, seeds=seeds, **parts, chosen=chosen, by=by)
-    except (KeyError, TypeError, ValueError) as error:
-        notes.append(f"{path.parent.name}: its tuning cannot be read ({type(error).__name__}: {error}).")
-        return None

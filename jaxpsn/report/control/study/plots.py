@@ -8,9 +8,9 @@ from jaxpsn.core import text
 from jaxpsn.report.charts import look as looks
 from jaxpsn.report.charts.spec import Axis, Box, Chart, Dots, Layer, Line, Panel, Text
 from jaxpsn.report.control.study import curves
-from jaxpsn.report.control.study.folder import Tuning
 from jaxpsn.report.control.study.scores import LAST, Results, Row
 from jaxpsn.report.study import plots as shared
+from jaxpsn.report.study.folder import Choice
 from jaxpsn.stats import statistics
 from jaxpsn.stats.statistics import Estimate
 
@@ -154,11 +154,11 @@ def tuning(results: Results) -> Chart | None:
     return Chart("tuning", finding, caption, panels, columns, "all" if alike else "")
 
 
-def criterion(one: Tuning) -> tuple[str, np.ndarray]:
+def criterion(one: Choice) -> tuple[str, np.ndarray]:
     """What a scale was chosen by: its name and the scores [v, s]."""
-    known = {"first reward": one.first_reward, "coverage": one.coverage}
+    known = {"first reward": one.scores["first_reward"], "coverage": one.scores["coverage"]}
     name = next((name for name in known if one.by.startswith(name) and np.isfinite(known[name]).any()), "final return")
-    return name, known.get(name, one.final)
+    return name, known.get(name, one.scores["final"])
 
 
 def _middle(scores: np.ndarray, name: str) -> float:

@@ -11,10 +11,10 @@ from jaxpsn.report import page, runs, series
 from jaxpsn.report.charts import look
 from jaxpsn.report.charts.spec import Chart
 from jaxpsn.report.control.study import curves, scores, words
-from jaxpsn.report.control.study.folder import Study, Tuning
+from jaxpsn.report.control.study.folder import Study
 from jaxpsn.report.control.study.scores import LAST, Results
 from jaxpsn.report.study import words as shared
-from jaxpsn.report.study.folder import mapping
+from jaxpsn.report.study.folder import Choice, mapping
 from jaxpsn.stats import statistics
 
 _FEW = 10  # seeds below which the intervals come with a warning
@@ -125,17 +125,17 @@ def _tuning(results: Results, drawn: Mapping[str, Chart]) -> list[page.Block]:
 _TRIED = ("scale", "final return, IQM", "steps to first reward, median", "saw a reward", "cells visited", "seeds", "")
 
 
-def _tried(one: Tuning) -> Iterator[Sequence[Any]]:
+def _tried(one: Choice) -> Iterator[Sequence[Any]]:
     for index in np.argsort(one.values):
-        first = one.first_reward[index]
+        first = one.scores["first_reward"][index]
         times = first[~np.isnan(first)]
         middle = statistics.median_time(times, resamples=1).value if times.size else float("nan")
         yield (
             text.tick(one.values[index]),
-            _middle(one.final[index]),
+            _middle(one.scores["final"][index]),
             "unknown" if not times.size else "more than half never" if np.isinf(middle) else text.count(middle),
             f"{int(np.isfinite(times).sum())} of {times.size}" if times.size else "unknown",
-            _middle(one.coverage[index]),
+            _middle(one.scores["coverage"][index]),
             shared.seeds(one.seeds[index]),
             "chosen" if one.values[index] == one.chosen else "",
         )

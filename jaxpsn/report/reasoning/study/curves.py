@@ -5,10 +5,10 @@ import numpy as np
 from jaxpsn.core import text
 from jaxpsn.report.charts.spec import Axis, Box, Chart, Layer, Panel, Text
 from jaxpsn.report.reasoning.study import look, training, words
-from jaxpsn.report.reasoning.study.folder import Tuning
 from jaxpsn.report.reasoning.study.scores import ALL, REFERENCE, Results
 from jaxpsn.report.reasoning.study.training import Curve
 from jaxpsn.report.study import plots as shared
+from jaxpsn.report.study.folder import Choice
 from jaxpsn.stats.evaluations import BASE
 
 _METRICS = {
@@ -135,12 +135,13 @@ def tuning(results: Results) -> Chart | None:
     return Chart("tuning", finding, caption, panels, len(tasks))
 
 
-def _tuned(results: Results, task: str, arm: str, one: Tuning | None) -> Panel | None:
+def _tuned(results: Results, task: str, arm: str, one: Choice | None) -> Panel | None:
     if one is None:
         return None
     looks = look.looks(results.study.labels)
-    known = np.isfinite(one.scores)
-    middle = np.where(known, one.scores, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    scores = one.scores["scores"]
+    known = np.isfinite(scores)
+    middle = np.where(known, scores, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     middle = np.where(known.any(axis=1), middle, np.nan)
     color = looks[arm].color if arm in looks else "soft"
-    return shared.tried(one, one.scores, middle, f"{arm}, {task}", color, Axis(unit="percent"), 1.45)
+    return shared.tried(one, scores, middle, f"{arm}, {task}", color, Axis(unit="percent"), 1.45)

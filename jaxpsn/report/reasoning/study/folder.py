@@ -11,23 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-from jaxtyping import Float
-
 from jaxpsn.core import errors, shapes
 from jaxpsn.report.runs import Run
 from jaxpsn.report.study import folder
 from jaxpsn.report.study.folder import FINISHED, RUNNING, Choice, Told, Unit
 from jaxpsn.stats import comparison, evaluations
 from jaxpsn.stats.evaluations import Evaluation
-
-
-@dataclass(frozen=True)
-class Tuning(Choice):
-    """How it was chosen, with the scores of S seeds for each value; NaN is unknown."""
-
-    seeds: tuple[int, ...]
-    scores: Float[np.ndarray, "v s"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +83,7 @@ class Study(folder.Study):
     arms: tuple[Arm, ...]
     cells: Mapping[tuple[str, str], Cell]
     """(task, arm) -> cell."""
-    tunings: Mapping[tuple[str, str], Tuning]
+    tunings: Mapping[tuple[str, str], Choice]
     """(task, arm) -> how its scale was chosen; also of arms that only choose for others."""
 
     @property
@@ -122,7 +111,8 @@ def read(path: Path, content: Mapping[str, Any]) -> Study:
     for task in tasks:
         files = (path / "tasks" / task.label / "tuning").glob("*/choice.json")
         for file in sorted(files, key=partial(_place, [arm.label for arm in arms])):
-            tuning = _tuning(file, task.label, notes)
+            who = f"{task.label}, {file.parent.name}"
+            tuning = folder.choice(file, shapes.REASONING_CHOICE, ("scores",), notes, who)
             tunings |= {} if tuning is None else {(task.label, file.parent.name): tuning}
     found = tuple(unit for cell in cells.values() for unit in cell.units)
     return Study(path, content, found, tuple(dict.fromkeys(notes)), tasks, arms, cells, tunings)
@@ -175,20 +165,3 @@ def _judged(file: Path, base: Evaluation) -> Evaluation:
 def _refuse_no_base(place: Path, path: Path) -> NoReturn:
     missing = evaluations.path(place / "base", evaluations.BASE)
     raise errors.UserError(f"{missing}: missing, so that {path} cannot be compared to the policy it started from")
-
-
-def _tuning(path: Path, task: str, notes: list[str]) -> Tuning | None:
-    content = folder.optional(path, shapes.REASONING_CHOICE, notes)
-    if not content:
-        return None
-    try:
-        values = np.asarray(content["values"], float)
-        scores = folder.cells(content["scores"], (len(values), -1))
-        if not scores.size:
-            raise ValueError("no scores")
-        seeds = tuple(int(seed) for seed in np.unique(np.asarray(content["seeds"], np.int64)))
-        field, by = str(content["field"]), str(content.get("by") or "mean pass@k")
-        return Tuning(field, values, float(content["chosen"]), by, seeds, scores)
-    except (KeyError, TypeError, ValueError) as error:
-        notes.append(f"{task}, {path.parent.name}: its tuning cannot be read ({type(error).__name__}: {error}).")
-        return None

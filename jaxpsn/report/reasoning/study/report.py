@@ -11,10 +11,10 @@ from jaxpsn.report.page import Cell, Row
 from jaxpsn.report.reasoning.study import hypotheses, look, words
 from jaxpsn.report.reasoning.study import tables as csv
 from jaxpsn.report.reasoning.study.draws import RESAMPLES
-from jaxpsn.report.reasoning.study.folder import Tuning
 from jaxpsn.report.reasoning.study.hypotheses import MARGIN
 from jaxpsn.report.reasoning.study.scores import ALL, REFERENCE, Contrast, Results
 from jaxpsn.report.study import words as shared
+from jaxpsn.report.study.folder import Choice
 from jaxpsn.stats.evaluations import BASE
 
 _NOTES = (
@@ -163,8 +163,8 @@ def _tuning(results: Results, drawn: Mapping[str, Chart]) -> list[page.Block]:
     return shared.tuning(found, drawn, [table])
 
 
-def _tried(one: Tuning) -> tuple[str, str, str]:
-    scores = [row[np.isfinite(row)] for row in one.scores]
+def _tried(one: Choice) -> tuple[str, str, str]:
+    scores = [row[np.isfinite(row)] for row in one.scores["scores"]]
     shown = [
         f"{text.tick(value)}: {words.points(float(row.mean())) if row.size else 'unknown'}"
         for value, row in sorted(zip(one.values.tolist(), scores, strict=True), key=lambda pair: pair[0])
