@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.compile, pytest.mark.timeout(7200)]
 BUDGETS = json.loads((Path(__file__).parent / "budgets.json").read_text())
 """What was counted when it was last looked at, by version of JAX, target and program."""
 GPU, TPU = "h200:4", "v5e:2x2"
-WIDE = ("--preset", "gpu", "--env.name", "sparse_cartpole_swingup", "--env.num-envs", "4096")
+_TASK = ("--env.name", "sparse_cartpole_swingup", "--env.num-envs", "4096")
+WIDE = ("--preset", "gpu", *_TASK, "--explore", "parameter")
 
 
 @cache
