@@ -13,6 +13,7 @@ from jaxpsn.core import checks, errors
 from jaxpsn.noise.structures import STRUCTURES
 
 HOMES = ("control", "rlvr")
+ACTING, STEP, EVALUATION = PROGRAMS = ("acting", "step", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Compile(Benchmark):
     """Forms of weight noise whose acting is compiled besides."""
     against: tuple[str, ...] = ()
     """Explorations of control that are compiled besides, as --explore takes them."""
+    programs: tuple[str, ...] = PROGRAMS
+    """Of control, which are compiled: acting takes seconds, the others minutes."""
     calls: int = 10
     """Vector steps of a compiled chunk, tokens of a compiled rollout."""
     largest: bool = False
@@ -46,6 +49,8 @@ class Compile(Benchmark):
         super().__post_init__()
         for name in self.structures:
             checks.choice("structures", name, STRUCTURES.names())
+        for name in self.programs:
+            checks.choice("programs", name, PROGRAMS)
         for text in self.against:
             EXPLORATION.make(text, "against")
         if self.against and self.home != "control":
@@ -90,7 +95,18 @@ def split(argv: Sequence[str]) -> tuple[str, list[str], list[str]]:
         errors.refuse("compile", words[0], f"one of {', '.join(HOMES)}, or a flag")
     own: list[str] = []
     other: list[str] = []
-    mine = {"--target", "--structures", "--against", "--calls", "--largest", "--no-largest", "--out", "--help", "-h"}
+    mine = {
+        "--target",
+        "--structures",
+        "--against",
+        "--programs",
+        "--calls",
+        "--largest",
+        "--no-largest",
+        "--out",
+        "--help",
+        "-h",
+    }
     kept = other
     for word in words:
         if word.startswith("-"):

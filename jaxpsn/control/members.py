@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxpsn import envs
 from jaxpsn.control import exploration
 from jaxpsn.control.off_policy import Program, episode_length
-from jaxpsn.core import checks, compat, errors
+from jaxpsn.core import checks, compat, errors, placed
 from jaxpsn.core.components import called, terms_of
 from jaxpsn.envs import scenes
 
@@ -83,7 +83,9 @@ def cast(program: Program, state: Any, members: int, explore: Any = None, scales
     hyper = exploration.hyper_of(given)
     for term in terms if explore is None else ():
         own = state.behaviour if isinstance(term, exploration.Behaviour) else state.noises[called(type(term))]
-        hyper |= {exploration.prefix(given, term) + name: x for name, x in term.present(own, seats).items()}
+        before, told = exploration.prefix(given, term), term.present(own, seats)
+        # By way of the host: one device plays, wherever training left it.
+        hyper |= {before + name: jnp.asarray(placed.local(x)) for name, x in told.items()}
     loud = next((term for term in terms if term.scaled_by), None)
     path = "" if loud is None else exploration.prefix(given, loud) + loud.scaled_by
     if scales and loud is None:

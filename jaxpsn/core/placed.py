@@ -35,6 +35,14 @@ def put(leaf: Any, sharding: Sharding | None) -> jax.Array:
     return array(np.asarray(leaf), sharding)
 
 
+def local(leaf: Any) -> np.ndarray:
+    """An array as this process can see it on its host: whole, or of one cut over processes its own rows."""
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
+        return np.asarray(leaf)
+    own = {shard.index[0].start or 0: np.asarray(shard.data) for shard in leaf.addressable_shards}
+    return np.concatenate([own[start] for start in sorted(own)])
+
+
 def owned(leaf: jax.Array) -> list[tuple[tuple[int, ...], jax.Array]]:
     """Start and data of each shard of an array that this process answers for: of all processes exactly one has it."""
     if leaf.is_fully_addressable and jax.process_index() > 0:

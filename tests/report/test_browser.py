@@ -115,7 +115,8 @@ def test_the_page_of_members_has_charts_below(chromium, beside, tmp_path):
     found = {}
     for theme, flags in (("light", ()), ("dark", ("--blink-settings=preferredColorScheme=0", "--force-dark-mode"))):
         picture = tmp_path / f"{theme}.png"
-        _run(chromium, page, tmp_path / theme, "--window-size=1000,1300", *flags, f"--screenshot={picture}")
+        still = (*flags, "--force-prefers-reduced-motion")
+        _run(chromium, page, tmp_path / theme, "--window-size=1000,1300", *still, f"--screenshot={picture}")
         with Image.open(picture) as image:
             found[theme] = [np.median(np.asarray(image.convert("L").crop((20, top, 980, top + 300)), float))
                             for top in (100, 850)]  # fmt: skip

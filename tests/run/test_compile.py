@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import pytest
 from benchmarks import command, compile, homes
 from benchmarks.compile_options import Compile
-from benchmarks.compiler import counts, hlo, targets
+from benchmarks.compiler import compiling, control, counts, hlo, targets
 
 from jaxpsn.core.errors import UserError
 
@@ -30,6 +34,8 @@ def text(name):
         ("compile --target h200 --structures flipot", "nearest: flipout"),
         ("compile rlvr --target h200 --preset default --rollout.promts 4", "rollout.prompts"),
         ("compile --target h200 --calls 1", "calls"),
+        ("compile --target h200 --programs stepp", "nearest: step"),
+        ("compile rlvr --target h200 --preset smoke --against gaussian", "structures"),
     ],
 )
 def test_what_cannot_be_compiled_is_refused_in_one_line(line, said):
@@ -155,3 +161,40 @@ def test_sizes_of_types():
         "u32[]": 4,
     }
     assert {kind: hlo.size(kind) for kind in sizes} == sizes
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    """One that compiles for this machine in place of an accelerator."""
+    monkeypatch.setattr(compiling, "_topology", lambda target: SimpleNamespace(devices=jax.devices()))
+    return compiling.Compiler(replace(targets.parse("h200"), platform="cpu"))
+
+
+def test_a_program_leaves_a_row_of_what_it_needs(compiler):
+    shape = jax.ShapeDtypeStruct((16, 16), jnp.float32)
+    made = compiler.compile("it", lambda x, y: x + x @ y, (shape, shape), None, donate_argnums=0)
+    compiler.add("it", "none", made, counts.count(made.text).entry(), steps=3)
+    (row,) = compiler.rows
+    assert made.aliased == 1024 and made.arguments == 2048 and row["needed_bytes"] == made.needed >= 2048
+    assert row["fits"] and row["kernels"] >= 1 and row["largest_array"] == 256 and row["steps"] == 3
+    assert row["flops"] == 2 * 16**3 and row["predicted_seconds"] > 0
+
+
+def test_what_does_not_fit_is_told_in_one_line_by_its_fields(compiler):
+    def large(x):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.00G\nmore")
+
+    with pytest.raises(UserError, match=r"out of memory.*lower env\.num_envs") as caught:
+        compiler.compile("it", large, (jax.ShapeDtypeStruct((2,), jnp.float32),), None, fields="env.num_envs")
+    assert "\n" not in str(caught.value)
+
+
+def test_acting_stands_beside_acting_without_noise(compiler, capsys):
+    options = Compile(flags=("--preset", "smoke"), structures=("dense",), programs=("acting",))
+    control.compile_all(compiler, options)
+    found = {row["arm"]: row for row in compiler.rows}
+    assert list(found) == ["none", "parameter", "dense"] and all(row["fits"] for row in found.values())
+    assert found["parameter"]["kernels"] > found["none"]["kernels"]
+    compile.show(compiler.rows, compiler.target.assumptions)
+    told = capsys.readouterr().out
+    assert "acting, dense" in told and "not measured" in told

@@ -32,7 +32,7 @@ from jaxpsn.rlvr.config import (
 )
 from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.rules import Composite, Staged
-from jaxpsn.run import command
+from jaxpsn.run import command, folder
 from jaxpsn.run.checkpoints.store import Store
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.jobs import rlvr
@@ -214,7 +214,7 @@ def test_files_of_problems_are_recorded_by_their_content(tmp_path):
     config = RlvrConfig(model=str(model), data=str(data))
     content = rlvr._content(rlvr.RlvrJob(config))
     assert content["hashes"]["data"] == hashlib.sha256(data.read_bytes()).hexdigest()
-    record = {"config": content, "run": dataclasses.asdict(RunConfig())}
+    record = {"config": content, "run": folder.plain(RunConfig())}
     assert rlvr.restore(json.loads(json.dumps(record))).rlvr == config
     assert "hashes" not in rlvr._content(rlvr.RlvrJob(RlvrConfig()))
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from benchmarks.compile_options import Compile
+from benchmarks.compile_options import ACTING, EVALUATION, STEP, Compile
 from benchmarks.compiler import counts
 from benchmarks.compiler.compiling import Compiled, Compiler
 from benchmarks.compiler.counts import Phases
@@ -93,14 +93,15 @@ def compile_all(compiler: Compiler, options: Compile) -> None:
                 raise
             compiler.rows.append({"arm": name, "left_out": str(error)})
             continue
-        if job.run.seeds == 1:
+        if ACTING in options.programs and job.run.seeds == 1:
             compiler.add("acting", name, *made.acting())
         if name in structures:
             continue
-        compiler.add("vector step", name, *made.chunk(), environment_steps=config.steps_per_call)
-        if name == CLEAN:
+        if STEP in options.programs:
+            compiler.add("vector step", name, *made.chunk(), environment_steps=config.steps_per_call)
+        if EVALUATION in options.programs and name == CLEAN:
             compiler.add("evaluation", name, *made.evaluation())
-        elif options.largest:
+        if options.largest and name != CLEAN:
             fits(compiler, replace(job, control=config), calls, name)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -16,7 +17,7 @@ from jaxpsn import noise
 from jaxpsn.control.exploration import acting, held, population
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
 from jaxpsn.control.exploration.rules import BehaviourFunctions
-from jaxpsn.core import compat, errors
+from jaxpsn.core import compat, errors, placed
 from jaxpsn.core.components import Tune, replaced
 from jaxpsn.core.fields import Real, Traced, Whole
 from jaxpsn.noise import scales
@@ -188,9 +189,9 @@ class Parameter(Behaviour):
         return dataclasses.replace(self, **free)
 
     def present(self, state: ParameterState, members: int) -> dict[str, Any]:
-        own = state.scale.sigma
+        own = placed.local(state.scale.sigma)
         if own.ndim:  # of so many scales, evenly spread over those there are
-            own = own[jnp.linspace(0, own.shape[0] - 1, members // self.pair).astype(jnp.int32)]
+            own = own[np.linspace(0, len(own) - 1, members // self.pair).astype(int)]
         return {"sigma": own}
 
     def check(self, num_envs: int) -> None:
