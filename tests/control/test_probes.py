@@ -130,7 +130,7 @@ def test_only_held_perturbations_find_the_end_of_the_corridor(rule, solving, alg
         ("noisynet(probes=4)", "sac", {}),
         ("parameter(sigma=0.3, target=0.3, probes=4)", "sac", {"behaviour": "mean"}),
         ("gsde(std=0.5, hold=episode)", "sac", {"behaviour": "mean"}),
-        ("pink(std=1)", "sac", {"behaviour": "driven", "log_std_low": -1.0, "log_std_high": 0.0}),
+        ("pink(std=1)", "sac", {"behaviour": "driven", "log_std_low": -2.0, "log_std_high": -1.0}),
     ],
 )
 def test_every_rival_learns_from_the_actions_that_it_executed(rule, algorithm, fields):
