@@ -36,7 +36,7 @@ test-slow: .venv/ready
 test-slurm: .venv/ready
 	$(BIN)/python -m pytest -m slurm $(ARGS)
 
-# Installs the compilers of GPUs and TPUs into the user's cache folder on first use: 5 GB.
+# Installs the compilers of GPUs and TPUs into the user's cache folder on first use: 6 GB.
 test-compile: .venv/ready
 	$(BIN)/python -m pytest -m compile $(ARGS)
 

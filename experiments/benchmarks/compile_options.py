@@ -23,7 +23,7 @@ class Compile(Benchmark):
     ``compile [control|rlvr] --target h200`` takes all flags of ``control.py`` or ``rlvr.py`` besides those below, and
     compiles acting, a vector step, a chunk and an evaluation, or a decoding step and an update. Beside everything
     stands the program without noise: the difference is what noise costs. Nothing is run. The compilers are installed
-    on first use into the user's cache folder (GPUs: 4.4 GB, TPUs: 0.6 GB).
+    on first use into the user's cache folder (GPUs: 4.5 GB, TPUs: 1.3 GB).
     """
 
     name: ClassVar[str] = "compile"
