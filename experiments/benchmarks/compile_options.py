@@ -61,8 +61,9 @@ class Compile(Benchmark):
 
     @property
     def stem(self) -> str:
-        """One set of files for each target and home."""
-        return f"compile-{self.home}-{self.target.replace(':', '-')}"
+        """One set of files for each target and home, and for some of the programs alone."""
+        some = [] if self.programs == PROGRAMS else self.programs
+        return "-".join(("compile", self.home, self.target.replace(":", "-"), *some))
 
     @property
     def mesh(self) -> str | None:

@@ -56,7 +56,7 @@ def test_it_is_the_gradient_of_the_smoothed_objective(small, structure, relative
         for m, eps in enumerate(added):
             policy = policies.Single(jax.tree.map(jnp.add, params, eps))
             mine = slice(m * size**2, (m + 1) * size**2)
-            given = rollout.of_members(1, prompts, tokens[mine], lengths[mine])
+            given = rollout.of_members(1, prompts, jnp.asarray(tokens[mine]), jnp.asarray(lengths[mine]))
             found = scoring.score(small.DECODER, policy, *given, 1.0, vocab=size).log_probs.reshape(tokens[mine].shape)
             total += jnp.sum(jnp.exp(jnp.sum(found, axis=-1)) * worth[mine])
         return total / (members * 2)
@@ -83,7 +83,7 @@ def test_it_is_the_gradient_of_the_smoothed_objective(small, structure, relative
         def at(step, way=way):
             return float(objective(jax.tree.map(lambda leaf, d: leaf + np.float32(step) * d, small.BASE.params, way)))
 
-        near, far = ((at(h) - at(-h)) / (2 * h) for h in (2e-3, 4e-3))
+        near, far = ((at(h) - at(-h)) / (2 * h) for h in (5e-4, 1e-3))
         assert (4 * near - far) / 3 == pytest.approx(slope, rel=5e-3, abs=2e-3)
         assert abs(slope) > 0.01
     assert np.isfinite(float(told["noise_kl_k1"])) and float(told["weight_ess"]) == pytest.approx(1.0)
@@ -98,7 +98,7 @@ def test_a_step_learns_at_the_draw_of_its_answers(small, mini_batches):
     before = small.host(state.params)
     state, told = program.step(state)
     assert told["ppo_ratio"] == pytest.approx(1.0, abs=0.05 if mini_batches > 1 else 1e-4)
-    assert told["noise_kl_k1"] > 0.0 and told["ratio_ess"] < 1.0 and told["weight_ess"] == pytest.approx(1.0)
+    assert told["noise_kl_k3"] > 0.0 and told["ratio_ess"] < 1.0 and told["weight_ess"] == pytest.approx(1.0)
     assert not small.same(small.host(state.params), before) and set(told) <= set(program.metric_names())
 
 

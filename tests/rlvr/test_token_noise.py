@@ -79,8 +79,8 @@ def test_draws_are_a_function_of_member_and_token(small):
     drawn_at = [jax.tree.leaves(policy.at(token).draw.noise)[0] for token in range(4)]
     assert small.same(drawn_at[0], drawn_at[1]) and small.same(drawn_at[2], drawn_at[3])
     assert not small.same(drawn_at[0], drawn_at[2]) and not np.array_equal(drawn_at[0][0], drawn_at[0][1])
-    few = noise.some(jax.random.key(1), jnp.array([4, 9], jnp.uint32))
-    alone = noise.some(jax.random.key(1), jnp.array([9], jnp.uint32))
+    few = noise.some(jax.random.key(1), jnp.array([4, 9], jnp.int32))
+    alone = noise.some(jax.random.key(1), jnp.array([9], jnp.int32))
     both, one = (some.policy(small.BASE.params, draw, SIGMA).at(5).draw.noise for some, draw in (few, alone))
     np.testing.assert_array_equal(jax.tree.leaves(both)[0][1], jax.tree.leaves(one)[0][0])
 
@@ -108,7 +108,7 @@ def test_the_correction_is_exact(small, prompts):
 def test_a_step_trains_with_it(small):
     program = small.reasoner(small.config(noise={"hold": "tokens(1)"}))
     state, told = program.step(program.init())
-    assert told["noise_kl_k1"] > 0.0 and int(state.clock) == 1
+    assert told["noise_kl_k3"] > 0.0 and int(state.clock) == 1
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_step_trains_with_it(small):
         (dict(noise={"hold": "zeta"}), "psn.hold = 'zeta': episode or tokens(n)"),
         (
             dict(noise={"hold": "tokens(2)"}, algorithm={"estimator": "pooled", "correction": "none"}),
-            "noise.hold = 'steps(2)': episode with estimator = pooled",
+            "noise.hold = 'steps(n=2)': episode with estimator = pooled",
         ),
     ],
 )

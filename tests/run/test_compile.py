@@ -146,6 +146,24 @@ def test_loops_and_branches_of_a_gpu_program_are_counted_along_the_dearest_branc
     assert (256, 256) in counts.arrays(text("h200_loop"))
 
 
+def test_a_tpu_program_tells_the_length_of_its_loops_by_their_conditions():
+    """Five turns of ``tanh(x @ x)`` and a branch that sorts, then a loop until a sum is 9; 64 x 64 numbers, a v5e."""
+    program = counts.count(text("v5e_loop"), ["mix", "choose"])
+    turn, whole = program.loop(5), program.entry()
+    assert turn["mix"].flops == 2 * 64**3 and turn["choose"].waits == 1 and turn["choose"].kernels >= 2
+    assert whole["mix"].flops == 5 * turn["mix"].flops and whole["choose"].kernels == 5 * turn["choose"].kernels
+    # The loop of unknown length counts once, and is waited for.
+    assert whole["other"].waits == 1 and whole["other"].flops == 2 * 64**3
+
+
+@pytest.mark.parametrize("name", ["h200_mesh", "v5e_mesh"])
+def test_over_four_devices_means_are_summed(name):
+    """The mean over 256 rows of ``tanh(x @ w)``, 64 rows on each of four devices, 32 columns."""
+    whole = counts.total(counts.count(text(name)).entry())
+    assert whole.collectives == {"all-reduce": 1} and whole.collective_bytes == 4 * 32
+    assert whole.flops == 2 * 64 * 64 * 32 and (64, 64) in counts.arrays(text(name))
+
+
 def test_what_is_no_program_is_refused():
     with pytest.raises(ValueError, match="ENTRY"):
         hlo.parse("%half (a: f32[2]) -> f32[2] {\n")

@@ -82,9 +82,21 @@ class Program:
     def _loop(self, computation: Computation, trips: int) -> Instruction | None:
         loops = [one for one in computation.instructions.values() if one.opcode == "while"]
         inner = [self._module.computations[one.called("body")] for one in loops]
-        here = [one for one in loops if one.trips == trips]
+        here = [one for one in loops if self._trips(one) == trips]
         deeper = (self._loop(one, trips) for one in inner)
         return here[0] if here else next(filter(None, deeper), None)
+
+    def _trips(self, loop: Instruction) -> int | None:
+        """How often a loop runs; a TPU's program tells by its condition alone: a counter from 0 below a constant."""
+        if loop.trips is not None:
+            return loop.trips
+        condition = self._module.computations[loop.called("condition")].instructions
+        root = next(one for one in condition.values() if one.root)
+        if {one.opcode for one in condition.values()} - {"parameter", "get-tuple-element", "constant", "compare"}:
+            return None
+        limit = condition[root.operands[-1]]
+        counted = root.opcode == "compare" and "direction=LT" in root.rest and limit.opcode == "constant"
+        return int(limit.operands[0]) if counted and limit.type.startswith("s32[]") else None
 
     def of(self, computation: Computation, phase: str) -> Phases:
         """One run of ``computation``; what has no phase of its own has ``phase``."""
@@ -104,18 +116,18 @@ class Program:
     def _turn(self, loop: Instruction, phase: str) -> Phases:
         found: Phases = {}
         # Of a loop of known length nobody computes the condition.
-        for attribute in ("body",) if loop.trips else ("condition", "body"):
+        for attribute in ("condition", "body") if self._trips(loop) is None else ("body",):
             for name, counts in self.of(self._module.computations[loop.called(attribute)], phase).items():
                 found.setdefault(name, Counts()).add(counts)
         return found
 
     def _instruction(self, computation: Computation, one: Instruction, phase: str) -> Phases:
         if one.opcode == "while":
-            once = self._turn(one, phase)
+            once, trips = self._turn(one, phase), self._trips(one)
             made = {name: Counts() for name in (*once, phase)}
             for name, counts in once.items():
-                made[name].add(counts, 1 if one.trips is None else one.trips)
-            made[phase].waits += one.trips is None
+                made[name].add(counts, 1 if trips is None else trips)
+            made[phase].waits += trips is None
             return made
         if one.opcode == "conditional":
             branches = [self.of(self._module.computations[name], phase) for name in one.branches]
@@ -133,14 +145,20 @@ class Program:
     def _kernel(self, computation: Computation, one: Instruction) -> Counts:
         fused = self._module.computations.get(one.called("calls") or "")
         moved = _moved_by_fusion(computation, one, fused) if fused else _moved(computation, one)
-        inside = fused.instructions.values() if fused else (one,)
-        flops = sum(_flops(fused or computation, each) for each in inside)
-        made = Counts(kernels=1, bytes=moved, flops=flops)
+        made = Counts(kernels=1, bytes=moved, flops=self._fused_flops(fused) if fused else _flops(computation, one))
         kind = one.opcode.removesuffix("-start")
         if kind in COLLECTIVES:
             made.collectives[kind] += 1
             made.collective_bytes = one.bytes / (2 if one.opcode.endswith("-start") and kind != "all-reduce" else 1)
         return made
+
+    def _fused_flops(self, fused: Computation) -> float:
+        """Of a fused computation and those that are fused within it."""
+        found = 0.0
+        for one in fused.instructions.values():
+            inner = self._module.computations.get(one.called("calls") or "")
+            found += self._fused_flops(inner) if inner else _flops(fused, one)
+        return found
 
 
 def _is_kernel(one: Instruction) -> bool:

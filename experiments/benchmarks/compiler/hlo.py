@@ -154,7 +154,7 @@ def _instruction(line: str) -> Instruction | None:
     opcode, _, rest = rest.strip().partition("(")
     inner, rest = _until_balanced(f"({rest}")
     operands = tuple(_OPERAND.findall(inner))
-    if opcode == "parameter":
+    if opcode in ("parameter", "constant"):
         operands = (inner.strip("()"),)
     return Instruction(named.group(2), kind, opcode, operands, rest, bool(named.group(1)))
 
