@@ -86,7 +86,7 @@ class NamedFunction(Reward):
         """Import the function."""
         functions.load(self.source)
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], problems: Sequence[Problem]) -> Sequence[float]:
+    def score(self, prompts: Sequence[str], answers: Sequence[str], problems: Sequence[Problem]) -> Any:
         return functions.load(self.source)(prompts, answers, problems)
 
 
@@ -117,7 +117,7 @@ class FunctionReward(Reward):
     function: Annotated[Any, _Function()]
     """``function(prompts, answers, problems)``: a finite number for each answer."""
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], problems: Sequence[Problem]) -> Sequence[float]:
+    def score(self, prompts: Sequence[str], answers: Sequence[str], problems: Sequence[Problem]) -> Any:
         limit = f"{self.seconds:g} s for {len(answers)} answers; in a module of its own it could be killed"
         return functions.within(self.seconds, limit, self.function, prompts, answers, problems)
 
