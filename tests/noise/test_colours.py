@@ -53,7 +53,7 @@ def action_spectrum(rule, kind, steps=4096, members=48):
 
     def read(form, draw):
         act = noise.fused(model.apply, spec, form, exact_zero=False)
-        return act(model.params, draw, 0.03, seen) - clean
+        return act(model.params, draw, 0.03, seen) - clean[None]
 
     moved = play(rule, kind, spec, members, np.zeros((steps, members), bool), read)
     power = np.abs(np.fft.rfft(moved * np.hanning(steps)[:, None, None], axis=0)) ** 2
