@@ -58,8 +58,8 @@ def decoding_contenders(
     sampling = sampler.Sampling(max_tokens=tokens, ends=())
     sigma, token, whole = jnp.float32(0.1), {}, {}
     for name, asked in {"clean": NoNoise(), **FORMS}.items():
-        count = asked.members(members) if isinstance(asked, Psn) else members
-        noise = perturbation.plan(asked, decoder, params, count, members // count)
+        count = asked.members(members)
+        noise = perturbation.plan(asked, decoder, params, count, members // max(count, 1))
         policy = jax.jit(partial(_policy, noise, members))(params, sigma)
         begun = jax.jit(partial(_begin, decoder, sampling))(policy, given, rows)
         token[name] = partial(jax.jit(partial(_continue, decoder, sampling)), policy, begun)

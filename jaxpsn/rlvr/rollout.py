@@ -90,9 +90,7 @@ def _repeated(prompts: sampler.Prompts, rows: int) -> sampler.Prompts:
     return jax.tree.map(lambda leaf: jnp.tile(leaf, (repeats, *(1,) * (leaf.ndim - 1))), prompts)
 
 
-def of_members(
-    members: int, prompts: sampler.Prompts, tokens: Any, lengths: Any
-) -> tuple[sampler.Prompts, Any, Any]:
+def of_members(members: int, prompts: sampler.Prompts, tokens: Any, lengths: Any) -> tuple[sampler.Prompts, Any, Any]:
     """Prompts, tokens and lengths of answers [members * repeats, P, ...] as ``scoring.score`` takes them by member."""
     rows = tokens.shape[0] // members * tokens.shape[1]
     return _repeated(prompts, rows), tokens.reshape(members, rows, -1), lengths.reshape(members, rows)

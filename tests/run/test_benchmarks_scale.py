@@ -25,7 +25,7 @@ def _run(line, folder, name):
         "seeds --seeds 0", "seeds --seeds", "seeds --preset spars", "seeds --calls 0", "seeds --num-envs 0",
         "scaling --devices 3", "scaling --devices 0", "gpu --parts actng", "gpu --parts", "gpu --policies 3",
         "gpu --precisions float16", "gpu --members 0", "gpu --num-envs 0", "gpu --minutes nan", "--preset gpuu",
-        "gpu --preset fast", "gpu --seeds-preset spars", "gpu --forms flipot",
+        "gpu --preset quick", "gpu --seeds-preset spars", "gpu --forms flipot",
         "physics --num-envs 0", "physics --tasks", "physics --backend mjx", "physics --steps 0",
     ],
 )  # fmt: skip
