@@ -222,7 +222,9 @@ def test_nothing_to_perturb_is_refused(small):
             continue
         with pytest.raises(UserError, match="nowhere"):
             perturbation.plan(wanted, small.DECODER, small.BASE.params, 4, 1)
-    assert perturbation.plan(NoNoise(), small.DECODER, small.BASE.params, 4, 1) is None
+    with pytest.raises(UserError, match="structure"):
+        perturbation.plan(NoNoise(), small.DECODER, small.BASE.params, 4, 1)
+    assert perturbation.plan(NoNoise(), small.DECODER, small.BASE.params, NoNoise().members(4), 1) is None
     assert perturbation.plan(Psn(), small.DECODER, small.BASE.params, 0, 1) is None
 
 
