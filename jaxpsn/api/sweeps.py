@@ -19,7 +19,7 @@ class Sweep:
 
     def __init__(self, program: Any, found: curves.Curves, values: int, seeds: int):
         self.program = program
-        self.steps: Float[np.ndarray, points] = found.steps
+        self.steps: Float[np.ndarray, " points"] = found.steps
         """Environment steps of one run at the end of each chunk."""
         self.metrics: dict[str, np.ndarray] = found.metrics
         """Every metric [V, seeds, points]: its mean over the chunk, or an evaluation's at its end, NaN for none."""

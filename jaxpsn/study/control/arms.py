@@ -123,7 +123,7 @@ def _task(env: EnvConfig, field: str, node: grammar.Node, spec: str) -> EnvConfi
     if field == "reset":
         checks.choice("env.reset", text, ("random", "cached"))
         return replace(env, reset=text)  # type: ignore[arg-type]
-    return replace(env, **{field: grids.typed(FIELD, spec, f"{_ENV}.{field}", text, 1)})
+    return replace(env, **{field: study_grammar.typed(FIELD, spec, f"{_ENV}.{field}", text, 1)})
 
 
 def _learner(node: grammar.Node, old: Any) -> Any:
