@@ -133,7 +133,7 @@ def test_missing_packages_are_refused_in_one_line(monkeypatch, log, said):
 def test_a_command_line_without_the_package_leaves_no_folder(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(family.importlib.util, "find_spec", lambda name: None)
     argv = ["--preset", "smoke", "--out", str(tmp_path / "runs"), "--log", "csv + wandb", "--log.wandb.project", "x"]
-    assert startup.script(lambda: control.main(argv), None) == 2
+    assert startup.main_guard(lambda: control.main(argv))() == 2
     assert "error: log = 'wandb': needs wandb" in capfd.readouterr().err and not list(tmp_path.iterdir())
 
 
