@@ -260,6 +260,13 @@ def hypotheses() -> str:
     return markdown(["statement", "difference, points", "verdict"], body)
 
 
+def spectra() -> str:
+    """Exponents of the power of what each hold of weight noise does to actions."""
+    found = rows("colours/spectra.csv")
+    body = ([f"`{row['name']}`", number(row["slope"]), number(row["slope_task"])] for row in found)
+    return markdown(("hold", "exponent on one state", "in `sparse_cartpole_swingup`"), body)
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "acting": acting,
     "commands": commands,
@@ -271,6 +278,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "physics": physics,
     "ratios": ratios,
     "reasoning": reasoning,
+    "spectra": spectra,
     "startup": startup,
     "study": study,
 }
