@@ -98,7 +98,7 @@ def test_ends_and_middle_of_the_shares():
     assert colours.ladder(2.0, 31.0, 2.0) == (2.0, 4.0, 8.0, 16.0)
 
 
-CASES = [(beta, noise.Flipout()) for beta in BETAS] + [(1.0, noise.LowRank(dense_head=False))]
+CASES = [(beta, noise.Flipout()) for beta in (0.0, 1.0, 1.5)] + [(1.0, noise.LowRank(dense_head=False))]
 
 
 @pytest.mark.parametrize(("beta", "kind"), CASES)
