@@ -152,8 +152,13 @@ class Family(Generic[_B]):
         return dict(self.kinds), dict(self.known), dict(self.aliases), dict(self._streams)
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        """Forget what was registered since."""
+        """Forget what was registered since, but for what came from the family's own modules: they are imported once."""
+        own = {name: kind for name, kind in self.kinds.items() if kind.__module__ == self.modules.get(name)}
+        streams = self._streams
         self.kinds, self.known, self.aliases, self._streams = (dict(one) for one in snapshot)
+        for name in own.keys() - self.kinds.keys():
+            self.kinds[name], self._streams[name] = own[name], streams[name]
+            self.known[own[name]] = name
 
     def _build(self, node: Any, where: str) -> Any:
         if isinstance(node, grammar.Plus):

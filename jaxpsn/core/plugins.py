@@ -129,7 +129,7 @@ def _forget(before: Mapping[str, tuple[Any, ...]]) -> None:
     for name, family in list(ALL.items()):
         if name in before:
             family.restore(before[name])
-        else:
+        elif family.base.__module__ not in sys.modules:  # else its module was imported beside, and is not again
             del ALL[name]
 
 

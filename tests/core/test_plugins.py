@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from jaxpsn.core import families, plugins, spec_of
+from jaxpsn.core import errors, families, plugins, spec_of
 from jaxpsn.core.plugins import load_plugin
 from tests.core import toys
 from tests.core.toys import RULES, refused
@@ -49,6 +49,17 @@ def test_a_file_gives_names(tmp_path):
     assert load_plugin(str(file)) == record and plugins.loaded() == [record]
     assert spec_of(RULES.parse("mine(x=2) + gaussian")) == "mine(x=2) + gaussian"
     plugins.require([record])
+
+
+def test_what_a_failing_file_imports_of_a_familys_own_stays(tmp_path, monkeypatch):
+    """A module is imported once in a process: what it registered must not go with what failed after it."""
+    write(tmp_path / "own_module.py", MINE.format(name="later"))
+    monkeypatch.setitem(RULES.modules, "later", "own_module")
+    monkeypatch.syspath_prepend(tmp_path)
+    failing = MINE.format(name="mine") + "import own_module\n1 / 0\n"
+    with pytest.raises(errors.UserError, match="ZeroDivisionError"):
+        load_plugin(str(write(tmp_path / "failing.py", failing)))
+    assert "mine" not in RULES.names() and spec_of(RULES.parse("later(x=2)")) == "later(x=2)"
 
 
 def test_a_module_gives_names(tmp_path):
