@@ -21,9 +21,7 @@ def test_as_text():
         "  std = 0.2  [traced]\n      Standard deviation of the noise.\n      a number at least 0\n\n"
         "Tuned: std over 0.1, 0.3.\nSource: tests.core.toys"
     )
-    assert _text("both").startswith(
-        "both (toy-explore): Stands for parameter + gaussian(std=0.1)."
-    )
+    assert _text("both").startswith("both (toy-explore): Stands for parameter + gaussian(std=0.1).")
     assert "Tuned: target over 0.1, 0.2." in _text("parameter")
 
 
