@@ -127,7 +127,7 @@ class Program:
         """Fields of the config that make parts of the state smaller, by the names of the parts; None for all others."""
         return {
             "replay": "agent.replay_capacity",
-            "learner": "agent.actor_hidden, agent.critic_hidden",
+            "learner": self.config.agent.widths,
             "batches": "agent.batch_size, agent.updates",
             None: "env.num_envs",
         }
