@@ -48,10 +48,8 @@ class Actor(nn.Module):
         return self.head(features).astype(jnp.float32)
 
 
-def added(
-    key: PRNGKeyArray | None, action: Float[Array, "*batch a"], noises: Sequence[Float[Array, "*batch a"]]
-) -> Float[Array, "*batch a"]:
-    """The action with all noises."""
+def added(key: Any, action: Array, noises: Sequence[Array]) -> Array:
+    """The action ``[..., A]`` with all noises; a choice ``[...]`` has none."""
     return sum(noises, start=action)
 
 

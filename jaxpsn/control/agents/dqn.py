@@ -22,6 +22,7 @@ from jaxpsn.control.state import LearnerState, Transition
 from jaxpsn.core import errors
 from jaxpsn.core.components import called
 from jaxpsn.core.fields import Whole, Widths
+from jaxpsn.envs.spaces import Discrete
 from jaxpsn.networks import Greedy, Values, Voting
 from jaxpsn.networks.values import best
 
@@ -57,6 +58,7 @@ class Dqn(OffPolicy):
         """Names of the metrics of an update."""
         return ("critic_loss", "q", *(("policy_loss",) if self.policy_head else ()))
 
+    spaces = (Discrete,)
     stochastic: ClassVar[bool] = True  # the softmax of what it says, whose divergence the noise may follow
 
     def refuse_idle(self, steps: int, per_call: int) -> None:

@@ -15,6 +15,7 @@ from jaxpsn.control.exploration.parameter import Cadence, sliced
 from jaxpsn.control.exploration.rules import BehaviourFunctions, LearntNoise
 from jaxpsn.core.components import Tune
 from jaxpsn.core.fields import Real, Traced
+from jaxpsn.envs.spaces import Box, Discrete
 from jaxpsn.networks import noisy
 from jaxpsn.noise.hold_rules import Episode, HoldRule
 
@@ -43,6 +44,7 @@ class NoisyNet(Behaviour):
 
     tune = Tune("sigma", (0.2, 0.5, 1.0, 2.0))
     samples: ClassVar[bool] = True
+    spaces = (Box, Discrete)
 
     sigma: Traced[Annotated[float, Real(0.0, 100.0)]] = 0.5
     """Scale at the start, in units of 1 / sqrt(inputs) of each layer (paper: 0.5)."""

@@ -20,6 +20,7 @@ from jaxpsn.control.exploration.rules import BehaviourFunctions
 from jaxpsn.core import compat, errors, placed
 from jaxpsn.core.components import Tune, replaced
 from jaxpsn.core.fields import Real, Traced, Whole
+from jaxpsn.envs.spaces import Box, Discrete
 from jaxpsn.noise import scales
 from jaxpsn.noise.hold_rules import Episode, HoldRule
 from jaxpsn.noise.scale_rules import Multiplicative, Run, ScaleRule, begins, refuse_misfit
@@ -97,6 +98,7 @@ class Parameter(Behaviour):
     """
 
     scaled_by = "sigma"
+    spaces = (Box, Discrete)
 
     structure: noise.Structure = noise.Flipout()
     """Form of the weight noise."""
