@@ -74,7 +74,7 @@ def test_the_rate_is_traced_and_equals_optax(algorithm):
         target = td3.critic_target(config, nets, state, batch, KEY)
 
     def loss(critic):
-        return losses.critic_loss(nets.critics(critic, batch.obs, batch.action), target)
+        return losses.total(losses.squared(nets.critics(critic, batch.obs, batch.action), target))
 
     adam, gradient = optax.adam(1e-2), jax.grad(loss)(state.critic)
     with compat.foreign():

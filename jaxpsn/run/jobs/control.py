@@ -139,7 +139,7 @@ def _finish(program: Any, state: Any, claimed: folder.RunFolder, display: str) -
 
     path = claimed.path
     left = f"all steps are made and saved; the report is not written: --resume {path} writes it"
-    with interrupts.stage(left), memory.told("env.num_envs, agent.actor_hidden", lambda: left):
+    with interrupts.stage(left), memory.told(f"env.num_envs, {program.config.agent.widths}", lambda: left):
         say = startup.speak if display != "none" else lambda text: None
         _report(program, state, path, say)
 
