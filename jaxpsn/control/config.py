@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 from jaxpsn.control.agents.family import AGENTS
 from jaxpsn.control.bonus.family import BONUSES
 from jaxpsn.control.exploration.family import EXPLORATION
-from jaxpsn.core import checks
-from jaxpsn.core.components import terms_of
+from jaxpsn.core import checks, errors
+from jaxpsn.core.components import called, terms_of
 from jaxpsn.core.flags import SPEC
+from jaxpsn.envs.spaces import ActionSpace
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,16 @@ class ControlConfig:
     def refuse_idle(self, steps: int) -> None:
         """Refuse what never trains the actor in ``steps`` environment steps, or counts further than 32 bits."""
         self.agent.refuse_idle(steps, self.steps_per_call)
+
+    def check_space(self, space: ActionSpace) -> None:
+        """Refuse an agent and a rule that such actions are not for. Raises UserError, which names what fits."""
+        for family, terms in ((AGENTS, (self.agent,)), (EXPLORATION, terms_of(self.explore))):
+            for term in terms:
+                if not isinstance(space, term.spaces):
+                    names = [name for name in family.names() if name not in family.aliases]
+                    fit = [name for name in names if isinstance(space, family.get(name).spaces)]
+                    task = f"as env.name = {self.env.name} has {space.kind} actions"
+                    errors.refuse(family.name, called(type(term)), f"{', '.join(fit) or 'another task'}, {task}")
 
     @property
     def members(self) -> int:

@@ -78,7 +78,7 @@ class Evolution(off_policy.Program):
         played = jnp.sum(running, dtype=jnp.float32)
         metrics["reward"] = (jnp.sum(outcome.reward), played)
         metrics["waiting"] = 1.0 - played / running.shape[0]
-        metrics["saturation"] = jnp.mean((jnp.abs(action) > off_policy.SATURATED).astype(jnp.float32))
+        metrics |= self.episodes.space.report(action)
         if self.config.diagnose:
             seen, found = self._diagnose(before, action, outcome, state.clock)
             state, metrics = state.replace(diagnosis=seen), metrics | found

@@ -27,7 +27,6 @@ SCOPES = (
     "observe", "act", "physics", "pay", "judge", "begin", "store", "learn", "adapt", "metrics", "diagnose", "checks",
 )  # fmt: skip
 """Names of a step's phases, in profiles and in compiled programs; the last is that of a chunk."""
-SATURATED = 0.99  # actions beyond it count as saturated
 
 Metrics = dict[str, Any]
 
@@ -120,7 +119,7 @@ class Program:
         with jax.named_scope("metrics"):
             metrics |= learnt | paid | self.explorer.report(state.explore)
             metrics["reward"] = jnp.mean(outcome.reward)
-            metrics["saturation"] = jnp.mean((jnp.abs(action) > SATURATED).astype(jnp.float32))
+            metrics |= self.episodes.space.report(action)
         if self.config.diagnose:
             seen, found = self._diagnose(before, action, outcome, clock)
             state, metrics = state.replace(diagnosis=seen), metrics | found
@@ -129,7 +128,7 @@ class Program:
     def evaluate(self, key: PRNGKeyArray, state: ProgramState) -> Metrics:
         """Episodes of the clean policy, side by side."""
 
-        def act(obs: Float[Array, "n o"]) -> Float[Array, "n a"]:
+        def act(obs: Float[Array, "n o"]) -> Array:
             return self.agent.policy(state.learner.actor, self.normalise(state.statistics, obs))
 
         limit = episode_length(self.config)
@@ -193,12 +192,12 @@ class Program:
 
     @jax.named_scope("diagnose")
     def _diagnose(
-        self, before: ProgramState, action: Float[Array, "n a"], outcome: Any, clock: Any
+        self, before: ProgramState, action: Array, outcome: Any, clock: Any
     ) -> tuple[diagnosis.Diagnosis, Metrics]:
         """What the step from ``before`` with ``action`` adds to what was seen."""
         seen = diagnosis.observe(before.diagnosis, self.cells, outcome.final_obs, outcome.reward, clock)
         clean = self.agent.policy(before.learner.actor, self.normalise(before.statistics, before.envs.obs))
-        distance = diagnosis.distance(action, clean, ~self.schedule.random(before.clock))
+        distance = diagnosis.distance(self.episodes.space, action, clean, ~self.schedule.random(before.clock))
         return seen, diagnosis.report(seen, self.steps_per_call) | {"action_distance": distance}
 
     @jax.named_scope("judge")
@@ -220,18 +219,17 @@ class Program:
 
     def _example(self, obs: Float[Array, "n o"]) -> Transition:
         count = obs.shape[0]
-        action = jnp.zeros((count, self.episodes.action_size), jnp.float32)
+        action = self.episodes.space.zeros(count)
         flag = jnp.zeros((count,), bool)
         return Transition(obs, action, jnp.zeros((count,), jnp.float32), flag, flag, obs)
 
     @jax.named_scope("act")
-    def _act(self, key: PRNGKeyArray, state: ProgramState) -> tuple[Float[Array, "n a"], Any]:
+    def _act(self, key: PRNGKeyArray, state: ProgramState) -> tuple[Array, Any]:
         """The action to execute and to store, and the exploration state after it."""
         obs = self.normalise(state.statistics, state.envs.obs)
 
         def uniform(explore: Any) -> tuple[Array, Any]:
-            shape = (obs.shape[0], self.episodes.action_size)
-            return jax.random.uniform(jax.random.fold_in(key, _WARMUP), shape, jnp.float32, -1.0, 1.0), explore
+            return self.episodes.space.uniform(jax.random.fold_in(key, _WARMUP), obs.shape[0]), explore
 
         def behave(explore: Any) -> tuple[Array, Any]:
             return self.explorer.act(jax.random.fold_in(key, _ACT), state.learner.actor, explore, obs)

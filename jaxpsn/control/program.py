@@ -33,6 +33,7 @@ def make(
     else:
         envs.check_given(env, config.env.episode_length)
     limit, repeat = episode_length(config), config.env.action_repeat
+    config.check_space(envs.space_of(env))
     evolves = isinstance(config.agent, Generational)
     # Mirrored members of a generation are judged from the same starts.
     twins = config.explore.layout(config.env.num_envs).twins if evolves else None
@@ -46,7 +47,7 @@ def make(
     agent = config.agent.build(*sizes, exploration.learnt_noise(config.explore))
     given, schedule = hyper(config), Schedule.from_config(config)
     adaptations = None if total_calls is None else schedule.adaptations(total_calls)
-    space = exploration.Space(config.env.num_envs, *sizes, -(-limit // repeat), adaptations)
+    space = exploration.Space(config.env.num_envs, *sizes, -(-limit // repeat), adaptations, episodes.space)
     learner = jax.eval_shape(agent.init, jax.random.key(0), of_agent(given), of_explore(given))
     explorer = exploration.make(config.explore, agent.policy, learner.actor, space)
     cells = envs.cells(env, episodes.observation_size)

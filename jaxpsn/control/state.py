@@ -13,7 +13,7 @@ class Transition:
     """One step of every environment; any leading axes."""
 
     obs: Any  # [..., O] float32, what the policy saw, before normalisation
-    action: Any  # [..., A] float32, as executed
+    action: Any  # [..., A] float32, or [...] int32 of several choices, as executed
     reward: Any  # [...] float32
     terminated: Any  # [...] bool, the task ended
     truncated: Any  # [...] bool, the time limit ended the episode

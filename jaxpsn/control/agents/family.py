@@ -9,6 +9,7 @@ from jaxpsn.core import errors
 from jaxpsn.core.components import Component, called, terms_of
 from jaxpsn.core.families import Family
 from jaxpsn.core.fields import Fraction, Real, Traced, Whole, Widths
+from jaxpsn.envs.spaces import ActionSpace, Box
 
 COUNTED = (1 << 31) - 1
 """Clocks and places in replay are int32."""
@@ -25,6 +26,9 @@ class Agent(Component):
     An agent of one's own is a subclass of :class:`OffPolicy` or :class:`Generational`, which say by which program it
     is trained.
     """
+
+    spaces: ClassVar[tuple[type[ActionSpace], ...]] = (Box,)
+    """What kinds of actions it learns."""
 
     actor_hidden: Widths = (128, 128)
     """Hidden widths of the actor."""
@@ -54,6 +58,7 @@ class Agent(Component):
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> Any:
         """The agent as pure functions, of normalised observations and actions in [-1, 1].
 
+        Where it learns choices (``Discrete`` among :attr:`spaces`), ``action_size`` is their number.
         ``learnt``: noise in the actor that is learnt with its weights.
         """
         raise NotImplementedError

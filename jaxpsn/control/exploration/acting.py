@@ -20,8 +20,8 @@ def raw(policy: Any) -> Callable[..., Array]:
     return policy.raw if isinstance(policy, Policy) else policy
 
 
-def added(key: Any, action: Float[Array, "N A"], noises: Sequence[Float[Array, "N A"]]) -> Float[Array, "N A"]:
-    """The action with all noises."""
+def added(key: Any, action: Array, noises: Sequence[Array]) -> Array:
+    """The action ``[N, A]`` with all noises; a choice ``[N]`` has none."""
     return sum(noises, start=action)
 
 

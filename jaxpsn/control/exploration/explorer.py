@@ -25,7 +25,8 @@ def make(explore: Any, policy: Any, params: Any, space: Space) -> Explorer:
     streams = {called(type(term)): EXPLORATION.stream(term) for term in (behaviour, *terms_of(explore))}
     alone = len(terms_of(explore)) == 1
     emit = acting.emitter(policy, behaviour)
-    return total(behaviour.build(policy, params, space), noises, called(type(behaviour)), alone, streams, emit)
+    acted = behaviour.build(policy, params, space)
+    return total(acted, noises, space.actions, called(type(behaviour)), alone, streams, emit)
 
 
 def alone(explore: Any) -> Any:

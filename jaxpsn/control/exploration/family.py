@@ -7,6 +7,7 @@ from jaxpsn.control.exploration.rules import BehaviourFunctions, LearntNoise, No
 from jaxpsn.core import errors
 from jaxpsn.core.components import Component, Sum, called, terms_of
 from jaxpsn.core.families import Family
+from jaxpsn.envs.spaces import ActionSpace, Box
 
 
 class Space(NamedTuple):
@@ -19,11 +20,20 @@ class Space(NamedTuple):
     """Decisions (environment steps divided by the action repeat): the horizon of coloured noise."""
     adaptations: int | None = None
     """Scale updates of the whole run; None if unknown."""
+    given: ActionSpace | None = None
+    """Its actions; a box of ``action_size`` numbers if left out."""
+
+    @property
+    def actions(self) -> ActionSpace:
+        """What actions are."""
+        return Box(self.action_size) if self.given is None else self.given
 
 
 class Exploration(Component):
     """How the behaviour departs from the clean policy."""
 
+    spaces: ClassVar[tuple[type[ActionSpace], ...]] = (Box,)
+    """What kinds of actions it is for."""
     judges: ClassVar[bool] = False
     """Whether it looks at what its actions led to."""
     scaled_by: ClassVar[str] = ""
