@@ -151,7 +151,7 @@ def test_thresholds():
         (["--study.arms", "ou, agent.gama=1"], "agent.gama = '1': unknown; nearest: gamma"),
         (
             ["--study.arms", "ou, std=1"],
-            "agent=..., agent.FIELD=..., env.FIELD=..., or the fields of ou(...)",
+            "agent=..., agent.FIELD=..., bonus=..., env.FIELD=..., or the fields of ou(...)",
         ),
         (["--study.arms", "es(hold=steps)"], "parameter.hold = 'steps': episode, as agent is es"),
         (["--study.arms", "parameter(ladder=4)"], "parameter.ladder = 4.0: 1 unless member_sigma"),
