@@ -187,8 +187,8 @@ def test_bfloat16_learns_on_float32_weights():
 def test_every_preset_normalises_every_hidden_layer(name):
     config = PRESETS[name].agent
     state = jax.eval_shape(config.build(5, 2).init, KEY, of_agent(hyper(PRESETS[name])), {})
-    critics = [state.critic] if isinstance(config, OffPolicy) else []  # evolution has none
-    for params in (network["params"] for network in [state.actor, *critics]):
+    assert isinstance(config, OffPolicy) or state.critic is None, "evolution has none"
+    for params in (network["params"] for network in (state.actor, state.critic) if network is not None):
         hidden = [layer for key, layer in params.items() if key.startswith("hidden")]
         assert hidden
         # The one exception is a column of the record: baselines' last default had none.
