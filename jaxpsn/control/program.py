@@ -7,6 +7,7 @@ import jax
 from jaxpsn import envs
 from jaxpsn.control import exploration
 from jaxpsn.control.agents import Generational
+from jaxpsn.control.bonus import BonusSpace
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.evolution import Evolution
 from jaxpsn.control.off_policy import Program, episode_length
@@ -51,5 +52,6 @@ def make(
     learner = jax.eval_shape(agent.init, jax.random.key(0), of_agent(given), of_explore(given))
     explorer = exploration.make(config.explore, agent.policy, learner.actor, space)
     cells = envs.cells(env, episodes.observation_size)
+    bonus = config.bonus.build(BonusSpace(config.env.num_envs, episodes.observation_size, cells))
     kind = Evolution if evolves else Program
-    return kind(config, env, episodes, trials, agent, explorer, schedule, given, cells, place)
+    return kind(config, env, episodes, trials, agent, explorer, schedule, given, cells, place, bonus)
