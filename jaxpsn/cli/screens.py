@@ -90,7 +90,7 @@ SCREENS: dict[str, Screen] = {
         "Off-policy control with parameter-space noise: trains, evaluates, saves, and writes a report.",
         "jaxpsn.run.jobs.control",
         (
-            ("--env.name NAME", "halfcheetah, sparse_mountain_car, playground/CheetahRun ..."),
+            ("--env.name NAME", "halfcheetah, sparse_mountain_car, 'deep_sea(size=20)' ..."),
             ("--env.num-envs N", "parallel environments, each with a perturbation of its own"),
             ("--agent TEXT", "td3, sac, ddpg, es, with fields: td3(updates=2); --agent.FIELD changes one"),
             ("--explore TEXT", "parameter, gaussian, pink(std=1) ..., and sums: parameter + gaussian"),

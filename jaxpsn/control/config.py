@@ -17,7 +17,8 @@ class EnvConfig:
     """Which task, and how many copies of it run side by side."""
 
     name: str = "halfcheetah"
-    """A Brax environment, `playground/NAME`, one of our sparse tasks, or `probe/NAME`."""
+    """A Brax environment, `playground/NAME`, a sparse or discrete task of ours, `minatar/NAME` or `probe/NAME`; its
+    options in brackets: `deep_sea(size=20)`."""
     backend: str | None = None
     """Brax physics: generalized, positional, spring or mjx; the task's own default if left out."""
     num_envs: int = 64
