@@ -10,7 +10,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn import envs
-from jaxpsn.control import agents, diagnosis, evaluation, exploration, replay, returns, statistics
+from jaxpsn.control import agents, diagnosis, evaluation, exploration, paying, replay, returns, statistics
+from jaxpsn.control.bonus import BonusFunctions
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
@@ -19,10 +20,12 @@ from jaxpsn.control.types import Hyper, of_agent, of_explore
 from jaxpsn.core.components import terms_of
 
 # Purposes folded into the key of a seed, and into the key of a step.
-_ENVS, _LEARNER, _EXPLORER, _STEPS = range(4)
-_WARMUP, _ACT, _BEGIN, _BATCHES, _LEARN, _STATES, _ADAPT, _JUDGE, _MARK = range(9)
+_ENVS, _LEARNER, _EXPLORER, _STEPS, _BONUS = range(5)
+_WARMUP, _ACT, _BEGIN, _BATCHES, _LEARN, _STATES, _ADAPT, _JUDGE, _MARK, _PAY = range(10)
 
-SCOPES = ("observe", "act", "physics", "judge", "begin", "store", "learn", "adapt", "metrics", "diagnose", "checks")
+SCOPES = (
+    "observe", "act", "physics", "pay", "judge", "begin", "store", "learn", "adapt", "metrics", "diagnose", "checks",
+)  # fmt: skip
 """Names of a step's phases, in profiles and in compiled programs; the last is that of a chunk."""
 
 Metrics = dict[str, Any]
@@ -42,11 +45,17 @@ class Program:
     hyper: Hyper
     cells: envs.Cells
     place: Placement = ONE_DEVICE
+    bonus: BonusFunctions | None = None
 
     @property
     def steps_per_call(self) -> int:
         """Environment steps of one :meth:`step`."""
         return self.config.steps_per_call
+
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """Names of the metrics of an update."""
+        return (*self.config.agent.learnt, *self.config.bonus.learnt)
 
     @property
     def silences(self) -> dict[str, Callable[[Mapping[str, Any]], bool]]:
@@ -56,6 +65,7 @@ class Program:
     def init(self, key: PRNGKeyArray, hyper: Hyper) -> ProgramState:
         """The state of one seed before its first step."""
         learner = self.agent.init(jax.random.fold_in(key, _LEARNER), of_agent(hyper), of_explore(hyper))
+        learner, bonus = paying.begin(self, jax.random.fold_in(key, _BONUS), hyper, learner)
         states = self.episodes.reset(jax.random.fold_in(key, _ENVS))
         count = self.config.env.num_envs
         return ProgramState(
@@ -70,6 +80,7 @@ class Program:
             replay=self._replay(states.obs),
             tally=Tally(jnp.zeros((count,), jnp.float32), jnp.zeros((count,), jnp.float32)),
             diagnosis=diagnosis.init(self.cells) if self.config.diagnose else None,
+            bonus=bonus,
         )
 
     def step(self, state: ProgramState) -> tuple[ProgramState, Metrics]:
@@ -92,6 +103,7 @@ class Program:
         )
         with jax.named_scope("metrics"):
             tally, metrics = count_episodes(state.tally, outcome.reward, done, self.config.env.action_repeat)
+        bonus, row, paid = paying.pay(self, jax.random.fold_in(key, _PAY), state.bonus, row)
         explore = self._judge(jax.random.fold_in(key, _JUDGE), state, explore, outcome)
         clock = state.clock + 1
         with jax.named_scope("begin"):
@@ -105,12 +117,13 @@ class Program:
             explore=explore,
             replay=stored,
             tally=tally,
+            bonus=bonus,
         )
         learner, learnt = self._learn(key, state)
         state = state.replace(learner=learner)
         state = state.replace(explore=self._adapt(key, state))
         with jax.named_scope("metrics"):
-            metrics |= learnt | self.explorer.report(state.explore)
+            metrics |= learnt | paid | self.explorer.report(state.explore)
             metrics["reward"] = jnp.mean(outcome.reward)
             metrics |= self.episodes.space.report(action)
         if self.config.diagnose:
@@ -155,9 +168,11 @@ class Program:
             "critic": learner.critic,
             "targets": (learner.target_actor, learner.target_critic),
             "optimiser": (learner.actor_optimizer, learner.critic_optimizer, learner.temperature_optimizer),
-            **{name: metrics[name] for name in self.config.agent.learnt if name.endswith("loss")},
+            **{name: metrics[name] for name in self.learnt if name.endswith("loss")},
             "observation statistics": state.statistics,
         }
+        if state.bonus is not None:
+            trees["bonus"] = (learner.intrinsic, state.bonus)
         return trees | {name: metrics[name] for name in ("sigma", "temperature") if name in metrics}
 
     def alarms(self) -> list[Any]:
@@ -249,15 +264,17 @@ class Program:
 
         def skip(learner: LearnerState) -> tuple[LearnerState, Metrics]:
             zero = jnp.zeros((), jnp.float32)
-            return learner, {name: (zero, zero) for name in self.config.agent.learnt}
+            return learner, {name: (zero, zero) for name in self.learnt}
 
         return lax.cond(self.schedule.learns(state.clock), learn, skip, state.learner)
 
     def _batches(self, key: PRNGKeyArray, state: ProgramState, shape: tuple[int, ...]) -> Transition:
         agent = self.config.agent
         if agent.n_step == 1:
-            return replay.sample(key, state.replay, state.clock, shape)
-        return returns.sample(key, state.replay, state.clock, shape, agent.n_step, agent.gamma)
+            batches = replay.sample(key, state.replay, state.clock, shape)
+        else:
+            batches = returns.sample(key, state.replay, state.clock, shape, agent.n_step, agent.gamma)
+        return paying.attach(self, key, state, batches)
 
     @jax.named_scope("adapt")
     def _adapt(self, key: PRNGKeyArray, state: ProgramState) -> Any:

@@ -7,6 +7,7 @@ import jax
 from jaxpsn import envs
 from jaxpsn.control import exploration
 from jaxpsn.control.agents import Generational
+from jaxpsn.control.bonus import BonusSpace
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.evolution import Evolution
 from jaxpsn.control.off_policy import Program, episode_length
@@ -21,16 +22,17 @@ def make(
     """Build the program of a config, an :class:`jaxpsn.control.evolution.Evolution` for generations; compiles nothing.
 
     ``total_calls``: vector steps of the run, for annealed noise scales. ``env``: a `brax.envs.Env` of your own
-    (``done`` a true termination, actions in [-1, 1], one observation vector, no wrapper that ends episodes by time or
-    resets) in place of the one that the config names; the config must then state its time limit. ``place``: the mesh
-    to run on, if any. Raises :class:`jaxpsn.core.errors.UserError` for what the task, the noise or the mesh refuses.
+    (``done`` a true termination, actions in [-1, 1] or choices, one observation vector, no wrapper that ends episodes
+    by time or resets), or one of gymnax's interface or pgx's, in place of the one that the config names; the config
+    must then state its time limit. ``place``: the mesh to run on, if any. Raises
+    :class:`jaxpsn.core.errors.UserError` for what the task, the noise or the mesh refuses.
     """
     place = (place or ONE_DEVICE).fit(config)
     if env is None:
         options = {"backend": config.env.backend} if config.env.backend else {}
         env = envs.make(config.env.name, **options)
     else:
-        envs.check_given(env, config.env.episode_length)
+        env = envs.check_given(env, config.env.episode_length)
     limit, repeat = episode_length(config), config.env.action_repeat
     config.check_space(envs.space_of(env))
     evolves = isinstance(config.agent, Generational)
@@ -50,5 +52,6 @@ def make(
     learner = jax.eval_shape(agent.init, jax.random.key(0), of_agent(given), of_explore(given))
     explorer = exploration.make(config.explore, agent.policy, learner.actor, space)
     cells = envs.cells(env, episodes.observation_size)
+    bonus = config.bonus.build(BonusSpace(config.env.num_envs, episodes.observation_size, cells))
     kind = Evolution if evolves else Program
-    return kind(config, env, episodes, trials, agent, explorer, schedule, given, cells, place)
+    return kind(config, env, episodes, trials, agent, explorer, schedule, given, cells, place, bonus)

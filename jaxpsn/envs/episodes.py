@@ -53,7 +53,7 @@ class Episodes:
       starts.
 
     Actions are those of ``space`` (:mod:`jaxpsn.envs.spaces`), a vector or a choice for each copy; ``action_size`` is
-    the length of the vectors, or the number of choices.
+    the length of the vectors, or the number of choices. ``observation_shape`` is that before an image was flattened.
 
     ``twins``: for each copy the number of the one whose start states it has, episode by episode; its own if left out.
     ``platform``: the one that is traced for (:mod:`jaxpsn.core.platforms`); that of JAX's own devices if left out.
@@ -92,6 +92,7 @@ class Episodes:
         if isinstance(start.obs, Mapping) or start.obs.ndim != 1:
             errors.refuse("env.name", type(env).__name__, "its observation must be one vector")
         self.observation_size = int(start.obs.shape[0])
+        self.observation_shape = tuple(getattr(env, "observation_shape", start.obs.shape))
         self.space = space_of(env)
         self.action_size = self.space.size
 

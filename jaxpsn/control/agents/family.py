@@ -38,6 +38,8 @@ class Agent(Component):
     """Last layers start uniform in plus or minus this."""
     weight_decay: Fraction = 0.0
     """Decoupled (AdamW) weight decay of the networks."""
+    intrinsic: ClassVar[bool] = False
+    """Whether it can have critics for a bonus, beside its own (:func:`jaxpsn.control.agents.learner.critics_step`)."""
     normalize_observations: bool = True
     """Running mean and standard deviation per dimension."""
     observation_clip: Annotated[float, Real(0.0, 1e6, open_low=True)] = _CLIP

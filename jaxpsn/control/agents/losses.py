@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.control.state import Transition
@@ -67,6 +68,25 @@ def cross_entropy(
 def actor_loss(q: Float[Array, " batch"]) -> Float[Array, ""]:
     """Minus the mean value of the policy's own actions: its gradient is the deterministic policy gradient."""
     return -jnp.mean(q)
+
+
+def balance(
+    value: Float[Array, " batch"],
+    q: Float[Array, " batch"],
+    paid: Float[Array, " batch"],
+    beta: Float[Array, ""],
+    floor: Float[Array, ""],
+) -> Float[Array, " batch"]:
+    """``value / mean|q| + beta paid / mean|paid|``: the value of the task and that of a bonus at equal sizes.
+
+    ``value`` is ``q``, or ``q`` with what is added to it, such as entropy. The sizes are at least ``floor``, and no
+    gradient passes through them (as in TD3+BC, Fujimoto and Gu 2021, arXiv 2106.06860, equation 5).
+    """
+
+    def size(of: Float[Array, " batch"]) -> Float[Array, ""]:
+        return lax.stop_gradient(jnp.maximum(jnp.mean(jnp.abs(of)), floor))
+
+    return value / size(q) + beta * paid / size(paid)
 
 
 def temperature_loss(

@@ -86,7 +86,7 @@ def train(job: ControlJob, env: Any = None, loggers: Sequence[Any] = ()) -> Trai
         team = stack.enter_context(distributed.joined(job.cluster, job.mesh))
         own = distributed.shared(team, job.run, job.control, job.mesh)
         program, engine = _prepared(job, own, env, team)
-        name = job.control.env.name.replace("/", "-")
+        name = registry.slug(job.control.env.name)
         claimed = stack.enter_context(distributed.claim(team, job.run, job.control, name))
         from jaxpsn.run import loop
 
