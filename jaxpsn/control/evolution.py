@@ -90,7 +90,7 @@ class Evolution(off_policy.Program):
     @property
     def lower(self) -> dict[str | None, str]:
         """Fields of the config that make parts of the state smaller, as of the program of replay."""
-        return {"learner": "agent.actor_hidden", None: "env.num_envs"}
+        return {"learner": self.config.agent.widths, None: "env.num_envs"}
 
     def watch(self, state: ProgramState, metrics: Metrics) -> dict[str, Any]:
         """What must stay finite, by the name that an error message gives it."""

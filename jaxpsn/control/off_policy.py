@@ -21,7 +21,7 @@ from jaxpsn.core.components import terms_of
 
 # Purposes folded into the key of a seed, and into the key of a step.
 _ENVS, _LEARNER, _EXPLORER, _STEPS, _BONUS = range(5)
-_WARMUP, _ACT, _BEGIN, _BATCHES, _LEARN, _STATES, _ADAPT, _JUDGE, _PAY = range(9)
+_WARMUP, _ACT, _BEGIN, _BATCHES, _LEARN, _STATES, _ADAPT, _JUDGE, _MARK, _PAY = range(10)
 
 SCOPES = (
     "observe", "act", "physics", "pay", "judge", "begin", "store", "learn", "adapt", "metrics", "diagnose", "checks",
@@ -93,7 +93,13 @@ class Program:
             after, outcome = self.episodes.step(state.envs, action)
         done = outcome.terminated | outcome.truncated
         row = Transition(
-            state.envs.obs, action, outcome.reward, outcome.terminated, outcome.truncated, outcome.final_obs
+            obs=state.envs.obs,
+            action=action,
+            reward=outcome.reward,
+            terminated=outcome.terminated,
+            truncated=outcome.truncated,
+            next_obs=outcome.final_obs,
+            mask=self._mark(jax.random.fold_in(key, _MARK), done.shape[0]),
         )
         with jax.named_scope("metrics"):
             tally, metrics = count_episodes(state.tally, outcome.reward, done, self.config.env.action_repeat)
@@ -139,7 +145,7 @@ class Program:
         """Fields of the config that make parts of the state smaller, by the names of the parts; None for all others."""
         return {
             "replay": "agent.replay_capacity",
-            "learner": "agent.actor_hidden, agent.critic_hidden",
+            "learner": self.config.agent.widths,
             "batches": "agent.batch_size, agent.updates",
             None: "env.num_envs",
         }
@@ -221,7 +227,12 @@ class Program:
         count = obs.shape[0]
         action = self.episodes.space.zeros(count)
         flag = jnp.zeros((count,), bool)
-        return Transition(obs, action, jnp.zeros((count,), jnp.float32), flag, flag, obs)
+        mask = self._mark(jax.random.key(0), count)
+        return Transition(obs, action, jnp.zeros((count,), jnp.float32), flag, flag, obs, mask=mask)
+
+    def _mark(self, key: PRNGKeyArray, count: int) -> Any:
+        """What the agent stores beside each of ``count`` transitions, if anything."""
+        return None if self.agent.mark is None else self.agent.mark(key, count)
 
     @jax.named_scope("act")
     def _act(self, key: PRNGKeyArray, state: ProgramState) -> tuple[Array, Any]:

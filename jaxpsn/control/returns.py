@@ -42,6 +42,7 @@ def sample(
         truncated=at(data.truncated, last, env),
         next_obs=at(data.next_obs, last, env),
         discount=gamma ** spanned.astype(jnp.float32),
+        mask=None if data.mask is None else at(data.mask, age, env),
     )
 
 

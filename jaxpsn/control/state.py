@@ -19,6 +19,7 @@ class Transition:
     truncated: Any  # [...] bool, the time limit ended the episode
     next_obs: Any  # [..., O] float32, before any reset
     discount: Any = None  # [...] float32, of what follows a return of several steps; None: the agent's gamma
+    mask: Any = None  # [...] uint32, which heads learn from it, a bit for each; None: all
     intrinsic: Any = None  # Transition [...] of the same obs and action (None in it), as a bonus pays and goes on
 
 

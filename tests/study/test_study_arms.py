@@ -83,9 +83,13 @@ def test_evolution_strategies_are_arms(name, structure):
 @pytest.mark.parametrize("name", arms.names())
 def test_every_name_makes_an_arm_with_a_scale_of_its_own(name):
     arm = arms.parse(name, BASE)
-    fields = {"none": None, "mixed": None, "noisynet": "sigma"} | dict.fromkeys(
-        ("es", "es-lowrank", "es-flipout"), "sigma"
-    )
+    fields = {
+        "none": None,
+        "mixed": None,
+        "bootstrap": None,
+        "noisynet": "sigma",
+        "epsilon_greedy": "epsilon",
+    } | dict.fromkeys(("es", "es-lowrank", "es-flipout"), "sigma")
     field = fields.get(name, "scale.target" if name.startswith("parameter") else "std")
     assert (arm.scale and arm.scale.path) == field
     if field:

@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
-from jaxpsn.control.agents.family import AGENTS, OffPolicy
+from jaxpsn.control.agents.family import AGENTS, ActorCritic
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
 
 
 @AGENTS.register("ddpg")
 @dataclass(frozen=True)
-class Ddpg(OffPolicy):
+class Ddpg(ActorCritic):
     """DDPG as in the paper: one critic; actor and targets follow at every update (arXiv 1509.02971)."""
 
     intrinsic: ClassVar[bool] = True
@@ -23,7 +23,7 @@ class Ddpg(OffPolicy):
 
 
 def critic_target(
-    config: OffPolicy,
+    config: ActorCritic,
     nets: shared.Networks,
     learner: LearnerState,
     batch: Transition,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from jaxpsn.control.agents.critics.family import CriticForm, Squared
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.core import errors
-from jaxpsn.core.components import Component, called, terms_of
+from jaxpsn.core.components import Component, called, fields_of, terms_of
 from jaxpsn.core.families import Family
 from jaxpsn.core.fields import Fraction, Real, Traced, Whole, Widths
 from jaxpsn.envs.spaces import ActionSpace, Box
@@ -21,25 +21,21 @@ _CLIP = 10.0
 
 @dataclass(frozen=True)
 class Agent(Component):
-    """A learner: its actor, and how that is optimised.
+    """A learner: its networks, and how they see the world.
 
-    An agent of one's own is a subclass of :class:`OffPolicy` or :class:`Generational`, which say by which program it
-    is trained.
+    An agent of one's own is a subclass of :class:`OffPolicy` (:class:`ActorCritic`, with the networks of TD3 and its
+    kin) or :class:`Generational`, which say by which program it is trained.
     """
 
     spaces: ClassVar[tuple[type[ActionSpace], ...]] = (Box,)
     """What kinds of actions it learns."""
 
-    actor_hidden: Widths = (128, 128)
-    """Hidden widths of the actor."""
     activation: Literal["relu", "tanh", "swish", "elu"] = "relu"
     """Nonlinearity of the networks."""
     layer_norm: bool = True
     """Layer normalisation before every nonlinearity (paper: in every arm)."""
     head_scale: Annotated[float, Real(0.0, 1.0, open_low=True)] = 3e-3
     """Last layers start uniform in plus or minus this."""
-    actor_lr: Rate = 3e-4
-    """Adam rate of the actor."""
     weight_decay: Fraction = 0.0
     """Decoupled (AdamW) weight decay of the networks."""
     intrinsic: ClassVar[bool] = False
@@ -69,25 +65,30 @@ class Agent(Component):
     def refuse_idle(self, steps: int, per_call: int) -> None:
         """Refuse what never trains the actor in ``steps`` environment steps. Raises UserError."""
 
+    @property
+    def widths(self) -> str:
+        """The fields that say how large its networks are."""
+        return ", ".join(f"agent.{one.name}" for one in fields_of(type(self)) if one.name.endswith("hidden"))
+
     def tunes(self, explore: Any, found: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
         """What a tuning tries of the exploration that this agent learns with: path -> values; ``found`` by itself."""
         return found
 
 
 @dataclass(frozen=True)
+class WithActor(Agent):
+    """An agent whose policy is a network of its own."""
+
+    actor_hidden: Widths = (128, 128)
+    """Hidden widths of the actor."""
+    actor_lr: Rate = 3e-4
+    """Adam rate of the actor."""
+
+
+@dataclass(frozen=True)
 class OffPolicy(Agent):
     """An agent that learns from replayed transitions, a round of updates every few vector steps."""
 
-    critic: CriticForm = Squared()
-    """What a critic says, and what it learns from."""
-    critic_hidden: Widths = (128, 128)
-    """Hidden widths of each critic."""
-    action_layer: Annotated[int, Whole(0, 63)] = 0
-    """Critic layer at which the action enters: 0 the input, 1 the second layer (paper)."""
-    critic_lr: Rate = 3e-4
-    """Adam rate of the critic."""
-    critic_l2: Fraction = 0.0
-    """L2 penalty on the critic's hidden weights (not biases, not the output layer)."""
     gamma: Fraction = 0.99
     """Discount."""
     n_step: Annotated[int, Whole(1, 64)] = 1
@@ -103,22 +104,16 @@ class OffPolicy(Agent):
     update_every: Annotated[int, Whole(1, 1 << 20)] = 1
     """Vector steps (all environments once) between rounds of updates."""
     updates: Annotated[int, Whole(1, 1 << 12)] = 8
-    """Critic updates in one round."""
+    """Updates in one round."""
     replay_capacity: Annotated[int, Whole(1)] = 1_000_000
     """Transitions kept."""
     warmup: Annotated[int, Whole(0)] = 10_000
     """Environment steps of uniformly random actions before learning."""
 
-    learnt: ClassVar[tuple[str, ...]] = ("critic_loss", "actor_loss", "q")
+    learnt: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics of an update."""
     stochastic: ClassVar[bool] = False
     """Whether its policy has a distribution."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.action_layer >= len(self.critic_hidden):
-            allowed = f"a whole number from 0 to {len(self.critic_hidden) - 1}"
-            errors.refuse("agent.action_layer", self.action_layer, allowed)
 
     def check(self, explore: Any, num_envs: int, action_repeat: int) -> None:
         least, most = max(self.batch_size, num_envs), COUNTED * num_envs
@@ -137,7 +132,7 @@ class OffPolicy(Agent):
                 errors.refuse(f"{called(type(term))}: replayed states of an update", probed, allowed)
 
     def updates_in(self, steps: int, per_call: int) -> int:
-        """Critic updates in ``steps`` environment steps, rounded up to whole vector steps of ``per_call``."""
+        """Updates in ``steps`` environment steps, rounded up to whole vector steps of ``per_call``."""
         warmup, calls = (-(-count // per_call) for count in (self.warmup, steps))
         return self.updates * max(calls // self.update_every - warmup // self.update_every, 0)
 
@@ -153,13 +148,37 @@ class OffPolicy(Agent):
 
 
 @dataclass(frozen=True)
-class Generational(Agent):
+class ActorCritic(OffPolicy, WithActor):
+    """An off-policy agent of an actor, and of critics that judge its actions."""
+
+    critic: CriticForm = Squared()
+    """What a critic says, and what it learns from."""
+    critic_hidden: Widths = (128, 128)
+    """Hidden widths of each critic."""
+    action_layer: Annotated[int, Whole(0, 63)] = 0
+    """Critic layer at which the action enters: 0 the input, 1 the second layer (paper)."""
+    critic_lr: Rate = 3e-4
+    """Adam rate of the critic."""
+    critic_l2: Fraction = 0.0
+    """L2 penalty on the critic's hidden weights (not biases, not the output layer)."""
+
+    learnt: ClassVar[tuple[str, ...]] = ("critic_loss", "actor_loss", "q")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.action_layer >= len(self.critic_hidden):
+            allowed = f"a whole number from 0 to {len(self.critic_hidden) - 1}"
+            errors.refuse("agent.action_layer", self.action_layer, allowed)
+
+
+@dataclass(frozen=True)
+class Generational(WithActor):
     """An agent that learns from the whole episodes of perturbed copies of its actor: no critic, replay or warm-up."""
 
 
 AGENTS: Family[Agent] = Family(
     "agent",
     Agent,
-    {name: f"jaxpsn.control.agents.{name}" for name in ("ddpg", "td3", "sac", "es")},
+    {name: f"jaxpsn.control.agents.{name}" for name in ("ddpg", "td3", "sac", "dqn", "es")},
     doc="Who learns.",
 )

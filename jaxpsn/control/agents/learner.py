@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import losses
 from jaxpsn.control.agents.critics.family import CriticForm
-from jaxpsn.control.agents.family import Agent, OffPolicy
+from jaxpsn.control.agents.family import ActorCritic, OffPolicy, WithActor
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import Intrinsic, LearnerState, Transition
 from jaxpsn.core import compat
@@ -30,13 +30,15 @@ class Learner(NamedTuple):
     ``policy(params, obs[..., O]) -> action[..., A]``, float32, on normalised observations: the clean policy, which of
     a noisy actor is that of its means;
     ``update(key, learner, batch[B], hyper, count) -> (learner, metrics)``: one critic update. ``count`` (int32
-    scalar, critic updates done before) is derived from the clock, so that vmapped seeds share its branches.
+    scalar, critic updates done before) is derived from the clock, so that vmapped seeds share its branches;
+    ``mark(key, N) -> uint32 [N]``: what is stored with the transitions of a step, or None;
     ``intrinsic(key, beta, floor) -> Intrinsic``: fresh critics of a bonus, if the agent can learn from one.
     """
 
     init: Callable[..., LearnerState]
     policy: Policy
     update: Callable[..., tuple[LearnerState, Metrics]]
+    mark: Callable[..., Array] | None = None
     intrinsic: Callable[..., Intrinsic] | None = None
 
 
@@ -78,14 +80,14 @@ def purposes(key: PRNGKeyArray, noisy: bool) -> Keys:
     return Keys(*(jax.random.fold_in(key, i) for i in range(3))) if noisy else Keys(key, None, None)
 
 
-def actor_of(config: Agent, action_size: int) -> Actor:
+def actor_of(config: WithActor, action_size: int) -> Actor:
     """The actor of an agent, in float32."""
     shared = {"nonlinearity": config.activation, "layer_norm": config.layer_norm, "head_scale": config.head_scale}
     return Actor(action_size, tuple(config.actor_hidden), **shared)
 
 
 def networks(
-    config: OffPolicy,
+    config: ActorCritic,
     observation_size: int,
     action_size: int,
     critics: int,
@@ -126,7 +128,7 @@ def networks(
 
 
 def learner(
-    config: OffPolicy,
+    config: ActorCritic,
     sizes: tuple[int, int],
     learnt: LearntNoise | None,
     update: Callable[..., tuple[LearnerState, Metrics]],
@@ -145,7 +147,7 @@ def learner(
         functools.partial(begin or fresh, parts),
         nets.policy,
         functools.partial(update, parts),
-        functools.partial(fresh_intrinsic, parts),
+        intrinsic=functools.partial(fresh_intrinsic, parts),
     )
 
 
@@ -164,9 +166,9 @@ def optimizer(weight_decay: float) -> optax.GradientTransformation:
     """Adam, or AdamW (decay of kernels only), of rate one and positive sign; :func:`descend` applies the rate."""
 
     def kernels(params: Any) -> Any:
-        # Learnt noise scales are no kernels: decay would end the exploration.
+        # Learnt noise scales are no kernels, and priors stay: decay would end the exploration.
         return {
-            name: jax.tree.map(lambda x, kept=name == "sigma": x.ndim > 1 and not kept, tree)
+            name: jax.tree.map(lambda x, kept=name != "params": x.ndim > 1 and not kept, tree)
             for name, tree in params.items()
         }
 
@@ -198,7 +200,7 @@ def init(nets: Networks, rule: optax.GradientTransformation, key: PRNGKeyArray, 
 
 
 def target_of(
-    config: OffPolicy, nets: Networks, batch: Transition, out: Array, bonus: Float[Array, " batch"] | None = None
+    config: OffPolicy, nets: Any, batch: Transition, out: Array, bonus: Float[Array, " batch"] | None = None
 ) -> Float[Array, "batch *k"]:
     """What the critics are to say, of what the target critics say of the next action; ``bonus`` is added to its value.
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents import losses
-from jaxpsn.control.agents.family import AGENTS, OffPolicy, Rate
+from jaxpsn.control.agents.family import AGENTS, ActorCritic, Rate
 from jaxpsn.control.exploration.family import ActionNoise, behaviour_of
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
@@ -27,7 +27,7 @@ _LR, _ENTROPY = 3e-4, -0.5
 
 @AGENTS.register("sac")
 @dataclass(frozen=True)
-class Sac(OffPolicy):
+class Sac(ActorCritic):
     """SAC: a tanh-Gaussian actor, twin critics, and a temperature that holds the clean policy's entropy.
 
     Temperature, targets and entropy are those of the clean actor; perturbed weights only act. With ``parameter`` the
@@ -92,7 +92,7 @@ def _begin(parts: shared.Parts, key: PRNGKeyArray, hyper: Any, explored: Any) ->
 
 
 def critic_target(
-    config: OffPolicy,
+    config: ActorCritic,
     nets: shared.Networks,
     learner: LearnerState,
     batch: Transition,

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents import losses
-from jaxpsn.control.agents.family import AGENTS, OffPolicy
+from jaxpsn.control.agents.family import AGENTS, ActorCritic
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
 from jaxpsn.core import errors
@@ -20,7 +20,7 @@ _CLIP = 0.5
 
 @AGENTS.register("td3")
 @dataclass(frozen=True)
-class Td3(OffPolicy):
+class Td3(ActorCritic):
     """TD3: twin critics, smoothed target actions, actor and targets at every ``policy_delay``-th update.
 
     Source: Fujimoto et al. 2018 (arXiv 1802.09477, algorithm 1).

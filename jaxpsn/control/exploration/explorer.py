@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxpsn.control.exploration import acting
 from jaxpsn.control.exploration.family import EXPLORATION, ActionNoise, Space, behaviour_of, prefix
-from jaxpsn.control.exploration.rules import Explorer, LearntNoise
+from jaxpsn.control.exploration.rules import Explorer, Heads, LearntNoise
 from jaxpsn.control.exploration.sums import Clean, part, total
 from jaxpsn.core.components import Sum, called, terms_of, traced
 
@@ -46,12 +46,12 @@ def measuring(explore: Any) -> Any:
     return behaviour if behaviour is not None and behaviour.probed_states(2) else None
 
 
-def learnt_noise(explore: Any) -> LearntNoise | None:
-    """How a learner learns through noise in the actor; ``widen`` takes the ``hyper`` of the whole."""
+def learnt_noise(explore: Any) -> LearntNoise | Heads | None:
+    """What a rule makes the learner learn: heads, or noise in the actor; ``widen`` takes the ``hyper`` of the whole."""
     behaviour = behaviour_of(explore)
     own = None if behaviour is None else behaviour.learnt_noise()
-    if own is None:
-        return None
+    if not isinstance(own, LearntNoise):
+        return own
     before = prefix(explore, behaviour).rstrip(".")
 
     def widen(params: Any, hyper: Mapping[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
-from jaxpsn.control.exploration.rules import BehaviourFunctions, LearntNoise, NoiseFunctions
+from jaxpsn.control.exploration.rules import BehaviourFunctions, Heads, LearntNoise, NoiseFunctions
 from jaxpsn.core import errors
 from jaxpsn.core.components import Component, Sum, called, terms_of
 from jaxpsn.core.families import Family
@@ -90,13 +90,13 @@ class Behaviour(Exploration):
         """
         raise NotImplementedError
 
-    def learnt_noise(self) -> LearntNoise | None:
-        """How the learner learns through noise in the actor, where it does."""
+    def learnt_noise(self) -> LearntNoise | Heads | None:
+        """What the rule makes the learner learn beside a plain actor: through noise in it, or several of it."""
         return None
 
 
 class ActionNoise(Exploration):
-    """Noise that is added to actions."""
+    """Noise that is added to actions, or choices that are made in their place."""
 
     def build(self, space: Space) -> NoiseFunctions:
         """The rule as pure functions."""
@@ -121,6 +121,7 @@ EXPLORATION: Family[Exploration] = Family(
         "none": f"{_HOME}.sums", "gaussian": f"{_HOME}.gaussian", "mixed": f"{_HOME}.gaussian", "ou": f"{_HOME}.ou",
         "pink": f"{_HOME}.pink", "zeta": f"{_HOME}.zeta", "parameter": f"{_HOME}.parameter", "gsde": f"{_HOME}.gsde",
         "lattice": f"{_HOME}.lattice", "noisynet": f"{_HOME}.noisynet",
+        "epsilon_greedy": f"{_HOME}.epsilon_greedy", "bootstrap": f"{_HOME}.bootstrap",
     },
     sums=_check_sum,
     doc="How the behaviour departs from the clean policy; rules add up.",

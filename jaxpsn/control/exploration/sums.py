@@ -92,7 +92,13 @@ def total(
     ) -> SumState:
         return state.replace(behaviour=behaviour.judge(_for(rule, key), state.behaviour, reward, done, obs))
 
-    return Explorer(init, act, begin, adapt, lambda state: behaviour.report(state.behaviour), judge)
+    def report(state: SumState) -> dict[str, Any]:
+        told = behaviour.report(state.behaviour)
+        for name, noise in noises.items():
+            told = told | noise.report(state.noises[name])
+        return told
+
+    return Explorer(init, act, begin, adapt, report, judge)
 
 
 def part(hyper: Mapping[str, Any], name: str) -> dict[str, Any]:
