@@ -2,6 +2,8 @@
 
 from jaxpsn.networks.actor import Actor, Policy
 from jaxpsn.networks.critic import Critic, ensemble_apply, ensemble_init
+from jaxpsn.networks.diagonal import Diagonal
 from jaxpsn.networks.gaussian import Gaussian
+from jaxpsn.networks.value import Value
 
-__all__ = ["Actor", "Critic", "Gaussian", "Policy", "ensemble_apply", "ensemble_init"]
+__all__ = ["Actor", "Critic", "Diagonal", "Gaussian", "Policy", "Value", "ensemble_apply", "ensemble_init"]

@@ -14,11 +14,11 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxpsn import noise
-from jaxpsn.control.exploration import acting, held, population
+from jaxpsn.control.exploration import acting, held, population, recalling
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
 from jaxpsn.control.exploration.rules import BehaviourFunctions
 from jaxpsn.core import compat, errors, placed
-from jaxpsn.core.components import Tune, replaced
+from jaxpsn.core.components import Tune, replaced, spec_of
 from jaxpsn.core.fields import Real, Traced, Whole
 from jaxpsn.noise import scales
 from jaxpsn.noise.hold_rules import Episode, HoldRule
@@ -148,9 +148,21 @@ class Parameter(Behaviour):
     def _refuse_idle(self, name: str, idle: bool, why: str) -> None:
         default = type(self).__dataclass_fields__[name].default
         if idle and getattr(self, name) != default:
-            errors.refuse(f"parameter.{name}", getattr(self, name), f"{default:g}, the default, as {why}")
+            told = default if isinstance(default, str) else f"{default:g}"
+            errors.refuse(f"parameter.{name}", getattr(self, name), f"{told}, the default, as {why}")
 
     samples: ClassVar[bool] = True
+    followed: ClassVar[bool] = True
+
+    def check_followers(self, redraw: str, agent: str) -> None:
+        held_by_rule = redraw == "episode"
+        if held_by_rule and not self.hold.single:
+            allowed = f"one draw, as episode or steps(100), as {agent} learns from what was held"
+            errors.refuse("parameter.hold", spec_of(self.hold), allowed)
+        if not held_by_rule and self.hold != Episode():
+            allowed = "episode, the default, as agent.redraw is rollout; set agent.redraw=episode"
+            errors.refuse("parameter.hold", spec_of(self.hold), allowed)
+        self._refuse_idle("select", self.judges, f"{agent} keeps the scales of a rollout")
 
     @property
     def distributional(self) -> bool:
@@ -253,8 +265,8 @@ class Parameter(Behaviour):
             follow = rule(state.hyper, state.rung)[1]
             return state.replace(scale=follow.update(state.scale, {"distance": distance}), distance=distance)
 
-        judge = functools.partial(_judge, self, seats)
-        return BehaviourFunctions(init, act, begin, adapt, self._report, judge)
+        judge, followers = functools.partial(_judge, self, seats), recalling.followers(raw, form, seats.rows)
+        return BehaviourFunctions(init, act, begin, adapt, self._report, judge, followers)
 
     def _measure(self, policy: Any, planner: Callable[..., Any], count: int) -> Any:
         """Distance of *fresh* perturbations of the present weights, each on its own slice of the batch.

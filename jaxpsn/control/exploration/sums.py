@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.control.exploration import acting
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
-from jaxpsn.control.exploration.rules import BehaviourFunctions, Explorer, NoiseFunctions
+from jaxpsn.control.exploration.rules import BehaviourFunctions, Explorer, Followers, NoiseFunctions
 
 
 @struct.dataclass
@@ -28,6 +28,7 @@ class Clean(Behaviour):
     """The clean policy: no exploration but what a stochastic policy samples."""
 
     samples: ClassVar[bool] = True
+    followed: ClassVar[bool] = True
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         clean = acting.raw(policy)
@@ -35,6 +36,10 @@ class Clean(Behaviour):
             init=lambda key, params, hyper: (),
             act=lambda params, state, obs: clean(params, obs),
             begin=lambda key, state, done: state,
+            followers=Followers(
+                recall=lambda params, state, obs, groups, tags: clean(params, obs),
+                tags=lambda state: jnp.zeros((space.num_envs,), jnp.uint32),
+            ),
         )
 
 
@@ -91,7 +96,7 @@ def total(
     ) -> SumState:
         return state.replace(behaviour=behaviour.judge(_for(rule, key), state.behaviour, reward, done, obs))
 
-    return Explorer(init, act, begin, adapt, lambda state: behaviour.report(state.behaviour), judge)
+    return Explorer(init, act, begin, adapt, lambda state: behaviour.report(state.behaviour), judge, behaviour)
 
 
 def part(hyper: Mapping[str, Any], name: str) -> dict[str, Any]:
