@@ -14,7 +14,6 @@ from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
 from jaxpsn.control.types import hyper, of_agent, of_explore
 
-
 PROGRAMS: dict[str, type[Program]] = {"off_policy": Program, "on_policy": Rollouts, "evolution": Evolution}
 """What trains an agent, by the name that its kind gives."""
 

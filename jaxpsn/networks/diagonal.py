@@ -27,9 +27,8 @@ class Diagonal(Gaussian):
         """The moments."""
         out = Policy.outputs(self, params, self.features(params, obs))
         mean, told = (out, params["free"]["std"]) if self.free else jnp.split(out, 2, axis=-1)
-        told = jnp.broadcast_to(told, mean.shape) + self._offset
-        log_std = self.low + 0.5 * (self.high - self.low) * (1.0 + jnp.tanh(told))
-        return jnp.concatenate([mean, log_std], axis=-1)
+        log_std = self.low + 0.5 * (self.high - self.low) * (1.0 + jnp.tanh(told + self._offset))
+        return jnp.concatenate([mean, jnp.broadcast_to(log_std, mean.shape)], axis=-1)
 
     def outputs(self, params: Any, features: Float[Array, "*batch h"]) -> Float[Array, "*batch a"]:
         """The mean, before it is squashed."""

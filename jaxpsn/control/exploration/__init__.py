@@ -15,9 +15,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "EXPLORATION", "ActionNoise", "Behaviour", "BehaviourFunctions", "Exploration", "Explorer", "Followers", "LearntNoise",
-    "NoiseFunctions", "Space", "alarms", "alone", "behaviour_of", "hyper_of", "learnt_noise", "make", "measuring",
-    "part", "prefix", "total",
+    "EXPLORATION", "ActionNoise", "Behaviour", "BehaviourFunctions", "Exploration", "Explorer", "Followers",
+    "LearntNoise", "NoiseFunctions", "Space", "alarms", "alone", "behaviour_of", "hyper_of", "learnt_noise", "make",
+    "measuring", "part", "prefix", "total",
 ]  # fmt: skip
 
 __getattr__ = exports(__name__, _HOMES)

@@ -5,12 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Int, UInt32
 
 from jaxpsn import noise
 from jaxpsn.control.exploration.rules import Followers
-from jaxpsn.core.compat import anywhere
 from jaxpsn.noise.draws import draw_all
 
 
@@ -28,19 +26,13 @@ def followers(raw: Callable[..., Array], form: noise.Structure, rows: int) -> Fo
         groups: Int[Array, " G"],
         tags: UInt32[Array, "G R"] | None,
     ) -> Float[Array, "G R K"]:
-        sigma = state.sigma
-
-        def noisy(params: Any) -> Array:
-            draw, own = taken(state.draw, groups), sigma[groups] if sigma.ndim else sigma
-            seen = obs
-            if tags is not None:
-                draw, seen = _again(form, state.key, draw, tags), obs.reshape(-1, obs.shape[-1])
-                own = jnp.repeat(own, obs.shape[1]) if own.ndim else own
-            moved = noise.fused(raw, draw.spec, form, exact_zero=False)(params, draw, own, seen)
-            return moved.reshape(*obs.shape[:2], moved.shape[-1])
-
-        # Without noise the clean computation, as it is without followers: the other one would round otherwise.
-        return lax.cond(anywhere(sigma != 0.0), noisy, lambda params: raw(params, obs), params)
+        draw, own, seen = taken(state.draw, groups), state.sigma, obs
+        own = own[groups] if own.ndim else own
+        if tags is not None:
+            draw, seen = _again(form, state.key, draw, tags), obs.reshape(-1, obs.shape[-1])
+            own = jnp.repeat(own, obs.shape[1]) if own.ndim else own
+        moved = noise.fused(raw, draw.spec, form, exact_zero=False)(params, draw, own, seen)
+        return moved.reshape(*obs.shape[:2], moved.shape[-1])
 
     return Followers(recall, lambda state: jnp.repeat(state.draw.counter, rows))
 
