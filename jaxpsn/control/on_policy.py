@@ -73,7 +73,7 @@ class Rollouts(off_policy.Program):
         with jax.named_scope("metrics"):
             metrics |= learnt | self.explorer.report(state.explore)
             metrics["reward"] = jnp.mean(outcome.reward)
-            metrics["saturation"] = jnp.mean((jnp.abs(action) > off_policy.SATURATED).astype(jnp.float32))
+            metrics |= self.episodes.space.report(action)
         if self.config.diagnose:
             seen, found = self._diagnose(before, action, outcome, clock)
             state, metrics = state.replace(diagnosis=seen), metrics | found
@@ -82,7 +82,7 @@ class Rollouts(off_policy.Program):
     @property
     def lower(self) -> dict[str | None, str]:
         """Fields of the config that make parts of the state smaller, as of the program of replay."""
-        return {"replay": "agent.rollout", "learner": "agent.actor_hidden, agent.critic_hidden", None: "env.num_envs"}
+        return {"replay": "agent.rollout", "learner": self.config.agent.widths, None: "env.num_envs"}
 
     def passing(self, state: ProgramState) -> dict[str, tuple[Any, str]]:
         """A pass through a rollout holds it once more, dealt out."""
@@ -132,7 +132,7 @@ class Rollouts(off_policy.Program):
 
         def skip(learner: LearnerState, stats: Any) -> tuple[LearnerState, Any, Metrics]:
             zero = jnp.zeros((), jnp.float32)
-            return learner, stats, {name: (zero, zero) for name in (*self.config.agent.learnt, "divergence", "ess")}
+            return learner, stats, {name: (zero, zero) for name in (*self.learnt, "divergence", "ess")}
 
         return lax.cond(self.schedule.learns(state.clock), learn, skip, state.learner, state.statistics)
 

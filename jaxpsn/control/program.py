@@ -6,6 +6,7 @@ import jax
 
 from jaxpsn import envs
 from jaxpsn.control import exploration
+from jaxpsn.control.bonus import BonusSpace
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.evolution import Evolution
 from jaxpsn.control.off_policy import Program, episode_length
@@ -35,6 +36,7 @@ def make(
     else:
         envs.check_given(env, config.env.episode_length)
     limit, repeat = episode_length(config), config.env.action_repeat
+    config.check_space(envs.space_of(env))
     # Mirrored members of a generation are judged from the same starts.
     twins = config.explore.layout(config.env.num_envs).twins if config.agent.program == "evolution" else None
     episodes, trials = (
@@ -47,8 +49,10 @@ def make(
     agent = config.agent.build(*sizes, exploration.learnt_noise(config.explore))
     given, schedule = hyper(config), Schedule.from_config(config)
     adaptations = None if total_calls is None else schedule.adaptations(total_calls)
-    space = exploration.Space(config.env.num_envs, *sizes, -(-limit // repeat), adaptations)
+    space = exploration.Space(config.env.num_envs, *sizes, -(-limit // repeat), adaptations, episodes.space)
     learner = jax.eval_shape(agent.init, jax.random.key(0), of_agent(given), of_explore(given))
     explorer = exploration.make(config.explore, agent.policy, learner.actor, space)
     cells = envs.cells(env, episodes.observation_size)
-    return PROGRAMS[config.agent.program](config, env, episodes, trials, agent, explorer, schedule, given, cells, place)
+    bonus = config.bonus.build(BonusSpace(config.env.num_envs, episodes.observation_size, cells))
+    kind = PROGRAMS[config.agent.program]
+    return kind(config, env, episodes, trials, agent, explorer, schedule, given, cells, place, bonus)

@@ -8,6 +8,7 @@ from typing import Any
 
 _HOMES = {
     "Cells": "coverage", "cells": "coverage",
+    "ActionSpace": "spaces", "Box": "spaces", "Discrete": "spaces", "space_of": "spaces",
     "EpisodeState": "episodes", "Episodes": "episodes", "StepOutcome": "episodes",
     "reset_one": "episodes", "step_one": "episodes",
     "default_episode_length": "registry", "make": "registry", "names": "registry", "register": "registry",
@@ -15,8 +16,8 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
-    "Cells", "EpisodeState", "Episodes", "StepOutcome", "cells", "check_given", "default_episode_length", "make",
-    "names", "register", "reset_one", "step_one",
+    "ActionSpace", "Box", "Cells", "Discrete", "EpisodeState", "Episodes", "StepOutcome", "cells", "check_given",
+    "default_episode_length", "make", "names", "register", "reset_one", "space_of", "step_one",
 ]  # fmt: skip
 
 

@@ -56,6 +56,7 @@ _GRIDS: dict[str, tuple[_Axis, ...]] = {
         _Axis(_entry(5), -10.0, 10.0, 8),
     ),
     "sparse_halfcheetah": (_Axis(_entry(17), -10.0, 10.0, 40), _Axis(_entry(8), -5.0, 5.0, 10)),
+    "probe/held_exploration": (_Axis(_entry(0), -1.0, 1.0, 50),),
     "swimmer_gather": (_Axis(_entry(0), -7.0, 7.0, 28), _Axis(_entry(1), -7.0, 7.0, 28)),
 }
 

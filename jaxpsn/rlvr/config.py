@@ -174,7 +174,7 @@ class RlvrConfig:
     """One reasoning experiment: model, problems, noise, algorithm and judgement."""
 
     model: str | None = None
-    """Hugging Face folder; left out, a small decoder is pre-trained on the task."""
+    """Hugging Face folder or GGUF file; left out, a small decoder is pre-trained on the task."""
     data: str | None = None
     """File of training problems (JSON lines or array, Parquet); left out, the procedural task makes them."""
     test_data: str | None = None

@@ -25,6 +25,7 @@ from jaxpsn.rlvr import (
     names,
     perturbation,
     response,
+    rollout,
     scale,
     sigma,
 )
@@ -163,7 +164,8 @@ class Reasoner:
         self._mismatch = place.jit(self.learner.mismatch, (wide, answers, wide), whole)
         self._move = place.jit(self._rule.update, whole, whole)
         self._count = place.jit(_counted, whole, whole)
-        self._advantages = jax.jit(self.config.algorithm.advantage.compute)
+        advantage = self.config.algorithm.advantage
+        self._advantages = jax.jit(lambda rewards, likely: advantage.compute(advantage.shaped(rewards, likely)))
 
     def init(self) -> RlvrState:
         """The state before the first step; with Variant II whether its target can be reached is measured and said."""
@@ -208,9 +210,12 @@ class Reasoner:
         clock, seen = gathering.Clock(), {}
         decide = None if self._signals is None else self._decider(state, seen)
         found = self._gatherer.gather(state, decide, clock)
-        rewards = found.experience.rewards
-        groups = rewards.reshape(len(rewards) * learner.own_groups(self.config), -1)
-        gained = np.asarray(self._advantages(groups)).reshape(rewards.shape).T
+        rewards, answers = found.experience.rewards, found.experience.answers
+        compared = [
+            each.reshape(len(rewards) * learner.own_groups(self.config), -1)
+            for each in (rewards, rollout.log_likelihood(answers).T)
+        ]
+        gained = np.asarray(self._advantages(*compared)).reshape(rewards.shape).T
         with clock("update"):
             state, told = self._learn(state.replace(sigma=found.sigma), found, gained)
         if self._journal is not None:

@@ -32,6 +32,12 @@ class Answers:
     pooled: Any = None  # [S, P, d] mean hidden state of the answer likewise
 
 
+def log_likelihood(answers: Answers) -> np.ndarray:
+    """Log-probs [S, P] of whole answers under the policies that gave them, in nats, on the host."""
+    there = np.arange(answers.tokens.shape[-1]) < np.asarray(answers.lengths)[..., None]
+    return np.sum(np.where(there, np.asarray(answers.log_probs), np.float32(0.0)), axis=-1, dtype=np.float32)
+
+
 def _answers(samples: sampler.Samples, repeats: int, member: Array, sigma: Array) -> Answers:
     """[members, repeats * P, ...] as [members * repeats, P, ...]."""
 

@@ -8,9 +8,10 @@ from jaxpsn.control.agents.critics.family import CriticForm, Squared
 from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.core import errors
-from jaxpsn.core.components import Component, called, spec_of, terms_of
+from jaxpsn.core.components import Component, called, fields_of, spec_of, terms_of
 from jaxpsn.core.families import Family
 from jaxpsn.core.fields import Fraction, Real, Traced, Whole, Widths
+from jaxpsn.envs.spaces import ActionSpace, Box
 
 COUNTED = (1 << 31) - 1
 """Clocks and places in replay are int32."""
@@ -35,27 +36,27 @@ class Cadences(NamedTuple):
 
 @dataclass(frozen=True)
 class Agent(Component):
-    """A learner: its actor, and how that is optimised.
+    """A learner: its networks, and how they see the world.
 
-    An agent of one's own is a subclass of :class:`OffPolicy`, :class:`OnPolicy` or :class:`Generational`, which say by
-    which program it is trained.
+    An agent of one's own is a subclass of :class:`OffPolicy` (:class:`ActorCritic`, with the networks of TD3 and its
+    kin), :class:`OnPolicy` or :class:`Generational`, which say by which program it is trained.
     """
 
     program: ClassVar[str]
     """The program that trains it, a name of :data:`jaxpsn.control.program.PROGRAMS`."""
+    spaces: ClassVar[tuple[type[ActionSpace], ...]] = (Box,)
+    """What kinds of actions it learns."""
 
-    actor_hidden: Widths = (128, 128)
-    """Hidden widths of the actor."""
     activation: Literal["relu", "tanh", "swish", "elu"] = "relu"
     """Nonlinearity of the networks."""
     layer_norm: bool = True
     """Layer normalisation before every nonlinearity (paper: in every arm)."""
     head_scale: Annotated[float, Real(0.0, 1.0, open_low=True)] = 3e-3
     """Last layers start uniform in plus or minus this."""
-    actor_lr: Rate = 3e-4
-    """Adam rate of the actor."""
     weight_decay: Fraction = 0.0
     """Decoupled (AdamW) weight decay of the networks."""
+    intrinsic: ClassVar[bool] = False
+    """Whether it can have critics for a bonus, beside its own (:func:`jaxpsn.control.agents.learner.critics_step`)."""
     normalize_observations: bool = True
     """Running mean and standard deviation per dimension."""
     observation_clip: Annotated[float, Real(0.0, 1e6, open_low=True)] = _CLIP
@@ -70,6 +71,7 @@ class Agent(Component):
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> Any:
         """The agent as pure functions, of normalised observations and actions in [-1, 1].
 
+        Where it learns choices (``Discrete`` among :attr:`spaces`), ``action_size`` is their number.
         ``learnt``: noise in the actor that is learnt with its weights.
         """
         raise NotImplementedError
@@ -84,9 +86,24 @@ class Agent(Component):
         """What happens when, for ``per_call`` environment steps in a vector step; no replay has to be filled."""
         return Cadences(0, 1, 1, adapt_every)
 
+    @property
+    def widths(self) -> str:
+        """The fields that say how large its networks are."""
+        return ", ".join(f"agent.{one.name}" for one in fields_of(type(self)) if one.name.endswith("hidden"))
+
     def tunes(self, explore: Any, found: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
         """What a tuning tries of the exploration that this agent learns with: path -> values; ``found`` by itself."""
         return found
+
+
+@dataclass(frozen=True)
+class WithActor(Agent):
+    """An agent whose policy is a network of its own."""
+
+    actor_hidden: Widths = (128, 128)
+    """Hidden widths of the actor."""
+    actor_lr: Rate = 3e-4
+    """Adam rate of the actor."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +112,6 @@ class OffPolicy(Agent):
 
     program: ClassVar[str] = "off_policy"
 
-    critic: CriticForm = Squared()
-    """What a critic says, and what it learns from."""
-    critic_hidden: Widths = (128, 128)
-    """Hidden widths of each critic."""
-    action_layer: Annotated[int, Whole(0, 63)] = 0
-    """Critic layer at which the action enters: 0 the input, 1 the second layer (paper)."""
-    critic_lr: Rate = 3e-4
-    """Adam rate of the critic."""
-    critic_l2: Fraction = 0.0
-    """L2 penalty on the critic's hidden weights (not biases, not the output layer)."""
     gamma: Fraction = 0.99
     """Discount."""
     n_step: Annotated[int, Whole(1, 64)] = 1
@@ -120,22 +127,16 @@ class OffPolicy(Agent):
     update_every: Annotated[int, Whole(1, 1 << 20)] = 1
     """Vector steps (all environments once) between rounds of updates."""
     updates: Annotated[int, Whole(1, 1 << 12)] = 8
-    """Critic updates in one round."""
+    """Updates in one round."""
     replay_capacity: Annotated[int, Whole(1)] = 1_000_000
     """Transitions kept."""
     warmup: Annotated[int, Whole(0)] = 10_000
     """Environment steps of uniformly random actions before learning."""
 
-    learnt: ClassVar[tuple[str, ...]] = ("critic_loss", "actor_loss", "q")
+    learnt: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics of an update."""
     stochastic: ClassVar[bool] = False
     """Whether its policy has a distribution."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.action_layer >= len(self.critic_hidden):
-            allowed = f"a whole number from 0 to {len(self.critic_hidden) - 1}"
-            errors.refuse("agent.action_layer", self.action_layer, allowed)
 
     def check(self, explore: Any, num_envs: int, action_repeat: int) -> None:
         least, most = max(self.batch_size, num_envs), COUNTED * num_envs
@@ -157,7 +158,7 @@ class OffPolicy(Agent):
         return Cadences(-(-self.warmup // per_call), self.update_every, self.updates, adapt_every)
 
     def updates_in(self, steps: int, per_call: int) -> int:
-        """Critic updates in ``steps`` environment steps, rounded up to whole vector steps of ``per_call``."""
+        """Updates in ``steps`` environment steps, rounded up to whole vector steps of ``per_call``."""
         warmup, calls = (-(-count // per_call) for count in (self.warmup, steps))
         return self.updates * max(calls // self.update_every - warmup // self.update_every, 0)
 
@@ -176,7 +177,7 @@ _TRUNCATION = 2.0
 
 
 @dataclass(frozen=True)
-class OnPolicy(Agent):
+class OnPolicy(WithActor):
     """An agent that learns from what the present policy, or perturbed followers of it, have just done; no replay.
 
     A rollout is ``rollout`` vector steps. Followers act with ``explore=parameter(...)``: each environment, or group of
@@ -253,7 +254,31 @@ class OnPolicy(Agent):
 
 
 @dataclass(frozen=True)
-class Generational(Agent):
+class ActorCritic(OffPolicy, WithActor):
+    """An off-policy agent of an actor, and of critics that judge its actions."""
+
+    critic: CriticForm = Squared()
+    """What a critic says, and what it learns from."""
+    critic_hidden: Widths = (128, 128)
+    """Hidden widths of each critic."""
+    action_layer: Annotated[int, Whole(0, 63)] = 0
+    """Critic layer at which the action enters: 0 the input, 1 the second layer (paper)."""
+    critic_lr: Rate = 3e-4
+    """Adam rate of the critic."""
+    critic_l2: Fraction = 0.0
+    """L2 penalty on the critic's hidden weights (not biases, not the output layer)."""
+
+    learnt: ClassVar[tuple[str, ...]] = ("critic_loss", "actor_loss", "q")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.action_layer >= len(self.critic_hidden):
+            allowed = f"a whole number from 0 to {len(self.critic_hidden) - 1}"
+            errors.refuse("agent.action_layer", self.action_layer, allowed)
+
+
+@dataclass(frozen=True)
+class Generational(WithActor):
     """An agent that learns from the whole episodes of perturbed copies of its actor: no critic, replay or warm-up."""
 
     program: ClassVar[str] = "evolution"
@@ -262,6 +287,6 @@ class Generational(Agent):
 AGENTS: Family[Agent] = Family(
     "agent",
     Agent,
-    {name: f"jaxpsn.control.agents.{name}" for name in ("ddpg", "td3", "sac", "es", "ppo")},
+    {name: f"jaxpsn.control.agents.{name}" for name in ("ddpg", "td3", "sac", "dqn", "ppo", "es")},
     doc="Who learns.",
 )

@@ -17,7 +17,7 @@ from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState
 from jaxpsn.core import errors
 from jaxpsn.core.fields import Real, Traced
-from jaxpsn.networks import Diagonal, Policy, Value
+from jaxpsn.networks import Diagonal, Policy, Values
 from jaxpsn.networks.gaussian import sample
 
 
@@ -91,7 +91,10 @@ class Ppo(OnPolicy):
         actor = shared.actor_of(self, action_size if free else 2 * action_size)
         policy = Diagonal(actor, self.log_std_low, self.log_std_high, start=self.std, free=free)
         likeness = {"nonlinearity": self.activation, "layer_norm": self.layer_norm, "head_scale": self.head_scale}
-        critic, rule = Value(tuple(self.critic_hidden), **likeness), optimizer(self)
+        critic, rule = Values(1, tuple(self.critic_hidden), **likeness), optimizer(self)
+
+        def value(params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch"]:
+            return critic.apply(params, obs)[..., 0]
 
         def init(key: PRNGKeyArray, hyper: Any, explored: Any) -> LearnerState:
             keys, obs = jax.random.split(key), jnp.zeros((observation_size,), jnp.float32)
@@ -102,10 +105,10 @@ class Ppo(OnPolicy):
             key: PRNGKeyArray, learner: LearnerState, samples: Samples, act: Callable[..., Array], hyper: Any
         ) -> tuple[LearnerState, shared.Metrics]:
             learner, told = actor_step(self, rule, key, learner, samples, act, hyper)
-            learner, loss = critic_step(self, critic.apply, rule, learner, samples, hyper["critic_lr"])
+            learner, loss = critic_step(self, value, rule, learner, samples, hyper["critic_lr"])
             return learner, {name: shared.once(one) for name, one in (told | {"critic_loss": loss}).items()}
 
-        return OnPolicyLearner(init, policy, critic.apply, update)
+        return OnPolicyLearner(init, policy, value, update)
 
 
 def optimizer(config: OnPolicy) -> optax.GradientTransformation:

@@ -77,14 +77,19 @@ class BehaviourFunctions(NamedTuple):
 
 
 class NoiseFunctions(NamedTuple):
-    """Noise added to actions, with state per environment."""
+    """Noise added to actions, with state per environment.
+
+    Of a few choices a noise is one of them, which is taken in place of the policy's, or -1 where that is kept.
+    """
 
     init: Callable[..., Any]
     """``init(key, hyper) -> state``"""
     sample: Callable[..., tuple[Any, Any]]
-    """``sample(key, state) -> (noise[N, A], state)``: the noise of the next action."""
+    """``sample(key, state) -> (noise[N, A] or int32 [N], state)``: the noise of the next action."""
     begin: Callable[..., Any]
     """``begin(key, state, done[N]) -> state``: noise of environments that start an episode is reset."""
+    report: Callable[..., dict[str, Any]] = untold
+    """``report(state) -> dict of scalars``"""
 
 
 class LearntNoise(NamedTuple):
@@ -94,3 +99,13 @@ class LearntNoise(NamedTuple):
     """``widen(params, hyper) -> params`` with what the noise learns beside the weights; ``hyper``: the rule's own."""
     sample: Callable[..., Any]
     """``sample(apply, params, obs[B, O], key) -> action[B, A]``: the network of one fresh draw."""
+
+
+class Heads(NamedTuple):
+    """Several value functions that the learner learns side by side."""
+
+    count: int
+    prior: float
+    """Factor of the fixed random network that is added to each; 0: none."""
+    keep: float
+    """Probability with which one learns from a transition."""
