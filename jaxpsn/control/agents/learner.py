@@ -147,7 +147,7 @@ def learner(
         functools.partial(begin or fresh, parts),
         nets.policy,
         functools.partial(update, parts),
-        functools.partial(fresh_intrinsic, parts),
+        intrinsic=functools.partial(fresh_intrinsic, parts),
     )
 
 
