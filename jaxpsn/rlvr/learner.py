@@ -1,6 +1,7 @@
 """The update: clean log-probs, corrected loss, gradient step; the noisy policy enters through its log-probs alone.
 
-Or, where the estimator says so, the gradient at the perturbed weights themselves, which needs no correction.
+Or, where the estimator says so, the gradient at the perturbed weights themselves, which needs no correction, or that
+of an evolution strategy (:mod:`jaxpsn.rlvr.evolving`), which needs no derivative.
 """
 
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from jaxpsn.core.components import terms_of
 from jaxpsn.lm import policies, scoring
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.sampler import Prompts
-from jaxpsn.rlvr import correction, diagnostics, losses, overlong, rollout
+from jaxpsn.rlvr import correction, diagnostics, evolving, losses, overlong, rollout
 from jaxpsn.rlvr.config import AlgorithmConfig, RlvrConfig
 from jaxpsn.rlvr.corrections import Correction, NoGate
 from jaxpsn.rlvr.gating import Seen
@@ -122,11 +123,13 @@ class Learner(NamedTuple):
         sees a share of the answers, and a mean of their means would not be the mean over all tokens. An update of which
         the gate drops every token is skipped, the optimiser's memory included: ``skipped`` is 1.
         """
+        if self.config.algorithm.estimator == "evolution":
+            return evolving.update(self, params, memory, batch)
         answers, algorithm = batch.answers, self.config.algorithm
         mask = token_mask(answers.lengths, answers.tokens.shape[-1])
         counted = overlong.drop_truncated(mask, answers.ended) if algorithm.overlong == "mask" else mask
         given = batch.prompts, answers.tokens, answers.lengths
-        first, perturbed = batch.old is None, self._perturbed(batch)
+        first, perturbed = batch.old is None, self.perturbed(batch)
 
         def objective(params: Any) -> tuple[Array, Any]:
             scores = self.scores(params, *given, algorithm.micro_batches, perturbed)
@@ -156,7 +159,7 @@ class Learner(NamedTuple):
         params, memory = jax.tree.map(lambda new, was: jnp.where(some, new, was), after, (params, memory))
         return params, memory, metrics
 
-    def _perturbed(self, batch: Batch) -> tuple[Any, Any] | None:
+    def perturbed(self, batch: Batch) -> tuple[Any, Any] | None:
         """The draw of the rollouts, made again, and the sigmas of its members; None where learning is clean.
 
         E over draws of the gradient at the perturbed weights is the gradient of the smoothed objective
