@@ -50,6 +50,7 @@ class RlvrState:
     sigma: Any  # state of the scale's rule
     position: Any  # [] int32: problems taken from the stream
     key: Any  # typed key of the run, constant
+    solved: Any = None  # [n] bool, problems of the list that an answer has solved; None where none are gated
 
 
 class Problems(NamedTuple):
@@ -191,6 +192,7 @@ class Reasoner:
                 sigma=self._rule.init(self.config.sigma.start if self.noise is not None else 0.0),
                 position=jnp.int32(0),
                 key=jax.random.key(self._seed),
+                solved=jnp.zeros(len(self.problems.train), bool) if self.config.rollout.gate != "none" else None,
             )
 
         optimiser, whole = self.learner.optimiser, self.place.whole()
@@ -233,7 +235,8 @@ class Reasoner:
 
     def probe(self, state: RlvrState, sigma: float, turn: int) -> scale.Probes:
         """Probes of the problems that a step of ``state`` would begin with, at ``sigma``; ``turn`` seeds them."""
-        problems = data.take(self.problems.train, int(state.position), self.config.rollout.prompts)
+        count = self.config.rollout.prompts
+        problems = data.pick(self.problems.train, int(state.position), count, state.solved).problems
         return self._gatherer.probe(state, self._gatherer.pack(problems), turn, np.float32(sigma))
 
     def indicator(self, state: RlvrState, probes: scale.Probes) -> tuple[float, float]:
@@ -272,7 +275,8 @@ class Reasoner:
         moved = state.sigma if self._signals is not None else self._move(state.sigma, told)
         made = np.int32(1), np.int32(updates), np.int32(found.drawn)
         clock, updates, position = self._count((state.clock, state.updates, state.position), made)
-        return RlvrState(clock, updates, params, opt_state, moved, position, state.key), told
+        solved = None if found.solved is None else self.place.put(found.solved, self.place.whole())
+        return RlvrState(clock, updates, params, opt_state, moved, position, state.key, solved), told
 
     def evaluate(self, state: RlvrState) -> dict[str, float]:
         """Short judgement of the clean policy: pass@1, pass@K and distinct solutions, always on the same problems."""

@@ -24,8 +24,8 @@ class Drnd(Novel):
     """DRND: a predictor of several random networks, whose error also says how often a state was seen.
 
     ``alpha |f - mu|^2 + (1 - alpha) mean(sqrt(|f^2 - mu^2| / (B2 - mu^2)))``, with mean mu and mean square B2 of what
-    the networks say. After n visits both terms fall like 1/n and 1/sqrt(n). Source: Yang et al. 2024 (arXiv
-    2401.09750, equations 4 to 8).
+    the networks say. With f the mean of n draws, the first term is on average 1/n of the networks' variance, and so is
+    what the root is taken of (before its absolute value). Source: Yang et al. 2024 (arXiv 2401.09750, section 4).
     """
 
     lr: Rate = 3e-4

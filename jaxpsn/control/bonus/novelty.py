@@ -62,7 +62,7 @@ class Novel(Bonus):
     def check(self, agent: Agent) -> None:
         super().check(agent)
         if not agent.intrinsic:
-            able = [name for name, kind in AGENTS.kinds.items() if kind.intrinsic]
+            able = [name for name in AGENTS.names() if AGENTS.get(name).intrinsic]
             allowed = f"none, as {called(type(agent))} has no critics for it; {', '.join(able)} have"
             errors.refuse("bonus", spec_of(self), allowed)
 

@@ -81,6 +81,15 @@ class Behaviour(Exploration):
     samples: ClassVar[bool] = False
     """Whether its ``act`` gives what actions of a stochastic policy are sampled from, in place of actions."""
 
+    followed: ClassVar[bool] = False
+    """Whether an on-policy learner can learn from it: its functions have ``followers``."""
+
+    def check_followers(self, redraw: str, agent: str) -> None:
+        """Refuse, of a rule that is ``followed``, what an on-policy learner cannot do with. Raises UserError.
+
+        ``redraw``: its setting of this name.
+        """
+
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         """The rule as pure functions.
 
@@ -138,6 +147,7 @@ for _name, _spec in {
     "parameter-return": "parameter(member_sigma=true, ladder=16, select=return)",
     "parameter-novelty": "parameter(member_sigma=true, ladder=16, select=novelty)",
     "parameter-antithetic": "parameter(structure=flipout(antithetic=true))",
+    "followers": "parameter(distance=kl, scale=first_order(target=0.01, exponent=0.5))",
 }.items():
     EXPLORATION.alias(_name, _spec)
 

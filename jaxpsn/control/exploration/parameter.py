@@ -14,11 +14,11 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxpsn import noise
-from jaxpsn.control.exploration import acting, held, population
+from jaxpsn.control.exploration import acting, held, population, recalling
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
 from jaxpsn.control.exploration.rules import BehaviourFunctions
 from jaxpsn.core import compat, errors, placed
-from jaxpsn.core.components import Tune, replaced
+from jaxpsn.core.components import Tune, replaced, spec_of
 from jaxpsn.core.fields import Real, Traced, Whole
 from jaxpsn.envs.spaces import Box, Discrete
 from jaxpsn.noise import scales
@@ -161,9 +161,21 @@ class Parameter(Behaviour):
     def _refuse_idle(self, name: str, idle: bool, why: str) -> None:
         default = type(self).__dataclass_fields__[name].default
         if idle and getattr(self, name) != default:
-            errors.refuse(f"parameter.{name}", getattr(self, name), f"{default:g}, the default, as {why}")
+            told = default if isinstance(default, str) else f"{default:g}"
+            errors.refuse(f"parameter.{name}", getattr(self, name), f"{told}, the default, as {why}")
 
     samples: ClassVar[bool] = True
+    followed: ClassVar[bool] = True
+
+    def check_followers(self, redraw: str, agent: str) -> None:
+        held_by_rule = redraw == "episode"
+        if held_by_rule and not self.hold.single:
+            allowed = f"one draw, as episode or steps(100), as {agent} learns from what was held"
+            errors.refuse("parameter.hold", spec_of(self.hold), allowed)
+        if not held_by_rule and self.hold != Episode():
+            allowed = "episode, the default, as agent.redraw is rollout; set agent.redraw=episode"
+            errors.refuse("parameter.hold", spec_of(self.hold), allowed)
+        self._refuse_idle("select", self.judges, f"{agent} keeps the scales of a rollout")
 
     @property
     def distributional(self) -> bool:
@@ -269,8 +281,8 @@ class Parameter(Behaviour):
             scale = follow.update(state.scale, {"distance": distance})
             return state.replace(scale=scale, distance=distance, count=None if state.count is None else state.count + 1)
 
-        judge = functools.partial(_judge, self, seats)
-        return BehaviourFunctions(init, act, begin, adapt, self._report, judge)
+        judge, followers = functools.partial(_judge, self, seats), recalling.followers(raw, form, seats.rows)
+        return BehaviourFunctions(init, act, begin, adapt, self._report, judge, followers)
 
     def _excess(self, count: Int[Array, ""] | None) -> Any:
         """What the target is multiplied by after so many scale updates."""
