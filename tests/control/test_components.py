@@ -215,7 +215,9 @@ def test_no_setting_of_exploration_does_nothing(rule, path):
     owner, name = (base, path) if "." not in path else (getattr(base, path.split(".")[0]), path.split(".")[1])
     one = next(each for each in fields_of(type(owner)) if each.name == name)
     assert one.default is not MISSING
-    acting = SQUASHED if path == "distance" else (POLICY, CLEAN) if envs.Box in base.spaces else CHOICES
+    acting = (
+        SQUASHED if path == "distance" or rule == "natural" else (POLICY, CLEAN) if envs.Box in base.spaces else CHOICES
+    )
     before = acted(base, *acting)
     for value in others(one, getattr(owner, name)):
         assert acted(replaced(base, {path: value}), *acting) != before, f"{path} = {value}"

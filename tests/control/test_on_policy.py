@@ -18,7 +18,9 @@ from tests.control.test_probes import OBSERVATIONS, Endless
 KEY = jax.random.key(7)
 ENVS, STEPS = 8, 6
 SMALL = f"ppo(actor_hidden=8, critic_hidden=8, rollout={STEPS}, minibatches=3, epochs=2, actor_lr=1e-2, critic_lr=1e-2)"
-CONFIG = ControlConfig(EnvConfig(name="probe/held_exploration", num_envs=ENVS, episode_length=4), SMALL, "none", 2)
+CONFIG = ControlConfig(
+    EnvConfig(name="probe/held_exploration", num_envs=ENVS, episode_length=4), SMALL, "none", eval_envs=2
+)
 SILENT = "parameter(sigma=0, scale=constant, distance=kl, probes=2)"
 LOUD = "parameter(sigma=0.3, scale=constant, distance=kl, probes=2)"
 
@@ -228,11 +230,12 @@ PROBING = dict(
         ("action", "followers(groups=4, structure=dense)", {"estimator": "clean", "std_of": "state", "std": 0.7}),
         ("observation_action", "followers(structure=lowrank)", {"advantages": "group", "entropy": 1e-3}),
         ("observation_action", "none", {"value_clip": 0.5}),
+        ("action", "natural(groups=4, states=32)", {}),
     ],
 )
 def test_probes_are_solved(name, explore, fields):
     agent = replaced(AGENTS.make("ppo"), PROBING | fields)
-    made = program.make(ControlConfig(EnvConfig(name=f"probe/{name}", num_envs=8), agent, explore, 4))
+    made = program.make(ControlConfig(EnvConfig(name=f"probe/{name}", num_envs=8), agent, explore, eval_envs=4))
     run = jax.jit(lambda key: jax.lax.scan(lambda s, _: made.step(s), made.init(key, made.hyper), None, length=960)[0])
     state = run(jax.random.key(0))
     seen = made.normalise(state.statistics, jnp.asarray(OBSERVATIONS[name], jnp.float32)[:, None])
@@ -246,7 +249,7 @@ def test_probes_are_solved(name, explore, fields):
 
 def test_a_time_limit_is_bootstrapped():
     agent = replaced(AGENTS.make("ppo"), PROBING | {"gamma": 0.5})
-    config = ControlConfig(EnvConfig(name="endless", num_envs=8, episode_length=4), agent, "none", 2)
+    config = ControlConfig(EnvConfig(name="endless", num_envs=8, episode_length=4), agent, "none", eval_envs=2)
     made = program.make(config, env=Endless())
     run = jax.jit(lambda key: jax.lax.scan(lambda s, _: made.step(s), made.init(key, made.hyper), None, length=640)[0])
     state = run(jax.random.key(0))
