@@ -84,7 +84,7 @@ def perturbed(
 
     ``params``: those of the observations' normaliser and of the policy, as Brax keeps them (shapes do). ``example``:
     the observation of one environment. ``structure``: Flipout if left out. ``select``: which leaves, by their path,
-    which begins with 0 for the normaliser's and with 1 for the policy's. Raises UserError for networks without a policy.
+    which begins with 0 for the normaliser's and 1 for the policy's. Raises UserError for networks without a policy.
     """
     policy = getattr(networks, "policy_network", None)
     if policy is None:

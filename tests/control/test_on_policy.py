@@ -268,6 +268,7 @@ def test_a_time_limit_is_bootstrapped():
         ("parameter(member_sigma=true, ladder=4, select=return)", {}, "parameter.select = 'return': none, the default"),
         ("none", {"truncation": 3.0}, "agent.truncation = 3.0: 2, the default, as the estimator is not clean"),
         ("none", {"minibatches": 5}, "agent.minibatches = 5: a divisor of the 6 steps"),
+        ("parameter(leaders=8)", {}, "parameter.leaders = 8: fewer than the 8 groups"),
         ("none", {"std": 0.001}, "agent.std = 0.001: between exp(log_std_low)"),
     ],
 )
@@ -275,6 +276,15 @@ def test_what_does_not_fit_is_refused_in_one_line(explore, fields, said):
     with pytest.raises(errors.UserError) as caught:
         replace(CONFIG, explore=explore, agent=replaced(AGENTS.make(SMALL), fields))
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_leaders_act_with_clean_weights():
+    made, init, _ = _made(LOUD[:-1] + ", leaders=3)")
+    state = init(KEY, made.hyper)
+    obs = jax.random.normal(KEY, state.envs.obs.shape)
+    told = made.explorer.behaviour.act(state.learner.actor, state.explore.behaviour, obs)
+    apart = np.abs(np.asarray(told - made.agent.policy.raw(state.learner.actor, obs))).max(axis=1)
+    np.testing.assert_array_equal(apart > 1e-6, np.arange(ENVS) >= 3)
 
 
 def test_a_run_without_a_whole_rollout_is_refused():
