@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
 
 from jaxpsn.control import off_policy, replay
 from jaxpsn.control.agents import ppo, surrogate
@@ -219,7 +219,7 @@ def dealt(key: PRNGKeyArray, samples: ppo.Samples, count: int) -> ppo.Samples:
     return jax.tree.map(deal, samples.replace(groups=None)).replace(groups=everyone)
 
 
-def _changes(tags: Int[Array, "T N"], now: Int[Array, " N"]) -> Bool[Array, "T N"]:
+def _changes(tags: UInt32[Array, "T N"], now: UInt32[Array, " N"]) -> Bool[Array, "T N"]:
     """Where another perturbation acted at the next step."""
     return jnp.concatenate([tags[1:], now[None]]) != tags
 
