@@ -90,11 +90,12 @@ SCREENS: dict[str, Screen] = {
         "Off-policy control with parameter-space noise: trains, evaluates, saves, and writes a report.",
         "jaxpsn.run.jobs.control",
         (
-            ("--env.name NAME", "halfcheetah, sparse_mountain_car, playground/CheetahRun ..."),
+            ("--env.name NAME", "halfcheetah, sparse_mountain_car, 'deep_sea(size=20)' ..."),
             ("--env.num-envs N", "parallel environments, each with a perturbation of its own"),
             ("--agent TEXT", "td3, sac, ddpg, es, with fields: td3(updates=2); --agent.FIELD changes one"),
             ("--explore TEXT", "parameter, gaussian, pink(std=1) ..., and sums: parameter + gaussian"),
             ("--explore.target D", "action distance to which the noise scale is adapted"),
+            ("--bonus TEXT", "none, or beside the reward rnd(beta=1), drnd, counts, reward_noise"),
             ("--plugin FILE", "a module or .py file with agents, rules or tasks of your own"),
             ("--describe NAME", "the fields of a component, and what they mean"),
             ("--steps N", "environment steps of each seed"),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 
 from jaxpsn.core import compat
 from jaxpsn.core.components import terms_of
@@ -26,6 +26,8 @@ from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rollout import CLEAN, Answers
 from jaxpsn.rlvr.tokens import token_mask
 
+ADAPTERS = 0x4C4F5241
+"""Folded into a run's key: where its adapters begin."""
 EACH = 16
 """Perturbations of a step that are reported one by one; of more only the spread."""
 
@@ -220,6 +222,11 @@ def trained(config: RlvrConfig, decoder: DecoderConfig, params: Any) -> Any:
     """The tree that a run trains: that of ``params``, or with LoRA of its adapters, as shapes."""
     asked = config.lora
     return lora.as_shapes(decoder, asked.rank, asked.targets) if asked.rank else params
+
+
+def adapters(config: RlvrConfig, decoder: DecoderConfig, key: PRNGKeyArray) -> Any:
+    """The adapters that a run of ``key`` begins with; they change nothing yet."""
+    return lora.init(decoder, config.lora.rank, config.lora.targets, jax.random.fold_in(key, ADAPTERS))
 
 
 def own_groups(config: RlvrConfig) -> int:
