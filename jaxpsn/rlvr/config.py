@@ -15,6 +15,7 @@ from jaxpsn.rlvr.algorithms import (
     Ppo,
 )
 from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
+from jaxpsn.rlvr.base_config import LoraConfig as LoraConfig
 from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
 from jaxpsn.rlvr.corrections import CORRECTIONS, Correction, Token, Uncorrected
 from jaxpsn.rlvr.noise_family import NOISES, Noise
@@ -224,6 +225,7 @@ class RlvrConfig:
     """Devices, such as data=4,model=2; left out, one device."""
     decoder: DecoderSize = field(default_factory=DecoderSize)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     noise: Noise | str = "psn"
     """What perturbs the sampler's weights: psn, or none."""
@@ -247,6 +249,8 @@ class RlvrConfig:
             errors.refuse("data", self.data, "only together with model, as the small decoder knows one procedural task")
         if self.model is None:
             self.template.refuse(self.system, "only together with model, whose chat template it is for")
+        if self.lora.rank and self.mesh is not None:
+            errors.refuse("mesh", self.mesh, "left out where lora.rank is above 0, as adapters lie on one device")
         if self.rollout.pool and self.data is not None:
             errors.refuse("rollout.pool", self.rollout.pool, "0 with data, whose problems are asked again anyway")
         if self.rollout.gate != "none" and self.data is None and not self.rollout.pool:
