@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
@@ -12,7 +11,7 @@ from jaxpsn.control.agents import losses
 from jaxpsn.control.agents.family import AGENTS, OffPolicy
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
-from jaxpsn.core import errors
+from jaxpsn.core import branches, errors
 from jaxpsn.core.fields import Real, Whole
 
 _CLIP = 0.5
@@ -47,7 +46,7 @@ class Td3(OffPolicy):
             errors.refuse("agent.policy_delay", self.policy_delay, allowed)
 
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> shared.Learner:
-        return shared.learner(self, (observation_size, action_size), learnt, _update)
+        return shared.learner(self, (observation_size, action_size), learnt, _update, period=self.policy_delay)
 
 
 def critic_target(
@@ -73,7 +72,7 @@ def _update(
     learner: LearnerState,
     batch: Transition,
     hyper: Any,
-    count: Int[Array, ""],
+    count: Int[Array, ""] | int,
 ) -> tuple[LearnerState, shared.Metrics]:
     config, nets, rule, noisy = parts
     keys = shared.purposes(key, noisy)
@@ -88,5 +87,5 @@ def _update(
         return learner, (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
 
     # The count is shared by vmapped seeds, so this stays a branch and skipped updates cost nothing.
-    learner, actor_loss = lax.cond((count + 1) % config.policy_delay == 0, step, skip, learner)
+    learner, actor_loss = branches.when((count + 1) % config.policy_delay == 0, step, skip, learner)
     return learner, metrics | {"actor_loss": actor_loss}
