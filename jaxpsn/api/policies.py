@@ -15,12 +15,14 @@ from jaxpsn.api.rollouts import Rollout
 from jaxpsn.control import members as crews
 from jaxpsn.control import record
 from jaxpsn.core import errors
+from jaxpsn.envs import ActionSpace
 
 
 class Policy:
     """The clean policy of one seed of a control run: ``policy(obs[..., O]) -> action[..., A]`` in [-1, 1], float32.
 
-    Observations are raw: they are normalised here, as in training. Compiled once for each shape.
+    Of a task with discrete actions it gives choices ``[...]``, int32; :attr:`space` says which it is. Observations are
+    raw: they are normalised here, as in training. Compiled once for each shape.
     """
 
     def __init__(self, program: Any, actor: Any, statistics: Any, explore: Any, step: int, seed: int):
@@ -51,8 +53,13 @@ class Policy:
 
     @property
     def action_size(self) -> int:
-        """Length of an action."""
+        """Length of an action, or the number of choices."""
         return self.program.episodes.action_size
+
+    @property
+    def space(self) -> ActionSpace:
+        """What actions are: :class:`jaxpsn.envs.Box` or :class:`jaxpsn.envs.Discrete`."""
+        return self.program.episodes.space
 
     @property
     def module(self) -> nn.Module:
@@ -72,11 +79,11 @@ class Policy:
         return self._normalise(self.learnt[1], self._observation(obs))
 
     def __call__(self, obs: Any) -> jax.Array:
-        """The actions [..., A] of the clean policy on raw observations [..., O]."""
+        """The actions [..., A], or choices [...], of the clean policy on raw observations [..., O]."""
         return self._act(self.learnt[:2], self._observation(obs))
 
     def explore(self, obs: Any, seed: int = 0) -> jax.Array:
-        """The actions [N, A] of the N perturbed members as training left them, action noise included.
+        """The actions [N, A], or choices [N], of the N perturbed members as training left them, action noise included.
 
         ``obs`` is one raw observation [O] for all of them, or one for each, [N, O]; ``seed`` draws the action noise.
         Member i acts in environment i of the training, so N is its ``num_envs``.
@@ -131,7 +138,7 @@ class Policy:
 
 
 def act(program: Any, learnt: Any, obs: jax.Array) -> jax.Array:
-    """The clean action [..., A] on raw observations [..., O]; ``learnt``: actor and statistics."""
+    """The clean action [..., A], or choice [...], on raw observations [..., O]; ``learnt``: actor and statistics."""
     actor, statistics = learnt[:2]
     return program.agent.policy(actor, program.normalise(statistics, obs))
 

@@ -35,9 +35,13 @@ class Rollout:
         return tuple(one for one in self.episodes[1:] if level is None or one.level == level)
 
     def distance(self, level: int | None = None) -> float:
-        """Root mean square of executed minus clean actions over the members' episodes; 0 without members."""
-        gaps = [one.actions - one.clean for one in self.at(level)]
-        return float(np.sqrt(np.mean(np.concatenate(gaps) ** 2))) if gaps else 0.0
+        """Of executed from clean actions over the members' episodes: root mean square, or share of other choices.
+
+        0 without members.
+        """
+        shown = self.at(level)
+        acted, clean = ([getattr(one, name) for one in shown] for name in ("actions", "clean"))
+        return float(self._recording.space.distance(*map(np.concatenate, (acted, clean)))) if shown else 0.0
 
     @cached_property
     def record(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxpsn.control.agents.family import AGENTS
+from jaxpsn.control.bonus.family import BONUSES
 from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.core import errors
@@ -22,15 +23,18 @@ _PLACED = ("out", "name", "resume", "overwrite", "steps", "seed", "seeds", "prog
 def control_config(base: ControlConfig, env: Any, agent: Any, explore: Any, fields: Mapping[str, Any]) -> ControlConfig:
     """``base`` with another task, agent and exploration, and with the fields named.
 
-    ``env``: a name, or a ``brax.envs.Env`` of one's own, of which only the name of its class is recorded. ``agent`` and
-    ``explore``: a text such as ``parameter(target=0.6)``, a component, or a mapping of fields of the present one. A
-    name of ``fields`` is that of one field, wherever it lies. Raises UserError for what does not exist or does not fit.
+    ``env``: a name, or a ``brax.envs.Env`` of one's own, of which only the name of its class is recorded. ``agent``,
+    ``explore``, and ``bonus`` among the ``fields``: a text such as ``parameter(target=0.6)``, a component, or a mapping
+    of fields of the present one. Any other name of ``fields`` is that of one field, wherever it lies. Raises UserError
+    for what does not exist or does not fit.
     """
     chosen = {
         "agent": _component(AGENTS, "agent", base.agent, agent),
         "explore": _component(EXPLORATION, "explore", base.explore, explore),
+        "bonus": _component(BONUSES, "bonus", base.bonus, fields.get("bonus")),
     }
-    changes: dict[str, dict[str, Any]] = {"env": {}, "agent": {}, "explore": {}, "": {}}
+    fields = {name: value for name, value in fields.items() if name != "bonus"}
+    changes: dict[str, dict[str, Any]] = {"env": {}, "agent": {}, "explore": {}, "bonus": {}, "": {}}
     if env is not None:
         changes["env"]["name"] = registry.canonical(env) if isinstance(env, str) else type(env).__name__
     homes = {name: home for home, kind in _KINDS.items() for name in _names(kind)}
@@ -49,7 +53,7 @@ _KINDS: dict[str, type] = {"env": EnvConfig, "": ControlConfig}
 
 
 def _names(kind: type) -> list[str]:
-    return [field.name for field in dataclasses.fields(kind) if field.name not in ("env", "agent", "explore")]
+    return [field.name for field in dataclasses.fields(kind) if field.name not in ("env", "agent", "explore", "bonus")]
 
 
 def _has(part: Any, name: str) -> bool:

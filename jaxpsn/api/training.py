@@ -22,8 +22,8 @@ def train(
 
     ``env``: the name of a task (``jaxpsn.envs.names()``), or a ``brax.envs.Env`` of your own, then with
     ``episode_length``. ``agent``, ``explore``: such as ``"td3"`` and ``"parameter(target=0.6)"``, or objects of your
-    own. What is left out is that of the ``preset``; any other field is named as it is: ``num_envs=16``,
-    ``warmup=1000``, ``chunk=4000``.
+    own; likewise ``bonus``, as ``"rnd(beta=1)"``. What is left out is that of the ``preset``; any other field is named
+    as it is: ``num_envs=16``, ``warmup=1000``, ``chunk=4000``.
 
     ``seeds`` runs are made side by side, from ``seed`` on, each of ``steps`` environment steps. With ``steps`` and no
     cadence there are 20 rows of metrics, each with an evaluation.

@@ -39,8 +39,8 @@ def report(seen: Diagnosis, steps_per_call: int) -> Metrics:
 
 
 def distance(
-    executed: Float[Array, "n a"], clean: Float[Array, "n a"], behaves: Bool[Array, ""]
+    space: envs.ActionSpace, executed: Array, clean: Array, behaves: Bool[Array, ""]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """RMS of executed minus clean action as (total, count); random actions of the warm-up count for nothing."""
+    """Of executed from clean actions, as (total, count); random actions of the warm-up count for nothing."""
     present = behaves.astype(jnp.float32)
-    return present * jnp.sqrt(jnp.mean(jnp.square(executed - clean))), present
+    return present * space.distance(executed, clean), present

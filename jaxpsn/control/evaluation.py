@@ -30,7 +30,7 @@ def play(
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """One episode in each of ``episodes``' N environments: its return, and its length in environment steps.
 
-    ``act(obs[N, O]) -> action[N, A]``. Each environment counts until its first episode ends, by itself or by the time
+    ``act(obs[N, O]) -> action[N, ...]``. Each environment counts until its first episode ends, by itself or by the time
     limit; ``limit`` (decisions) bounds the loop, which stops as soon as all have ended. ``spread`` cuts what has an
     entry per environment over the devices of a mesh.
     """

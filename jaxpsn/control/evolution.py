@@ -78,7 +78,7 @@ class Evolution(off_policy.Program):
         played = jnp.sum(running, dtype=jnp.float32)
         metrics["reward"] = (jnp.sum(outcome.reward), played)
         metrics["waiting"] = 1.0 - played / running.shape[0]
-        metrics["saturation"] = jnp.mean((jnp.abs(action) > off_policy.SATURATED).astype(jnp.float32))
+        metrics |= self.episodes.space.report(action)
         if self.config.diagnose:
             seen, found = self._diagnose(before, action, outcome, state.clock)
             state, metrics = state.replace(diagnosis=seen), metrics | found
@@ -90,7 +90,7 @@ class Evolution(off_policy.Program):
     @property
     def lower(self) -> dict[str | None, str]:
         """Fields of the config that make parts of the state smaller, as of the program of replay."""
-        return {"learner": "agent.actor_hidden", None: "env.num_envs"}
+        return {"learner": self.config.agent.widths, None: "env.num_envs"}
 
     def watch(self, state: ProgramState, metrics: Metrics) -> dict[str, Any]:
         """What must stay finite, by the name that an error message gives it."""

@@ -46,8 +46,8 @@ class Played:
     """Episodes side by side: L = 1 + levels x seats of them, the first of the clean policy; F frames and a start."""
 
     obs: Any  # [F + 1, L, O] float32, raw
-    actions: Any  # [F, L, A] float32, as executed last before the frame
-    clean: Any  # [F, L, A] float32, what the clean policy would have done in its place
+    actions: Any  # [F, L, A] float32, or [F, L] int32, as executed last before the frame
+    clean: Any  # of their shape, what the clean policy would have done in its place
     rewards: Any  # [F, L] float32, sums over the steps of a frame; 0 once an episode has ended
     ended: Any  # [F, L] bool, a true termination within the frame
     poses: Any  # [F + 1, L, bodies, 7] float32
@@ -57,8 +57,8 @@ class Played:
 class _Progress:
     env: Any  # brax State [L, ...]
     explore: Any  # state of the explorer [levels, ...]
-    action: Any  # [L, A], held for action_repeat steps
-    clean: Any  # [L, A], of the clean policy at the same decision
+    action: Any  # [L, ...], held for action_repeat steps
+    clean: Any  # [L, ...], of the clean policy at the same decision
     alive: Any  # [L] bool
     steps: Any  # int32 scalar, environment steps done
 
@@ -106,7 +106,7 @@ def _explorer(program: Program, explore: Any, seats: int) -> exploration.Explore
     """The rule for so many environments."""
     limit, repeat = episode_length(program.config), program.config.env.action_repeat
     sizes = program.episodes.observation_size, program.episodes.action_size
-    space = exploration.Space(seats, *sizes, -(-limit // repeat), 1)
+    space = exploration.Space(seats, *sizes, -(-limit // repeat), 1, program.episodes.space)
     learner = jax.eval_shape(program.init, jax.random.key(0), program.hyper).learner
     return exploration.make(explore, program.agent.policy, learner.actor, space)
 
@@ -157,7 +157,7 @@ def _start(game: _Game, key: PRNGKeyArray, actor: Any, hyper: Any) -> _Progress:
         explorer, levels, seats = game.crew
         own, lanes = jax.random.fold_in(key, _EXPLORER), 1 + levels * seats
         explore = jax.vmap(lambda hyper: explorer.init(own, actor, hyper), axis_size=levels)(hyper)
-    action = jnp.zeros((lanes, game.program.episodes.action_size), jnp.float32)
+    action = game.program.episodes.space.zeros(lanes)
     together = jax.vmap(lambda _: first)(jnp.arange(lanes))
     return _Progress(together, explore, action, action, jnp.ones((lanes,), bool), jnp.int32(0))
 
@@ -181,7 +181,7 @@ def _step(
         explore = lax.cond(progress.steps > 0, begin, lambda state: state, progress.explore)
         seen = obs[1:].reshape(levels, seats, obs.shape[-1])
         noisy, explore = jax.vmap(lambda state, obs: explorer.act(act, actor, state, obs))(explore, seen)
-        return jnp.concatenate([own, noisy.reshape(-1, noisy.shape[-1])]), clean, explore
+        return jnp.concatenate([own, noisy.reshape(-1, *noisy.shape[2:])]), clean, explore
 
     again = progress.steps % program.config.env.action_repeat == 0
     action, clean, explore = lax.cond(again, decide, lambda old: (old.action, old.clean, old.explore), progress)

@@ -10,7 +10,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn import envs
-from jaxpsn.control import agents, diagnosis, evaluation, exploration, replay, returns, statistics
+from jaxpsn.control import agents, diagnosis, evaluation, exploration, paying, replay, returns, statistics
+from jaxpsn.control.bonus import BonusFunctions
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
@@ -21,12 +22,13 @@ from jaxpsn.core.branches import when
 from jaxpsn.core.components import terms_of
 
 # Purposes folded into the key of a seed, and into the key of a step.
-_ENVS, _LEARNER, _EXPLORER, _STEPS = range(4)
-_WARMUP, _ACT, _BEGIN, _BATCHES, _LEARN, _STATES, _ADAPT, _JUDGE = range(8)
+_ENVS, _LEARNER, _EXPLORER, _STEPS, _BONUS = range(5)
+_WARMUP, _ACT, _BEGIN, _BATCHES, _LEARN, _STATES, _ADAPT, _JUDGE, _MARK, _PAY = range(10)
 
-SCOPES = ("observe", "act", "physics", "judge", "begin", "store", "learn", "adapt", "metrics", "diagnose", "checks")
+SCOPES = (
+    "observe", "act", "physics", "pay", "judge", "begin", "store", "learn", "adapt", "metrics", "diagnose", "checks",
+)  # fmt: skip
 """Names of a step's phases, in profiles and in compiled programs; the last is that of a chunk."""
-SATURATED = 0.99  # actions beyond it count as saturated
 
 Metrics = dict[str, Any]
 
@@ -45,6 +47,8 @@ class Program:
     hyper: Hyper
     cells: envs.Cells
     place: Placement = ONE_DEVICE
+    loud: exploration.Explorer | None = None  # the same for runs whose noise is never zero
+    bonus: BonusFunctions | None = None
 
     @property
     def steps_per_call(self) -> int:
@@ -56,13 +60,22 @@ class Program:
         """Whether the device pays for every kernel that it starts; a CPU does not."""
         return self.place.platform != platforms.CPU
 
-    def since(self, clock: int) -> "Program":
+    def since(self, clock: int, hyper: Hyper | None = None) -> "Program":
         """The same program for steps from ``clock`` on: without branches that they all take alike.
 
-        A CPU has one program for the whole run: there a branch costs nothing, and compiling another one much.
+        ``hyper``: the numbers of all runs, its own if left out. A CPU has one program for the whole run: there a branch
+        costs nothing, and compiling another one much.
         """
-        schedule = self.schedule.since(clock)
-        return self if not self.lean or schedule == self.schedule else replace(self, schedule=schedule)
+        if not self.lean or (self.schedule.warm or clock < self.schedule.warmup):
+            return self
+        numbers = of_explore(self.hyper if hyper is None else hyper)
+        kept = exploration.silent(self.config.explore, numbers) or self.loud is None
+        return replace(self, schedule=self.schedule.since(clock), explorer=self.explorer if kept else self.loud)
+
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """Names of the metrics of an update."""
+        return (*self.config.agent.learnt, *self.config.bonus.learnt)
 
     @property
     def silences(self) -> dict[str, Callable[[Mapping[str, Any]], bool]]:
@@ -72,6 +85,7 @@ class Program:
     def init(self, key: PRNGKeyArray, hyper: Hyper) -> ProgramState:
         """The state of one seed before its first step."""
         learner = self.agent.init(jax.random.fold_in(key, _LEARNER), of_agent(hyper), of_explore(hyper))
+        learner, bonus = paying.begin(self, jax.random.fold_in(key, _BONUS), hyper, learner)
         states = self.episodes.reset(jax.random.fold_in(key, _ENVS))
         count = self.config.env.num_envs
         return ProgramState(
@@ -86,6 +100,7 @@ class Program:
             replay=self._replay(states.obs),
             tally=Tally(jnp.zeros((count,), jnp.float32), jnp.zeros((count,), jnp.float32)),
             diagnosis=diagnosis.init(self.cells) if self.config.diagnose else None,
+            bonus=bonus,
         )
 
     def step(self, state: ProgramState) -> tuple[ProgramState, Metrics]:
@@ -98,10 +113,17 @@ class Program:
             after, outcome = self.episodes.step(state.envs, action)
         done = outcome.terminated | outcome.truncated
         row = Transition(
-            state.envs.obs, action, outcome.reward, outcome.terminated, outcome.truncated, outcome.final_obs
+            obs=state.envs.obs,
+            action=action,
+            reward=outcome.reward,
+            terminated=outcome.terminated,
+            truncated=outcome.truncated,
+            next_obs=outcome.final_obs,
+            mask=self._mark(jax.random.fold_in(key, _MARK), done.shape[0]),
         )
         with jax.named_scope("metrics"):
             tally, metrics = count_episodes(state.tally, outcome.reward, done, self.config.env.action_repeat)
+        bonus, row, paid = paying.pay(self, jax.random.fold_in(key, _PAY), state.bonus, row)
         explore = self._judge(jax.random.fold_in(key, _JUDGE), state, explore, outcome)
         clock = state.clock + 1
         with jax.named_scope("begin"):
@@ -115,14 +137,15 @@ class Program:
             explore=explore,
             replay=stored,
             tally=tally,
+            bonus=bonus,
         )
         learner, learnt = self._learn(key, state)
         state = state.replace(learner=learner)
         state = state.replace(explore=self._adapt(key, state))
         with jax.named_scope("metrics"):
-            metrics |= learnt | self.explorer.report(state.explore)
+            metrics |= learnt | paid | self.explorer.report(state.explore)
             metrics["reward"] = jnp.mean(outcome.reward)
-            metrics["saturation"] = jnp.mean((jnp.abs(action) > SATURATED).astype(jnp.float32))
+            metrics |= self.episodes.space.report(action)
         if self.config.diagnose:
             seen, found = self._diagnose(before, action, outcome, clock)
             state, metrics = state.replace(diagnosis=seen), metrics | found
@@ -131,7 +154,7 @@ class Program:
     def evaluate(self, key: PRNGKeyArray, state: ProgramState) -> Metrics:
         """Episodes of the clean policy, side by side."""
 
-        def act(obs: Float[Array, "n o"]) -> Float[Array, "n a"]:
+        def act(obs: Float[Array, "n o"]) -> Array:
             return self.agent.policy(state.learner.actor, self.normalise(state.statistics, obs))
 
         limit = episode_length(self.config)
@@ -142,7 +165,7 @@ class Program:
         """Fields of the config that make parts of the state smaller, by the names of the parts; None for all others."""
         return {
             "replay": "agent.replay_capacity",
-            "learner": "agent.actor_hidden, agent.critic_hidden",
+            "learner": self.config.agent.widths,
             "batches": "agent.batch_size, agent.updates",
             None: "env.num_envs",
         }
@@ -165,9 +188,11 @@ class Program:
             "critic": learner.critic,
             "targets": (learner.target_actor, learner.target_critic),
             "optimiser": (learner.actor_optimizer, learner.critic_optimizer, learner.temperature_optimizer),
-            **{name: metrics[name] for name in self.config.agent.learnt if name.endswith("loss")},
+            **{name: metrics[name] for name in self.learnt if name.endswith("loss")},
             "observation statistics": state.statistics,
         }
+        if state.bonus is not None:
+            trees["bonus"] = (learner.intrinsic, state.bonus)
         return trees | {name: metrics[name] for name in ("sigma", "temperature") if name in metrics}
 
     def alarms(self) -> list[Any]:
@@ -193,13 +218,13 @@ class Program:
 
     @jax.named_scope("diagnose")
     def _diagnose(
-        self, before: ProgramState, action: Float[Array, "n a"], outcome: Any, clock: Any
+        self, before: ProgramState, action: Array, outcome: Any, clock: Any
     ) -> tuple[diagnosis.Diagnosis, Metrics]:
         """What the step from ``before`` with ``action`` adds to what was seen."""
         seen = diagnosis.observe(before.diagnosis, self.cells, outcome.final_obs, outcome.reward, clock)
         clean = self.agent.policy(before.learner.actor, self.normalise(before.statistics, before.envs.obs))
         chosen = jnp.logical_not(self.schedule.random(before.clock))
-        distance = diagnosis.distance(action, clean, chosen)
+        distance = diagnosis.distance(self.episodes.space, action, clean, chosen)
         return seen, diagnosis.report(seen, self.steps_per_call) | {"action_distance": distance}
 
     @jax.named_scope("judge")
@@ -221,18 +246,22 @@ class Program:
 
     def _example(self, obs: Float[Array, "n o"]) -> Transition:
         count = obs.shape[0]
-        action = jnp.zeros((count, self.episodes.action_size), jnp.float32)
+        action = self.episodes.space.zeros(count)
         flag = jnp.zeros((count,), bool)
-        return Transition(obs, action, jnp.zeros((count,), jnp.float32), flag, flag, obs)
+        mask = self._mark(jax.random.key(0), count)
+        return Transition(obs, action, jnp.zeros((count,), jnp.float32), flag, flag, obs, mask=mask)
+
+    def _mark(self, key: PRNGKeyArray, count: int) -> Any:
+        """What the agent stores beside each of ``count`` transitions, if anything."""
+        return None if self.agent.mark is None else self.agent.mark(key, count)
 
     @jax.named_scope("act")
-    def _act(self, key: PRNGKeyArray, state: ProgramState) -> tuple[Float[Array, "n a"], Any]:
+    def _act(self, key: PRNGKeyArray, state: ProgramState) -> tuple[Array, Any]:
         """The action to execute and to store, and the exploration state after it."""
         obs = self.normalise(state.statistics, state.envs.obs)
 
         def uniform(explore: Any) -> tuple[Array, Any]:
-            shape = (obs.shape[0], self.episodes.action_size)
-            return jax.random.uniform(jax.random.fold_in(key, _WARMUP), shape, jnp.float32, -1.0, 1.0), explore
+            return self.episodes.space.uniform(jax.random.fold_in(key, _WARMUP), obs.shape[0]), explore
 
         def behave(explore: Any) -> tuple[Array, Any]:
             return self.explorer.act(jax.random.fold_in(key, _ACT), state.learner.actor, explore, obs)
@@ -257,15 +286,17 @@ class Program:
 
         def skip(learner: LearnerState) -> tuple[LearnerState, Metrics]:
             zero = jnp.zeros((), jnp.float32)
-            return learner, {name: (zero, zero) for name in self.config.agent.learnt}
+            return learner, {name: (zero, zero) for name in self.learnt}
 
         return when(self.schedule.learns(state.clock), learn, skip, state.learner)
 
     def _batches(self, key: PRNGKeyArray, state: ProgramState, shape: tuple[int, ...]) -> Transition:
         agent = self.config.agent
         if agent.n_step == 1:
-            return replay.sample(key, state.replay, state.clock, shape)
-        return returns.sample(key, state.replay, state.clock, shape, agent.n_step, agent.gamma)
+            batches = replay.sample(key, state.replay, state.clock, shape)
+        else:
+            batches = returns.sample(key, state.replay, state.clock, shape, agent.n_step, agent.gamma)
+        return paying.attach(self, key, state, batches)
 
     @jax.named_scope("adapt")
     def _adapt(self, key: PRNGKeyArray, state: ProgramState) -> Any:

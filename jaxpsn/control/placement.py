@@ -11,8 +11,14 @@ from jaxpsn.core import errors, placement
 from jaxpsn.core import mesh as meshes
 from jaxpsn.core.placement import DATA
 
-_CUT = ("envs", "explore", "tally", "generation")  # fields of a state with entries per environment or perturbation
-_WHOLE = ("pool", "base")  # what all of those look things up in
+_CUT = (
+    "envs",
+    "explore",
+    "bonus",
+    "tally",
+    "generation",
+)  # fields with entries per environment or perturbation
+_WHOLE = ("pool", "base", "learnt")  # what all of those look things up in
 
 
 class Placement(placement.Placement):

@@ -82,6 +82,29 @@ def _sac() -> ControlConfig:
     )
 
 
+def _dqn() -> ControlConfig:
+    # The floor of 0.01 is the paper's: a perturbation that repeats one choice must not get stuck.
+    return ControlConfig(
+        env=EnvConfig(name="cartpole", num_envs=16),
+        agent="dqn(hidden=64x64, lr=1e-3, batch_size=128, updates=4, replay_capacity=100000, warmup=2000)",
+        explore="parameter(target=0.1) + epsilon_greedy(0.01)",
+    )
+
+
+def _dqn_chain() -> ControlConfig:
+    # Plappert et al. 2018, section 4.1 and appendix: 2 x 16 with layer norm, one environment, the values perturbed
+    # themselves, by a divergence of 0.05, which is that of epsilon-greedy with 0.1 on two choices.
+    return ControlConfig(
+        env=EnvConfig(name="chain(length=20)", num_envs=1),
+        agent=(
+            "dqn(hidden=16x16, lr=1e-3, critic=squared, double=false, gamma=0.999, batch_size=32, updates=1, tau=1, "
+            "target_every=100, replay_capacity=100000, warmup=135, normalize_observations=false)"
+        ),
+        explore="parameter(structure=dense, distance=kl, target=0.1, adapt_every=50)",
+        eval_envs=1,
+    )
+
+
 def _sparse() -> ControlConfig:
     return ControlConfig(
         env=EnvConfig(name="sparse_cartpole_swingup", num_envs=16),
@@ -116,6 +139,8 @@ PRESETS: Lazy[ControlConfig] = Lazy(
         "gpu": _gpu,
         "fast": _fast,
         "sac": _sac,
+        "dqn": _dqn,
+        "dqn-chain": _dqn_chain,
         "sparse": _sparse,
         "paper": _paper,
         "paper-sparse": _paper_sparse,

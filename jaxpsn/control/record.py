@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control import members as crews
 from jaxpsn.control.off_policy import Program, episode_length
 from jaxpsn.control.state import ProgramState
-from jaxpsn.envs import scenes
+from jaxpsn.envs import ActionSpace, Discrete, scenes
 
 FRAME_RATE = 50.0  # frames per second, at most
 FRAMES = 1000  # at most
@@ -24,9 +24,9 @@ class Episode(NamedTuple):
     """Which scale of the noise it was played with; None for the clean policy, which has none."""
     obs: Float[np.ndarray, "F+1 O"]
     """Raw."""
-    actions: Float[np.ndarray, "F A"]
-    """As executed last before each frame."""
-    clean: Float[np.ndarray, "F A"]
+    actions: Float[np.ndarray, "F A"] | Int[np.ndarray, " F"]
+    """As executed last before each frame: vectors, or choices."""
+    clean: Float[np.ndarray, "F A"] | Int[np.ndarray, " F"]
     """What the clean policy would have done in their place."""
     rewards: Float[np.ndarray, "F"]
     poses: Float[np.ndarray, "F+1 bodies 7"]
@@ -43,10 +43,12 @@ class Recording(NamedTuple):
     scene: dict[str, Any]
     name: str
     crew: crews.Cast | None
+    space: ActionSpace
 
     def rollout(self) -> dict[str, Any]:
         """What ``rollout.json`` holds: plain Python numbers, the clean episode's own and ``members`` beside it."""
         clean, *others = (_plain(episode) for episode in self.episodes)
+        clean |= {"choices": self.space.count} if isinstance(self.space, Discrete) else {}
         total = f"return {sum(clean['rewards']):.4g}"
         if self.crew is None:
             return {**self.scene, "name": self.name, "title": f"{self.name}: the clean policy, {total}", "dt": self.dt,
@@ -94,7 +96,7 @@ def record(
     learnt = jax.device_get((actor, statistics))
     played = crews.play(program, crew, key, *learnt, -(-limit // stride), stride, limit)
     episodes = tuple(_episode(played, *about) for about in _lanes(crew))
-    return Recording(episodes, dt * stride, scene, program.config.env.name, crew)
+    return Recording(episodes, dt * stride, scene, program.config.env.name, crew, program.episodes.space)
 
 
 def _lanes(crew: crews.Cast | None) -> list[tuple[int, str, int | None]]:
@@ -128,4 +130,5 @@ def _plain(episode: Episode) -> dict[str, Any]:
 
 
 def _rounded(values: Array | np.ndarray, digits: int) -> Any:
-    return (np.round(np.asarray(values, np.float64), digits) + 0.0).tolist()
+    values = np.asarray(values)
+    return (values if values.dtype.kind == "i" else np.round(values.astype(np.float64), digits) + 0.0).tolist()

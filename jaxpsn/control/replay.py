@@ -4,14 +4,14 @@ The write position is a function of the clock, which vmapped seeds share, so tha
 whatever the capacity, under ``vmap`` too.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 
 @struct.dataclass
@@ -56,13 +56,45 @@ def insert(replay: Replay, clock: Int[Array, ""], transition: Any) -> Replay:
     return Replay(jax.tree.map(lambda ring, row: write(ring, row, position), replay.data, transition))
 
 
+class Places(NamedTuple):
+    """Transitions drawn uniformly with replacement."""
+
+    number: Int[Array, "*shape"]
+    """Below ``held``: rows of the ring, or their ages, which are as good while all are drawn alike."""
+    env: Int[Array, "*shape"]
+    held: Int[Array, ""]
+    """Rows that hold something."""
+
+
+def places(key: PRNGKeyArray, replay: Replay, clock: Int[Array, ""], shape: tuple[int, ...]) -> Places:
+    """What :func:`sample` takes of ``key``."""
+    envs = jax.tree.leaves(replay.data)[0].shape[1]
+    row_key, env_key = jax.random.split(key)
+    held = jnp.minimum(clock, replay.rows)
+    number = jax.random.randint(row_key, shape, 0, held)
+    return Places(number, jax.random.randint(env_key, shape, 0, envs), held)
+
+
 def sample(key: PRNGKeyArray, replay: Replay, clock: Int[Array, ""], shape: tuple[int, ...]) -> Any:
     """Transitions drawn uniformly with replacement, leaves ``[*shape, ...]``, one gather per leaf.
 
     ``clock``: vector steps inserted so far, at least 1. Draw all batches of a round at once and scan over them.
     """
-    envs = jax.tree.leaves(replay.data)[0].shape[1]
-    row_key, env_key = jax.random.split(key)
-    row = jax.random.randint(row_key, shape, 0, jnp.minimum(clock, replay.rows))
-    env = jax.random.randint(env_key, shape, 0, envs)
+    row, env, _ = places(key, replay, clock, shape)
     return jax.tree.map(lambda ring: ring.at[row, env].get(mode="promise_in_bounds"), replay.data)
+
+
+def successors(
+    replay: Replay,
+    clock: Int[Array, ""],
+    row: Int[Array, "*shape"],
+    env: Int[Array, "*shape"],
+    now: Float[Array, "n o"],
+) -> Float[Array, "*shape o"]:
+    """What the environments ``env`` saw after the rows ``row``: the next observation, of a new episode after an end.
+
+    It is what the next row begins with; ``now`` are the observations after the newest row.
+    """
+    newest = row == (clock - 1) % replay.rows
+    after = replay.data.obs.at[(row + 1) % replay.rows, env].get(mode="promise_in_bounds")
+    return jnp.where(newest[..., None], now.at[env].get(mode="promise_in_bounds"), after)

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from jaxpsn.control.replay import Replay
+from jaxpsn.control.replay import Replay, places
 from jaxpsn.control.state import Transition
 
 
@@ -21,14 +20,10 @@ def sample(
     Source: Watkins 1989; Sutton and Barto 2018, equation 7.1. ``clock``: vector steps inserted so far.
     """
     data: Any = replay.data
-    row_key, env_key = jax.random.split(key)
-    held = jnp.minimum(clock, replay.rows)
-    age = jax.random.randint(row_key, shape, 0, held)  # 0: the oldest row
-    env = jax.random.randint(env_key, shape, 0, data.reward.shape[1])
+    age, env, held = places(key, replay, clock, shape)  # age 0: the oldest row
 
     def at(leaf: Array, ages: Array, envs: Array) -> Array:
-        row = (clock - held + ages) % replay.rows
-        return leaf.at[row, envs].get(mode="promise_in_bounds")
+        return leaf.at[row(replay, clock, held, ages), envs].get(mode="promise_in_bounds")
 
     offsets = jnp.arange(steps, dtype=age.dtype).reshape(*(1,) * len(shape), steps)
     ahead = age[..., None] + offsets
@@ -47,4 +42,10 @@ def sample(
         truncated=at(data.truncated, last, env),
         next_obs=at(data.next_obs, last, env),
         discount=gamma ** spanned.astype(jnp.float32),
+        mask=None if data.mask is None else at(data.mask, age, env),
     )
+
+
+def row(replay: Replay, clock: Int[Array, ""], held: Int[Array, ""], age: Int[Array, "*shape"]) -> Int[Array, "*shape"]:
+    """The rows of the ring whose ages are ``age``, of ``held`` that it has."""
+    return (clock - held + age) % replay.rows

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from jaxpsn.control import exploration
-from jaxpsn.control.agents.family import OffPolicy
 from jaxpsn.control.config import ControlConfig
 
 Flag = bool | Bool[Array, ""]
@@ -29,10 +28,7 @@ class Schedule(NamedTuple):
         """The cadences that a config asks for; the warm-up is rounded up to whole vector steps."""
         measuring = exploration.measuring(config.explore)
         every = 1 if measuring is None else measuring.every
-        if not isinstance(config.agent, OffPolicy):  # no replay that has to be filled
-            return cls(0, 1, 1, every)
-        warmup = -(-config.agent.warmup // config.steps_per_call)
-        return cls(warmup, config.agent.update_every, config.agent.updates, every)
+        return cls(*config.agent.cadences(config.steps_per_call, every))
 
     def since(self, clock: int) -> "Schedule":
         """The same for steps from ``clock`` on."""

@@ -13,12 +13,14 @@ class Transition:
     """One step of every environment; any leading axes."""
 
     obs: Any  # [..., O] float32, what the policy saw, before normalisation
-    action: Any  # [..., A] float32, as executed
+    action: Any  # [..., A] float32, or [...] int32 of several choices, as executed
     reward: Any  # [...] float32
     terminated: Any  # [...] bool, the task ended
     truncated: Any  # [...] bool, the time limit ended the episode
     next_obs: Any  # [..., O] float32, before any reset
     discount: Any = None  # [...] float32, of what follows a return of several steps; None: the agent's gamma
+    mask: Any = None  # [...] uint32, which heads learn from it, a bit for each; None: all
+    intrinsic: Any = None  # Transition [...] of the same obs and action (None in it), as a bonus pays and goes on
 
 
 @struct.dataclass
@@ -44,6 +46,18 @@ class LearnerState:
     critic_optimizer: Any
     temperature: Any = None  # [] float32, logarithm of the weight of the entropy
     temperature_optimizer: Any = None
+    intrinsic: Any = None  # Intrinsic, if a bonus is learnt from
+
+
+@struct.dataclass
+class Intrinsic:
+    """The critics of a bonus: networks as the agent's own, with targets and an optimiser of their own."""
+
+    critic: Any  # leading axis: critics
+    target_critic: Any
+    critic_optimizer: Any
+    beta: Any  # [] float32, weight of its values in what the actor ascends
+    floor: Any  # [] float32, least size that values are divided by
 
 
 @struct.dataclass
@@ -61,4 +75,5 @@ class ProgramState:
     replay: Any  # Replay
     tally: Tally
     diagnosis: Any = None  # Diagnosis, if the config asks for one
+    bonus: Any = None  # state of the bonus, if there is one
     generation: Any = None  # Generation, of an evolution strategy; it has no replay

@@ -7,12 +7,12 @@ from jaxpsn.control.config import ControlConfig
 
 Hyper = dict[str, Any]
 """Hyper-parameters that are data, never static: path -> float32 scalar, vmapped over in a sweep."""
-AGENT, EXPLORE = "agent", "explore"
+AGENT, EXPLORE, BONUS = "agent", "explore", "bonus"
 
 
 def hyper(config: ControlConfig) -> Hyper:
     """The traced fields of a config: ``agent.actor_lr``, ``explore.scale.target``, ``explore.gaussian.std``."""
-    parts = {AGENT: config.agent, EXPLORE: config.explore}
+    parts = {AGENT: config.agent, EXPLORE: config.explore, BONUS: config.bonus}
     return {
         f"{name}.{path}": leaf for name, value in parts.items() for path, leaf in exploration.hyper_of(value).items()
     }
@@ -26,3 +26,8 @@ def of_agent(hyper: Hyper) -> Hyper:
 def of_explore(hyper: Hyper) -> Hyper:
     """The exploration's own, by the rest of their paths."""
     return exploration.part(hyper, EXPLORE)
+
+
+def of_bonus(hyper: Hyper) -> Hyper:
+    """The bonus's own, by the rest of their paths."""
+    return exploration.part(hyper, BONUS)

@@ -55,17 +55,30 @@ def _row(one: Any) -> Row:
     return Row(one.name, one.type, default, one.allowed, one.traced, one.doc)
 
 
-def find(text: str) -> Description:
-    """The description of ``name`` or ``family.name``; raises UserError where it is unknown or not the only one."""
+def find(text: str) -> list[Description]:
+    """What is called ``name`` in any family, or ``family.name``. Raises UserError where it is unknown.
+
+    A family is there once what has it is imported, so all are: what is found does not depend on what ran before.
+    """
+    _import_all()
     owner, _, inner = text.partition(".")
     if owner in ALL and inner:
-        return describe(ALL[owner], inner)
-    having = [family for family in ALL.values() if text in family.names()]
+        return [describe(ALL[owner], inner)]
+    having = [family for _, family in sorted(ALL.items()) if text in family.names()]
     if not having:
         errors.refuse("--describe", text, errors.nearest(text, {n for family in ALL.values() for n in family.names()}))
-    if len(having) > 1:
-        errors.refuse("--describe", text, f"one of {', '.join(f'{family.name}.{text}' for family in having)}")
-    return describe(having[0], text)
+    return [describe(family, text) for family in having]
+
+
+def _import_all() -> None:
+    """Import every component there is; what one imports may bring families of its own."""
+    seen: set[str] = set()
+    while new := set(ALL) - seen:
+        seen |= new
+        for family in [ALL[name] for name in sorted(new)]:
+            for name in family.names():
+                if name not in family.aliases:
+                    family.get(name)
 
 
 def overview() -> dict[str, list[tuple[str, str]]]:

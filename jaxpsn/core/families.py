@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -22,6 +23,8 @@ class Alias(NamedTuple):
 
     spec: str
     doc: str
+    module: str
+    """Who gave it."""
 
 
 class Family(Generic[_B]):
@@ -79,10 +82,10 @@ class Family(Generic[_B]):
 
     def alias(self, name: str, spec: str, doc: str = "") -> None:
         """Let ``name`` stand for ``spec``; its fields can be set as those of a component, ``name(field=value)``."""
-        made = Alias(spec, doc)
-        if self.aliases.get(name) != made:
+        old = self.aliases.get(name)
+        if old is None or (old.spec, old.doc) != (spec, doc):
             self._free(name)
-        self.aliases[name] = made
+        self.aliases[name] = Alias(spec, doc, sys._getframe(1).f_globals.get("__name__", ""))
 
     def names(self) -> tuple[str, ...]:
         """All names, aliases last; nothing is imported."""

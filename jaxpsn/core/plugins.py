@@ -21,6 +21,7 @@ from jaxpsn.core.families import ALL
 
 OPTION = "--plugin"
 _PREFIX = "jaxpsn_plugin_"
+_PACKAGE = f"{__name__.partition('.')[0]}."
 
 
 class Plugin(NamedTuple):
@@ -134,9 +135,16 @@ def _forget(before: Mapping[str, tuple[Any, ...]]) -> None:
 
 
 def _registers(module: ModuleType, before: Mapping[str, tuple[Any, ...]]) -> bool:
-    """Whether something is new, or is the module's own since something else imported it."""
-    if any(family.snapshot() != before.get(name) for name, family in ALL.items()):
-        return True
+    """Whether something is new, or is the module's own since something else imported it.
+
+    Components of this package that the import of the plugin happened to load are not its doing.
+    """
+    for name, family in ALL.items():
+        kinds, _, aliases, _ = before.get(name, ({}, {}, {}, {}))
+        new = [kind.__module__ for known, kind in family.kinds.items() if known not in kinds]
+        new += [alias.module for known, alias in family.aliases.items() if known not in aliases]
+        if any(not f"{module}.".startswith(_PACKAGE) for module in new):
+            return True
     owners = {kind.__module__ for family in ALL.values() for kind in family.kinds.values()}
     return any(f"{owner}.".startswith(f"{module.__name__}.") for owner in owners)
 

@@ -50,7 +50,8 @@ _STUDY = {
 STUDY: dict[str, Shape] = {
     "control": _STUDY | {
         "control?": _OBJECT, "threshold?": (float, None),
-        "arms": {str: {"spec?": str, "explore?": _OBJECT, "agent?": _OBJECT, "scale?": (_OBJECT, None)}},
+        "arms": {str: {"spec?": str, "explore?": _OBJECT, "agent?": _OBJECT, "bonus?": _OBJECT,
+                       "scale?": (_OBJECT, None)}},
     },
     "reasoning": _STUDY | {
         "shared?": _OBJECT, "arms": {str: {"spec?": str, "changes?": _OBJECT, "scale?": (_OBJECT, None)}},
@@ -61,7 +62,8 @@ STUDY: dict[str, Shape] = {
 WHOLE_STUDY: dict[str, Shape] = {
     "control": STUDY["control"] | {
         "control": _OBJECT, "study": _OBJECT,
-        "arms": {str: {"spec": str, "explore?": _OBJECT, "agent": _OBJECT, "env?": _OBJECT, "scale": (_OBJECT, None)}},
+        "arms": {str: {"spec": str, "explore?": _OBJECT, "agent": _OBJECT, "bonus?": _OBJECT, "env?": _OBJECT,
+                       "scale": (_OBJECT, None)}},
     },
     "reasoning": STUDY["reasoning"] | {
         "shared": _OBJECT, "study": _OBJECT, "sessions": [_SESSION],

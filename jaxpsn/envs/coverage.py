@@ -56,6 +56,7 @@ _GRIDS: dict[str, tuple[_Axis, ...]] = {
         _Axis(_entry(5), -10.0, 10.0, 8),
     ),
     "sparse_halfcheetah": (_Axis(_entry(17), -10.0, 10.0, 40), _Axis(_entry(8), -5.0, 5.0, 10)),
+    "probe/held_exploration": (_Axis(_entry(0), -1.0, 1.0, 50),),
     "swimmer_gather": (_Axis(_entry(0), -7.0, 7.0, 28), _Axis(_entry(1), -7.0, 7.0, 28)),
 }
 
@@ -66,11 +67,13 @@ _GRIDS.update({f"{name}_light": _GRIDS[name] for name in _LIGHT})
 
 
 def cells(env: Any, observation_size: int) -> Cells:
-    """The cells of an environment: a grid over what matters in our sparse tasks, else a hash of the observation.
+    """The cells of an environment: its own, a grid over what matters in our sparse tasks, else a hash.
 
-    The hash takes the signs of :data:`BITS` fixed random projections (SimHash, Tang et al. 2017, arXiv 1611.04717,
-    section 2.2): counts compare runs of one task, they measure no volume.
+    Its own are ``env.coverage_cells()``. The hash takes the signs of :data:`BITS` fixed random projections (SimHash,
+    Tang et al. 2017, arXiv 1611.04717, section 2.2): counts compare runs of one task, they measure no volume.
     """
+    if hasattr(env, "coverage_cells"):
+        return env.coverage_cells()
     grid = _GRIDS.get(getattr(env, "name", ""))
     return _hash(observation_size) if grid is None else _grid(grid)
 

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.core import checks, compat, errors, platforms
 from jaxpsn.envs import brax_door, lanes
+from jaxpsn.envs.spaces import space_of
 
 _POOL, _START = 0, 1  # what a key is for
 
@@ -50,6 +51,9 @@ class Episodes:
     - ``reset="cached"``: starts are drawn, again by (key, i, e), from a pool of ``pool_size`` start states made once
       in :meth:`reset`; far cheaper with expensive resets and thousands of copies, at the price of that many distinct
       starts.
+
+    Actions are those of ``space`` (:mod:`jaxpsn.envs.spaces`), a vector or a choice for each copy; ``action_size`` is
+    the length of the vectors, or the number of choices. ``observation_shape`` is that before an image was flattened.
 
     ``twins``: for each copy the number of the one whose start states it has, episode by episode; its own if left out.
     ``platform``: the one that is traced for (:mod:`jaxpsn.core.platforms`); that of JAX's own devices if left out.
@@ -91,7 +95,9 @@ class Episodes:
         if isinstance(start.obs, Mapping) or start.obs.ndim != 1:
             errors.refuse("env.name", type(env).__name__, "its observation must be one vector")
         self.observation_size = int(start.obs.shape[0])
-        self.action_size = int(env.action_size)
+        self.observation_shape = tuple(getattr(env, "observation_shape", start.obs.shape))
+        self.space = space_of(env)
+        self.action_size = self.space.size
 
     def reset(self, key: PRNGKeyArray) -> EpisodeState:
         """Every environment at the start of its first episode."""
@@ -101,7 +107,7 @@ class Episodes:
         return EpisodeState(_observation(env), jnp.zeros_like(episode), episode, env, key, pool)
 
     def step(
-        self, state: EpisodeState, action: Float[Array, "N A"], restart: bool = True
+        self, state: EpisodeState, action: Float[Array, "N A"] | Int[Array, " N"], restart: bool = True
     ) -> tuple[EpisodeState, StepOutcome]:
         """One decision in every environment; ``state.obs`` then belongs to a new episode where one ended.
 
@@ -166,7 +172,7 @@ def reset_one(env: Any, key: PRNGKeyArray) -> Any:
     return jax.tree.map(lambda leaf: _cast(leaf, jnp.asarray(leaf).dtype), state)
 
 
-def step_one(env: Any, state: Any, action: Float[Array, " A"]) -> Any:
+def step_one(env: Any, state: Any, action: Float[Array, " A"] | Int[Array, ""]) -> Any:
     """The Brax State of one environment after one step, its leaves of the dtypes of ``state``."""
     # A copy, as some Brax environments write into the metrics of the state that they are given.
     given = jax.tree.map(lambda leaf: leaf, state)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from jaxpsn.core import errors
-from jaxpsn.envs import brax_door
+from jaxpsn.envs import brax_door, foreign, spaces
 
 _ENDED = {
     "EpisodeWrapper": "which ends episodes by time and calls it done",
@@ -26,6 +26,13 @@ _ADVICE = "give the environment within it (env.unwrapped), and its time limit as
 _PARTS = ("obs", "reward", "done", "metrics", "info")
 
 
+def checked(env: Any, episode_length: int | None) -> Any:
+    """``env`` behind Brax's interface, also one of gymnax's or pgx's. Raises UserError as :func:`check` does."""
+    env = foreign.adapted(env)
+    check(env, episode_length)
+    return env
+
+
 def check(env: Any, episode_length: int | None) -> None:
     """Refuse an environment that is no single ``brax.envs.Env`` whose ``done`` is true termination only.
 
@@ -39,7 +46,9 @@ def check(env: Any, episode_length: int | None) -> None:
     for part in ("reset", "step"):
         if not callable(getattr(env, part, None)):
             errors.refuse("env", name, f"an environment with a method {part}, as brax.envs.Env has")
-    size = _action_size(env, name)
+    size, space = _action_size(env, name), spaces.space_of(env)
+    if size != space.size:
+        errors.refuse("env", name, f"an action_size of {space.size}, as its action_space is {space}; this is {size}")
     if episode_length is None:
         errors.refuse("env.episode_length", None, f"a time limit in steps, as {name} is an environment of your own")
     start = _traced(name, "reset", env.reset, jax.eval_shape(jax.random.PRNGKey, 0))
@@ -47,7 +56,7 @@ def check(env: Any, episode_length: int | None) -> None:
     found = sorted(set(_MARKS) & set(start.info or ()))
     if found:
         errors.refuse("env", name, f"one that no wrapper ends by time or resets; its info has {found[0]}: {_ADVICE}")
-    after = _traced(name, "step", env.step, start, jax.ShapeDtypeStruct((size,), "float32"))
+    after = _traced(name, "step", env.step, start, space.example)
     _check_state(name, "step", after)
     _refuse_other_form(name, start, after)
 

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from jaxpsn.core import errors
 from jaxpsn.core.foreign import exists, read_json
 from jaxpsn.lm.hf_config import Source
-from jaxpsn.lm.hf_text import read_tokenizer
+from jaxpsn.lm.hf_text import TOKENIZER, read_tokenizer
 
 Params = dict[str, Any]
 
@@ -226,18 +226,20 @@ def load(folder: str | Path) -> Encoder:
     ``UserError`` for a folder without an encoder, or with a tokenizer whose ids reach beyond the embedding.
     """
     config = read_config(folder)
-    return Encoder(config, read_params(folder, config), _tokenizer(Path(folder) / "tokenizer.json", config))
+    return Encoder(config, read_params(folder, config), _tokenizer(Path(folder), config))
 
 
 def _longest(config: BertConfig) -> int:
     return config.max_positions if config.longest is None else config.longest
 
 
-def _tokenizer(path: Path, config: BertConfig) -> Tokenizer:
-    words = read_tokenizer(path)
+def _tokenizer(folder: Path, config: BertConfig) -> Tokenizer:
+    words = read_tokenizer(folder)
     largest = max(words.get_vocab(with_added_tokens=True).values(), default=0)
     if largest >= config.vocab_size:
-        raise errors.UserError(f"{path}: ids up to {largest}, but the embedding has {config.vocab_size} rows")
+        raise errors.UserError(
+            f"{folder / TOKENIZER}: ids up to {largest}, but the embedding has {config.vocab_size} rows"
+        )
     words.no_padding()
     words.enable_truncation(_longest(config))
     return words

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from jaxpsn.core.errors import UserError, nearest
 from jaxpsn.core.foreign import read_json, shown
+from jaxpsn.lm import places
 from jaxpsn.lm.config import MOST, DecoderConfig, LinearScaling, Llama3Scaling, Rope
 from jaxpsn.lm.model_families import MODELS, ModelFamily
 
@@ -64,14 +65,15 @@ class Source:
 
 
 def read_config(folder: str | Path) -> DecoderConfig:
-    """The decoder that a Hugging Face folder's ``config.json`` describes.
+    """The decoder that the ``config.json`` of a Hugging Face folder describes, or a GGUF file.
 
     Knows ``rope_parameters`` (transformers 5) and ``rope_theta`` with ``rope_scaling`` (before). Raises ``UserError``,
     naming file, key and value, for a missing or malformed file, another architecture, RoPE type or activation, a
     sliding window in use, or a quantised checkpoint.
     """
-    path = Path(folder) / "config.json"
-    source = Source(path, read_json(path))
+    path = Path(folder) / places.CONFIG
+    found = places.entries(Path(folder), places.CONFIG)
+    source = Source(path, read_json(path) if found is None else found)
     family = _family(source)
     _refuse_unknown(source, family)
     heads, hidden = source.whole("num_attention_heads"), source.whole("hidden_size")
@@ -180,8 +182,8 @@ def _scaling(source: Source, key: str, given: dict[str, Any]) -> LinearScaling |
 
 
 def special_tokens(folder: str | Path) -> dict[str, Any]:
-    """The ids of beginning, end and padding that a folder's ``config.json`` names."""
-    raw = read_json(Path(folder) / "config.json")
+    """The ids of beginning, end and padding that the ``config.json`` of a model names, if it has one."""
+    raw = places.entries(Path(folder), places.CONFIG) or {}
     return {key: raw[key] for key in _SPECIALS if raw.get(key) is not None}
 
 

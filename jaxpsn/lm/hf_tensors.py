@@ -1,7 +1,7 @@
-"""Tensors of a Hugging Face folder: their names, and strict access to them slice by slice; imports no JAX."""
+"""Tensors of a model: their names, and strict access to them slice by slice; imports no JAX."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxpsn.core.errors import UserError
+from jaxpsn.lm import gguf_file
 from jaxpsn.lm.places import INDEX as INDEX
 from jaxpsn.lm.places import SINGLE as SINGLE
 from jaxpsn.lm.places import weight_files, weight_index
@@ -70,11 +71,83 @@ def listing(names: Any, most: int = 4) -> str:
     return ", ".join(names[:most]) + rest
 
 
-class Checkpoint:
+class Tensors:
+    """Named tensors of a model, read slice by slice; how they are stored is for a subclass to know.
+
+    Raises ``UserError`` for dtypes other than float32, bfloat16 and float16, and values that are not finite.
+    """
+
+    folder: Path
+    names: Iterable[str]
+    """Of all tensors, as a Hugging Face folder calls them."""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of the tensor ``name``."""
+        raise NotImplementedError
+
+    def dtype(self, name: str) -> str:
+        """Dtype in the words of safetensors, such as ``BF16``."""
+        raise NotImplementedError
+
+    def piece(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
+        """``tensor[index]``."""
+        raise NotImplementedError
+
+    def check(self, entries: list[Entry], tied: bool) -> None:
+        """Refuse missing, extra and mis-shaped tensors, by name.
+
+        A tied head may be there too, if it equals the embedding; so may the rotary frequencies of old Llama files.
+        """
+        wanted = {name: item.stored for item in entries for name in item.names()}
+        if missing := set(wanted) - set(self.names):
+            hint = "; tie_word_embeddings is false" if HEAD in missing else ""
+            raise UserError(f"{self.folder}: missing tensors: {listing(missing)}{hint}")
+        extra = {name for name in set(self.names) - set(wanted) if not name.endswith("rotary_emb.inv_freq")}
+        if tied and HEAD in extra:
+            self._check_tied(wanted[f"{_ALONE['embed']}.weight"])
+            extra -= {HEAD}
+        if extra:
+            raise UserError(f"{self.folder}: tensors not known: {listing(extra)}")
+        for name, shape in wanted.items():
+            found = self.shape(name)
+            if found != shape:
+                raise UserError(f"{self.folder}: {name} has shape {found}, config.json asks for {shape}")
+            if (dtype := self.dtype(name)) not in DTYPES:
+                raise UserError(f"{self.folder}: {name} is {dtype}: one of {', '.join(DTYPES)}")
+
+    def _check_tied(self, shape: tuple[int, ...], rows: int = 4096) -> None:
+        sides = (HEAD, f"{_ALONE['embed']}.weight")
+        blocks = (slice(at, min(at + rows, shape[0])) for at in range(0, shape[0], rows))
+        alike = all(self.shape(side) == shape for side in sides)
+        same = alike and all(np.array_equal(*(self.piece(side, (block,)) for side in sides)) for block in blocks)
+        if not same:
+            raise UserError(f"{self.folder}: {HEAD} differs from the embedding, but tie_word_embeddings is true")
+
+    def read(self, item: Entry, index: tuple[slice, ...], dtype: Any) -> np.ndarray:
+        """``leaf[index]`` of the leaf ``item``, as ``dtype``; nothing else is read."""
+        spans = [range(*part.indices(size)) for part, size in zip(index, item.shape, strict=True)]
+        layers, inner = (spans[0], spans[1:]) if item.stacked else ((None,), spans)
+        out = np.empty([len(span) for span in spans], dtype)
+        stored = tuple(slice(span.start, span.stop) for span in (inner[::-1] if item.kernel else inner))
+        for place, layer in enumerate(layers):
+            name = item.name if layer is None else item.name.format(layer)
+            piece = self.piece(name, stored).astype(dtype, copy=False)
+            if not finite(piece):
+                as_what = f" as {np.dtype(dtype).name}" if finite(self.piece(name, stored)) else ""
+                raise UserError(f"{self.folder}: {name} holds values that are not finite{as_what} (NaN or infinity)")
+            into = out if layer is None else out[place]
+            if item.kernel:
+                transpose(into, piece)
+            else:
+                into[...] = piece
+        return out
+
+
+class Checkpoint(Tensors):
     """The safetensors files of a folder, opened and mapped; tensors are read slice by slice.
 
     Raises ``UserError`` for a folder without safetensors, an index that names a missing file or tensor, tensors that
-    it does not name, a damaged file, dtypes other than float32, bfloat16 and float16, and values that are not finite.
+    it does not name, and a damaged file.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -108,62 +181,51 @@ class Checkpoint:
         if unnamed := set(self._home) - set(self.index):
             raise UserError(f"{self.folder / INDEX}: does not name {listing(unnamed)}, which its files hold")
 
-    def check(self, entries: list[Entry], tied: bool) -> None:
-        """Refuse missing, extra and mis-shaped tensors, by name.
-
-        A tied head may be there too, if it equals the embedding; so may the rotary frequencies of old Llama files.
-        """
-        wanted = {name: item.stored for item in entries for name in item.names()}
-        if missing := set(wanted) - set(self._home):
-            hint = "; tie_word_embeddings is false" if HEAD in missing else ""
-            raise UserError(f"{self.folder}: missing tensors: {listing(missing)}{hint}")
-        extra = {name for name in set(self._home) - set(wanted) if not name.endswith("rotary_emb.inv_freq")}
-        if tied and HEAD in extra:
-            self._check_tied(wanted[f"{_ALONE['embed']}.weight"])
-            extra -= {HEAD}
-        if extra:
-            raise UserError(f"{self.folder}: tensors not known: {listing(extra)}")
-        for name, shape in wanted.items():
-            found = tuple(self.slices(name).get_shape())
-            if found != shape:
-                raise UserError(f"{self.folder}: {name} has shape {found}, config.json asks for {shape}")
-            if (dtype := self.dtype(name)) not in DTYPES:
-                raise UserError(f"{self.folder}: {name} is {dtype}: one of {', '.join(DTYPES)}")
-
-    def _check_tied(self, shape: tuple[int, ...], rows: int = 4096) -> None:
-        sides = [self.slices(name) for name in (HEAD, f"{_ALONE['embed']}.weight")]
-        blocks = (slice(at, min(at + rows, shape[0])) for at in range(0, shape[0], rows))
-        alike = all(tuple(side.get_shape()) == shape for side in sides)
-        same = alike and all(np.array_equal(sides[0][block], sides[1][block]) for block in blocks)
-        if not same:
-            raise UserError(f"{self.folder}: {HEAD} differs from the embedding, but tie_word_embeddings is true")
+    @property
+    def names(self) -> Iterable[str]:
+        """Of all tensors."""
+        return self._home
 
     def slices(self, name: str) -> Any:
         """The tensor ``name``, read where it is indexed."""
         return self._files[self._home[name]].get_slice(name)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of the tensor ``name``."""
+        return tuple(self.slices(name).get_shape())
+
     def dtype(self, name: str) -> str:
         """The file's word for the tensor's dtype, such as ``BF16``."""
         return self.slices(name).get_dtype()
 
-    def read(self, item: Entry, index: tuple[slice, ...], dtype: Any) -> np.ndarray:
-        """``leaf[index]`` of the leaf ``item``, as ``dtype``; nothing else is read."""
-        spans = [range(*part.indices(size)) for part, size in zip(index, item.shape, strict=True)]
-        layers, inner = (spans[0], spans[1:]) if item.stacked else ((None,), spans)
-        out = np.empty([len(span) for span in spans], dtype)
-        stored = tuple(slice(span.start, span.stop) for span in (inner[::-1] if item.kernel else inner))
-        for place, layer in enumerate(layers):
-            name = item.name if layer is None else item.name.format(layer)
-            piece = self.slices(name)[stored].astype(dtype, copy=False)
-            if not finite(piece):
-                as_what = f" as {np.dtype(dtype).name}" if finite(self.slices(name)[stored]) else ""
-                raise UserError(f"{self.folder}: {name} holds values that are not finite{as_what} (NaN or infinity)")
-            into = out if layer is None else out[place]
-            if item.kernel:
-                transpose(into, piece)
-            else:
-                into[...] = piece
-        return out
+    def piece(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
+        """``tensor[index]``; nothing else is read."""
+        return self.slices(name)[index]
+
+
+class Quantised(Tensors):
+    """The tensors of a GGUF file, in float32: each is dequantised whole wherever a part of it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.folder, self._stored = path, gguf_file.read(path).tensors
+        self.names = self._stored
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of the tensor ``name``."""
+        return self._stored[name].shape
+
+    def dtype(self, name: str) -> str:
+        """That of what ``piece`` gives."""
+        return "F32"
+
+    def piece(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
+        """``tensor[index]``."""
+        return gguf_file.dequantised(self.folder, self._stored[name])[index]
+
+
+def opened(folder: str | Path) -> Tensors:
+    """The tensors of a Hugging Face folder, or of a GGUF file. Raises UserError."""
+    return Quantised(Path(folder)) if gguf_file.is_one(folder) else Checkpoint(folder)
 
 
 def finite(array: np.ndarray) -> bool:

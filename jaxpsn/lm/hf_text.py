@@ -1,4 +1,4 @@
-"""The small files of a Hugging Face folder that tell how text becomes tokens; imports no JAX."""
+"""The small files of a model that tell how text becomes tokens; imports no JAX."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,9 @@ import tokenizers
 
 from jaxpsn.core import foreign
 from jaxpsn.core.errors import UserError
+from jaxpsn.lm import places
 
+TOKENIZER = "tokenizer.json"
 _TOKENS = 20_000
 """Most tokens beside the vocabulary: adding one costs a look at all others."""
 _GROWTH = 1000.0
@@ -22,15 +24,15 @@ def one_line(error: BaseException) -> str:
 
 def read(folder: Path, name: str) -> dict[str, Any]:
     """The object in ``folder/name``; empty if there is nothing of that name. Refuses anything but a JSON object."""
-    path = folder / name
-    return foreign.read_json(path) if foreign.exists(path) else {}
+    return places.entries(folder, name) or {}
 
 
-def read_tokenizer(path: Path) -> tokenizers.Tokenizer:
+def read_tokenizer(folder: Path) -> tokenizers.Tokenizer:
     """The tokenizer of a ``tokenizer.json``; never cuts nor fills. Refuses what is none, and what is out of bounds."""
-    if not foreign.exists(path):
+    path = folder / TOKENIZER
+    text = places.text(folder, TOKENIZER)
+    if text is None:
         raise UserError(f"{path}: not found; the tokenizer is read from it")
-    text = foreign.read_text(path)
     if text.count('"single_word"') > _TOKENS:
         raise UserError(f"{path}: more than {_TOKENS:,} added tokens")
     try:
@@ -70,8 +72,8 @@ def chat_template(folder: Path, own: dict[str, Any]) -> tuple[str, str] | None:
     Of several named templates it is the one called ``default``.
     """
     path = folder / "chat_template.jinja"
-    if foreign.exists(path):
-        return foreign.read_text(path), str(path)
+    if (source := places.text(folder, path.name)) is not None:
+        return source, str(path)
     found, place = own.get("chat_template"), folder / "tokenizer_config.json"
     if isinstance(found, list):
         named = {str(one.get("name")): one.get("template") for one in found if isinstance(one, dict)}

@@ -50,7 +50,7 @@ class HubTokenizer:
         checks.choice("template", template, ("auto", "none"))
         folder = Path(folder)
         own = files.read(folder, "tokenizer_config.json")
-        self._tokens = files.read_tokenizer(folder / "tokenizer.json")
+        self._tokens = files.read_tokenizer(folder)
         named = hf_added.add(folder, own, self._tokens)
         self._size = max(self._tokens.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         config = files.read(folder, "config.json")

@@ -17,10 +17,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from jaxpsn.core.errors import UserError, refuse
+from jaxpsn.lm import gguf_file
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.hf_config import read_config as read_config
 from jaxpsn.lm.hf_config import special_tokens, to_json
-from jaxpsn.lm.hf_tensors import INDEX, SINGLE, Checkpoint, Entry, entry, index_text, shards, transpose
+from jaxpsn.lm.hf_tensors import INDEX, SINGLE, Entry, Tensors, entry, index_text, opened, shards, transpose
 from jaxpsn.lm.model import Params, parameter_shapes
 
 _NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -40,7 +41,7 @@ def _entries(config: DecoderConfig) -> Params:
     return jax.tree_util.tree_map_with_path(named, shapes, is_leaf=lambda leaf: isinstance(leaf, tuple))
 
 
-def _dtype(checkpoint: Checkpoint, entries: list[Entry], dtype: Any) -> np.dtype:
+def _dtype(checkpoint: Tensors, entries: list[Entry], dtype: Any) -> np.dtype:
     if dtype is not None:
         found = jnp.dtype(dtype)
         return found if found.name in _NAMES else refuse("dtype", found.name, f"one of {', '.join(_NAMES)}")
@@ -65,7 +66,7 @@ def _sharded(read: Callable[[tuple[slice, ...]], np.ndarray], shape: tuple[int, 
 
 
 def load(folder: str | Path, config: DecoderConfig | None = None, dtype: Any = None, shardings: Any = None) -> Params:
-    """The parameters in a folder's safetensors files, as :func:`jaxpsn.lm.model.parameter_shapes` lays them out.
+    """The parameters of a folder or of a GGUF file, as :func:`jaxpsn.lm.model.parameter_shapes` lays them out.
 
     ``config``: as :func:`read_config` gave it, read anew by default. ``dtype``: float32, bfloat16 or float16, as
     stored by default. ``shardings``: a tree like the parameters (:func:`jaxpsn.lm.sharding.shardings`); then each
@@ -73,7 +74,7 @@ def load(folder: str | Path, config: DecoderConfig | None = None, dtype: Any = N
     its own devices. Raises ``UserError`` in one line, naming the tensors, where files and config do not fit exactly.
     """
     config = read_config(folder) if config is None else config
-    checkpoint, tree = Checkpoint(folder), _entries(config)
+    checkpoint, tree = opened(folder), _entries(config)
     entries = jax.tree.leaves(tree)
     checkpoint.check(entries, config.tied)
     into = _dtype(checkpoint, entries, dtype)
@@ -146,6 +147,18 @@ def _flush(*paths: Path) -> None:
             os.close(handle)
 
 
+def _take_over(like: Path | None, folder: Path) -> None:
+    """Put the tokenizer files of the model ``like`` into ``folder``."""
+    if like is None:
+        return
+    texts = gguf_file.read(like).texts if gguf_file.is_one(like) else {}
+    for name in _COPIED:
+        if name in texts:
+            (folder / name).write_text(texts[name], encoding="utf-8")
+        elif (like / name).is_file():
+            shutil.copyfile(like / name, folder / name)
+
+
 def save(
     folder: str | Path,
     config: DecoderConfig,
@@ -158,22 +171,22 @@ def save(
 ) -> None:
     """A new folder that transformers (and :func:`load`) reads: config, weights in their dtype, an index if sharded.
 
-    ``like``: the folder the model came from, whose tokenizer files, generation config and special token ids are
-    taken over; ``own``: texts of further files by name, before those of ``like``; ``specials``: special token ids for
-    ``config.json`` instead. ``shard_bytes``: largest size of a file. Everything is written and flushed beside
+    ``like``: the folder or GGUF file the model came from, whose tokenizer files, generation config and special token
+    ids are taken over; ``own``: texts of further files by name, before those of ``like``; ``specials``: special token
+    ids for ``config.json`` instead. ``shard_bytes``: largest size of a file. Everything is written and flushed beside
     ``folder`` under a hidden name and then moved there in one step, so that a crash leaves either no folder or a whole
     one. With several processes all of them call this, and the first writes; ``alone``: this one does, whatever the
     others do. Raises ``UserError`` if ``folder`` holds anything already (nothing is overwritten), ``like`` is no
-    folder, the config is none its family computes, or the disk is full.
+    model, the config is none its family computes, or the disk is full.
     """
     folder, like = Path(folder), None if like is None else Path(like)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: exists already, and is not overwritten")
-    if like is not None and not like.is_dir():
+    if like is not None and not like.is_dir() and not gguf_file.is_one(like):
         raise UserError(f"{like}: not a folder to take the tokenizer from")
     tensors = _checked(config, params)
     if specials is None:
-        specials = special_tokens(like) if like is not None and (like / "config.json").is_file() else {}
+        specials = special_tokens(like) if like is not None else {}
     described = to_json(config, params["embed"]["embedding"].dtype.name, dict(specials))
     writes = alone or jax.process_index() == 0
     partial = folder.absolute().with_name(f".{folder.absolute().name}.partial")
@@ -183,9 +196,7 @@ def save(
             partial.mkdir(parents=True)
         _write_tensors(partial, tensors, shard_bytes, writes)
         if writes:
-            for name in _COPIED if like is not None else ():
-                if (like / name).is_file():
-                    shutil.copyfile(like / name, partial / name)
+            _take_over(like, partial)
             for name, text in (own or {}).items():
                 (partial / name).write_text(text, encoding="utf-8")
             (partial / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")

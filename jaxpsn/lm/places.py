@@ -1,15 +1,18 @@
-"""Where a Hugging Face folder lies that a user names, and which of its files count; imports no JAX.
+"""Where a model lies that a user names, and which of its files count; imports no JAX.
 
-A folder may be named itself, by ``~``, as the root of a download in the hub's cache (``models--X--Y``), or as ``X/Y``
-where that was downloaded into the cache before. Nothing is ever downloaded from here.
+A model is a Hugging Face folder, or a GGUF file, which is read as if it were one (also where it is the only one of the
+folder named). A folder may be named itself, by ``~``, as the root of a download in the hub's cache (``models--X--Y``),
+or as ``X/Y`` where that was downloaded into the cache before. Nothing is ever downloaded from here.
 """
 
 import os
 import re
 from pathlib import Path
+from typing import Any
 
-from jaxpsn.core import errors
+from jaxpsn.core import errors, foreign
 from jaxpsn.core.foreign import exists, read_json
+from jaxpsn.lm import gguf_file
 
 CONFIG = "config.json"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -19,15 +22,17 @@ _OTHER = ("merges.txt", "vocab.txt", "tokenizer.model")
 
 
 def find(field: str, text: str | Path) -> Path:
-    """The folder with the config.json that ``text``, the value of ``field``, means. Raises UserError with a hint."""
+    """The folder with the config.json, or the GGUF file, that ``text``, the value of ``field``, means.
+
+    Raises UserError with a hint.
+    """
     found = known(field, text)
     if found is not None:
         return found
     path = Path(text).expanduser()
     allowed = "a Hugging Face folder; there is no config.json in it"
     if path.is_file():
-        gguf = "; GGUF is not read, safetensors are" if path.suffix == ".gguf" else f", such as {path.parent}"
-        errors.refuse(field, str(text), f"the folder, not a file{gguf}")
+        errors.refuse(field, str(text), f"the folder, not a file, such as {path.parent}; or a .gguf file")
     inside = [entry for entry in _entries(path) if (entry / CONFIG).is_file()]
     if inside:
         allowed += f", but in {inside[0]}" + (f" and {len(inside) - 1} more folders" if len(inside) > 1 else "")
@@ -42,10 +47,11 @@ def find(field: str, text: str | Path) -> Path:
 def known(field: str, text: str | Path) -> Path | None:
     """The same, None where nothing of that name is found. Raises UserError where the cache has several snapshots."""
     path = Path(text).expanduser()
-    if exists(path / CONFIG):  # what is no file is told when it is read
+    # Of a folder, what is no file is told when it is read.
+    if exists(path / CONFIG) or gguf_file.is_one(path):
         return path
     if path.is_dir():
-        return _snapshot(field, path)
+        return _snapshot(field, path) or _only_gguf(field, path)
     if _REPO.fullmatch(str(text)):
         for cache in _caches():
             found = _snapshot(field, cache / f"models--{str(text).replace('/', '--')}")
@@ -76,8 +82,34 @@ def _snapshot(field: str, root: Path) -> Path | None:
     return found[0] if found else None
 
 
+def _only_gguf(field: str, folder: Path) -> Path | None:
+    found = [entry for entry in _entries(folder) if gguf_file.is_one(entry)]
+    if len(found) > 1:
+        listed = ", ".join(entry.name for entry in found[:4])
+        errors.refuse(field, str(folder), f"one of its {len(found)} GGUF files ({listed})")
+    return found[0] if found else None
+
+
+def text(folder: Path, name: str) -> str | None:
+    """The text of the file ``name`` of a model, None if there is none. Raises UserError for what is no text file."""
+    if gguf_file.is_one(folder):
+        return gguf_file.read(folder).texts.get(name)
+    path = folder / name
+    return foreign.read_text(path) if exists(path) else None
+
+
+def entries(folder: Path, name: str) -> dict[str, Any] | None:
+    """The object in the file ``name`` of a model, None if there is none. Raises UserError for anything but one."""
+    if gguf_file.is_one(folder):
+        found = gguf_file.read(folder).texts.get(name)
+        return None if found is None else foreign.parse(found, str(folder / name))
+    return read_json(folder / name) if exists(folder / name) else None
+
+
 def name(folder: Path) -> str:
-    """What a folder is called; of a snapshot in the hub's cache its repository."""
+    """What a model is called: its folder or file; of a snapshot in the hub's cache its repository."""
+    if folder.suffix == gguf_file.SUFFIX:
+        return folder.stem
     root = folder.parent.parent.name
     return root.rpartition("--")[2] if folder.parent.name == "snapshots" and "--" in root else folder.name
 
@@ -90,13 +122,15 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def text_files(folder: Path) -> list[Path]:
-    """The files of a folder from which model, tokens and template are read, its weights aside."""
+    """The files of a model from which form, tokens and template are read, its weights aside where they lie apart."""
+    if gguf_file.is_one(folder):
+        return [folder]
     return [entry for entry in _entries(folder) if (entry.suffix in _TEXT or entry.name in _OTHER) and entry.is_file()]
 
 
 def tensor_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder that are read. Raises UserError if there are none."""
-    return [folder / name for name in weight_files(folder)]
+    """The safetensors files that are read, none of a GGUF file. Raises UserError for a folder without."""
+    return [] if gguf_file.is_one(folder) else [folder / name for name in weight_files(folder)]
 
 
 def weight_files(folder: Path) -> list[str]:

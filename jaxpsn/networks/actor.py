@@ -1,13 +1,15 @@
 """Deterministic policy."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpsn.networks.layers import Hidden, uniform
+from jaxpsn.noise import distances
 
 
 class Actor(nn.Module):
@@ -46,6 +48,11 @@ class Actor(nn.Module):
         return self.head(features).astype(jnp.float32)
 
 
+def added(key: Any, action: Array, noises: Sequence[Array]) -> Array:
+    """The action ``[..., A]`` with all noises; a choice ``[...]`` has none."""
+    return sum(noises, start=action)
+
+
 @dataclass(frozen=True, eq=False)
 class Policy:
     """An actor as a function ``policy(params, obs[..., O]) -> action[..., A]``, and the two parts that it is made of.
@@ -63,6 +70,18 @@ class Policy:
     def raw(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch k"]:
         """What weight noise acts on: the action, or of a stochastic policy what actions are sampled from."""
         return self(params, obs)
+
+    def act(
+        self, key: PRNGKeyArray, told: Float[Array, "*batch k"], noises: Sequence[Float[Array, "*batch a"]]
+    ) -> Float[Array, "*batch a"]:
+        """What is done, of what :meth:`raw` says, which may be that of perturbed weights, and of action noises; not yet
+        clipped."""
+        return added(key, told, noises)
+
+    @property
+    def distances(self) -> dict[str, Callable[..., Array]]:
+        """Kind -> ``(clean, noisy, axis=None) -> distance`` of what :meth:`raw` says, as in jaxpsn.noise.distances."""
+        return {"action": distances.rms_action}
 
     def features(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch h"]:
         """The last hidden layer."""

@@ -1,7 +1,7 @@
 """Stochastic policy: a Gaussian that is squashed by tanh."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxpsn.networks.actor import Policy
+from jaxpsn.networks.actor import Policy, added
+from jaxpsn.noise import distances
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,24 @@ class Gaussian(Policy):
         if self.behaviour == "driven":
             return jnp.tanh(mean + jnp.exp(log_std) * sum(noises[1:], start=noises[0]))
         action = mode(moments) if self.behaviour == "mean" else sample(key, moments)[0]
-        return sum(noises, start=action)
+        return added(key, action, noises)
+
+    @property
+    def distances(self) -> dict[str, Callable[..., Array]]:
+        """``action``: of the actions of the means; ``kl``: of the Gaussians before squashing."""
+
+        def action(clean: Array, noisy: Array, axis: Any = None) -> Array:
+            return distances.rms_action(mode(clean), mode(noisy), axis)
+
+        def kl(clean: Array, noisy: Array, axis: Any = None) -> Array:
+            return distances.kl_gaussian(*_parts(clean), *_parts(noisy), axis)
+
+        return {"action": action, "kl": kl}
+
+
+def _parts(moments: Float[Array, "*batch k"]) -> tuple[Array, Array]:
+    mean, log_std = jnp.split(moments, 2, axis=-1)
+    return mean, jnp.exp(log_std)
 
 
 def mode(moments: Float[Array, "*batch k"]) -> Float[Array, "*batch a"]:

@@ -69,6 +69,18 @@ def signed(rewards: Rewards, positive: Any, negative: Any) -> Rewards:
     return jnp.where(correct(rewards), jnp.float32(positive), -jnp.float32(negative))
 
 
+def unlikely(rewards: Rewards, log_probs: Rewards, beta: Any) -> Rewards:
+    """``r (1 - beta (G - rank) / G)`` of a correct answer, whose rank is 0 where none of its group was likelier.
+
+    Equally likely answers are ranked as they stand; wrong ones keep their reward. ``log_probs``: of whole answers, in
+    nats. Source: unlikeliness reward, He et al. 2025 (arXiv 2506.02355), beta 0.25.
+    """
+    size = rewards.shape[1]
+    rank = jnp.argsort(jnp.argsort(-log_probs, axis=1, stable=True), axis=1).astype(rewards.dtype)
+    worth = 1.0 - jnp.asarray(beta, rewards.dtype) * (size - rank) / size
+    return jnp.where(correct(rewards), rewards * worth, rewards)
+
+
 def pass_at_k(rewards: Rewards, k: int) -> Rewards:
     """Advantage of an answer when a random subset of k answers is rewarded for holding a correct one.
 

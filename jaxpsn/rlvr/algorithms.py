@@ -22,6 +22,13 @@ class Advantage(Component):
             allowed = f"at least 2, as the {called(type(self))} advantage compares the answers to one prompt"
             errors.refuse("samples", samples, allowed)
 
+    def shaped(self, rewards: Any, log_probs: Any) -> Any:
+        """The rewards ``[P, G]`` as they are compared, given the ``log_probs`` ``[P, G]`` of whole answers.
+
+        Those are of the policy that gave the answer, perturbed or clean. Here the rewards as they are.
+        """
+        return rewards
+
     def compute(self, rewards: Any) -> Any:
         """Advantages ``[P, G]`` of the rewards ``[P, G]`` of G answers to each of P prompts; traced by JAX."""
         raise NotImplementedError
@@ -128,6 +135,34 @@ class WReinforce(Advantage):
         from jaxpsn.rlvr import advantages
 
         return advantages.signed(rewards, self.positive, self.negative)
+
+
+@ADVANTAGES.register("unlikeliness")
+@dataclass(frozen=True)
+class Unlikeliness(Advantage):
+    """The likelier a correct answer among those of its group, the less it is worth (arXiv 2506.02355)."""
+
+    beta: Traced[Annotated[float, Real(0.0, 1.0, open_low=True)]] = 0.25
+    """Share of its reward that the likeliest answer loses; the i-th likeliest loses ``1 - (i - 1) / G`` of that."""
+    of: Advantage = field(default_factory=Group)
+    """How the rewards are then compared."""
+
+    def validate(self) -> None:
+        """Refuse an advantage that only asks whether an answer is correct."""
+        if isinstance(self.of, PassAtK | WReinforce | Unlikeliness):
+            allowed = "group, batch, none, leave_one_out or max_rl, which compare rewards by size"
+            errors.refuse("unlikeliness.of", called(type(self.of)), allowed)
+
+    def check(self, samples: int) -> None:
+        self.of.check(samples)
+
+    def shaped(self, rewards: Any, log_probs: Any) -> Any:
+        from jaxpsn.rlvr import advantages
+
+        return self.of.shaped(advantages.unlikely(rewards, log_probs, self.beta), log_probs)
+
+    def compute(self, rewards: Any) -> Any:
+        return self.of.compute(rewards)
 
 
 _Clip = Traced[Annotated[float, Real(0.0, 100.0)]]

@@ -44,6 +44,11 @@ class RolloutConfig:
     """Tokens between compactions, in which ended answers leave the batch; 0 decodes in one piece (as on a mesh)."""
     refills: int = 0
     """Dynamic sampling (DAPO): up to this many further batches of problems replace all-equal groups."""
+    pool: int = 0
+    """Generated problems that are asked again and again, in a new order each time; 0 for fresh ones for ever."""
+    gate: Literal["none", "unsolved"] = "none"
+    """Which problems of a file or pool are asked: all, or those that no answer has solved so far (arXiv 2606.15455);
+    solved ones only where too few others are left."""
 
     def __post_init__(self) -> None:
         checks.whole("rollout.prompts", self.prompts, 1, 1 << 20)
@@ -55,6 +60,10 @@ class RolloutConfig:
         for name in ("rows", "segment"):
             checks.whole(f"rollout.{name}", getattr(self, name), 0, 1 << 20)
         checks.whole("rollout.refills", self.refills, 0, 1000)
+        checks.whole("rollout.pool", self.pool, 0, 1 << 20)
+        checks.choice("rollout.gate", self.gate, ("none", "unsolved"))
+        if 0 < self.pool < self.prompts:
+            errors.refuse("rollout.pool", self.pool, f"at least the {self.prompts} prompts of a step, or 0")
 
 
 @dataclass(frozen=True)
@@ -174,7 +183,7 @@ class RlvrConfig:
     """One reasoning experiment: model, problems, noise, algorithm and judgement."""
 
     model: str | None = None
-    """Hugging Face folder; left out, a small decoder is pre-trained on the task."""
+    """Hugging Face folder or GGUF file; left out, a small decoder is pre-trained on the task."""
     data: str | None = None
     """File of training problems (JSON lines or array, Parquet); left out, the procedural task makes them."""
     test_data: str | None = None
@@ -221,6 +230,11 @@ class RlvrConfig:
             errors.refuse("data", self.data, "only together with model, as the small decoder knows one procedural task")
         if self.model is None:
             self.template.refuse(self.system, "only together with model, whose chat template it is for")
+        if self.rollout.pool and self.data is not None:
+            errors.refuse("rollout.pool", self.rollout.pool, "0 with data, whose problems are asked again anyway")
+        if self.rollout.gate != "none" and self.data is None and not self.rollout.pool:
+            allowed = "none, or a rollout.pool of generated problems, as each of them is asked once only"
+            errors.refuse("rollout.gate", self.rollout.gate, allowed)
         self._check_groups()
 
     def _check_groups(self) -> None:

@@ -32,6 +32,11 @@ class Answers:
     pooled: Any = None  # [S, P, d] mean hidden state of the answer likewise
 
 
+def log_likelihood(answers: Answers) -> np.ndarray:
+    """Log-probs [S, P] of whole answers under the policies that gave them, in nats, on the host."""
+    return np.asarray(answers.log_probs).sum(axis=-1)
+
+
 def _answers(samples: sampler.Samples, repeats: int, member: Array, sigma: Array) -> Answers:
     """[members, repeats * P, ...] as [members * repeats, P, ...]."""
 

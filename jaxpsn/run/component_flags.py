@@ -38,7 +38,7 @@ def prepare(argv: Sequence[str]) -> list[str]:
         else:
             plugins.load_plugin(text)
     if asked is not None:
-        print(describe.as_text(describe.find(asked)))
+        print("\n\n".join(describe.as_text(told) for told in describe.find(asked)))
         raise SystemExit(0)
     return rest
 

@@ -39,9 +39,9 @@ class Swept:
         """What a run holds beside its state, if the program says so."""
         return getattr(self.program, "passing", lambda _: {})(state)
 
-    def since(self, clock: int) -> "Swept":
+    def since(self, clock: int, hyper: Any = None) -> "Swept":
         """The same for calls from ``clock`` on."""
-        program = since(self.program, clock)
+        program = since(self.program, clock, self.hyper)
         return self if program is self.program else replace(self, program=program)
 
     def init(self, key: PRNGKeyArray, hyper: Any) -> State:

@@ -4,13 +4,13 @@ PIECES = {
     "agent": '''
 from dataclasses import dataclass
 
-from jaxpsn.control.agents import AGENTS, OffPolicy, ddpg, learner
+from jaxpsn.control.agents import AGENTS, ActorCritic, ddpg, learner
 from jaxpsn.core import Positive
 
 
 @AGENTS.register("scaled")
 @dataclass(frozen=True)
-class Scaled(OffPolicy):
+class Scaled(ActorCritic):
     """DDPG on scaled rewards."""
 
     reward_scale: Positive = 2.0

@@ -74,7 +74,7 @@ def test_the_rate_is_traced_and_equals_optax(algorithm):
         target = td3.critic_target(config, nets, state, batch, KEY)
 
     def loss(critic):
-        return losses.critic_loss(nets.critics(critic, batch.obs, batch.action), target)
+        return losses.total(losses.squared(nets.critics(critic, batch.obs, batch.action), target))
 
     adam, gradient = optax.adam(1e-2), jax.grad(loss)(state.critic)
     with compat.foreign():
@@ -187,8 +187,8 @@ def test_bfloat16_learns_on_float32_weights():
 def test_every_preset_normalises_every_hidden_layer(name):
     config = PRESETS[name].agent
     state = jax.eval_shape(config.build(5, 2).init, KEY, of_agent(hyper(PRESETS[name])), {})
-    critics = [state.critic] if isinstance(config, OffPolicy) else []  # evolution has none
-    for params in (network["params"] for network in [state.actor, *critics]):
+    assert isinstance(config, OffPolicy) or state.critic is None, "evolution has none"
+    for params in (network["params"] for network in (state.actor, state.critic) if network is not None):
         hidden = [layer for key, layer in params.items() if key.startswith("hidden")]
         assert hidden
         # The one exception is a column of the record: baselines' last default had none.

@@ -13,18 +13,21 @@ import numpy as np
 import pytest
 from jax.interpreters import partial_eval
 
+from jaxpsn import envs
 from jaxpsn.control import agents, exploration, program
+from jaxpsn.control.agents import dqn
 from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.control.exploration import parameter
 from jaxpsn.control.schedule import Schedule
 from jaxpsn.core import errors, fields, fields_of, load_plugin, replaced, spec_of
 from jaxpsn.core.components import Nested
 from jaxpsn.envs import registry
-from jaxpsn.networks import Actor, Gaussian, Policy, noisy
+from jaxpsn.networks import Actor, Gaussian, Greedy, Policy, Values, noisy
 from jaxpsn.noise.hold_rules import HOLDS
 from jaxpsn.noise.scale_rules import SCALES
 from jaxpsn.noise.structures import STRUCTURES
 from tests.control import pieces
+from tests.envs.test_spaces import Steps
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 FAMILIES = (agents.AGENTS, exploration.EXPLORATION, STRUCTURES, HOLDS, SCALES, registry.ENVS)
@@ -115,10 +118,12 @@ SQUASHED = (
     Gaussian(Actor(2 * A, hidden=(80, 80))),
     Actor(2 * A, hidden=(80, 80)).init(jax.random.key(0), jnp.zeros((OBS,))),
 )
+CHOICES = Greedy(Values(A, hidden=(8,))), Values(A, hidden=(8,)).init(jax.random.key(0), jnp.zeros((OBS,)))
 WIDE = noisy.widen(CLEAN, 0.5)
 NEEDS = {  # what a field needs beside it to be of any use
     "ladder": {"member_sigma": True}, "mutation": {"member_sigma": True, "ladder": 4.0, "select": "return"},
-    "select": {"member_sigma": True, "ladder": 4.0},
+    "select": {"member_sigma": True, "ladder": 4.0}, "target_from": {"target_from": 3.0, "target_over": 10},
+    "target_over": {"target_from": 3.0, "target_over": 10}, "start": {"steps": 100},
 }  # fmt: skip
 
 
@@ -132,27 +137,33 @@ def fingerprint(function, *given):
 
 def acted(explore, policy=POLICY, clean=CLEAN):
     """The program of some steps with a rule, and what the loop asks of it."""
-    space = exploration.Space(N, OBS, A, 12, 30)
+    learnt = exploration.learnt_noise(explore)
+    if isinstance(learnt, exploration.Heads):
+        nets = dqn.networks(agents.AGENTS.make("dqn(hidden=8)"), OBS, A, learnt)
+        policy, (clean, _) = nets.policy, nets.init(jax.random.key(0), {})
+    actions = envs.Discrete(A) if isinstance(policy, Greedy) else None
+    space = exploration.Space(N, OBS, A, 12, 30, actions)
     made, given = (
         exploration.make(explore, policy, WIDE if "noisynet" in spec_of(explore) else clean, space),
         exploration.hyper_of(explore),
     )
-    learnt = exploration.learnt_noise(explore)
     states = max(explore.probed_states(N), 1)
 
     def steps(key, params, obs, batch):
-        params = params if learnt is None else learnt.widen(params, given)
+        params = learnt.widen(params, given) if isinstance(learnt, exploration.LearntNoise) else params
         state, told = made.init(key, params, given), []
         for index in range(2):
             action, state = made.act(key, params, state, obs)
             state = made.adapt(key, params, state, batch)
-            state = made.judge(key, state, action[:, 0], action[:, 0] > 0, obs)
-            state = made.begin(key, state, action[:, 0] > index)
+            first = action.reshape(N, -1)[:, 0].astype(jnp.float32)
+            state = made.judge(key, state, first, first > 0, obs)
+            state = made.begin(key, state, first > index)
             told.append((action, made.report(state)))
         return told, made.act(key, params, state, obs)[0]
 
     args = jax.random.key(0), clean, jnp.ones((N, OBS)), jnp.ones((states, OBS))
-    return fingerprint(steps, *args), states, explore.every, explore.members(N), explore.judges
+    heads = learnt if isinstance(learnt, exploration.Heads) else None
+    return fingerprint(steps, *args), heads, states, explore.every, explore.members(N), explore.judges
 
 
 def others(one, value):
@@ -204,7 +215,7 @@ def test_no_setting_of_exploration_does_nothing(rule, path):
     owner, name = (base, path) if "." not in path else (getattr(base, path.split(".")[0]), path.split(".")[1])
     one = next(each for each in fields_of(type(owner)) if each.name == name)
     assert one.default is not MISSING
-    acting = SQUASHED if path == "distance" else (POLICY, CLEAN)
+    acting = SQUASHED if path == "distance" else (POLICY, CLEAN) if envs.Box in base.spaces else CHOICES
     before = acted(base, *acting)
     for value in others(one, getattr(owner, name)):
         assert acted(replaced(base, {path: value}), *acting) != before, f"{path} = {value}"
@@ -215,7 +226,7 @@ LEARNERS = [(name, one.name) for name, kind in _components(agents.AGENTS) for on
 
 def learnt(config):
     """What an agent makes of a run: its program, its cadences, the shapes of its state, and its numbers."""
-    made = program.make(config)
+    made = program.make(config, env=None if envs.Box in config.agent.spaces else Steps())
     state = jax.eval_shape(made.init, jax.random.key(0), made.hyper)
     told = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
 
@@ -230,8 +241,11 @@ def learnt(config):
 def test_no_setting_of_an_agent_does_nothing(agent, field):
     made = agents.AGENTS.make(agent)
     if isinstance(made, agents.OffPolicy):
-        made = replace(made, replay_capacity=400, batch_size=16, updates=2, warmup=0, critic_hidden=(8, 8))
-    config = ControlConfig(EnvConfig(name="probe/action", num_envs=4), made, "parameter(probes=4)", eval_envs=2)
+        made = replace(made, replay_capacity=400, batch_size=16, updates=2, warmup=0)
+    if isinstance(made, agents.ActorCritic):
+        made = replace(made, critic_hidden=(8, 8))
+    task = EnvConfig(name="probe/action", num_envs=4, episode_length=10)
+    config = ControlConfig(task, made, "parameter(probes=4)", eval_envs=2)
     one = next(each for each in fields_of(type(made)) if each.name == field)
     (value, *_) = (1,) if field == "action_layer" else others(one, getattr(made, field))
     try:

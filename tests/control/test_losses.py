@@ -40,7 +40,7 @@ def test_an_infinite_value_after_the_end_does_not_leak():
 def test_critic_and_actor_loss():
     q, target = RNG.normal(size=(2, 7)), RNG.normal(size=7)
     expected = sum(np.mean([(q[c, i] - target[i]) ** 2 for i in range(7)]) for c in range(2))
-    ours = losses.critic_loss(jnp.asarray(q, jnp.float32), jnp.asarray(target, jnp.float32))
+    ours = losses.total(losses.squared(jnp.asarray(q, jnp.float32), jnp.asarray(target, jnp.float32)))
     assert ours == pytest.approx(expected, rel=1e-6)
     assert losses.actor_loss(jnp.asarray(target, jnp.float32)) == pytest.approx(-target.mean(), rel=1e-5)
 

@@ -93,7 +93,7 @@ def test_losses_are_those_of_brax_on_equal_numbers():
             actor(state.actor, None, state.critic, alpha, flags, key),
         ]
     target = sac.critic_target(config, nets, state, batch, key)
-    error = losses.critic_loss(nets.critics(state.critic, batch.obs, batch.action), target)
+    error = losses.total(losses.squared(nets.critics(state.critic, batch.obs, batch.action), target))
     parts = learner.Parts(config, nets, learner.optimizer(0.0), False)
     _, loss, density = sac.actor_step(parts, state, batch.obs, jnp.float32(0.0), key)
     ours = [losses.temperature_loss(state.temperature, density, 2 * -0.5), error / 4, loss]

@@ -16,15 +16,13 @@ def own_families(monkeypatch):
 
 
 def test_as_text():
-    assert describe.as_text(describe.find("gaussian")) == (
+    assert _text("gaussian") == (
         "gaussian (toy-explore): White noise.\n\nEvery step anew.\n\n"
         "  std = 0.2  [traced]\n      Standard deviation of the noise.\n      a number at least 0\n\n"
         "Tuned: std over 0.1, 0.3.\nSource: tests.core.toys"
     )
-    assert describe.as_text(describe.find("both")).startswith(
-        "both (toy-explore): Stands for parameter + gaussian(std=0.1)."
-    )
-    assert "Tuned: target over 0.1, 0.2." in describe.as_text(describe.find("parameter"))
+    assert _text("both").startswith("both (toy-explore): Stands for parameter + gaussian(std=0.1).")
+    assert "Tuned: target over 0.1, 0.2." in _text("parameter")
 
 
 def test_as_markdown():
@@ -44,9 +42,14 @@ def test_overview():
     assert re.search(listed, text)
 
 
-def test_names_that_are_not_the_only_one(monkeypatch):
+def test_a_name_of_several_families_is_told_of_each(monkeypatch):
     refused("--describe = 'gausian': unknown; nearest: gaussian", describe.find, "gausian")
     monkeypatch.setattr(describe, "ALL", {**toys.OWN, "other": toys.OWN["toy-explore"]})
-    refused("--describe = 'gaussian': one of toy-explore.gaussian, toy-explore.gaussian", describe.find, "gaussian")
-    assert describe.find("toy-explore.gaussian").name == "gaussian"
+    assert [told.family for told in describe.find("gaussian")] == ["toy-explore", "toy-explore"]
+    assert [told.name for told in describe.find("toy-explore.gaussian")] == ["gaussian"]
     assert families.ALL is not describe.ALL
+
+
+def _text(name):
+    (told,) = describe.find(name)
+    return describe.as_text(told)

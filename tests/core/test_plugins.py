@@ -62,6 +62,17 @@ def test_what_a_failing_file_imports_of_a_familys_own_stays(tmp_path, monkeypatc
     assert "mine" not in RULES.names() and spec_of(RULES.parse("later(x=2)")) == "later(x=2)"
 
 
+def test_what_comes_with_the_package_is_no_plugin_s_own(tmp_path):
+    built_in = MINE.format(name="built-in").replace("'Mine.'", "'Mine.'\n    __module__ = 'jaxpsn.core.plugins'")
+    refused(
+        "--plugin = 'built_in.py': a plugin that registers something",
+        load_plugin,
+        write(tmp_path / "built_in.py", built_in).name,
+    )
+    write(tmp_path / "alias.py", built_in.replace("built-in", "other") + "RULES.alias('narrow', 'gaussian(std=0.1)')\n")
+    assert load_plugin("alias.py") and "narrow" in RULES.names()
+
+
 def test_a_module_gives_names(tmp_path):
     file = write(tmp_path / "my_module.py", MINE.format(name="of-module"))
     record = load_plugin("my_module")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from _make import api, figures, markdown, methods, tables
 
+from jaxpsn.control.bonus.family import BONUSES
 from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.rlvr.algorithms import LOSSES
@@ -47,6 +48,7 @@ def test_presets_rules_tasks_losses_and_arms_are_named():
     told = (
         *PRESETS,
         *EXPLORATION.names(),
+        *BONUSES.names(),
         *RLVR_PRESETS,
         *TASKS.names(),
         *LOSSES.kinds,

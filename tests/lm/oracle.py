@@ -79,12 +79,12 @@ def write(folder: Path, name: str, dtype: str = "float32", **saving) -> None:
     network.to(getattr(torch, dtype)).save_pretrained(folder, **saving)
 
 
-def logits(folder: Path, ids: np.ndarray) -> np.ndarray:
+def logits(folder: Path, ids: np.ndarray, **loading) -> np.ndarray:
     """What transformers computes for ``ids`` in float32, strictly: every tensor of the folder used, none missing."""
     import torch
 
     network, info = _transformers().AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+        folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True, **loading
     )
     assert not any(info.values()), info
     with torch.no_grad():

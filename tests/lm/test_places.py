@@ -67,7 +67,9 @@ def test_a_repository_that_was_downloaded_is_found_in_the_cache(home, monkeypatc
 
 def test_what_is_not_there_is_told_with_a_hint(home):
     folder(home / "outer" / "inner")
-    (home / "model.gguf").write_text("")
+    (home / "two").mkdir()
+    for name in ("a.gguf", "b.gguf"):
+        (home / "two" / name).write_text("")
     (home / "empty").mkdir()
     none = "a Hugging Face folder; there is no config.json in it"
     for named, says in (
@@ -75,8 +77,8 @@ def test_what_is_not_there_is_told_with_a_hint(home):
         ("outer", f"{none}, but in outer/inner"),
         ("empty", none),
         ("nowhere", none),
-        ("model.gguf", "the folder, not a file; GGUF is not read, safetensors are"),
-        ("outer/inner/config.json", "the folder, not a file, such as outer/inner"),
+        ("two", "one of its 2 GGUF files (a.gguf, b.gguf)"),
+        ("outer/inner/config.json", "the folder, not a file, such as outer/inner; or a .gguf file"),
     ):
         with pytest.raises(UserError) as caught:
             places.find("model", named)

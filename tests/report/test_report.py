@@ -37,6 +37,11 @@ def test_the_report_holds_plots_rollout_numbers_and_config(write_run, walker_rol
         ({"explore": {"sum": [{"name": "parameter", "fields": {"structure": {"name": "dense", "fields": {}}}},
                               {"name": "gaussian", "fields": {}}]}},
          "walker, SAC, parameter noise (dense) + gaussian action noise"),
+        ({"explore": {"name": "parameter", "fields": {"structure": {"name": "flipout", "fields": {}},
+                                                      "hold": {"name": "pink", "fields": {}}}}},
+         "walker, SAC, parameter noise (flipout, pink)"),
+        ({"explore": {"name": "parameter", "fields": {"hold": {"name": "episode", "fields": {}}}}},
+         "walker, SAC, parameter noise"),
         ({"explore": {"sum": [1]}}, "walker, SAC"), ({"explore": 3}, "walker, SAC"), ({}, "walker, SAC"),
     ],
 )  # fmt: skip

@@ -15,8 +15,8 @@ from jaxpsn.core import errors
 from jaxpsn.rlvr import advantages
 from jaxpsn.rlvr.algorithms import ADVANTAGES
 
-NAMES = tuple(name for name in ADVANTAGES.kinds if name != "w_reinforce")
-"""Those that compare the answers of a group."""
+NAMES = tuple(name for name in ADVANTAGES.kinds if name not in ("w_reinforce", "unlikeliness"))
+"""Those that compare the rewards of a group as they are."""
 RNG = np.random.default_rng(0)
 
 
@@ -146,3 +146,23 @@ def test_refuses_in_one_line(name, group, k):
     with pytest.raises(errors.UserError) as caught:
         of(name, k).check(group)
     assert "\n" not in str(caught.value)
+
+
+def test_the_likelier_a_correct_answer_the_less_it_is_worth():
+    """Against the formula in float64, answer by answer; ties are ranked as they stand."""
+    rng = np.random.default_rng(4)
+    rewards = rng.integers(0, 2, (5, 8)).astype(np.float32)
+    likely = np.round(rng.normal(-10.0, 3.0, (5, 8))).astype(np.float32)  # with ties
+    ours = np.asarray(advantages.unlikely(jnp.asarray(rewards), jnp.asarray(likely), 0.25))
+    for row, told, found in zip(rewards, likely, ours, strict=True):
+        for place, reward in enumerate(row):
+            rank = sum(other > told[place] or (other == told[place] and i < place) for i, other in enumerate(told))
+            assert found[place] == pytest.approx(reward * (1 - 0.25 * (8 - rank) / 8), rel=1e-6)
+    made = ADVANTAGES.make("unlikeliness(beta=0.5, of=none)")
+    one = np.asarray(made.compute(made.shaped(jnp.ones((1, 4)), jnp.asarray([[-1.0, -4.0, -2.0, -3.0]]))))
+    assert one[0].argmax() == 1 and one[0].argmin() == 0 and one.sum() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_unlikeliness_of_what_only_asks_whether_an_answer_is_right_is_refused():
+    with pytest.raises(errors.UserError, match=r"unlikeliness\.of = 'pass_at_k': group, batch"):
+        ADVANTAGES.make("unlikeliness(of=pass_at_k)")

@@ -27,6 +27,7 @@ from jaxpsn.tasks.problem import TASKS, Problem
 
 RNG = np.random.default_rng(0)
 REWARDS_SEEN = jnp.asarray(RNG.integers(0, 2, (6, 8)), jnp.float32)
+LIKELY = jnp.asarray(RNG.normal(-20.0, 5.0, (6, 8)), jnp.float32)
 # Answers that are likelier, and less likely, than they were, by little and by much; both signs of advantages for each.
 OLD = -RNG.uniform(0.0, 3.0, (16, 6))
 MOVED = np.repeat(np.array([0.01, -0.01, 0.15, -0.15, 0.4, -0.4, 2.0, -2.0]), 2)[:, None]
@@ -100,7 +101,7 @@ def of_noise(noise, small):
 BEHAVIOUR = {
     "task": of_task, "reward": of_reward, "loss": of_loss, "correction": of_correction, "gate": of_gate,
     "scale": of_rule, "similarity": of_likeness, "noise": of_noise,
-    "advantage": lambda one, small: one.compute(REWARDS_SEEN).tolist(),
+    "advantage": lambda one, small: one.compute(one.shaped(REWARDS_SEEN, LIKELY)).tolist(),
     "model": lambda one, small: one.architecture,
 }  # fmt: skip
 OWN = Path(__file__).with_name("own_rewards.py")

@@ -25,6 +25,11 @@ CASES = {
         "sac(actor_hidden=16, critic_hidden=16, batch_size=32, updates=1, replay_capacity=4096, warmup=64)",
         1,
     ),
+    "dqn": (
+        "parameter(probes=4) + epsilon_greedy(0.1)",
+        "dqn(hidden=16, batch_size=32, updates=1, replay_capacity=4096, warmup=64)",
+        1,
+    ),
     "evolution": (
         "parameter(structure=lowrank(antithetic=true), scale=constant, sigma=0.1)",
         "es(actor_hidden=16, actor_lr=0.01)",
@@ -54,7 +59,9 @@ def run(explore, agent, seeds, mesh):
     smoke = PRESETS["smoke"]
     config = replace(
         smoke,
-        env=replace(smoke.env, num_envs=16),
+        env=replace(
+            smoke.env, num_envs=16, name="probe/observation_choice" if "dqn" in (agent or "") else smoke.env.name
+        ),
         agent=agent or smoke.agent,
         explore=explore,
     )

@@ -10,7 +10,11 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("mesh.py")
 pytestmark = pytest.mark.timeout(1500)  # it compiles for eight devices, maybe on two busy cores
-CASES = ["sum", "evolution", *(pytest.param(name, marks=pytest.mark.slow) for name in ("flipout", "ladder", "sac"))]
+CASES = [
+    "sum",
+    "evolution",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("flipout", "ladder", "sac", "dqn")),
+]
 
 
 @pytest.fixture(scope="module", params=CASES)

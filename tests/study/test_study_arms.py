@@ -83,9 +83,13 @@ def test_evolution_strategies_are_arms(name, structure):
 @pytest.mark.parametrize("name", arms.names())
 def test_every_name_makes_an_arm_with_a_scale_of_its_own(name):
     arm = arms.parse(name, BASE)
-    fields = {"none": None, "mixed": None, "noisynet": "sigma"} | dict.fromkeys(
-        ("es", "es-lowrank", "es-flipout"), "sigma"
-    )
+    fields = {
+        "none": None,
+        "mixed": None,
+        "bootstrap": None,
+        "noisynet": "sigma",
+        "epsilon_greedy": "epsilon",
+    } | dict.fromkeys(("es", "es-lowrank", "es-flipout"), "sigma")
     field = fields.get(name, "scale.target" if name.startswith("parameter") else "std")
     assert (arm.scale and arm.scale.path) == field
     if field:
@@ -151,7 +155,7 @@ def test_thresholds():
         (["--study.arms", "ou, agent.gama=1"], "agent.gama = '1': unknown; nearest: gamma"),
         (
             ["--study.arms", "ou, std=1"],
-            "agent=..., agent.FIELD=..., env.FIELD=..., or the fields of ou(...)",
+            "agent=..., agent.FIELD=..., bonus=..., env.FIELD=..., or the fields of ou(...)",
         ),
         (["--study.arms", "es(hold=steps)"], "parameter.hold = 'steps': episode, as agent is es"),
         (["--study.arms", "parameter(ladder=4)"], "parameter.ladder = 4.0: 1 unless member_sigma"),

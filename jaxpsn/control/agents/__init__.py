@@ -3,11 +3,11 @@
 from jaxpsn.core.lazily import exports
 
 _HOMES = {
-    **dict.fromkeys(("AGENTS", "Agent", "Generational", "OffPolicy"), "family"),
+    **dict.fromkeys(("AGENTS", "ActorCritic", "Agent", "Generational", "OffPolicy"), "family"),
     **dict.fromkeys(("Learner", "learn"), "learner"),
     "Evolver": "es",
 }
 
-__all__ = ["AGENTS", "Agent", "Evolver", "Generational", "Learner", "OffPolicy", "learn"]
+__all__ = ["AGENTS", "ActorCritic", "Agent", "Evolver", "Generational", "Learner", "OffPolicy", "learn"]
 
 __getattr__ = exports(__name__, _HOMES)

@@ -1,27 +1,29 @@
 """DDPG as in Plappert et al. 2018 (arXiv 1706.01905), after Lillicrap et al. 2016 (arXiv 1509.02971, algorithm 1)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
-from jaxpsn.control.agents.family import AGENTS, OffPolicy
+from jaxpsn.control.agents.family import AGENTS, ActorCritic
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
 
 
 @AGENTS.register("ddpg")
 @dataclass(frozen=True)
-class Ddpg(OffPolicy):
+class Ddpg(ActorCritic):
     """DDPG as in the paper: one critic; actor and targets follow at every update (arXiv 1509.02971)."""
+
+    intrinsic: ClassVar[bool] = True
 
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> shared.Learner:
         return shared.learner(self, (observation_size, action_size), learnt, _update, critics=1)
 
 
 def critic_target(
-    config: OffPolicy,
+    config: ActorCritic,
     nets: shared.Networks,
     learner: LearnerState,
     batch: Transition,
@@ -42,7 +44,10 @@ def _update(
 ) -> tuple[LearnerState, shared.Metrics]:
     config, nets, rule, noisy = parts
     keys = shared.purposes(key, noisy)
-    target = critic_target(config, nets, learner, batch, keys.target)
-    learner, metrics = shared.critic_step(nets, rule, learner, batch, target, hyper["critic_lr"], config.critic_l2)
+
+    def target(learner: LearnerState, batch: Transition) -> Array:
+        return critic_target(config, nets, learner, batch, keys.target)
+
+    learner, metrics = shared.critics_step(parts, learner, batch, target, hyper["critic_lr"])
     learner, actor_loss = shared.actor_step(nets, rule, learner, batch.obs, hyper["actor_lr"], keys.online)
     return shared.follow(learner, config.tau), metrics | {"actor_loss": actor_loss}

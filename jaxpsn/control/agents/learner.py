@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import losses
 from jaxpsn.control.agents.critics.family import CriticForm
-from jaxpsn.control.agents.family import Agent, OffPolicy
+from jaxpsn.control.agents.family import ActorCritic, OffPolicy, WithActor
 from jaxpsn.control.exploration.rules import LearntNoise
-from jaxpsn.control.state import LearnerState, Transition
+from jaxpsn.control.state import Intrinsic, LearnerState, Transition
 from jaxpsn.core import compat
 from jaxpsn.networks import Actor, Critic, Policy, ensemble_apply, ensemble_init
 
@@ -34,13 +34,17 @@ class Learner(NamedTuple):
     ``policy(params, obs[..., O]) -> action[..., A]``, float32, on normalised observations: the clean policy, which of
     a noisy actor is that of its means;
     ``update(key, learner, batch[B], hyper, count) -> (learner, metrics)``: one critic update. ``count`` (int32
-    scalar, critic updates done before) is derived from the clock, so that vmapped seeds share its branches.
+    scalar, critic updates done before) is derived from the clock, so that vmapped seeds share its branches;
+    ``mark(key, N) -> uint32 [N]``: what is stored with the transitions of a step, or None;
+    ``intrinsic(key, beta, floor) -> Intrinsic``: fresh critics of a bonus, if the agent can learn from one;
     ``period``: ``update`` reads ``count`` modulo this only; a whole number of Python then spares the branches.
     """
 
     init: Callable[..., LearnerState]
     policy: Policy
     update: Callable[..., tuple[LearnerState, Metrics]]
+    mark: Callable[..., Array] | None = None
+    intrinsic: Callable[..., Intrinsic] | None = None
     period: int = 1
 
 
@@ -48,7 +52,7 @@ class Networks(NamedTuple):
     """``policy`` acts in float32; ``actor``, ``critic`` (one) and ``critics`` (all) learn in the agent's precision.
 
     ``actor(params, obs, key)`` is ``policy.raw``: actions, or what they are sampled from. A noisy actor takes a fresh
-    draw from ``key``, any other does not look at it.
+    draw from ``key``, any other does not look at it. ``fresh_critics(key)``: weights of all critics.
     """
 
     init: Callable[..., tuple[Any, Any]]
@@ -57,6 +61,7 @@ class Networks(NamedTuple):
     critic: Callable[..., Array]
     critics: Callable[..., Array]
     form: CriticForm
+    fresh_critics: Callable[..., Any]
 
 
 class Parts(NamedTuple):
@@ -81,14 +86,14 @@ def purposes(key: PRNGKeyArray, noisy: bool) -> Keys:
     return Keys(*(jax.random.fold_in(key, i) for i in range(3))) if noisy else Keys(key, None, None)
 
 
-def actor_of(config: Agent, action_size: int) -> Actor:
+def actor_of(config: WithActor, action_size: int) -> Actor:
     """The actor of an agent, in float32."""
     shared = {"nonlinearity": config.activation, "layer_norm": config.layer_norm, "head_scale": config.head_scale}
     return Actor(action_size, tuple(config.actor_hidden), **shared)
 
 
 def networks(
-    config: OffPolicy,
+    config: ActorCritic,
     observation_size: int,
     action_size: int,
     critics: int,
@@ -112,21 +117,24 @@ def networks(
     )
     obs, action = jnp.zeros((observation_size,), jnp.float32), jnp.zeros((action_size,), jnp.float32)
 
+    def fresh_critics(key: PRNGKeyArray) -> Any:
+        return ensemble_init(critic, key, critics, obs, action)
+
     def init(key: PRNGKeyArray, explored: Any) -> tuple[Any, Any]:
         actor_key, critic_key = jax.random.split(key)
         params = policy.actor.init(actor_key, obs)
         if noise is not None:
             params = noise.widen(params, explored)
-        return params, ensemble_init(critic, critic_key, critics, obs, action)
+        return params, fresh_critics(critic_key)
 
     def learning(params: Any, obs: Float[Array, "batch o"], key: PRNGKeyArray | None) -> Float[Array, "batch k"]:
         return raw(params, obs) if noise is None else noise.sample(raw, params, obs, key)
 
-    return Networks(init, policy, learning, critic.apply, ensemble_apply(critic.apply), config.critic)
+    return Networks(init, policy, learning, critic.apply, ensemble_apply(critic.apply), config.critic, fresh_critics)
 
 
 def learner(
-    config: OffPolicy,
+    config: ActorCritic,
     sizes: tuple[int, int],
     learnt: LearntNoise | None,
     update: Callable[..., tuple[LearnerState, Metrics]],
@@ -142,7 +150,13 @@ def learner(
     """
     nets = networks(config, *sizes, critics, learnt, policy)
     parts = Parts(config, nets, optimizer(config.weight_decay), learnt is not None)
-    return Learner(functools.partial(begin or fresh, parts), nets.policy, functools.partial(update, parts), period)
+    return Learner(
+        functools.partial(begin or fresh, parts),
+        nets.policy,
+        functools.partial(update, parts),
+        period=period,
+        intrinsic=functools.partial(fresh_intrinsic, parts),
+    )
 
 
 def fresh(parts: Parts, key: PRNGKeyArray, hyper: Any, explored: Any) -> LearnerState:
@@ -150,13 +164,19 @@ def fresh(parts: Parts, key: PRNGKeyArray, hyper: Any, explored: Any) -> Learner
     return init(parts.nets, parts.rule, key, explored)
 
 
+def fresh_intrinsic(parts: Parts, key: PRNGKeyArray, beta: Float[Array, ""], floor: Float[Array, ""]) -> Intrinsic:
+    """Fresh critics of a bonus."""
+    critic = parts.nets.fresh_critics(key)
+    return Intrinsic(critic, jax.tree.map(jnp.copy, critic), parts.rule.init(critic), beta, floor)
+
+
 def optimizer(weight_decay: float) -> optax.GradientTransformation:
     """Adam, or AdamW (decay of kernels only), of rate one and positive sign; :func:`descend` applies the rate."""
 
     def kernels(params: Any) -> Any:
-        # Learnt noise scales are no kernels: decay would end the exploration.
+        # Learnt noise scales are no kernels, and priors stay: decay would end the exploration.
         return {
-            name: jax.tree.map(lambda x, kept=name == "sigma": x.ndim > 1 and not kept, tree)
+            name: jax.tree.map(lambda x, kept=name != "params": x.ndim > 1 and not kept, tree)
             for name, tree in params.items()
         }
 
@@ -188,7 +208,7 @@ def init(nets: Networks, rule: optax.GradientTransformation, key: PRNGKeyArray, 
 
 
 def target_of(
-    config: OffPolicy, nets: Networks, batch: Transition, out: Array, bonus: Float[Array, " batch"] | None = None
+    config: OffPolicy, nets: Any, batch: Transition, out: Array, bonus: Float[Array, " batch"] | None = None
 ) -> Float[Array, "batch *k"]:
     """What the critics are to say, of what the target critics say of the next action; ``bonus`` is added to its value.
 
@@ -223,6 +243,37 @@ def critic_step(
     return learner.replace(critic=critic, critic_optimizer=state), {k: once(v) for k, v in metrics.items()}
 
 
+def critics_step(
+    parts: Parts,
+    learner: LearnerState,
+    batch: Transition,
+    target: Callable[[LearnerState, Transition], Array],
+    rate: Float[Array, ""],
+) -> tuple[LearnerState, Metrics]:
+    """One step of all critics towards ``target(learner, batch)``, and the same of those of a bonus, if there is one.
+
+    To the target the critics of a bonus are those of the learner, whose batch pays the bonus and goes on through ends
+    of episodes, and which has no temperature: entropy is paid for once.
+    """
+    nets, rule, l2 = parts.nets, parts.rule, parts.config.critic_l2
+    learner, metrics = critic_step(nets, rule, learner, batch, target(learner, batch), rate, l2)
+    own = learner.intrinsic
+    if own is None:
+        return learner, metrics
+    paid = batch.intrinsic.replace(obs=batch.obs, action=batch.action)
+    as_learner = learner.replace(
+        critic=own.critic, target_critic=own.target_critic, critic_optimizer=own.critic_optimizer, temperature=None
+    )
+    as_learner, told = critic_step(nets, rule, as_learner, paid, target(as_learner, paid), rate, l2)
+    own = own.replace(critic=as_learner.critic, critic_optimizer=as_learner.critic_optimizer)
+    return learner.replace(intrinsic=own), metrics | {f"bonus_{name}": value for name, value in told.items()}
+
+
+def first(critics: Any) -> Any:
+    """The first of several critics."""
+    return jax.tree.map(lambda x: x[0], critics)
+
+
 def actor_step(
     nets: Networks,
     rule: optax.GradientTransformation,
@@ -235,10 +286,15 @@ def actor_step(
 
     The policy is the clean one, or a draw of a noisy one from ``key``.
     """
-    critic = jax.tree.map(lambda x: x[0], learner.critic)
+    critic, own = first(learner.critic), learner.intrinsic
 
     def loss(params):
-        return losses.actor_loss(nets.form.value(nets.critic(critic, obs, nets.actor(params, obs, key))))
+        action = nets.actor(params, obs, key)
+        q = nets.form.value(nets.critic(critic, obs, action))
+        if own is not None:
+            paid = nets.form.value(nets.critic(first(own.critic), obs, action))
+            q = losses.balance(q, q, paid, own.beta, own.floor)
+        return losses.actor_loss(q)
 
     value, gradient = jax.value_and_grad(loss)(learner.actor)
     actor, state = descend(rule, learner.actor, learner.actor_optimizer, gradient, rate)
@@ -246,10 +302,13 @@ def actor_step(
 
 
 def follow(learner: LearnerState, tau: float) -> LearnerState:
-    """Move both targets towards the weights."""
+    """Move all targets towards the weights; an agent without a target of the actor has None."""
+    own = learner.intrinsic
+    if own is not None:
+        own = own.replace(target_critic=losses.polyak(own.target_critic, own.critic, tau))
+    actor = None if learner.target_actor is None else losses.polyak(learner.target_actor, learner.actor, tau)
     return learner.replace(
-        target_actor=losses.polyak(learner.target_actor, learner.actor, tau),
-        target_critic=losses.polyak(learner.target_critic, learner.critic, tau),
+        target_actor=actor, target_critic=losses.polyak(learner.target_critic, learner.critic, tau), intrinsic=own
     )
 
 

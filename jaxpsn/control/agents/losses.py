@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.control.state import Transition
@@ -33,9 +34,23 @@ def smooth(key: PRNGKeyArray, action: Float[Array, "*batch a"], std: float, clip
     return jnp.clip(action + noise, -1.0, 1.0)
 
 
-def critic_loss(q: Float[Array, "critics batch"], target: Float[Array, " batch"]) -> Float[Array, ""]:
-    """Mean squared error of every critic against one target, summed over critics."""
-    return jnp.sum(jnp.mean(jnp.square(q - target[None]), axis=-1))
+def squared(q: Float[Array, "critics batch"], target: Float[Array, " batch"]) -> Float[Array, "critics batch"]:
+    """Squared error of every critic against one target."""
+    return jnp.square(q - target[None])
+
+
+def huber(
+    q: Float[Array, "critics batch"], target: Float[Array, " batch"], delta: float
+) -> Float[Array, "critics batch"]:
+    """``e^2 / 2`` for errors ``e`` up to ``delta`` in size, ``delta (|e| - delta / 2)`` beyond."""
+    size = jnp.abs(q - target[None])
+    near = jnp.minimum(size, delta)
+    return near * (size - 0.5 * near)
+
+
+def total(errors: Float[Array, "critics batch"]) -> Float[Array, ""]:
+    """Mean over the batch, summed over critics."""
+    return jnp.sum(jnp.mean(errors, axis=-1))
 
 
 def mean_of(out: Float[Array, "*batch k"], places: Float[Array, " k"]) -> Float[Array, "*batch"]:
@@ -43,14 +58,35 @@ def mean_of(out: Float[Array, "*batch k"], places: Float[Array, " k"]) -> Float[
     return jnp.sum(jax.nn.softmax(out, axis=-1) * jnp.broadcast_to(places, out.shape), axis=-1)
 
 
-def cross_entropy(out: Float[Array, "critics batch k"], target: Float[Array, "batch k"]) -> Float[Array, ""]:
-    """Mean cross-entropy of every critic's distribution to one target distribution, summed over critics."""
-    return -jnp.sum(jnp.mean(jnp.sum(target[None] * jax.nn.log_softmax(out, axis=-1), axis=-1), axis=-1))
+def cross_entropy(
+    out: Float[Array, "critics batch k"], target: Float[Array, "batch k"]
+) -> Float[Array, "critics batch"]:
+    """Cross-entropy of every critic's distribution, of logits ``out``, to one target distribution."""
+    return -jnp.sum(target[None] * jax.nn.log_softmax(out, axis=-1), axis=-1)
 
 
 def actor_loss(q: Float[Array, " batch"]) -> Float[Array, ""]:
     """Minus the mean value of the policy's own actions: its gradient is the deterministic policy gradient."""
     return -jnp.mean(q)
+
+
+def balance(
+    value: Float[Array, " batch"],
+    q: Float[Array, " batch"],
+    paid: Float[Array, " batch"],
+    beta: Float[Array, ""],
+    floor: Float[Array, ""],
+) -> Float[Array, " batch"]:
+    """``value / mean|q| + beta paid / mean|paid|``: the value of the task and that of a bonus at equal sizes.
+
+    ``value`` is ``q``, or ``q`` with what is added to it, such as entropy. The sizes are at least ``floor``, and no
+    gradient passes through them (as in TD3+BC, Fujimoto and Gu 2021, arXiv 2106.06860, equation 5).
+    """
+
+    def size(of: Float[Array, " batch"]) -> Float[Array, ""]:
+        return lax.stop_gradient(jnp.maximum(jnp.mean(jnp.abs(of)), floor))
+
+    return value / size(q) + beta * paid / size(paid)
 
 
 def temperature_loss(
@@ -75,5 +111,7 @@ def l2(critic: Any) -> Float[Array, ""]:
 
 
 def polyak(target: Any, online: Any, tau: float) -> Any:
-    """Targets move by ``tau`` of the way: ``target + tau (online - target)``."""
+    """Targets move by ``tau`` of the way: ``target + tau (online - target)``; at 1 they are copies, bit for bit."""
+    if tau == 1.0:
+        return online
     return jax.tree.map(lambda t, o: t + tau * (o - t), target, online)

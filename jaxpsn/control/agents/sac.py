@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents import losses
-from jaxpsn.control.agents.family import AGENTS, OffPolicy, Rate
+from jaxpsn.control.agents.family import AGENTS, ActorCritic, Rate
 from jaxpsn.control.exploration.family import ActionNoise, behaviour_of
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
@@ -27,7 +27,7 @@ _LR, _ENTROPY = 3e-4, -0.5
 
 @AGENTS.register("sac")
 @dataclass(frozen=True)
-class Sac(OffPolicy):
+class Sac(ActorCritic):
     """SAC: a tanh-Gaussian actor, twin critics, and a temperature that holds the clean policy's entropy.
 
     Temperature, targets and entropy are those of the clean actor; perturbed weights only act. With ``parameter`` the
@@ -53,6 +53,7 @@ class Sac(OffPolicy):
     """Greatest logarithm of the policy's standard deviation."""
 
     learnt: ClassVar[tuple[str, ...]] = ("critic_loss", "actor_loss", "q", "temperature", "entropy")
+    intrinsic: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
 
     def validate(self) -> None:
@@ -91,7 +92,7 @@ def _begin(parts: shared.Parts, key: PRNGKeyArray, hyper: Any, explored: Any) ->
 
 
 def critic_target(
-    config: OffPolicy,
+    config: ActorCritic,
     nets: shared.Networks,
     learner: LearnerState,
     batch: Transition,
@@ -100,11 +101,13 @@ def critic_target(
 ) -> Float[Array, "batch *k"]:
     """``r + gamma (min_i Q'_i(s', a') - alpha log pi(a'|s'))``, a' of the clean actor; ``r`` alone at a terminal.
 
-    ``key`` samples the action, ``draw`` is the key of a noisy actor's draw.
+    ``key`` samples the action, ``draw`` is the key of a noisy actor's draw. Without a temperature nothing is paid for
+    entropy.
     """
     action, density = sample(key, nets.actor(learner.actor, batch.next_obs, draw))
     out = nets.critics(learner.target_critic, batch.next_obs, action)
-    return shared.target_of(config, nets, batch, out, bonus=-jnp.exp(learner.temperature) * density)
+    paid = None if learner.temperature is None else -jnp.exp(learner.temperature) * density
+    return shared.target_of(config, nets, batch, out, bonus=paid)
 
 
 def actor_step(
@@ -116,12 +119,16 @@ def actor_step(
     draw: PRNGKeyArray | None = None,
 ) -> tuple[LearnerState, Float[Array, ""], Float[Array, " batch"]]:
     """Ascend the lesser value of the policy's samples plus its entropy: (learner, loss, log densities)."""
-    alpha = jnp.exp(learner.temperature)
+    alpha, nets, own = jnp.exp(learner.temperature), parts.nets, learner.intrinsic
 
     def loss(params: Any) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
-        action, density = sample(key, parts.nets.actor(params, obs, draw))
-        q = parts.nets.form.value(parts.nets.critics(learner.critic, obs, action))
-        return losses.actor_loss(jnp.min(q, axis=0) - alpha * density), density
+        action, density = sample(key, nets.actor(params, obs, draw))
+        q = jnp.min(nets.form.value(nets.critics(learner.critic, obs, action)), axis=0)
+        value = q - alpha * density
+        if own is not None:
+            paid = jnp.min(nets.form.value(nets.critics(own.critic, obs, action)), axis=0)
+            value = losses.balance(value, q, paid, own.beta, own.floor)
+        return losses.actor_loss(value), density
 
     (value, density), gradient = jax.value_and_grad(loss, has_aux=True)(learner.actor)
     actor, state = shared.descend(parts.rule, learner.actor, learner.actor_optimizer, gradient, rate)
@@ -144,14 +151,16 @@ def _update(
     hyper: Any,
     count: Int[Array, ""],
 ) -> tuple[LearnerState, shared.Metrics]:
-    config, nets, rule, noisy = parts
+    config, nets, _, noisy = parts
     keys, (following, own) = shared.purposes(key, noisy), (jax.random.fold_in(key, i) for i in (_NEXT, _OWN))
-    target = critic_target(config, nets, learner, batch, following, keys.target)
-    learner, metrics = shared.critic_step(nets, rule, learner, batch, target, hyper["critic_lr"], config.critic_l2)
+
+    def target(learner: LearnerState, batch: Transition) -> Array:
+        return critic_target(config, nets, learner, batch, following, keys.target)
+
+    learner, metrics = shared.critics_step(parts, learner, batch, target, hyper["critic_lr"])
     learner, loss, density = actor_step(parts, learner, batch.obs, hyper["actor_lr"], own, keys.online)
     if config.tune_temperature:
         wanted = action_size * hyper["target_entropy"]
         learner = _tune(learner, density, wanted, hyper["temperature_lr"])
     told = {"actor_loss": loss, "temperature": jnp.exp(learner.temperature), "entropy": -jnp.mean(density)}
-    learner = learner.replace(target_critic=losses.polyak(learner.target_critic, learner.critic, config.tau))
-    return learner, metrics | {name: shared.once(value) for name, value in told.items()}
+    return shared.follow(learner, config.tau), metrics | {name: shared.once(value) for name, value in told.items()}

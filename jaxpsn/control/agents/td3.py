@@ -1,14 +1,14 @@
 """TD3 (Fujimoto et al. 2018, arXiv 1802.09477, algorithm 1)."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents import losses
-from jaxpsn.control.agents.family import AGENTS, OffPolicy
+from jaxpsn.control.agents.family import AGENTS, ActorCritic
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
 from jaxpsn.core import branches, errors
@@ -19,11 +19,13 @@ _CLIP = 0.5
 
 @AGENTS.register("td3")
 @dataclass(frozen=True)
-class Td3(OffPolicy):
+class Td3(ActorCritic):
     """TD3: twin critics, smoothed target actions, actor and targets at every ``policy_delay``-th update.
 
     Source: Fujimoto et al. 2018 (arXiv 1802.09477, algorithm 1).
     """
+
+    intrinsic: ClassVar[bool] = True
 
     policy_delay: Annotated[int, Whole(1, 1 << 10)] = 2
     """Critic updates for one actor and target update."""
@@ -76,8 +78,11 @@ def _update(
 ) -> tuple[LearnerState, shared.Metrics]:
     config, nets, rule, noisy = parts
     keys = shared.purposes(key, noisy)
-    target = critic_target(config, nets, learner, batch, keys.smoothing, keys.target)
-    learner, metrics = shared.critic_step(nets, rule, learner, batch, target, hyper["critic_lr"], config.critic_l2)
+
+    def target(learner: LearnerState, batch: Transition) -> Array:
+        return critic_target(config, nets, learner, batch, keys.smoothing, keys.target)
+
+    learner, metrics = shared.critics_step(parts, learner, batch, target, hyper["critic_lr"])
 
     def step(learner: LearnerState) -> tuple[LearnerState, Any]:
         learner, loss = shared.actor_step(nets, rule, learner, batch.obs, hyper["actor_lr"], keys.online)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxpsn.control.exploration import acting
 from jaxpsn.control.exploration.family import EXPLORATION, ActionNoise, Space, behaviour_of, prefix
-from jaxpsn.control.exploration.rules import Explorer, LearntNoise
+from jaxpsn.control.exploration.rules import Explorer, Heads, LearntNoise
 from jaxpsn.control.exploration.sums import Clean, part, total
 from jaxpsn.core.components import Sum, called, terms_of, traced
 
@@ -25,7 +25,8 @@ def make(explore: Any, policy: Any, params: Any, space: Space) -> Explorer:
     streams = {called(type(term)): EXPLORATION.stream(term) for term in (behaviour, *terms_of(explore))}
     alone = len(terms_of(explore)) == 1
     emit = acting.emitter(policy, behaviour)
-    return total(behaviour.build(policy, params, space), noises, called(type(behaviour)), alone, streams, emit)
+    acted = behaviour.build(policy, params, space)
+    return total(acted, noises, space.actions, called(type(behaviour)), alone, streams, emit)
 
 
 def alone(explore: Any) -> Any:
@@ -45,18 +46,27 @@ def measuring(explore: Any) -> Any:
     return behaviour if behaviour is not None and behaviour.probed_states(2) else None
 
 
-def learnt_noise(explore: Any) -> LearntNoise | None:
-    """How a learner learns through noise in the actor; ``widen`` takes the ``hyper`` of the whole."""
+def learnt_noise(explore: Any) -> LearntNoise | Heads | None:
+    """What a rule makes the learner learn: heads, or noise in the actor; ``widen`` takes the ``hyper`` of the whole."""
     behaviour = behaviour_of(explore)
     own = None if behaviour is None else behaviour.learnt_noise()
-    if own is None:
-        return None
+    if not isinstance(own, LearntNoise):
+        return own
     before = prefix(explore, behaviour).rstrip(".")
 
     def widen(params: Any, hyper: Mapping[str, Any]) -> Any:
         return own.widen(params, part(hyper, before) if before else hyper)
 
     return LearntNoise(widen, own.sample)
+
+
+def silent(explore: Any, hyper: Mapping[str, Any]) -> bool:
+    """Whether the behaviour of runs with these numbers (as of :func:`hyper_of`) may be the clean policy's somewhere."""
+    behaviour = behaviour_of(explore)
+    if behaviour is None:
+        return True
+    before = prefix(explore, behaviour).rstrip(".")
+    return behaviour.silent(part(hyper, before) if before else hyper)
 
 
 def alarms(explore: Any, where: str) -> Iterable[Any]:

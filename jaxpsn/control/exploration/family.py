@@ -1,12 +1,13 @@
 """The family of exploration rules, and what the control loop asks of one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
-from jaxpsn.control.exploration.rules import BehaviourFunctions, LearntNoise, NoiseFunctions
+from jaxpsn.control.exploration.rules import BehaviourFunctions, Heads, LearntNoise, NoiseFunctions
 from jaxpsn.core import errors
 from jaxpsn.core.components import Component, Sum, called, terms_of
 from jaxpsn.core.families import Family
+from jaxpsn.envs.spaces import ActionSpace, Box
 
 
 class Space(NamedTuple):
@@ -19,11 +20,22 @@ class Space(NamedTuple):
     """Decisions (environment steps divided by the action repeat): the horizon of coloured noise."""
     adaptations: int | None = None
     """Scale updates of the whole run; None if unknown."""
+    given: ActionSpace | None = None
+    """Its actions; a box of ``action_size`` numbers if left out."""
+    silent: bool = True
+    """Whether noise may be of scale zero, which is then the clean policy bit for bit, at the price of a branch."""
+
+    @property
+    def actions(self) -> ActionSpace:
+        """What actions are."""
+        return Box(self.action_size) if self.given is None else self.given
 
 
 class Exploration(Component):
     """How the behaviour departs from the clean policy."""
 
+    spaces: ClassVar[tuple[type[ActionSpace], ...]] = (Box,)
+    """What kinds of actions it is for."""
     judges: ClassVar[bool] = False
     """Whether it looks at what its actions led to."""
     scaled_by: ClassVar[str] = ""
@@ -50,6 +62,10 @@ class Exploration(Component):
         """Perturbations alive at once."""
         return num_envs
 
+    def silent(self, hyper: Mapping[str, Any]) -> bool:
+        """Whether runs with these numbers, its traced fields, may act without its noise at some step."""
+        return True
+
     def alarms(self, where: str) -> Iterable[Any]:
         """What is told once if the rows of metrics show it (:mod:`jaxpsn.run.alarms`); ``where``: its own path."""
         return ()
@@ -71,6 +87,15 @@ class Behaviour(Exploration):
     samples: ClassVar[bool] = False
     """Whether its ``act`` gives what actions of a stochastic policy are sampled from, in place of actions."""
 
+    followed: ClassVar[bool] = False
+    """Whether an on-policy learner can learn from it: its functions have ``followers``."""
+
+    def check_followers(self, redraw: str, agent: str) -> None:
+        """Refuse, of a rule that is ``followed``, what an on-policy learner cannot do with. Raises UserError.
+
+        ``redraw``: its setting of this name.
+        """
+
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         """The rule as pure functions.
 
@@ -80,13 +105,13 @@ class Behaviour(Exploration):
         """
         raise NotImplementedError
 
-    def learnt_noise(self) -> LearntNoise | None:
-        """How the learner learns through noise in the actor, where it does."""
+    def learnt_noise(self) -> LearntNoise | Heads | None:
+        """What the rule makes the learner learn beside a plain actor: through noise in it, or several of it."""
         return None
 
 
 class ActionNoise(Exploration):
-    """Noise that is added to actions."""
+    """Noise that is added to actions, or choices that are made in their place."""
 
     def build(self, space: Space) -> NoiseFunctions:
         """The rule as pure functions."""
@@ -111,6 +136,7 @@ EXPLORATION: Family[Exploration] = Family(
         "none": f"{_HOME}.sums", "gaussian": f"{_HOME}.gaussian", "mixed": f"{_HOME}.gaussian", "ou": f"{_HOME}.ou",
         "pink": f"{_HOME}.pink", "zeta": f"{_HOME}.zeta", "parameter": f"{_HOME}.parameter", "gsde": f"{_HOME}.gsde",
         "lattice": f"{_HOME}.lattice", "noisynet": f"{_HOME}.noisynet",
+        "epsilon_greedy": f"{_HOME}.epsilon_greedy", "bootstrap": f"{_HOME}.bootstrap",
     },
     sums=_check_sum,
     doc="How the behaviour departs from the clean policy; rules add up.",
@@ -127,6 +153,7 @@ for _name, _spec in {
     "parameter-return": "parameter(member_sigma=true, ladder=16, select=return)",
     "parameter-novelty": "parameter(member_sigma=true, ladder=16, select=novelty)",
     "parameter-antithetic": "parameter(structure=flipout(antithetic=true))",
+    "followers": "parameter(distance=kl, scale=first_order(target=0.01, exponent=0.5))",
 }.items():
     EXPLORATION.alias(_name, _spec)
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn import noise
 from jaxpsn.core import errors
+from jaxpsn.core.components import spec_of
 from jaxpsn.networks import Policy
 from jaxpsn.noise import holds
 from jaxpsn.noise.hold_rules import HoldRule
@@ -37,6 +38,12 @@ class Linear(NamedTuple):
     """``apply(state, x[N, I]) -> [N, O]``"""
     begin: Callable[..., LinearState]
     """``begin(key, state, done[N]) -> state``"""
+
+
+def refuse_several(where: str, rule: HoldRule) -> None:
+    """Refuse a hold that blends draws of several times, where a rule holds one. Raises UserError."""
+    if not rule.single:
+        errors.refuse(where, spec_of(rule), "one that holds a single draw: episode, steps, zeta, geometric")
 
 
 def start(kind: noise.Structure, hold: holds.Hold, key: PRNGKeyArray, spec: noise.Spec, members: int) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from jaxpsn.control.exploration import acting, held
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
 from jaxpsn.control.exploration.parameter import Cadence, sliced
 from jaxpsn.control.exploration.rules import BehaviourFunctions, LearntNoise
-from jaxpsn.core import errors
-from jaxpsn.core.components import Tune, spec_of
+from jaxpsn.core.components import Tune
 from jaxpsn.core.fields import Real, Traced
+from jaxpsn.envs.spaces import Box, Discrete
 from jaxpsn.networks import noisy
 from jaxpsn.noise.hold_rules import Episode, HoldRule
 
@@ -44,6 +44,7 @@ class NoisyNet(Behaviour):
 
     tune = Tune("sigma", (0.2, 0.5, 1.0, 2.0))
     samples: ClassVar[bool] = True
+    spaces = (Box, Discrete)
 
     sigma: Traced[Annotated[float, Real(0.0, 100.0)]] = 0.5
     """Scale at the start, in units of 1 / sqrt(inputs) of each layer (paper: 0.5)."""
@@ -58,10 +59,7 @@ class NoisyNet(Behaviour):
 
     def validate(self) -> None:
         """Refuse a hold that would draw another noise than the one that is learnt through."""
-        if not self.hold.single:
-            errors.refuse(
-                "noisynet.hold", spec_of(self.hold), "one that holds a single draw: episode, steps, zeta, geometric"
-            )
+        held.refuse_several("noisynet.hold", self.hold)
 
     def probed_states(self, num_envs: int) -> int:
         return self.probes * self.probe_states

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -14,12 +14,13 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxpsn import noise
-from jaxpsn.control.exploration import acting, held, population
+from jaxpsn.control.exploration import acting, held, population, recalling
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
 from jaxpsn.control.exploration.rules import BehaviourFunctions
 from jaxpsn.core import compat, errors, placed
-from jaxpsn.core.components import Tune, replaced
+from jaxpsn.core.components import Tune, replaced, spec_of
 from jaxpsn.core.fields import Real, Traced, Whole
+from jaxpsn.envs.spaces import Box, Discrete
 from jaxpsn.noise import scales
 from jaxpsn.noise.hold_rules import Episode, HoldRule
 from jaxpsn.noise.scale_rules import Multiplicative, Run, ScaleRule, begins, refuse_misfit
@@ -46,6 +47,7 @@ class ParameterState:
     hyper: Any  # dict: path -> float32, the traced fields: sigma at the start, the distance wanted
     distance: Any  # as its sigma: the distance measured last, NaN before the first
     trial: Any = None  # population.Trial, where scales are selected
+    count: Any = None  # [] int32, scale updates so far, where the target falls with them
 
     @property
     def sigma(self) -> Float[Array, "*P"]:
@@ -96,6 +98,7 @@ class Parameter(Behaviour):
     """
 
     scaled_by = "sigma"
+    spaces = (Box, Discrete)
 
     structure: noise.Structure = noise.Flipout()
     """Form of the weight noise."""
@@ -123,7 +126,13 @@ class Parameter(Behaviour):
     """What the scale follows. action: root mean square of the difference in actions, those of the means of a
     stochastic policy; it grows like sigma. kl: divergence of a stochastic policy from its perturbed self before
     squashing, in nats, summed over action dimensions; it grows like the square of sigma, so that first_order takes
-    exponent=0.5; multiplicative and bisection fit both."""
+    exponent=0.5; multiplicative and bisection fit both. Of choices (dqn) both are in units of epsilon: that of the
+    epsilon-greedy policy with the same share of other choices (action), or with the same divergence from the greedy one
+    as the softmax policies have (kl, as published; it depends on the scale of rewards)."""
+    target_from: Annotated[float, Real(1.0, 1e4)] = 1.0
+    """The target is at first this many times what the scale rule says, and falls to it linearly."""
+    target_over: Annotated[int, Whole(0, 1 << 30)] = 0
+    """Scale updates in which it falls; 0: it stays."""
     probes: Cadence = 8
     """Fresh perturbations that measure the distance; with member_sigma every scale's own does."""
     probe_states: Cadence = 8
@@ -142,15 +151,31 @@ class Parameter(Behaviour):
         if self.select != "none" and self.scale.annealed:
             errors.refuse("parameter.select", self.select, "none, as the scale rule anneals every scale")
         self.hold.form(self.structure)  # refuses what cannot be held so
+        if (self.target_from > 1.0) != (self.target_over > 0):
+            allowed = "above 1 and target_over above 0, or 1 and 0, the defaults"
+            errors.refuse("parameter.target_from", self.target_from, allowed)
+        self._refuse_idle("target_from", not self.scale.adapted, "the scale rule has no target")
         self._refuse_idle("mutation", self.select == "none", "select is none")
         self._refuse_idle("probes", self.member_sigma, "with member_sigma every scale's own perturbation measures")
 
     def _refuse_idle(self, name: str, idle: bool, why: str) -> None:
         default = type(self).__dataclass_fields__[name].default
         if idle and getattr(self, name) != default:
-            errors.refuse(f"parameter.{name}", getattr(self, name), f"{default:g}, the default, as {why}")
+            told = default if isinstance(default, str) else f"{default:g}"
+            errors.refuse(f"parameter.{name}", getattr(self, name), f"{told}, the default, as {why}")
 
     samples: ClassVar[bool] = True
+    followed: ClassVar[bool] = True
+
+    def check_followers(self, redraw: str, agent: str) -> None:
+        held_by_rule = redraw == "episode"
+        if held_by_rule and not self.hold.single:
+            allowed = f"one draw, as episode or steps(100), as {agent} learns from what was held"
+            errors.refuse("parameter.hold", spec_of(self.hold), allowed)
+        if not held_by_rule and self.hold != Episode():
+            allowed = "episode, the default, as agent.redraw is rollout; set agent.redraw=episode"
+            errors.refuse("parameter.hold", spec_of(self.hold), allowed)
+        self._refuse_idle("select", self.judges, f"{agent} keeps the scales of a rollout")
 
     @property
     def distributional(self) -> bool:
@@ -209,6 +234,9 @@ class Parameter(Behaviour):
             errors.refuse("parameter.groups", groups, f"0 or a divisor of env.num_envs = {num_envs}")
         return Layout(groups, num_envs // groups, self.pair)
 
+    def silent(self, hyper: Mapping[str, Any]) -> bool:
+        return not self.scale.positive or not np.all(np.asarray(hyper["sigma"]) > 0)
+
     def alarms(self, where: str) -> Iterable[Any]:
         if not self.scale.adapted or self.scale.bounds is None:
             return ()
@@ -220,19 +248,20 @@ class Parameter(Behaviour):
         raw = acting.raw(policy)
         planner = _planner(raw, params, space.observation_size, self.relative)
         spec = planner(() if seats.rows == 1 else (seats.rows,))
-        perturbed = noise.fused(raw, spec, form)
-        measure = self._measure(policy, planner, seats.scales)
+        perturbed = noise.fused(raw, spec, form, space.silent)
+        measure = self._measure(policy, planner, seats.scales, space.silent)
         self.scale.build(self.sigma, Run(space.adaptations))  # refused here what cannot be
 
-        def rule(hyper: Any, rung: Any) -> tuple[Any, scales.Scale]:
+        def rule(hyper: Any, rung: Any, count: Any) -> tuple[Any, scales.Scale]:
             """Sigma at the start, and the scale rule, with traced numbers."""
             given = replaced(self, hyper)
             start = given.sigma * rung
-            return start, given.scale.scaled(rung).build(start, Run(space.adaptations))
+            return start, given.scale.scaled(rung * self._excess(count)).build(start, Run(space.adaptations))
 
         def init(key: PRNGKeyArray, params: Any, hyper: Any) -> ParameterState:
             rung = population.ladder(self.ladder, seats.scales) if self.member_sigma else jnp.ones((), jnp.float32)
-            start, follow = rule(hyper, rung)
+            count = jnp.int32(0) if self.target_over else None
+            start, follow = rule(hyper, rung, count)
             return ParameterState(
                 **held.start(form, hold, key, spec, seats.groups),
                 scale=follow.init(start),
@@ -240,6 +269,7 @@ class Parameter(Behaviour):
                 hyper=dict(hyper),
                 distance=jnp.full_like(rung, jnp.nan),
                 trial=population.begin(self.select, seats.groups, space.observation_size),
+                count=count,
             )
 
         def act(params: Any, state: ParameterState, obs: Float[Array, "N O"]) -> Float[Array, "N A"]:
@@ -250,13 +280,21 @@ class Parameter(Behaviour):
 
         def adapt(key: PRNGKeyArray, params: Any, state: ParameterState, obs: Float[Array, "B O"]) -> ParameterState:
             distance = measure(key, params, state.scale.sigma, obs)
-            follow = rule(state.hyper, state.rung)[1]
-            return state.replace(scale=follow.update(state.scale, {"distance": distance}), distance=distance)
+            follow = rule(state.hyper, state.rung, state.count)[1]
+            scale = follow.update(state.scale, {"distance": distance})
+            return state.replace(scale=scale, distance=distance, count=None if state.count is None else state.count + 1)
 
-        judge = functools.partial(_judge, self, seats)
-        return BehaviourFunctions(init, act, begin, adapt, self._report, judge)
+        judge, followers = functools.partial(_judge, self, seats), recalling.followers(raw, form, seats.rows)
+        return BehaviourFunctions(init, act, begin, adapt, self._report, judge, followers)
 
-    def _measure(self, policy: Any, planner: Callable[..., Any], count: int) -> Any:
+    def _excess(self, count: Int[Array, ""] | None) -> Any:
+        """What the target is multiplied by after so many scale updates."""
+        if count is None:
+            return 1.0
+        left = jnp.maximum(1.0 - count.astype(jnp.float32) / self.target_over, 0.0)
+        return 1.0 + left * (self.target_from - 1.0)
+
+    def _measure(self, policy: Any, planner: Callable[..., Any], count: int, silent: bool) -> Any:
         """Distance of *fresh* perturbations of the present weights, each on its own slice of the batch.
 
         The perturbations that act are not reused: they were drawn for other weights and picked by the episodes they
@@ -271,7 +309,7 @@ class Parameter(Behaviour):
         def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
             slices = sliced(obs, count)
             spec = planner(slices.shape[1:2])
-            noisy = noise.fused(raw, spec, fresh)(params, fresh.init(key, spec, count), sigma, slices)
+            noisy = noise.fused(raw, spec, fresh, silent)(params, fresh.init(key, spec, count), sigma, slices)
             return apart(raw(params, slices), noisy, axis)
 
         return measure
@@ -283,7 +321,7 @@ class Parameter(Behaviour):
         if self.member_sigma:
             scalars |= {"sigma_min": jnp.min(sigma), "sigma_max": jnp.max(sigma)}
         if self.scale.adapted:
-            scalars["target"] = jnp.mean(state.hyper["scale.target"] * state.rung)
+            scalars["target"] = jnp.mean(state.hyper["scale.target"] * state.rung * self._excess(state.count))
         if self.select == "novelty":
             scalars["novelty"] = jnp.nanmean(state.trial.score)
         return scalars

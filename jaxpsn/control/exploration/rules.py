@@ -24,6 +24,18 @@ def untold(state: Any) -> dict[str, Any]:
     return {}
 
 
+class Followers(NamedTuple):
+    """What an on-policy learner asks of a behaviour: who acted, and what they would have done with other weights."""
+
+    recall: Callable[..., Any]
+    """``recall(params, state, obs[G, R, O], groups[G], tags[G, R] or None) -> [G, R, K]``: what ``act`` gives of
+    ``params`` for R observations of each of these groups of environments, differentiable in ``params``. ``tags`` say
+    which of a group's perturbations was held; None: that of ``state``."""
+    tags: Callable[..., Any]
+    """``tags(state) -> [N]``: what tells the perturbation that each environment holds from its others; whole numbers
+    that change with a redraw."""
+
+
 class Explorer(NamedTuple):
     """How a policy is acted with: the whole of exploration, as the control loop sees it."""
 
@@ -41,6 +53,8 @@ class Explorer(NamedTuple):
     judge: Callable[..., Any] = unmoved
     """``judge(key, state, reward[N], done[N], obs[N, O]) -> state``: before ``begin``, what the step brought: its
     rewards, the episodes that ended, and the true next observations."""
+    behaviour: Any = None
+    """The :class:`BehaviourFunctions` that it is made of."""
 
 
 class BehaviourFunctions(NamedTuple):
@@ -58,17 +72,24 @@ class BehaviourFunctions(NamedTuple):
     """``report(state) -> dict of scalars``"""
     judge: Callable[..., Any] = unmoved
     """``judge(key, state, reward[N], done[N], obs[N, O]) -> state``"""
+    followers: Followers | None = None
+    """For on-policy learners, of a rule that says ``followed``."""
 
 
 class NoiseFunctions(NamedTuple):
-    """Noise added to actions, with state per environment."""
+    """Noise added to actions, with state per environment.
+
+    Of a few choices a noise is one of them, which is taken in place of the policy's, or -1 where that is kept.
+    """
 
     init: Callable[..., Any]
     """``init(key, hyper) -> state``"""
     sample: Callable[..., tuple[Any, Any]]
-    """``sample(key, state) -> (noise[N, A], state)``: the noise of the next action."""
+    """``sample(key, state) -> (noise[N, A] or int32 [N], state)``: the noise of the next action."""
     begin: Callable[..., Any]
     """``begin(key, state, done[N]) -> state``: noise of environments that start an episode is reset."""
+    report: Callable[..., dict[str, Any]] = untold
+    """``report(state) -> dict of scalars``"""
 
 
 class LearntNoise(NamedTuple):
@@ -78,3 +99,13 @@ class LearntNoise(NamedTuple):
     """``widen(params, hyper) -> params`` with what the noise learns beside the weights; ``hyper``: the rule's own."""
     sample: Callable[..., Any]
     """``sample(apply, params, obs[B, O], key) -> action[B, A]``: the network of one fresh draw."""
+
+
+class Heads(NamedTuple):
+    """Several value functions that the learner learns side by side."""
+
+    count: int
+    prior: float
+    """Factor of the fixed random network that is added to each; 0: none."""
+    keep: float
+    """Probability with which one learns from a transition."""

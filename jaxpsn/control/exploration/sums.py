@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.control.exploration import acting
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
-from jaxpsn.control.exploration.rules import BehaviourFunctions, Explorer, NoiseFunctions
+from jaxpsn.control.exploration.rules import BehaviourFunctions, Explorer, Followers, NoiseFunctions
+from jaxpsn.envs.spaces import ActionSpace, Box, Discrete
 
 
 @struct.dataclass
@@ -28,6 +28,8 @@ class Clean(Behaviour):
     """The clean policy: no exploration but what a stochastic policy samples."""
 
     samples: ClassVar[bool] = True
+    followed: ClassVar[bool] = True
+    spaces: ClassVar[tuple[type[ActionSpace], ...]] = (Box, Discrete)
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         clean = acting.raw(policy)
@@ -35,12 +37,17 @@ class Clean(Behaviour):
             init=lambda key, params, hyper: (),
             act=lambda params, state, obs: clean(params, obs),
             begin=lambda key, state, done: state,
+            followers=Followers(
+                recall=lambda params, state, obs, groups, tags: clean(params, obs),
+                tags=lambda state: jnp.zeros((space.num_envs,), jnp.uint32),
+            ),
         )
 
 
 def total(
     behaviour: BehaviourFunctions,
     noises: Mapping[str, NoiseFunctions],
+    actions: ActionSpace,
     rule: str = "none",
     alone: bool = False,
     streams: Mapping[str, int] | None = None,
@@ -48,7 +55,8 @@ def total(
 ) -> Explorer:
     """action = clip(behaviour + sum of noises, -1, 1): what is executed, and what is returned to be stored.
 
-    ``emit(key, behaviour, noises)`` is what is clipped, of a stochastic policy a sample.
+    ``emit(key, behaviour, noises)`` is what is clipped, of a stochastic policy a sample. ``actions``: what they
+    are; choices are not clipped.
     ``rule`` is the name of the behaviour, as those of the noises are. ``alone``: ``hyper`` is that of the only rule;
     else paths begin with the names of the rules. ``streams``: what the rules fold into their keys, so that the noise
     of each is the same alone and in any sum; those of the family if left out.
@@ -64,15 +72,13 @@ def total(
         state = behaviour.init(_for(rule, key), params, own(hyper, rule))
         return SumState(state, {name: noise.init(_for(name, key), own(hyper, name)) for name, noise in noises.items()})
 
-    def act(
-        key: PRNGKeyArray, params: Any, state: SumState, obs: Float[Array, "N O"]
-    ) -> tuple[Float[Array, "N A"], SumState]:
+    def act(key: PRNGKeyArray, params: Any, state: SumState, obs: Float[Array, "N O"]) -> tuple[Array, SumState]:
         told, sampled, after = behaviour.act(params, state.behaviour, obs), [], {}
         for name, noise in noises.items():
             one, after[name] = noise.sample(_for(name, key), state.noises[name])
             sampled.append(one)
         action = emit(jax.random.fold_in(key, acting.STREAM), told, sampled)
-        return jnp.clip(action, -1.0, 1.0), state.replace(noises=after)
+        return actions.executed(action), state.replace(noises=after)
 
     def begin(key: PRNGKeyArray, state: SumState, done: Bool[Array, " N"]) -> SumState:
         acting = behaviour.begin(_for(rule, key), state.behaviour, done)
@@ -91,7 +97,13 @@ def total(
     ) -> SumState:
         return state.replace(behaviour=behaviour.judge(_for(rule, key), state.behaviour, reward, done, obs))
 
-    return Explorer(init, act, begin, adapt, lambda state: behaviour.report(state.behaviour), judge)
+    def report(state: SumState) -> dict[str, Any]:
+        told = behaviour.report(state.behaviour)
+        for name, noise in noises.items():
+            told = told | noise.report(state.noises[name])
+        return told
+
+    return Explorer(init, act, begin, adapt, report, judge, behaviour)
 
 
 def part(hyper: Mapping[str, Any], name: str) -> dict[str, Any]:

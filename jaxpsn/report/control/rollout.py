@@ -24,23 +24,28 @@ def chart(rollout: Mapping[str, Any]) -> Chart | None:
     shown = [rollout, *(one for one in members if one.get("level", 0) == level)]
     if len(shown) < 2 or not all(one.get("actions") for one in shown):
         return None
-    colors, dt = viewer.looks(rollout), packed["scene"]["dt"]
+    colors, dt, choices = viewer.looks(rollout), packed["scene"]["dt"], rollout.get("choices")
+    choices = choices if choices is None else int(viewer.array("rollout.choices", choices, ()))
+    height = Axis("", low=-1.05, high=1.05) if choices is None else Axis("", low=-0.5, high=choices - 0.5)
     acted = {}
     for index, one in enumerate(shown):
         field = "rollout" if index == 0 else f"rollout.members[{members.index(one)}]"
-        acted[str(one.get("label", "clean"))] = viewer.array(f"{field}.actions", one["actions"], (None, None))
+        shape = (None, None) if choices is None else (None,)
+        found = viewer.array(f"{field}.actions", one["actions"], shape)
+        acted[str(one.get("label", "clean"))] = found.reshape(len(found), -1)
     size = min(actions.shape[1] for actions in acted.values())
     panels = []
     for dimension in range(min(size, _DIMENSIONS)):
         lines = [_line(label, actions[:, dimension], dt, colors[label]) for label, actions in acted.items()]
         across = Axis("seconds" if dimension >= min(size, _DIMENSIONS) - 2 else "")
-        panels.append(Panel(lines[::-1], across, Axis("", low=-1.05, high=1.05), f"action {dimension + 1}", height=1.3))
+        panels.append(Panel(lines[::-1], across, height, f"action {dimension + 1}", height=1.3))
     told = f" at {packed['levels'][level]}" if packed["levels"] and packed["levels"][level] else ""
     finding = f"Actions of the clean policy and {len(acted) - 1} beside it, from one start{told}"
     longest = max(map(len, acted.values()))
     more = f" The first {_DIMENSIONS} of {size} are shown." if size > _DIMENSIONS else ""
     more += f" The first {_FRAMES * dt:.3g} of {longest * dt:.3g} seconds are shown." if longest > _FRAMES else ""
-    caption = "What was executed, in [-1, 1]. A line ends where its episode did." + more
+    what = "in [-1, 1]" if choices is None else f"one of the {choices} choices from 0 on"
+    caption = f"What was executed, {what}. A line ends where its episode did." + more
     return Chart("actions", finding, caption, panels, columns=2 if len(panels) > 1 else 1)
 
 

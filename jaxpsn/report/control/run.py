@@ -43,23 +43,28 @@ def content(run: Run) -> page.Content:
     return page.Content(_title(run), _lede(drawn), sections, _NOTES)
 
 
+_DRAWN = ("structure", "hold")
+_USUAL = "episode"  # a hold that goes without saying
+
+
 def _exploration(config: Mapping[str, Any]) -> str:
     """What explores: the parts of a sum by their names, of a component or of a rule as runs of old have it."""
-    explore, structure = setting(config, "explore"), setting(config, "explore.structure")
+    explore, drawn = setting(config, "explore"), [setting(config, f"explore.{name}") for name in _DRAWN]
     if isinstance(explore, Mapping):
         listed = explore.get("sum")
         terms = [term for term in (listed if isinstance(listed, list) else []) if isinstance(term, Mapping)]
         parts = [named({"term": term}, "term") for term in terms]
-        structure = next(filter(None, (setting(term, "structure") for term in terms)), None)
+        drawn = [next(filter(None, (setting(term, name) for term in terms)), None) for name in _DRAWN]
     elif isinstance(explore, str):
         parts = [explore]
     else:
         parts = [part.strip() for part in named(config, "exploration", "rule").split("+")]
-        structure = setting(config, "exploration.structure")
+        drawn = [setting(config, f"exploration.{name}") for name in _DRAWN]
     if not any(parts):
         return ""
     own = {"gsde": "gSDE", "lattice": "Lattice", "noisynet": "NoisyNet", "none": "no exploration"}
-    known = {"parameter": f"parameter noise ({structure})" if structure else "parameter noise"} | own
+    told = ", ".join(str(one) for one in drawn if one and one != _USUAL)
+    known = {"parameter": f"parameter noise ({told})" if told else "parameter noise"} | own
     return " + ".join(known.get(part, f"{part} action noise") for part in parts)
 
 

@@ -41,6 +41,8 @@ _LENGTHS = {
     "gpu": RunConfig(steps=50_000_000, chunk=4096 * 50, eval_every=4096 * 250, checkpoint_every=4096 * 1000),
     "fast": RunConfig(steps=50_000_000, chunk=1024 * 100, eval_every=1024 * 1000, checkpoint_every=1024 * 4000),
     "sac": RunConfig(steps=5_000_000, chunk=12_800, eval_every=512_000, checkpoint_every=512_000),
+    "dqn": RunConfig(steps=100_000, chunk=2000, eval_every=10_000, checkpoint_every=50_000),
+    "dqn-chain": RunConfig(steps=54_000, chunk=540, eval_every=540, checkpoint_every=13_500),
     "sparse": RunConfig(steps=400_000, chunk=8000, eval_every=16_000, checkpoint_every=80_000),
     "es": RunConfig(steps=1_280_000, chunk=12_800, eval_every=25_600, checkpoint_every=256_000),
     "smoke": RunConfig(steps=1600, chunk=160, eval_every=800, checkpoint_every=320),
@@ -84,7 +86,7 @@ def train(job: ControlJob, env: Any = None, loggers: Sequence[Any] = ()) -> Trai
         team = stack.enter_context(distributed.joined(job.cluster, job.mesh))
         own = distributed.shared(team, job.run, job.control, job.mesh)
         program, engine = _prepared(job, own, env, team)
-        name = job.control.env.name.replace("/", "-")
+        name = registry.slug(job.control.env.name)
         claimed = stack.enter_context(distributed.claim(team, job.run, job.control, name))
         from jaxpsn.run import loop
 
@@ -139,7 +141,7 @@ def _finish(program: Any, state: Any, claimed: folder.RunFolder, display: str) -
 
     path = claimed.path
     left = f"all steps are made and saved; the report is not written: --resume {path} writes it"
-    with interrupts.stage(left), memory.told("env.num_envs, agent.actor_hidden", lambda: left):
+    with interrupts.stage(left), memory.told(f"env.num_envs, {program.config.agent.widths}", lambda: left):
         say = startup.speak if display != "none" else lambda text: None
         _report(program, state, path, say)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxpsn.core import errors, foreign
-from jaxpsn.lm import places
+from jaxpsn.lm import gguf_file, places
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run import folder, started
 from jaxpsn.run.reasoning import inputs, stages
@@ -18,7 +18,7 @@ from jaxpsn.tasks import rewards
 
 BASE = stages.BASE
 """``RUN:base`` is the policy that the training of a run started from."""
-_ALLOWED = "a run folder, RUN:base, RUN:STEP, a Hugging Face folder, or an evaluation (.json)"
+_ALLOWED = "a run folder, RUN:base, RUN:STEP, a Hugging Face folder or GGUF file, or an evaluation (.json)"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def find(name: str, text: str, step: int | None = None) -> Origin:
     Raises UserError for what is not there, and for what holds no language model.
     """
     path, part = _split(name, os.path.expanduser(text))
-    if path.is_file():
+    if path.is_file() and not gguf_file.is_one(path):
         if part is not None or step is not None or path.suffix != ".json":
             errors.refuse(name, text, _ALLOWED)
         return Origin("file", path)
@@ -111,7 +111,9 @@ def _split(name: str, text: str) -> tuple[Path, str | None]:
 
 
 def _described(name: str, path: Path) -> bool:
-    """Whether the folder is one of Hugging Face, and not a run's."""
+    """Whether the folder is one of Hugging Face, or a GGUF file, and not a run's."""
+    if gguf_file.is_one(path):
+        return True
     file = path / "config.json"
     if not foreign.exists(file):
         errors.refuse(name, str(path), f"{_ALLOWED}; there is no config.json in it")

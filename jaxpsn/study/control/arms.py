@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from jaxpsn.control.agents.family import AGENTS
+from jaxpsn.control.bonus.family import BONUSES
 from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.control.exploration.family import EXPLORATION, behaviour_of
 from jaxpsn.core import checks, components, errors, grammar
@@ -20,7 +21,7 @@ ARMS: dict[str, str] = {
 }
 """Named arms that are more than an exploration: with an agent of their own."""
 FIELD = "study.arms"
-_AGENT, _EXPLORE, _ENV = "agent", "explore", "env"
+_AGENT, _EXPLORE, _ENV, _BONUS = "agent", "explore", "env", "bonus"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Arm:
     def record(self) -> dict[str, Any]:
         """The arm as study.json holds it."""
         told: dict[str, Any] = {"spec": self.spec}
-        told |= {name: to_json(getattr(self.control, name)) for name in (_EXPLORE, _AGENT)}
+        told |= {name: to_json(getattr(self.control, name)) for name in (_EXPLORE, _AGENT, _BONUS)}
         told[_ENV] = folder.plain(self.control.env)
         return told | {"scale": None if self.scale is None else folder.plain(self.scale)}
 
@@ -71,7 +72,9 @@ class Arm:
         scale = None if record["scale"] is None else command.from_record(Scale, record["scale"])
         explore, agent = EXPLORATION.make(record[_EXPLORE]), AGENTS.make(record[_AGENT])
         env = command.from_record(EnvConfig, record[_ENV]) if _ENV in record else control.env
-        return cls(label, record["spec"], replace(control, env=env, explore=explore, agent=agent), scale)
+        bonus = BONUSES.make(record[_BONUS]) if _BONUS in record else control.bonus
+        changed = replace(control, env=env, explore=explore, agent=agent, bonus=bonus)
+        return cls(label, record["spec"], changed, scale)
 
 
 def names() -> tuple[str, ...]:
@@ -80,12 +83,14 @@ def names() -> tuple[str, ...]:
 
 
 def parse(spec: str, control: ControlConfig) -> Arm:
-    """The arm that ``spec``, ``[label:]exploration[, agent...=value][, env.field=value]``, asks for in ``control``.
+    """The arm that ``spec`` asks for in ``control``.
+
+    ``[label:]exploration[, agent...=value][, bonus...=value][, env.field=value]``
 
     ``exploration``: a component or sum, or one of :data:`ARMS` (with fields in brackets, as a component has).
     ``agent``: another learner, which takes what it shares with that of ``control`` and is not given; ``agent.field``:
-    the same one, changed; ``env.field``: the same task otherwise, such as ``env.num_envs``. Raises UserError for what
-    does not exist.
+    the same one, changed; ``bonus`` and ``bonus.field`` likewise; ``env.field``: the same task otherwise, such as
+    ``env.num_envs``. Raises UserError for what does not exist.
     """
     arm = grammar.arm(FIELD, spec)
     named = arm.spec.text if isinstance(arm.spec, grammar.Word) else getattr(arm.spec, "name", "")
@@ -97,17 +102,20 @@ def parse(spec: str, control: ControlConfig) -> Arm:
         if arm.spec.values:
             errors.refuse(FIELD, spec, f"{named}(field=value), as it stands for {ARMS[named]}")
         explore = replaced(explore, dict(arm.spec.fields), named)
-    agent, env, settings = control.agent, control.env, [*(preset.settings if preset else ()), *arm.settings]
+    agent, env, bonus = control.agent, control.env, control.bonus
+    settings = [*(preset.settings if preset else ()), *arm.settings]
     for path, node in settings:
         head, _, inner = path.partition(".")
         if head == _ENV and inner:
             env = _task(env, inner, node, spec)
-            continue
-        if head != _AGENT:
-            allowed = f"agent=..., agent.FIELD=..., env.FIELD=..., or the fields of {named}(...)"
+        elif head == _BONUS:
+            bonus = replaced(bonus, {inner: node}, _BONUS) if inner else BONUSES.make(node, _BONUS)
+        elif head == _AGENT:
+            agent = replaced(agent, {inner: node}, _AGENT) if inner else _learner(node, agent)
+        else:
+            allowed = f"agent=..., agent.FIELD=..., bonus=..., env.FIELD=..., or the fields of {named}(...)"
             errors.refuse(FIELD, spec, f"{path!r} is unknown; {allowed}")
-        agent = replaced(agent, {inner: node}, _AGENT) if inner else _learner(node, agent)
-    changed = replace(control, env=env, explore=explore, agent=agent)
+    changed = replace(control, env=env, explore=explore, agent=agent, bonus=bonus)
     return Arm(arm.label, spec.strip(), changed, _scale(changed))
 
 

@@ -34,15 +34,21 @@ class CriticForm(Component):
         """
         raise NotImplementedError
 
-    def loss(self, out: Any, target: Any) -> Any:
-        """Mean over the batch of how far each critic is from ``target``, summed over critics."""
+    def errors(self, out: Any, target: Any) -> Any:
+        """How far each critic is from ``target``, ``[C, B]``."""
         raise NotImplementedError
+
+    def loss(self, out: Any, target: Any) -> Any:
+        """Mean of :meth:`errors` over the batch, summed over critics."""
+        from jaxpsn.control.agents import losses
+
+        return losses.total(self.errors(out, target))
 
 
 CRITICS: Family[CriticForm] = Family(
     "critic",
     CriticForm,
-    {name: f"jaxpsn.control.agents.critics.{name}" for name in ("c51", "hl_gauss")},
+    {name: f"jaxpsn.control.agents.critics.{name}" for name in ("huber", "c51", "hl_gauss")},
     doc="What a critic says, and what it learns from.",
 )
 
@@ -61,10 +67,10 @@ class Squared(CriticForm):
         least = out[0] if len(out) == 1 else out.min(axis=0)
         return losses.bootstrap(reward, end, discount, least if bonus is None else least + bonus)
 
-    def loss(self, out: Any, target: Any) -> Any:
+    def errors(self, out: Any, target: Any) -> Any:
         from jaxpsn.control.agents import losses
 
-        return losses.critic_loss(out, target)
+        return losses.squared(out, target)
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Binned(CriticForm):
     def outputs(self) -> int | None:
         return self.atoms
 
-    def loss(self, out: Any, target: Any) -> Any:
+    def errors(self, out: Any, target: Any) -> Any:
         from jaxpsn.control.agents import losses
 
         return losses.cross_entropy(out, target)

@@ -1,0 +1,60 @@
+"""What the loop does with a bonus: it observes every step, pays what is sampled, and gives the agent critics for it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import PRNGKeyArray
+
+from jaxpsn.control import replay, returns
+from jaxpsn.control.bonus.family import BONUSES
+from jaxpsn.control.state import LearnerState, ProgramState, Transition
+from jaxpsn.control.types import Hyper, of_bonus
+
+_CRITICS, _STATE = range(2)
+
+
+def begin(program: Any, key: PRNGKeyArray, hyper: Hyper, learner: LearnerState) -> tuple[LearnerState, Any]:
+    """The learner, with critics for the bonus if it pays apart, and the state of the bonus; None without one."""
+    bonus, own = program.bonus, of_bonus(hyper)
+    if bonus is None:
+        return learner, None
+    key = jax.random.fold_in(key, BONUSES.stream(program.config.bonus))
+    if bonus.reward is not None:
+        critics = program.agent.intrinsic(jax.random.fold_in(key, _CRITICS), own["beta"], own["floor"])
+        learner = learner.replace(intrinsic=critics)
+    return learner, bonus.init(jax.random.fold_in(key, _STATE), own)
+
+
+@jax.named_scope("pay")
+def pay(program: Any, key: PRNGKeyArray, state: Any, row: Transition) -> tuple[Any, Transition, dict[str, Any]]:
+    """The state of the bonus after a vector step, the row to store, and what there is to report."""
+    if program.bonus is None:
+        return state, row, {}
+    state, row, metrics = program.bonus.observe(key, state, row)
+    # As with statistics of observations: what is stored is what is used, bit for bit.
+    return lax.optimization_barrier(state), row, metrics
+
+
+@jax.named_scope("pay")
+def attach(program: Any, key: PRNGKeyArray, state: ProgramState, batches: Transition) -> Transition:
+    """``batches`` that were drawn with ``key``, with what the bonus pays for them now.
+
+    Of each first row: the bonus for what it reached, and the observation that its environment saw next, which after an
+    end is that of the next episode. One step, whatever ``n_step`` is, and no end.
+    """
+    bonus = program.bonus
+    if bonus is None or bonus.reward is None:
+        return batches
+    ring, clock, shape = state.replay, state.clock, batches.reward.shape
+    row, env, held = replay.places(key, ring, clock, shape)
+    if program.config.agent.n_step > 1:
+        row = returns.row(ring, clock, held, row)
+    reached = ring.data.next_obs.at[row, env].get(mode="promise_in_bounds")
+    follows = replay.successors(ring, clock, row, env, state.envs.obs)
+    paid = bonus.reward(state.bonus, reached)
+    never = jnp.zeros(shape, bool)
+    discount = jnp.full(shape, bonus.gamma, jnp.float32)
+    seen = program.normalise(state.statistics, follows)
+    return batches.replace(intrinsic=Transition(None, None, paid, never, never, seen, discount))
