@@ -1,6 +1,6 @@
 """The family of exploration rules, and what the control loop asks of one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from jaxpsn.control.exploration.rules import BehaviourFunctions, Heads, LearntNoise, NoiseFunctions
@@ -22,6 +22,8 @@ class Space(NamedTuple):
     """Scale updates of the whole run; None if unknown."""
     given: ActionSpace | None = None
     """Its actions; a box of ``action_size`` numbers if left out."""
+    silent: bool = True
+    """Whether noise may be of scale zero, which is then the clean policy bit for bit, at the price of a branch."""
 
     @property
     def actions(self) -> ActionSpace:
@@ -63,6 +65,10 @@ class Exploration(Component):
     def members(self, num_envs: int) -> int:
         """Perturbations alive at once."""
         return num_envs
+
+    def silent(self, hyper: Mapping[str, Any]) -> bool:
+        """Whether runs with these numbers, its traced fields, may act without its noise at some step."""
+        return True
 
     def alarms(self, where: str) -> Iterable[Any]:
         """What is told once if the rows of metrics show it (:mod:`jaxpsn.run.alarms`); ``where``: its own path."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -240,6 +240,9 @@ class Parameter(Behaviour):
             errors.refuse("parameter.groups", groups, f"0 or a divisor of env.num_envs = {num_envs}")
         return Layout(groups, num_envs // groups, self.pair)
 
+    def silent(self, hyper: Mapping[str, Any]) -> bool:
+        return not self.scale.positive or not np.all(np.asarray(hyper["sigma"]) > 0)
+
     def alarms(self, where: str) -> Iterable[Any]:
         if not self.scale.adapted or self.scale.bounds is None:
             return ()
@@ -251,8 +254,8 @@ class Parameter(Behaviour):
         raw = acting.raw(policy)
         planner = _planner(raw, params, space.observation_size, self.relative)
         spec = planner(() if seats.rows == 1 else (seats.rows,))
-        perturbed = noise.fused(raw, spec, form)
-        measure = self._measure(policy, planner, seats.scales)
+        perturbed = noise.fused(raw, spec, form, space.silent)
+        measure = self._measure(policy, planner, seats.scales, space.silent)
         self.scale.build(self.sigma, Run(space.adaptations))  # refused here what cannot be
 
         def rule(hyper: Any, rung: Any, count: Any) -> tuple[Any, scales.Scale]:
@@ -298,7 +301,7 @@ class Parameter(Behaviour):
         left = jnp.maximum(1.0 - count.astype(jnp.float32) / self.target_over, 0.0)
         return 1.0 + left * (self.target_from - 1.0)
 
-    def _measure(self, policy: Any, planner: Callable[..., Any], count: int) -> Any:
+    def _measure(self, policy: Any, planner: Callable[..., Any], count: int, silent: bool) -> Any:
         """Distance of *fresh* perturbations of the present weights, each on its own slice of the batch.
 
         The perturbations that act are not reused: they were drawn for other weights and picked by the episodes they
@@ -313,7 +316,7 @@ class Parameter(Behaviour):
         def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
             slices = sliced(obs, count)
             spec = planner(slices.shape[1:2])
-            noisy = noise.fused(raw, spec, fresh)(params, fresh.init(key, spec, count), sigma, slices)
+            noisy = noise.fused(raw, spec, fresh, silent)(params, fresh.init(key, spec, count), sigma, slices)
             return apart(raw(params, slices), noisy, axis)
 
         return measure
