@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
 
 from jaxpsn.control import off_policy, replay
 from jaxpsn.control.agents import ppo, surrogate
 from jaxpsn.control.state import LearnerState, ProgramState
 from jaxpsn.control.types import of_agent
+from jaxpsn.core.branches import when
 from jaxpsn.noise import kl_gaussian
 
 # Purposes folded into the key of a step.
@@ -117,7 +118,7 @@ class Rollouts(off_policy.Program):
         """New perturbations for everybody where a rollout is complete."""
         everyone = jnp.ones((self.config.env.num_envs,), bool)
         begin = partial(self.explorer.begin, jax.random.fold_in(key, _BEGIN), done=everyone)
-        return lax.cond(self.schedule.learns(state.clock), begin, lambda explore: explore, state.explore)
+        return when(self.schedule.learns(state.clock), begin, lambda explore: explore, state.explore)
 
     @jax.named_scope("learn")
     def _learn(self, key: PRNGKeyArray, state: ProgramState) -> tuple[LearnerState, Any, Metrics]:
@@ -134,7 +135,7 @@ class Rollouts(off_policy.Program):
             zero = jnp.zeros((), jnp.float32)
             return learner, stats, {name: (zero, zero) for name in (*self.learnt, "divergence", "ess")}
 
-        return lax.cond(self.schedule.learns(state.clock), learn, skip, state.learner, state.statistics)
+        return when(self.schedule.learns(state.clock), learn, skip, state.learner, state.statistics)
 
     def _samples(self, state: ProgramState) -> tuple[ppo.Samples, Metrics]:
         """The rollout by groups, with advantages, and how far its followers are from the leader."""
@@ -219,7 +220,7 @@ def dealt(key: PRNGKeyArray, samples: ppo.Samples, count: int) -> ppo.Samples:
     return jax.tree.map(deal, samples.replace(groups=None)).replace(groups=everyone)
 
 
-def _changes(tags: Int[Array, "T N"], now: Int[Array, " N"]) -> Bool[Array, "T N"]:
+def _changes(tags: UInt32[Array, "T N"], now: UInt32[Array, " N"]) -> Bool[Array, "T N"]:
     """Where another perturbation acted at the next step."""
     return jnp.concatenate([tags[1:], now[None]]) != tags
 

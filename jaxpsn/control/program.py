@@ -14,6 +14,7 @@ from jaxpsn.control.on_policy import Rollouts
 from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
 from jaxpsn.control.types import hyper, of_agent, of_explore
+from jaxpsn.core import platforms
 
 PROGRAMS: dict[str, type[Program]] = {"off_policy": Program, "on_policy": Rollouts, "evolution": Evolution}
 """What trains an agent, by the name that its kind gives."""
@@ -53,7 +54,9 @@ def make(
     space = exploration.Space(config.env.num_envs, *sizes, -(-limit // repeat), adaptations, episodes.space)
     learner = jax.eval_shape(agent.init, jax.random.key(0), of_agent(given), of_explore(given))
     explorer = exploration.make(config.explore, agent.policy, learner.actor, space)
+    lean = place.platform != platforms.CPU
+    loud = exploration.make(config.explore, agent.policy, learner.actor, space._replace(silent=False)) if lean else None
     cells = envs.cells(env, episodes.observation_size)
     bonus = config.bonus.build(BonusSpace(config.env.num_envs, episodes.observation_size, cells))
     kind = PROGRAMS[config.agent.program]
-    return kind(config, env, episodes, trials, agent, explorer, schedule, given, cells, place, bonus)
+    return kind(config, env, episodes, trials, agent, explorer, schedule, given, cells, place, loud, bonus)

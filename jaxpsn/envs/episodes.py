@@ -83,7 +83,10 @@ class Episodes:
         checks.whole("env.pool_size", pool_size, 1)
         self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
         self.action_repeat, self.cached, self.pool_size = action_repeat, reset == "cached", pool_size
-        self._stepped = lanes.spread(env, platforms.of() if platform is None else platform)
+        platform = platforms.of() if platform is None else platform
+        self._stepped = lanes.spread(env, platform)
+        # Looking starts up is then cheaper than waiting for whether anybody needs one.
+        self._looks_up = self.cached and platform != platforms.CPU
         self._starters = np.arange(num_envs, dtype=np.int32) if twins is None else np.asarray(twins, np.int32)
         if self._starters.shape != (num_envs,):
             errors.refuse("twins", self._starters.shape, f"one for each of the {num_envs} environments")
@@ -120,7 +123,7 @@ class Episodes:
             return _where(done, self._starts(state.key, episode, state.pool), env)
 
         if restart:
-            env = lax.cond(compat.anywhere(done), begin, lambda env: env, env)
+            env = begin(env) if self._looks_up else lax.cond(compat.anywhere(done), begin, lambda env: env, env)
             age = jnp.where(done, 0, age)
         return EpisodeState(_observation(env), age, episode, env, state.key, state.pool), outcome
 

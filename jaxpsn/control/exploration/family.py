@@ -1,6 +1,6 @@
 """The family of exploration rules, and what the control loop asks of one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from jaxpsn.control.exploration.rules import BehaviourFunctions, Heads, LearntNoise, NoiseFunctions
@@ -22,6 +22,8 @@ class Space(NamedTuple):
     """Scale updates of the whole run; None if unknown."""
     given: ActionSpace | None = None
     """Its actions; a box of ``action_size`` numbers if left out."""
+    silent: bool = True
+    """Whether noise may be of scale zero, which is then the clean policy bit for bit, at the price of a branch."""
 
     @property
     def actions(self) -> ActionSpace:
@@ -36,6 +38,10 @@ class Exploration(Component):
     """What kinds of actions it is for."""
     judges: ClassVar[bool] = False
     """Whether it looks at what its actions led to."""
+    on_policy: ClassVar[bool] = False
+    """Whether only on-policy agents can drive it."""
+    shown: ClassVar[bool] = True
+    """Whether members of it can be drawn apart from a training."""
     scaled_by: ClassVar[str] = ""
     """The traced field that all of its noise is proportional to, also one of its state; empty if there is none."""
 
@@ -59,6 +65,10 @@ class Exploration(Component):
     def members(self, num_envs: int) -> int:
         """Perturbations alive at once."""
         return num_envs
+
+    def silent(self, hyper: Mapping[str, Any]) -> bool:
+        """Whether runs with these numbers, its traced fields, may act without its noise at some step."""
+        return True
 
     def alarms(self, where: str) -> Iterable[Any]:
         """What is told once if the rows of metrics show it (:mod:`jaxpsn.run.alarms`); ``where``: its own path."""
@@ -129,7 +139,7 @@ EXPLORATION: Family[Exploration] = Family(
     {
         "none": f"{_HOME}.sums", "gaussian": f"{_HOME}.gaussian", "mixed": f"{_HOME}.gaussian", "ou": f"{_HOME}.ou",
         "pink": f"{_HOME}.pink", "zeta": f"{_HOME}.zeta", "parameter": f"{_HOME}.parameter", "gsde": f"{_HOME}.gsde",
-        "lattice": f"{_HOME}.lattice", "noisynet": f"{_HOME}.noisynet",
+        "lattice": f"{_HOME}.lattice", "noisynet": f"{_HOME}.noisynet", "natural": f"{_HOME}.natural",
         "epsilon_greedy": f"{_HOME}.epsilon_greedy", "bootstrap": f"{_HOME}.bootstrap",
     },
     sums=_check_sum,
