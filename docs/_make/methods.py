@@ -25,7 +25,7 @@ MODULES = {
         f"envs.{name}"
         for name in (
             "mountain_car", "cartpole", "double_pendulum", "half_cheetah", "swimmer_gather", "mountain_car_light",
-            "cartpole_light", "double_pendulum_light", "probes",
+            "cartpole_light", "double_pendulum_light", "probes", "discrete.choice_probes",
         )
     ),
 }  # fmt: skip

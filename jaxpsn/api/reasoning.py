@@ -16,7 +16,7 @@ from jaxpsn.api import reasoning_config, runs, settings, training
 from jaxpsn.core import checks, errors
 from jaxpsn.core.components import replaced
 from jaxpsn.lm import policies, sampler, tokenizer
-from jaxpsn.rlvr import data, evaluation, lengths, perturbation, rollout, setup
+from jaxpsn.rlvr import evaluation, lengths, perturbation, rollout, setup
 from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig
 from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.placement import Placement
@@ -210,8 +210,8 @@ def base(task: str | None = None, *, preset: str = "default", progress: str = "a
 def _made(trained: Any, columns: Any, seed: int) -> ReasoningRun:
     program, outcome = trained.program, trained.outcome
     made = ReasoningRun(program, outcome, runs.table(columns), (seed,))
-    problems = None if isinstance(program.problems.train, data.Generated) else program.problems.test
-    params = jax.device_get(outcome.state.params)
+    problems = None if program.config.data is None else program.problems.test
+    params = jax.device_get(program.weights(outcome.state))
     made.policy = ReasoningPolicy(program.base, params, program.config, outcome.step, program.problems.task, problems)
     return made
 

@@ -9,7 +9,7 @@ import jaxpsn
 from jaxpsn.core import errors
 from jaxpsn.run import started, startup
 
-_OWN_HELP = ("report", "bench")  # which know no --help-all
+_OWN_HELP = ("export", "report", "bench")  # which know no --help-all
 NAMES = (*started.COMMANDS, *_OWN_HELP)
 _HELP = ("-h", "--help")
 _ANSWERS = {*_HELP, "--help-all", "--describe"}  # flags that print something and start nothing

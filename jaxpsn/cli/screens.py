@@ -90,7 +90,7 @@ SCREENS: dict[str, Screen] = {
         "Off-policy control with parameter-space noise: trains, evaluates, saves, and writes a report.",
         "jaxpsn.run.jobs.control",
         (
-            ("--env.name NAME", "halfcheetah, sparse_mountain_car, playground/CheetahRun ..."),
+            ("--env.name NAME", "halfcheetah, sparse_mountain_car, 'deep_sea(size=20)' ..."),
             ("--env.num-envs N", "parallel environments, each with a perturbation of its own"),
             ("--agent TEXT", "td3, sac, ddpg, es, with fields: td3(updates=2); --agent.FIELD changes one"),
             ("--explore TEXT", "parameter, gaussian, pink(std=1) ..., and sums: parameter + gaussian"),
@@ -131,7 +131,7 @@ SCREENS: dict[str, Screen] = {
         "jaxpsn.run.jobs.rlvr",
         (
             ("--task NAME", "'countdown(numbers=4)', grid, target, modular, chain_sum or swaps"),
-            ("--model FOLDER", "a Hugging Face folder; a small decoder is pre-trained if left out"),
+            ("--model PATH", "a Hugging Face folder or .gguf file; a small decoder is pre-trained if left out"),
             ("--data FILE", "problems with answers (JSON lines, Parquet), instead of a task"),
             ("--noise TEXT", "none for plain GRPO, or 'psn(structure=dense, sigma=kl(target=0.005))'"),
             ("--reward TEXT", "verifier, or with --plugin FILE one of your own: 'verifier + mine'"),
@@ -172,6 +172,17 @@ SCREENS: dict[str, Screen] = {
         ),
         ("--policy runs/countdown --against runs/countdown:base", "--replay runs/countdown"),
         usage="--policy RUN [--against RUN:base] [flags] | --replay RUN",
+    ),
+    "export": Screen(
+        "The policy of a reasoning run as a Hugging Face folder, its perturbations as PEFT LoRA folders beside it.",
+        "jaxpsn.cli.export",
+        (
+            ("--members N", "perturbations of the next step that are written (default: those of a step)"),
+            ("--sigma X", "their scale (default: the run's at that checkpoint)"),
+            ("--out DIR", "where to (default: NAME-export)"),
+        ),
+        ("runs/countdown --members 8", "runs/countdown:200 --members 1 --sigma 0.02 --out noisy"),
+        usage="RUN [flags]",
     ),
     "report": Screen(
         "Reports: one page of HTML for a run or a study, or several folders side by side.",

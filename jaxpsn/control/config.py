@@ -17,7 +17,8 @@ class EnvConfig:
     """Which task, and how many copies of it run side by side."""
 
     name: str = "halfcheetah"
-    """A Brax environment, `playground/NAME`, one of our sparse tasks, or `probe/NAME`."""
+    """A Brax environment, `playground/NAME`, a sparse or discrete task of ours, `minatar/NAME` or `probe/NAME`; its
+    options in brackets: `deep_sea(size=20)`."""
     backend: str | None = None
     """Brax physics: generalized, positional, spring or mjx; the task's own default if left out."""
     num_envs: int = 64
@@ -43,7 +44,8 @@ class ControlConfig:
 
     env: EnvConfig = field(default_factory=EnvConfig)
     agent: Annotated[Any, SPEC, AGENTS] = "td3"
-    """Who learns: td3, sac, ddpg, es, or a plugin's, with its fields: td3(updates=2). A component, its text or JSON."""
+    """Who learns: td3, sac, ddpg, dqn, ppo, es, or a plugin's, with its fields: td3(updates=2). A component, its text
+    or JSON."""
     explore: Annotated[Any, SPEC, EXPLORATION] = "parameter"
     """How the behaviour departs from the clean policy: parameter(target=0.6), pink(std=1), sums such as
     parameter + gaussian(std=0.1). A component, a sum, its text or JSON."""

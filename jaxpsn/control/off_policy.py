@@ -1,7 +1,7 @@
 """The off-policy loop as one pure step: act, step the environments, store, learn, adapt the noise."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -17,6 +17,8 @@ from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
 from jaxpsn.control.state import LearnerState, ProgramState, Tally, Transition
 from jaxpsn.control.types import Hyper, of_agent, of_explore
+from jaxpsn.core import platforms
+from jaxpsn.core.branches import when
 from jaxpsn.core.components import terms_of
 
 # Purposes folded into the key of a seed, and into the key of a step.
@@ -45,12 +47,30 @@ class Program:
     hyper: Hyper
     cells: envs.Cells
     place: Placement = ONE_DEVICE
+    loud: exploration.Explorer | None = None  # the same for runs whose noise is never zero
     bonus: BonusFunctions | None = None
 
     @property
     def steps_per_call(self) -> int:
         """Environment steps of one :meth:`step`."""
         return self.config.steps_per_call
+
+    @property
+    def lean(self) -> bool:
+        """Whether the device pays for every kernel that it starts; a CPU does not."""
+        return self.place.platform != platforms.CPU
+
+    def since(self, clock: int, hyper: Hyper | None = None) -> "Program":
+        """The same program for steps from ``clock`` on: without branches that they all take alike.
+
+        ``hyper``: the numbers of all runs, its own if left out. A CPU has one program for the whole run: there a branch
+        costs nothing, and compiling another one much.
+        """
+        if not self.lean or (self.schedule.warm or clock < self.schedule.warmup):
+            return self
+        numbers = of_explore(self.hyper if hyper is None else hyper)
+        kept = exploration.silent(self.config.explore, numbers) or self.loud is None
+        return replace(self, schedule=self.schedule.since(clock), explorer=self.explorer if kept else self.loud)
 
     @property
     def learnt(self) -> tuple[str, ...]:
@@ -203,7 +223,8 @@ class Program:
         """What the step from ``before`` with ``action`` adds to what was seen."""
         seen = diagnosis.observe(before.diagnosis, self.cells, outcome.final_obs, outcome.reward, clock)
         clean = self.agent.policy(before.learner.actor, self.normalise(before.statistics, before.envs.obs))
-        distance = diagnosis.distance(self.episodes.space, action, clean, ~self.schedule.random(before.clock))
+        chosen = jnp.logical_not(self.schedule.random(before.clock))
+        distance = diagnosis.distance(self.episodes.space, action, clean, chosen)
         return seen, diagnosis.report(seen, self.steps_per_call) | {"action_distance": distance}
 
     @jax.named_scope("judge")
@@ -217,7 +238,7 @@ class Program:
             seen = self.normalise(state.statistics, outcome.final_obs)
             return self.explorer.judge(key, explore, outcome.reward, done, seen)
 
-        return lax.cond(self.schedule.random(state.clock), lambda explore: explore, judge, explore)
+        return when(self.schedule.random(state.clock), lambda explore: explore, judge, explore)
 
     def _replay(self, obs: Float[Array, "n o"]) -> Any:
         """The replay of a seed that starts with ``obs``, empty."""
@@ -245,7 +266,7 @@ class Program:
         def behave(explore: Any) -> tuple[Array, Any]:
             return self.explorer.act(jax.random.fold_in(key, _ACT), state.learner.actor, explore, obs)
 
-        return lax.cond(self.schedule.random(state.clock), uniform, behave, state.explore)
+        return when(self.schedule.random(state.clock), uniform, behave, state.explore)
 
     @jax.named_scope("learn")
     def _learn(self, key: PRNGKeyArray, state: ProgramState) -> tuple[LearnerState, Metrics]:
@@ -260,13 +281,14 @@ class Program:
                 next_obs=self.normalise(state.statistics, batches.next_obs),
             )
             done_before = self.schedule.updates_done(state.clock) - self.schedule.updates
-            return agents.learn(self.agent, jax.random.fold_in(key, _LEARN), learner, batches, hyper, done_before)
+            own = jax.random.fold_in(key, _LEARN)
+            return agents.learn(self.agent, own, learner, batches, hyper, done_before, self.lean)
 
         def skip(learner: LearnerState) -> tuple[LearnerState, Metrics]:
             zero = jnp.zeros((), jnp.float32)
             return learner, {name: (zero, zero) for name in self.learnt}
 
-        return lax.cond(self.schedule.learns(state.clock), learn, skip, state.learner)
+        return when(self.schedule.learns(state.clock), learn, skip, state.learner)
 
     def _batches(self, key: PRNGKeyArray, state: ProgramState, shape: tuple[int, ...]) -> Transition:
         agent = self.config.agent
@@ -291,7 +313,7 @@ class Program:
             obs = self.normalise(state.statistics, obs)
             return self.explorer.adapt(jax.random.fold_in(key, _ADAPT), state.learner.actor, explore, obs)
 
-        return lax.cond(self.schedule.adapts(state.clock), adapt, lambda explore: explore, state.explore)
+        return when(self.schedule.adapts(state.clock), adapt, lambda explore: explore, state.explore)
 
 
 def count_episodes(

@@ -6,37 +6,41 @@ import jax
 
 from jaxpsn import envs
 from jaxpsn.control import exploration
-from jaxpsn.control.agents import Generational
 from jaxpsn.control.bonus import BonusSpace
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.evolution import Evolution
 from jaxpsn.control.off_policy import Program, episode_length
+from jaxpsn.control.on_policy import Rollouts
 from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
 from jaxpsn.control.types import hyper, of_agent, of_explore
+from jaxpsn.core import platforms
+
+PROGRAMS: dict[str, type[Program]] = {"off_policy": Program, "on_policy": Rollouts, "evolution": Evolution}
+"""What trains an agent, by the name that its kind gives."""
 
 
 def make(
     config: ControlConfig, total_calls: int | None = None, env: Any = None, place: Placement | None = None
 ) -> Program:
-    """Build the program of a config, an :class:`jaxpsn.control.evolution.Evolution` for generations; compiles nothing.
+    """Build the program of a config, the one of :data:`PROGRAMS` that its agent names; compiles nothing.
 
     ``total_calls``: vector steps of the run, for annealed noise scales. ``env``: a `brax.envs.Env` of your own
-    (``done`` a true termination, actions in [-1, 1], one observation vector, no wrapper that ends episodes by time or
-    resets) in place of the one that the config names; the config must then state its time limit. ``place``: the mesh
-    to run on, if any. Raises :class:`jaxpsn.core.errors.UserError` for what the task, the noise or the mesh refuses.
+    (``done`` a true termination, actions in [-1, 1] or choices, one observation vector, no wrapper that ends episodes
+    by time or resets), or one of gymnax's interface or pgx's, in place of the one that the config names; the config
+    must then state its time limit. ``place``: the mesh to run on, if any. Raises
+    :class:`jaxpsn.core.errors.UserError` for what the task, the noise or the mesh refuses.
     """
     place = (place or ONE_DEVICE).fit(config)
     if env is None:
         options = {"backend": config.env.backend} if config.env.backend else {}
         env = envs.make(config.env.name, **options)
     else:
-        envs.check_given(env, config.env.episode_length)
+        env = envs.check_given(env, config.env.episode_length)
     limit, repeat = episode_length(config), config.env.action_repeat
     config.check_space(envs.space_of(env))
-    evolves = isinstance(config.agent, Generational)
     # Mirrored members of a generation are judged from the same starts.
-    twins = config.explore.layout(config.env.num_envs).twins if evolves else None
+    twins = config.explore.layout(config.env.num_envs).twins if config.agent.program == "evolution" else None
     episodes, trials = (
         envs.Episodes(
             env, count, limit, action_repeat=repeat, reset=config.env.reset, twins=alike, platform=place.platform
@@ -50,7 +54,9 @@ def make(
     space = exploration.Space(config.env.num_envs, *sizes, -(-limit // repeat), adaptations, episodes.space)
     learner = jax.eval_shape(agent.init, jax.random.key(0), of_agent(given), of_explore(given))
     explorer = exploration.make(config.explore, agent.policy, learner.actor, space)
+    lean = place.platform != platforms.CPU
+    loud = exploration.make(config.explore, agent.policy, learner.actor, space._replace(silent=False)) if lean else None
     cells = envs.cells(env, episodes.observation_size)
     bonus = config.bonus.build(BonusSpace(config.env.num_envs, episodes.observation_size, cells))
-    kind = Evolution if evolves else Program
-    return kind(config, env, episodes, trials, agent, explorer, schedule, given, cells, place, bonus)
+    kind = PROGRAMS[config.agent.program]
+    return kind(config, env, episodes, trials, agent, explorer, schedule, given, cells, place, loud, bonus)

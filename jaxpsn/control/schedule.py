@@ -6,39 +6,50 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from jaxpsn.control import exploration
-from jaxpsn.control.agents.family import OffPolicy
 from jaxpsn.control.config import ControlConfig
+
+Flag = bool | Bool[Array, ""]
 
 
 class Schedule(NamedTuple):
-    """Cadences in vector steps. ``clock``: vector steps done."""
+    """Cadences in vector steps. ``clock``: vector steps done.
+
+    What a cadence says is a flag of the traced program; of every step after the warm-up (``warm``) it may be known.
+    """
 
     warmup: int
     learn_every: int
     updates: int
     adapt_every: int
+    warm: bool = False
 
     @classmethod
     def from_config(cls, config: ControlConfig) -> "Schedule":
         """The cadences that a config asks for; the warm-up is rounded up to whole vector steps."""
         measuring = exploration.measuring(config.explore)
         every = 1 if measuring is None else measuring.every
-        if not isinstance(config.agent, OffPolicy):  # no replay that has to be filled
-            return cls(0, 1, 1, every)
-        warmup = -(-config.agent.warmup // config.steps_per_call)
-        return cls(warmup, config.agent.update_every, config.agent.updates, every)
+        return cls(*config.agent.cadences(config.steps_per_call, every))
 
-    def random(self, clock: Int[Array, ""]) -> Bool[Array, ""]:
+    def since(self, clock: int) -> "Schedule":
+        """The same for steps from ``clock`` on."""
+        return self._replace(warm=clock >= self.warmup)
+
+    def random(self, clock: Int[Array, ""]) -> Flag:
         """Whether the next actions are uniformly random."""
-        return clock < self.warmup
+        return False if self.warm else clock < self.warmup
 
-    def learns(self, clock: Int[Array, ""]) -> Bool[Array, ""]:
+    def learns(self, clock: Int[Array, ""]) -> Flag:
         """Whether a round of updates follows the step that brought the clock here."""
-        return (clock > self.warmup) & (clock % self.learn_every == 0)
+        return self._due(clock, self.learn_every)
 
-    def adapts(self, clock: Int[Array, ""]) -> Bool[Array, ""]:
+    def adapts(self, clock: Int[Array, ""]) -> Flag:
         """Whether a scale update follows the step that brought the clock here."""
-        return (clock > self.warmup) & (clock % self.adapt_every == 0)
+        return self._due(clock, self.adapt_every)
+
+    def _due(self, clock: Int[Array, ""], every: int) -> Flag:
+        if self.warm:
+            return every == 1 or clock % every == 0
+        return (clock > self.warmup) & (clock % every == 0)
 
     def updates_done(self, clock: Int[Array, ""]) -> Int[Array, ""]:
         """Critic updates done once the step that brought the clock here is complete."""

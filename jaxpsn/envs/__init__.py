@@ -12,12 +12,13 @@ _HOMES = {
     "EpisodeState": "episodes", "Episodes": "episodes", "StepOutcome": "episodes",
     "reset_one": "episodes", "step_one": "episodes",
     "default_episode_length": "registry", "make": "registry", "names": "registry", "register": "registry",
-    "check_given": "given.check",
+    "check_given": "given.checked",
+    "Gymnax": "foreign", "Pgx": "foreign",
 }  # fmt: skip
 
 __all__ = [
-    "ActionSpace", "Box", "Cells", "Discrete", "EpisodeState", "Episodes", "StepOutcome", "cells", "check_given",
-    "default_episode_length", "make", "names", "register", "reset_one", "space_of", "step_one",
+    "ActionSpace", "Box", "Cells", "Discrete", "EpisodeState", "Episodes", "Gymnax", "Pgx", "StepOutcome", "cells",
+    "check_given", "default_episode_length", "make", "names", "register", "reset_one", "space_of", "step_one",
 ]  # fmt: skip
 
 

@@ -110,6 +110,23 @@ def pin_position(pin: Pin, a: Triple, b: Triple) -> tuple[Triple, Triple, jax.Ar
     return *pushed(pin, at, a, b, *needed(at, x, y)), held
 
 
+def iterated(once: Callable[[Any], Any], carry: Any, times: int) -> Any:
+    """``once`` so many ``times``: a loop on a CPU, where it compiles sooner; elsewhere it would start every operation.
+
+    ``carry``: a tree of arrays, as in a loop.
+    """
+
+    def loop(carry: Any) -> Any:
+        return lax.fori_loop(0, times, lambda _, carry: once(carry), carry)
+
+    def in_a_row(carry: Any) -> Any:
+        for _ in range(times):
+            carry = once(carry)
+        return lax.optimization_barrier(carry)  # or every kernel that reads it would do all of it again
+
+    return lax.platform_dependent(carry, cpu=loop, default=in_a_row)
+
+
 def moved(position: Triple, velocity: Triple, dt: float | jax.Array) -> tuple[Triple, Triple]:
     """Position after ``dt`` seconds, and the velocity, which is cut where a body would move or turn too far."""
     x, y, turn = dt * velocity.x, dt * velocity.y, dt * velocity.angle
@@ -134,5 +151,17 @@ def settled(correct: Callable[[Any], tuple[Any, jax.Array]], positions: Any, mos
         positions, held = correct(positions)
         return positions, count + 1, held
 
-    start = (positions, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
-    return lax.while_loop(unsettled, once, start)[0]
+    def loop(positions: Any) -> Any:
+        start = (positions, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+        return lax.while_loop(unsettled, once, start)[0]
+
+    def every_pass(positions: Any) -> Any:
+        done = jnp.zeros((), bool)
+        for _ in range(most):
+            after, held = correct(positions)
+            positions = jax.tree.map(lambda new, old, done=done: jnp.where(done, old, new), after, positions)
+            done = done | held
+        return lax.optimization_barrier(positions)
+
+    # Elsewhere than on a CPU a loop of unknown length waits for its condition, and costs more than its passes.
+    return lax.platform_dependent(positions, cpu=loop, default=every_pass)

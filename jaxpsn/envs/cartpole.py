@@ -116,7 +116,7 @@ def advanced(state: CartpoleState, force: Float[Array, ""], dt: float) -> Cartpo
     cart, pole = box2d.pushed(HINGE, at, cart, pole, state.hinge[0], state.hinge[1])
     cart = cart.replace(y=cart.y + CART.mass * state.rail[0], angle=cart.angle + CART.inertia * state.rail[1])
 
-    def iterate(_, carry):
+    def iterate(carry):
         cart, pole, hinge, rail = carry
         cart, pole, x, y = box2d.pin_velocity(HINGE, at, cart, pole)
         rail = rail - jnp.stack((cart.y / CART.mass, cart.angle / CART.inertia))
@@ -124,7 +124,7 @@ def advanced(state: CartpoleState, force: Float[Array, ""], dt: float) -> Cartpo
         return cart, pole, hinge + jnp.stack((x, y)), rail
 
     carry = (cart, pole, state.hinge, state.rail)
-    cart, pole, hinge, rail = jax.lax.fori_loop(0, VELOCITY_ITERATIONS, iterate, carry)
+    cart, pole, hinge, rail = box2d.iterated(iterate, carry, VELOCITY_ITERATIONS)
     cart_at, cart = box2d.moved(state.cart, cart, dt)
     pole_at, pole = box2d.moved(state.pole, pole, dt)
     cart_at, pole_at = box2d.settled(_corrected, (cart_at, pole_at), POSITION_ITERATIONS)

@@ -67,11 +67,13 @@ _GRIDS.update({f"{name}_light": _GRIDS[name] for name in _LIGHT})
 
 
 def cells(env: Any, observation_size: int) -> Cells:
-    """The cells of an environment: a grid over what matters in our sparse tasks, else a hash of the observation.
+    """The cells of an environment: its own, a grid over what matters in our sparse tasks, else a hash.
 
-    The hash takes the signs of :data:`BITS` fixed random projections (SimHash, Tang et al. 2017, arXiv 1611.04717,
-    section 2.2): counts compare runs of one task, they measure no volume.
+    Its own are ``env.coverage_cells()``. The hash takes the signs of :data:`BITS` fixed random projections (SimHash,
+    Tang et al. 2017, arXiv 1611.04717, section 2.2): counts compare runs of one task, they measure no volume.
     """
+    if hasattr(env, "coverage_cells"):
+        return env.coverage_cells()
     grid = _GRIDS.get(getattr(env, "name", ""))
     return _hash(observation_size) if grid is None else _grid(grid)
 

@@ -124,7 +124,7 @@ def advanced(state: DoublePendulumState, torque: Float[Array, ""], dt: float) ->
     upper = upper.replace(angle=upper.angle - LINK.inertia * motor)
     lower = lower.replace(angle=lower.angle + LINK.inertia * motor)
 
-    def iterate(_, carry):
+    def iterate(carry):
         upper, lower, elbow, shoulder = carry
         upper, lower, x, y = box2d.pin_velocity(ELBOW, elbow_at, upper, lower)
         elbow = elbow + jnp.stack((x, y))
@@ -132,7 +132,7 @@ def advanced(state: DoublePendulumState, torque: Float[Array, ""], dt: float) ->
         return upper, lower, elbow, shoulder + jnp.stack((x, y))
 
     carry = (upper, lower, state.elbow, state.shoulder)
-    upper, lower, elbow, shoulder = jax.lax.fori_loop(0, ITERATIONS, iterate, carry)
+    upper, lower, elbow, shoulder = box2d.iterated(iterate, carry, ITERATIONS)
     upper_at, upper = box2d.moved(state.upper, upper, dt)
     lower_at, lower = box2d.moved(state.lower, lower, dt)
     upper_at, lower_at = box2d.settled(_corrected, (upper_at, lower_at), ITERATIONS)

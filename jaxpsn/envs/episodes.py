@@ -53,7 +53,7 @@ class Episodes:
       starts.
 
     Actions are those of ``space`` (:mod:`jaxpsn.envs.spaces`), a vector or a choice for each copy; ``action_size`` is
-    the length of the vectors, or the number of choices.
+    the length of the vectors, or the number of choices. ``observation_shape`` is that before an image was flattened.
 
     ``twins``: for each copy the number of the one whose start states it has, episode by episode; its own if left out.
     ``platform``: the one that is traced for (:mod:`jaxpsn.core.platforms`); that of JAX's own devices if left out.
@@ -83,7 +83,10 @@ class Episodes:
         checks.whole("env.pool_size", pool_size, 1)
         self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
         self.action_repeat, self.cached, self.pool_size = action_repeat, reset == "cached", pool_size
-        self._stepped = lanes.spread(env, platforms.of() if platform is None else platform)
+        platform = platforms.of() if platform is None else platform
+        self._stepped = lanes.spread(env, platform)
+        # Looking starts up is then cheaper than waiting for whether anybody needs one.
+        self._looks_up = self.cached and platform != platforms.CPU
         self._starters = np.arange(num_envs, dtype=np.int32) if twins is None else np.asarray(twins, np.int32)
         if self._starters.shape != (num_envs,):
             errors.refuse("twins", self._starters.shape, f"one for each of the {num_envs} environments")
@@ -92,6 +95,7 @@ class Episodes:
         if isinstance(start.obs, Mapping) or start.obs.ndim != 1:
             errors.refuse("env.name", type(env).__name__, "its observation must be one vector")
         self.observation_size = int(start.obs.shape[0])
+        self.observation_shape = tuple(getattr(env, "observation_shape", start.obs.shape))
         self.space = space_of(env)
         self.action_size = self.space.size
 
@@ -119,7 +123,7 @@ class Episodes:
             return _where(done, self._starts(state.key, episode, state.pool), env)
 
         if restart:
-            env = lax.cond(compat.anywhere(done), begin, lambda env: env, env)
+            env = begin(env) if self._looks_up else lax.cond(compat.anywhere(done), begin, lambda env: env, env)
             age = jnp.where(done, 0, age)
         return EpisodeState(_observation(env), age, episode, env, state.key, state.pool), outcome
 

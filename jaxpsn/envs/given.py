@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from jaxpsn.core import errors
-from jaxpsn.envs import brax_door, spaces
+from jaxpsn.envs import brax_door, foreign, spaces
 
 _ENDED = {
     "EpisodeWrapper": "which ends episodes by time and calls it done",
@@ -24,6 +24,13 @@ _MARKS = ("truncation", "first_obs", "first_state", "first_pipeline_state", "Aut
 """Entries of a state's ``info`` that such a wrapper, whatever its name, leaves."""
 _ADVICE = "give the environment within it (env.unwrapped), and its time limit as env.episode_length"
 _PARTS = ("obs", "reward", "done", "metrics", "info")
+
+
+def checked(env: Any, episode_length: int | None) -> Any:
+    """``env`` behind Brax's interface, also one of gymnax's or pgx's. Raises UserError as :func:`check` does."""
+    env = foreign.adapted(env)
+    check(env, episode_length)
+    return env
 
 
 def check(env: Any, episode_length: int | None) -> None:

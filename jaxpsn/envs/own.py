@@ -8,13 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxpsn.envs.brax_api import Env, State
+from jaxpsn.envs.spaces import ActionSpace, Box, Discrete
 
 
 class OwnEnv(Env):
     """A `brax.envs.Env` in pure JAX: subclasses give sizes, ``dt`` and a default time limit, ``reset`` and ``step``.
 
-    Actions are in [-1, 1] and clipped to it; ``done`` is true termination only. Methods written for one environment:
-    batch them with ``jax.vmap``, or better with :class:`jaxpsn.envs.Episodes`.
+    Actions are in [-1, 1] and clipped to it, or one of ``choices``; ``done`` is true termination only. Methods written
+    for one environment: batch them with ``jax.vmap``, or better with :class:`jaxpsn.envs.Episodes`.
     """
 
     name: str
@@ -22,6 +23,8 @@ class OwnEnv(Env):
     episode_length: int
     observation_dim: int
     action_dim: int = 1
+    choices: int | None = None
+    """Number of discrete actions; None where they are vectors of ``action_dim`` numbers."""
 
     @property
     def observation_size(self) -> int:
@@ -30,8 +33,13 @@ class OwnEnv(Env):
 
     @property
     def action_size(self) -> int:
-        """Length of the action."""
-        return self.action_dim
+        """Length of the action, or the number of choices."""
+        return self.action_space.size
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """What actions are."""
+        return Box(self.action_dim) if self.choices is None else Discrete(self.choices)
 
     @property
     def backend(self) -> str:

@@ -2,14 +2,15 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
-from jaxpsn.core import checks, errors
-from jaxpsn.core.components import Component
-from jaxpsn.core.families import Family
+from jaxpsn.core import checks, errors, grammar
+from jaxpsn.core.components import fields_of, replaced, spec_of
 from jaxpsn.envs import brax_names
+from jaxpsn.envs.family import ENVS, Environment
 
 _OWN = {
     "sparse_mountain_car": "mountain_car.SparseMountainCar",
@@ -27,6 +28,11 @@ _OWN = {
     "probe/action": "probes.ActionReward",
     "probe/observation_action": "probes.ObservationActionReward",
     "probe/held_exploration": "probes.HeldExploration",
+    "probe/choice_value": "discrete.choice_probes.ChoiceValue",
+    "probe/choice_observation_value": "discrete.choice_probes.ChoiceObservationValue",
+    "probe/choice_discounting": "discrete.choice_probes.ChoiceDiscounting",
+    "probe/choice": "discrete.choice_probes.Choice",
+    "probe/observation_choice": "discrete.choice_probes.ObservationChoice",
 }
 _PLAYGROUND = (
     "AcrobotSwingup", "AcrobotSwingupSparse", "BallInCup", "CartpoleBalance", "CartpoleBalanceSparse",
@@ -37,33 +43,39 @@ _PLAYGROUND = (
 # The 25 dm_control tasks: they need nothing from the network.
 
 
-class Environment(Component):
-    """An environment of one's own, by its name; see :func:`register`."""
+class Named(NamedTuple):
+    """What a text such as ``chain(length=20)`` says."""
 
-    limit: ClassVar[int] = 1000
-    """Its time limit in environment steps."""
-
-    def make(self, **options: Any) -> Any:
-        """The environment."""
-        raise NotImplementedError
-
-
-ENVS: Family[Environment] = Family("env", Environment, doc="Environments of one's own, beside those that come along.")
+    name: str
+    """As :func:`names` spells it."""
+    options: Mapping[str, Any]
+    """What is in the brackets, by name: of a component all its fields."""
+    component: Environment | None
+    """Of a name of :data:`jaxpsn.envs.family.ENVS`."""
 
 
 def register(name: str, factory: Callable[..., Any], *, episode_length: int) -> None:
     """Let ``name`` stand for the environment that ``factory(**options)`` makes, in runs, studies and their workers.
 
-    It is a `brax.envs.Env` as :func:`make` gives them: ``done`` a true termination, actions in [-1, 1], one observation
-    vector. ``episode_length``: its time limit in environment steps, where a config names none. For a plugin
-    (``--plugin FILE``). Raises UserError for a taken name.
+    It is a `brax.envs.Env` as :func:`make` gives them: ``done`` a true termination, one observation vector, actions in
+    [-1, 1] or, where its ``action_space`` is a :class:`jaxpsn.envs.Discrete`, choices; or an environment of gymnax's
+    or pgx's interface (:mod:`jaxpsn.envs.foreign`). Arguments of the factory with a number, text or truth value as
+    default are its options: ``name(width=3)``. ``episode_length``: its time limit in environment steps, where a config
+    names none. For a plugin (``--plugin FILE``). Raises UserError for a taken name.
     """
     checks.whole("episode_length", episode_length, 1, 1 << 24)
     if _plain(name) in {_plain(each) for each in names() if each not in ENVS.kinds}:
         errors.refuse("env", name, "another name, as an environment has it")
     doc = inspect.getdoc(factory) or f"The environment {name}."
+    given = inspect.signature(factory).parameters.values()
+    fields = {one.name: one.default for one in given if type(one.default) in (bool, int, float, str)}
+
+    def make(self: Any, **options: Any) -> Any:
+        return factory(**{field: getattr(self, field) for field in fields}, **options)
+
     made = {"__module__": factory.__module__, "__qualname__": factory.__qualname__, "__doc__": doc}
-    made |= {"limit": episode_length, "make": lambda self, **options: factory(**options)}
+    made |= {"__annotations__": {field: type(value) for field, value in fields.items()}, **fields}
+    made |= {"limit": episode_length, "make": make}
     ENVS.register(name)(dataclass(frozen=True)(type(factory.__name__, (Environment,), made)))
 
 
@@ -73,43 +85,69 @@ def names() -> tuple[str, ...]:
     return tuple(sorted({*brax_names.SUPPORTED, *_OWN, *playground, *ENVS.names()}))
 
 
-def canonical(name: str) -> str:
-    """``name`` as :func:`names` spells it; capitals and underscores do not matter.
+def read(text: str) -> Named:
+    """What a text says: a name, whose capitals and underscores do not matter, and options in brackets.
 
-    Raises UserError with the nearest names if there is none such.
+    Raises UserError with the nearest names if there is none such, and for options that a component does not have.
     """
-    if not isinstance(name, str):
-        errors.refuse("env.name", name, "a name")
-    known = {_plain(each): each for each in names()}
-    found = known.get(_plain(name))
-    if found is None:
-        _refuse_other_playground(name)
-        errors.refuse("env.name", name, errors.nearest(name.lower(), names()))
-    return found
+    if not isinstance(text, str):
+        errors.refuse("env.name", text, "a name")
+    node = grammar.parse("env.name", text)
+    head = getattr(node, "name", None) or getattr(node, "text", None)
+    if head is None or getattr(node, "quoted", False):
+        errors.refuse("env.name", text, "a name, or a name(option=value)")
+    name = _known(head)
+    given = getattr(node, "fields", ())
+    if name in ENVS.names():
+        component = ENVS.make(grammar.Call(name, getattr(node, "values", ()), given), "env.name")
+        return Named(name, {one.name: getattr(component, one.name) for one in fields_of(type(component))}, component)
+    if getattr(node, "values", ()):
+        errors.refuse("env.name", text, f"options of {name} by their names: {name}(option=value)")
+    if "backend" in dict(given):
+        errors.refuse("env.name", text, "backend by itself, as env.backend")
+    return Named(name, {field: _value(value) for field, value in given}, None)
 
 
-def make(name: str, backend: str | None = None, **options: Any) -> Any:
-    """One raw environment: a `brax.envs.Env`, actions in [-1, 1], whose ``done`` is true termination only.
+def canonical(text: str) -> str:
+    """``text`` as :func:`names` spells it, with its options. Raises UserError as :func:`read` does."""
+    found = read(text)
+    if found.component is not None:
+        return spec_of(found.component)
+    told = ", ".join(f"{field}={value}" for field, value in found.options.items())
+    return f"{found.name}({told})" if told else found.name
 
-    ``name``: a Brax environment (``halfcheetah``), a dm_control task of MuJoCo Playground (``playground/BallInCup``),
+
+def slug(text: str) -> str:
+    """``text`` as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")
+
+
+def make(text: str, backend: str | None = None, **options: Any) -> Any:
+    """One raw environment: a `brax.envs.Env`, whose ``done`` is true termination only.
+
+    ``text``: a Brax environment (``halfcheetah``), a dm_control task of MuJoCo Playground (``playground/BallInCup``),
     one of the paper's sparse tasks (``sparse_mountain_car``), an easier relative (``sparse_mountain_car_light``),
-    ``cartpole_swingup`` or a probe (``probe/action``).
-    ``backend``: Brax's physics, for Brax environments and ``sparse_halfcheetah``. ``options`` go to the environment.
-    Raises UserError for anything it cannot make.
+    ``cartpole_swingup``, a probe (``probe/action``), a task with discrete actions (``deep_sea(size=20)``) or one that
+    was registered. Actions are in [-1, 1], or choices (:func:`jaxpsn.envs.space_of`).
+    ``backend``: Brax's physics, for Brax environments and ``sparse_halfcheetah``. ``options`` go to the environment, as
+    those in brackets do. Raises UserError for anything it cannot make.
     """
-    name = canonical(name)
+    found = read(text)
+    name = found.name
+    check(name, backend)
+    if found.component is not None:
+        known = {field: value for field, value in options.items() if field in found.options}
+        rest = {field: value for field, value in options.items() if field not in known}
+        component = replaced(found.component, known, "env")
+        return _module("given").checked(component.make(**rest), component.limit)
+    options = {**found.options, **options}
     if name in brax_names.SUPPORTED:
         return _module("brax_door").make(name, backend, **options)
-    check(name, backend)
-    if name in ENVS.kinds:
-        env = ENVS.kinds[name]().make(**options)
-        _module("given").check(env, ENVS.kinds[name].limit)
-        return env
     if name == "sparse_halfcheetah":
         options["backend"] = "spring" if backend is None else backend
     if name.startswith("playground/"):
         return _module("playground_door").make(name.split("/")[1], **options)
-    module, kind = _OWN[name].split(".")
+    module, kind = _OWN[name].rsplit(".", 1)
     kind = getattr(_module(module), kind)
     known = set(inspect.signature(kind).parameters)
     for option in set(options) - known:
@@ -117,9 +155,9 @@ def make(name: str, backend: str | None = None, **options: Any) -> Any:
     return kind(**options)
 
 
-def check(name: str, backend: str | None = None) -> None:
+def check(text: str, backend: str | None = None) -> None:
     """Refuse a name that there is not, and a backend that it does not run on; imports no JAX where all is well."""
-    name = canonical(name)
+    name = read(text).name
     if name == "sparse_halfcheetah" or name in brax_names.SUPPORTED:
         robot = name.removeprefix("sparse_")
         brax_names.check_backend(robot, brax_names.default_backend(robot) if backend is None else backend)
@@ -127,18 +165,40 @@ def check(name: str, backend: str | None = None) -> None:
         errors.refuse("env.backend", backend, f"leave it out: {name} has a single physics")
 
 
-def default_episode_length(name: str) -> int:
+def default_episode_length(text: str) -> int:
     """The time limit of a task in environment steps, where a config names none.
 
     1000 for Brax and Playground, 500 for the sparse tasks (paper) and ``cartpole_swingup``, 50 for the held-exploration
-    probe, 10 for the others.
+    probe, 10 for the others; a component says its own.
     """
-    name = canonical(name)
-    if name in ENVS.kinds:
-        return ENVS.kinds[name].limit
+    name, _, component = read(text)
+    if component is not None:
+        return component.limit
     if name.startswith("probe/"):
         return 50 if name == "probe/held_exploration" else 10
     return 500 if name in _OWN else 1000
+
+
+def _known(head: str) -> str:
+    known = {_plain(each): each for each in names()}
+    found = known.get(_plain(head))
+    if found is None:
+        _refuse_other_playground(head)
+        errors.refuse("env.name", head, errors.nearest(head.lower(), names()))
+    return found
+
+
+def _value(node: grammar.Node) -> Any:
+    """An option of an environment that has no fields to say what it is: a number, a truth value, a text, a tuple."""
+    if isinstance(node, grammar.Group):
+        return tuple(_value(item) for item in node.items)
+    text = grammar.write(node)
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return {"true": True, "false": False}.get(text.lower(), text.strip("\"'"))
 
 
 def _module(name: str) -> Any:

@@ -20,7 +20,15 @@ from jaxpsn.noise.structures import Structure
 
 def redrawn(kind: Structure, key: PRNGKeyArray, draw: Draw, where: Any) -> Draw:
     """``draw`` with new perturbations of the members in ``where``, in a branch that is skipped where there are none."""
-    return lax.cond(anywhere(where), lambda old: kind.redraw(key, old, where), lambda old: old, draw)
+
+    def every(old: Draw) -> Draw:
+        return kind.redraw(key, old, where)
+
+    def some(old: Draw) -> Draw:
+        return lax.cond(anywhere(where), every, lambda old: old, old)
+
+    # Elsewhere than on a CPU the numbers of a cheap kind are drawn for all members anyway: nobody need wait.
+    return lax.platform_dependent(draw, cpu=some, default=every) if kind.cheap else some(draw)
 
 
 class Hold(NamedTuple):

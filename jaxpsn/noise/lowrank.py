@@ -95,6 +95,12 @@ class _Factored(Structure):
             return noise["dense"].T
         return noise["out"] @ noise["in"].T / jnp.sqrt(jnp.float32(noise["in"].shape[1]))
 
+    def factored(self, leaf: Leaf) -> bool:
+        return not leaf.is_vector and not self._dense(leaf)
+
+    def thin(self, leaf: Leaf, noise: Any) -> tuple[Array, Array]:
+        return noise["out"] / jnp.sqrt(jnp.float32(noise["in"].shape[-1])), noise["in"]
+
     def total(self, leaf: Leaf, noise: Any, base: Any, weight: Any, weights: Float[Array, " members"]) -> Array:
         if leaf.is_vector:
             return weights @ noise["out"][..., 0]

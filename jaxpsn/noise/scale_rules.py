@@ -42,6 +42,8 @@ class ScaleRule(Component):
     """What its updates are told."""
     annealed: ClassVar[bool] = False
     """Whether it follows the length of the run: it then needs the number of updates, and no run may be extended."""
+    positive: ClassVar[bool] = False
+    """Whether sigma stays above zero where it was above zero at first."""
     initial: ClassVar[float | None] = None
     """Sigma of the first step, where the rule says it (a field then); None: its home does."""
 
@@ -109,6 +111,8 @@ def _of_distance(rule: scales.Scale) -> scales.Scale:
 class Constant(ScaleRule):
     """Sigma stays what it was at the start."""
 
+    positive: ClassVar[bool] = True
+
     def build(self, start: Any, run: Run) -> scales.Scale:
         return scales.constant()
 
@@ -119,6 +123,7 @@ class Linear(ScaleRule):
     """Sigma is annealed over the run, without a look at the distance."""
 
     annealed: ClassVar[bool] = True
+    positive: ClassVar[bool] = True
 
     final: Bound = 1e-5
     """Sigma at the end of the run."""
@@ -133,6 +138,7 @@ class _Bounded(ScaleRule):
     """A rule that follows the distance within bounds."""
 
     reads: ClassVar[frozenset[str]] = frozenset({"distance"})
+    positive: ClassVar[bool] = True
 
     target: Target = 0.2
     """The distance that is wanted: root mean square of actions in [-1, 1]; of a language model KL in nats a token."""

@@ -150,6 +150,14 @@ class Structure(Component):
         shape = (leaf.rows,) if leaf.is_vector else (leaf.rows, leaf.columns)
         return jax.lax.scan(add, jnp.zeros(shape, jnp.float32), (noise, weights))[0]
 
+    def factored(self, leaf: Leaf) -> bool:
+        """Whether E of the leaf is a product of two thin matrices, which ``thin`` gives."""
+        return False
+
+    def thin(self, leaf: Leaf, noise: Any) -> tuple[Array, Array]:
+        """``E = A B^T``: A ``[..., out, r]`` and B ``[..., contract, r]``, of all slices in ``noise`` at once."""
+        raise NotImplementedError
+
     def state_shapes(self, leaf: Leaf) -> Any:
         """Shapes and dtypes of one member's state of the whole leaf."""
         if not self.has_state(leaf):

@@ -80,6 +80,8 @@ class Gathered(NamedTuple):
     """Problems taken from the stream."""
     replaced: int
     """All-equal groups that further problems replaced."""
+    solved: Any = None
+    """Which problems of the list have been solved by now, bool [n]; None where nobody keeps count."""
 
 
 class Clock:
@@ -217,19 +219,21 @@ class Gatherer:
         refills, groups whose answers all score the same give way to further problems, as far as those go round;
         the batch keeps its size.
         """
-        wanted, sigma = self._config.rollout.prompts, state.sigma
+        wanted, sigma, solved = self._config.rollout.prompts, state.sigma, state.solved
         kept: list[Experience] = []
         drawn = 0
         for turn in range(self._config.rollout.refills + 1):
-            problems = data.take(self._source, int(state.position) + drawn, wanted)
-            drawn += wanted
-            found, sigma = self._turn(state, problems, turn, sigma, decide if turn == 0 else None, clock)
+            picked = data.pick(self._source, int(state.position) + drawn, wanted, solved)
+            drawn += picked.taken
+            found, sigma = self._turn(state, picked.problems, turn, sigma, decide if turn == 0 else None, clock)
             kept.append(found)
+            if picked.numbers is not None:
+                solved = data.now_solved(solved, picked.numbers, found.scores)
             if sum(int(np.sum(_telling(one))) for one in kept) >= wanted:
                 break
         first = int(np.sum(_telling(kept[0])))
         whole = kept[0] if len(kept) == 1 else _pick(kept, wanted)
-        return Gathered(whole, sigma, drawn, int(np.sum(_telling(whole))) - first)
+        return Gathered(whole, sigma, drawn, int(np.sum(_telling(whole))) - first, solved)
 
     def _turn(self, state, problems, turn, sigma, decide, clock) -> tuple[Experience, Any]:
         prompts = self.pack(problems)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxpsn.rlvr import rollout
 from jaxpsn.rlvr.gathering import Experience
 
 FILE = "samples.jsonl"
@@ -24,7 +25,7 @@ class Journal:
     def write(self, step: int, found: Experience, advantages: np.ndarray) -> None:
         """One row for every answer, problem by problem; ``advantages`` are [G, P]."""
         answers = found.answers
-        sums = answers.log_probs.sum(axis=-1)
+        sums = rollout.log_likelihood(answers)
         rows = []
         for place, problem in enumerate(found.problems):
             for sample, text in enumerate(found.texts[place]):

@@ -42,6 +42,8 @@ def step_columns(
     each = columns.pop("members")
     columns |= dict(told) | sigma_columns(found.sigma)
     columns |= {"score": experience.scores.mean(), "groups_refilled": found.replaced / len(experience.problems)}
+    if found.solved is not None:
+        columns["problems_solved"] = float(np.mean(found.solved))
     if _lists_members(config):
         columns |= {f"reward_member_{index:02}": value for index, value in enumerate(each)}
     total = sum(seconds.values())
@@ -101,6 +103,10 @@ def names(config: RlvrConfig) -> list[str]:
         found |= {f"{name}_member_{index:02}" for name in correction.OF_MEMBERS for index in range(config.members)}
     if any(not isinstance(gate, corrections.NoGate) for gate in terms_of(config.algorithm.correction.gate)):
         found.add("skipped")
+    if config.algorithm.estimator == "evolution":
+        found.add("fitness_std")
+    if config.rollout.gate != "none":
+        found.add("problems_solved")
     if config.probed is not None:
         found |= {*OF_PROBES, *(["probes_cut"] if isinstance(config.probed.similarity, Bert) else [])}
     return sorted(found)

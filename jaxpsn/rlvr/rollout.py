@@ -34,8 +34,7 @@ class Answers:
 
 def log_likelihood(answers: Answers) -> np.ndarray:
     """Log-probs [S, P] of whole answers under the policies that gave them, in nats, on the host."""
-    there = np.arange(answers.tokens.shape[-1]) < np.asarray(answers.lengths)[..., None]
-    return np.sum(np.where(there, np.asarray(answers.log_probs), np.float32(0.0)), axis=-1, dtype=np.float32)
+    return np.asarray(answers.log_probs).sum(axis=-1)
 
 
 def _answers(samples: sampler.Samples, repeats: int, member: Array, sigma: Array) -> Answers:

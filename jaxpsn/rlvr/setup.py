@@ -109,15 +109,20 @@ def _asked(config, form, task, train, test, seed, say) -> tuple[data.Source, Seq
     wanted = config.evaluation
     count = max(wanted.problems, wanted.monitor_problems)
     if train is None:
-        return data.Generated(task, "train", seed), task.distinct("test", TEST_SEED, count), longest, answer
+        source = data.stream(task, config.rollout.pool, seed)
+        return source, task.distinct("test", TEST_SEED, count), longest, answer
     source = data.Shuffled(_fitting(train, form.words, longest, "data", say), seed)
+    if config.rollout.gate != "none" and len(source) < config.rollout.prompts:
+        allowed = f"none with {len(source)} problems, fewer than the {config.rollout.prompts} of a step"
+        errors.refuse("rollout.gate", config.rollout.gate, allowed)
     return source, _fitting(test, form.words, longest, "test_data", say)[:count], longest, answer
 
 
 def reseeded(program: Reasoner, seed: int) -> Reasoner:
     """The same experiment on a procedural task with another seed; what was compiled is shared."""
     problems = program.problems
-    return program.on(problems._replace(train=data.Generated(problems.task, "train", seed)), seed)
+    train = data.stream(problems.task, program.config.rollout.pool, seed)
+    return program.on(problems._replace(train=train), seed)
 
 
 def on_other_problems(program: Reasoner, reported: int, seed: int) -> Reasoner:
@@ -188,12 +193,13 @@ def judge_base(program: Reasoner, folder: Path, told: Told) -> None:
 def judge_trained(program: Reasoner, state: RlvrState, folder: Path, told: Told) -> None:
     """Judge the trained policy, and its perturbed form if the config asks for it."""
     step = int(state.clock)
-    judge(program, state.params, folder, evaluations.TRAINED, step, told)
+    params = program.weights(state)
+    judge(program, params, folder, evaluations.TRAINED, step, told)
     if program.config.evaluation.noisy and program.noise is not None:
-        judge(program, state.params, folder, f"{evaluations.TRAINED}-noisy", step, told, state)
+        judge(program, params, folder, f"{evaluations.TRAINED}-noisy", step, told, state)
 
 
 def export(program: Reasoner, state: RlvrState, folder: Path) -> None:
     """Write the trained policy as a Hugging Face folder."""
-    params = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(program.config.dtype)), state.params)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(program.config.dtype)), program.weights(state))
     bases.save(folder, program.base, jax.device_get(params) if program.place.mesh is None else params)

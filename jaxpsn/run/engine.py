@@ -14,7 +14,7 @@ from jaxpsn.run import chunk, memory, report
 from jaxpsn.run.cadence import Cadence
 from jaxpsn.run.chunk import ChunkReport
 from jaxpsn.run.config import RunConfig
-from jaxpsn.run.program import HostProgram, Metrics, Program, State
+from jaxpsn.run.program import HostProgram, Metrics, Program, State, since
 from jaxpsn.run.progress import Progress
 
 Note = Callable[..., None]
@@ -84,7 +84,10 @@ class Engine(Protocol):
 
 
 class CompiledEngine:
-    """Two compiled programs for the whole run: a chunk, which always has the planned length, and an evaluation."""
+    """Compiled programs: a chunk, which always has the planned length, and an evaluation.
+
+    There is one chunk for the whole run, or two where a program gets simpler on its way (``since``).
+    """
 
     stepwise = False
 
@@ -96,6 +99,8 @@ class CompiledEngine:
         self._keys = self._place.put(chunk.seed_keys(run.seed, run.seeds), whole)
         self._init = self._place.jit(chunk.make_init(program, run.seeds), whole, self._layout)
         self._chunk: Any = None
+        self._later: Any = None  # the chunk from the call number _change on
+        self._calls = self._change = 0
         self._evaluate: Any = None
         self._template: State = None
         self.columns: tuple[str, ...] = ()
@@ -110,16 +115,16 @@ class CompiledEngine:
         """Nothing to do: a compiled program writes no files."""
 
     def prepare(self, plan: Cadence, template: State, show: Progress, note: Note) -> None:
-        """Compile both ahead of time."""
-        start = time.monotonic()
-        with show.phase(f"compiling the training step ({plan.chunk:,} steps a chunk)"):
-            made = chunk.make_chunk(self._program, self._seeds, plan.calls)
-            made = self._place.jit(made, (self._layout,), (self._layout, self._whole), donate_argnums=0)
-            lowered = made.lower(template)
-            self._chunk = lowered.compile()
-        memory.check_compiled(self._program, self._chunk, "the training step")
-        metrics, evaluation = lowered.out_info[1].totals, {}
-        note("compile", "training step", time.monotonic() - start)
+        """Compile all ahead of time."""
+        per_call = self._program.steps_per_call
+        self._calls, last = plan.start // per_call, plan.end // per_call - plan.calls
+        now, then = (since(self._program, clock) for clock in (self._calls, last))
+        self._chunk, totals = self._compiled(now, "the training step", plan, template, show, note)
+        if now is self._program is not then:
+            later = range(self._calls + plan.calls, last + 1, plan.calls)
+            self._change = next(clock for clock in later if since(self._program, clock) is not self._program)
+            self._later, _ = self._compiled(then, "the step after the warm-up", plan, template, show, note)
+        evaluation = {}
         if plan.eval_every:
             start = time.monotonic()
             with show.phase("compiling the evaluation"):
@@ -128,7 +133,21 @@ class CompiledEngine:
                 self._evaluate, evaluation = lowered.compile(), lowered.out_info
             memory.check_compiled(self._program, self._evaluate, "the evaluation")
             note("compile", "evaluation", time.monotonic() - start)
-        self.columns = report.columns(metrics, evaluation, hasattr(template, "updates"))
+        self.columns = report.columns(totals, evaluation, hasattr(template, "updates"))
+
+    def _compiled(
+        self, program: Program, name: str, plan: Cadence, template: State, show: Progress, note: Note
+    ) -> tuple[Any, Totals]:
+        """A chunk of ``program``, and the shapes of its metrics."""
+        start = time.monotonic()
+        with show.phase(f"compiling {name} ({plan.chunk:,} steps a chunk)"):
+            made = chunk.make_chunk(program, self._seeds, plan.calls)
+            made = self._place.jit(made, (self._layout,), (self._layout, self._whole), donate_argnums=0)
+            lowered = made.lower(template)
+            compiled = lowered.compile()
+        memory.check_compiled(self._program, compiled, name)
+        note("compile", name.removeprefix("the "), time.monotonic() - start)
+        return compiled, lowered.out_info[1].totals
 
     def init(self) -> State:
         """The state of all seeds before the first step."""
@@ -136,7 +155,10 @@ class CompiledEngine:
 
     def advance(self, state: State, calls: int, go_on: Callable[[int], bool], totals: Totals) -> Advance:
         """One compiled chunk of ``calls``, which cannot be cut short."""
+        if self._later is not None and self._calls >= self._change:
+            self._chunk, self._later = self._later, None
         state, told = self._chunk(state)
+        self._calls += calls
         return Advance(state, jax.device_get(told), calls)
 
     def judge(self, state: State) -> Metrics:

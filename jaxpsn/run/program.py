@@ -18,7 +18,8 @@ class Program(Protocol):
     It may have a field ``updates`` (int32, gradient updates so far), which then is a column of the metrics. A program
     for several devices has an attribute ``place``: its ``mesh``, and ``shardings(state, axes)`` of the state of one
     seed, ``axes`` being those of seeds as of :meth:`axes`. It may have an attribute ``silences``: conditions on a row
-    of metrics under which nothing can be learnt, by the words that tell them (:mod:`jaxpsn.run.quiet`).
+    of metrics under which nothing can be learnt, by the words that tell them (:mod:`jaxpsn.run.quiet`). It may have a
+    method ``since(clock, hyper)``: a program equal to it in every call from that one on, which is compiled for them.
     """
 
     steps_per_call: int
@@ -48,6 +49,14 @@ class Program(Protocol):
     def axes(self, state: State) -> Any:
         """The tree of ``jax.vmap`` axes of ``state`` over seeds: None for the clock, 0 elsewhere."""
         ...
+
+
+def since(program: Program, clock: int, hyper: Any = None) -> Program:
+    """What ``program`` is from call number ``clock`` on: itself, unless it says otherwise.
+
+    ``hyper``: the numbers of all its runs, with a leading axis, where they differ.
+    """
+    return program.since(clock, hyper) if hasattr(program, "since") else program
 
 
 @runtime_checkable

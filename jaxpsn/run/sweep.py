@@ -1,7 +1,7 @@
 """Hyper-parameter sweeps: runs side by side that differ in a traced hyper-parameter, as if in a seed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from jaxpsn.core import errors
-from jaxpsn.run.program import Metrics, Program, State
+from jaxpsn.run.program import Metrics, Program, State, since
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,11 @@ class Swept:
     def passing(self, state: State) -> Any:
         """What a run holds beside its state, if the program says so."""
         return getattr(self.program, "passing", lambda _: {})(state)
+
+    def since(self, clock: int, hyper: Any = None) -> "Swept":
+        """The same for calls from ``clock`` on."""
+        program = since(self.program, clock, self.hyper)
+        return self if program is self.program else replace(self, program=program)
 
     def init(self, key: PRNGKeyArray, hyper: Any) -> State:
         """The state of one run; ``hyper`` is its own, without the axis of runs."""

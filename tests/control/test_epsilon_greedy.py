@@ -61,7 +61,7 @@ def test_the_schedule_in_float64():
     expected = [0.1 + 0.8 * max(1 - (i + 1) * N / steps, 0.0) for i in range(15)]
     np.testing.assert_allclose(told["epsilon"], expected, rtol=1e-5)
     done, start, end = (jnp.asarray(x, kind) for x, kind in ((3, jnp.int32), (0.5, jnp.float32), (0.1, jnp.float32)))
-    assert epsilon_greedy.scheduled(done, start, end, 0) == pytest.approx(0.1)
+    assert epsilon_greedy.scheduled(done, start, end, 0.0) == pytest.approx(0.1)
 
 
 def test_a_floor_under_another_rule():

@@ -306,7 +306,9 @@ def test_rows_can_be_verified_and_scored_again(cases, small):
     np.testing.assert_allclose(np.asarray(again).sum(-1), logged, atol=1e-3)
     gained = np.array([row["advantage"] for row in rows]).reshape(4, 4)
     rewards = np.array([row["reward"] for row in rows]).reshape(4, 4)
-    np.testing.assert_allclose(gained, np.asarray(made._advantages(rewards.astype(np.float32))), atol=1e-5)
+    likely = np.array([row["log_prob"] for row in rows]).reshape(4, 4)
+    again = made._advantages(rewards.astype(np.float32), likely.astype(np.float32))
+    np.testing.assert_allclose(gained, np.asarray(again), atol=1e-5)
 
 
 def rows_problems(made, position, count):

@@ -13,12 +13,14 @@ from benchmarks.compiler.compiling import Compiled, Compiler
 from benchmarks.compiler.counts import Phases
 from jaxpsn.control import off_policy
 from jaxpsn.control import program as programs
+from jaxpsn.control.agents.family import COUNTED
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.control.placement import Placement
 from jaxpsn.core import errors, override, paths_of, spec_of
 from jaxpsn.run import chunk
 from jaxpsn.run.jobs.control import ControlJob
+from jaxpsn.run.program import since
 
 CLEAN = "none"
 
@@ -44,8 +46,8 @@ class Programs:
         return self._compiler.compile(name, function, given, ins, outs, fields, **more)
 
     def chunk(self) -> tuple[Compiled, Phases]:
-        """A chunk, and one vector step of it by phase."""
-        made = chunk.make_chunk(self.program, self._seeds, self._calls)
+        """A chunk after the warm-up, and one vector step of it by phase."""
+        made = chunk.make_chunk(since(self.program, COUNTED), self._seeds, self._calls)
         outs = (self._layout, self._whole)
         found = self._compile("a chunk", made, (self.state,), (self._layout,), outs, donate_argnums=0)
         step = counts.count(found.text, off_policy.SCOPES).loop(self._calls)

@@ -1,12 +1,14 @@
 """The family of agents: what all have, and what the control loop asks of one."""
 
+import math
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from jaxpsn.control.agents.critics.family import CriticForm, Squared
+from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.core import errors
-from jaxpsn.core.components import Component, called, fields_of, terms_of
+from jaxpsn.core.components import Component, called, fields_of, spec_of, terms_of
 from jaxpsn.core.families import Family
 from jaxpsn.core.fields import Fraction, Real, Traced, Whole, Widths
 from jaxpsn.envs.spaces import ActionSpace, Box
@@ -19,14 +21,29 @@ Rate = Traced[Annotated[float, Real(0.0, 1.0, open_low=True)]]
 _CLIP = 10.0
 
 
+class Cadences(NamedTuple):
+    """In vector steps."""
+
+    warmup: int
+    """Steps of random actions."""
+    learn_every: int
+    """From one round of updates to the next."""
+    updates: int
+    """Updates in one round."""
+    adapt_every: int
+    """From one scale update to the next."""
+
+
 @dataclass(frozen=True)
 class Agent(Component):
     """A learner: its networks, and how they see the world.
 
     An agent of one's own is a subclass of :class:`OffPolicy` (:class:`ActorCritic`, with the networks of TD3 and its
-    kin) or :class:`Generational`, which say by which program it is trained.
+    kin), :class:`OnPolicy` or :class:`Generational`, which say by which program it is trained.
     """
 
+    program: ClassVar[str]
+    """The program that trains it, a name of :data:`jaxpsn.control.program.PROGRAMS`."""
     spaces: ClassVar[tuple[type[ActionSpace], ...]] = (Box,)
     """What kinds of actions it learns."""
 
@@ -65,6 +82,10 @@ class Agent(Component):
     def refuse_idle(self, steps: int, per_call: int) -> None:
         """Refuse what never trains the actor in ``steps`` environment steps. Raises UserError."""
 
+    def cadences(self, per_call: int, adapt_every: int) -> Cadences:
+        """What happens when, for ``per_call`` environment steps in a vector step; no replay has to be filled."""
+        return Cadences(0, 1, 1, adapt_every)
+
     @property
     def widths(self) -> str:
         """The fields that say how large its networks are."""
@@ -88,6 +109,8 @@ class WithActor(Agent):
 @dataclass(frozen=True)
 class OffPolicy(Agent):
     """An agent that learns from replayed transitions, a round of updates every few vector steps."""
+
+    program: ClassVar[str] = "off_policy"
 
     gamma: Fraction = 0.99
     """Discount."""
@@ -123,6 +146,10 @@ class OffPolicy(Agent):
         if self.warmup > COUNTED * num_envs * action_repeat:
             errors.refuse("agent.warmup", self.warmup, f"at most {COUNTED * num_envs * action_repeat}")
         for term in terms_of(explore):
+            if term.on_policy:
+                errors.refuse(
+                    "explore", called(type(term)), f"another rule, as {called(type(self))} learns from replay"
+                )
             if term.distributional and not self.stochastic:
                 told = called(type(self))
                 errors.refuse("parameter.distance", "kl", f"action, as the policy of {told} has no distribution")
@@ -130,6 +157,9 @@ class OffPolicy(Agent):
             if probed > MOST_PROBED:
                 allowed = f"at most {MOST_PROBED:,} in all"
                 errors.refuse(f"{called(type(term))}: replayed states of an update", probed, allowed)
+
+    def cadences(self, per_call: int, adapt_every: int) -> Cadences:
+        return Cadences(-(-self.warmup // per_call), self.update_every, self.updates, adapt_every)
 
     def updates_in(self, steps: int, per_call: int) -> int:
         """Updates in ``steps`` environment steps, rounded up to whole vector steps of ``per_call``."""
@@ -144,6 +174,86 @@ class OffPolicy(Agent):
             most = f"so that an update falls within steps = {steps}, after warmup = {self.warmup}"
             errors.refuse("agent.update_every", self.update_every, f"small enough, {most}")
         if made > COUNTED:
+            errors.refuse("steps", steps, f"few enough for {COUNTED:,} updates, which are counted in 32 bits")
+
+
+_TRUNCATION = 2.0
+
+
+@dataclass(frozen=True)
+class OnPolicy(WithActor):
+    """An agent that learns from what the present policy, or perturbed followers of it, have just done; no replay.
+
+    A rollout is ``rollout`` vector steps. Followers act with ``explore=parameter(...)``: each environment, or group of
+    them, with a perturbation of its own around the clean weights, which lead. All randomness of the actions that is
+    not in weights is the policy's own, so that no action noise is taken.
+    """
+
+    program: ClassVar[str] = "on_policy"
+
+    critic_hidden: Widths = (128, 128)
+    """Hidden widths of the value network."""
+    critic_lr: Rate = 3e-4
+    """Adam rate of the value network."""
+    gamma: Fraction = 0.99
+    """Discount."""
+    gae_lambda: Fraction = 0.95
+    """Generalised advantage estimation: 0 is one step, 1 whole returns."""
+    rollout: Annotated[int, Whole(1, 1 << 16)] = 32
+    """Vector steps (all environments once) between rounds of updates."""
+    epochs: Annotated[int, Whole(1, 1 << 10)] = 4
+    """Passes through a rollout."""
+    minibatches: Annotated[int, Whole(1, 1 << 16)] = 4
+    """Updates in one pass through a rollout, whose steps are dealt out evenly."""
+    advantages: Literal["minibatch", "rollout", "group", "raw"] = "minibatch"
+    """What advantages are normalised over; group: those of each follower get mean 0, all together variance 1."""
+    gradient_clip: Annotated[float, Real(0.0, 1e6)] = 1.0
+    """Greatest norm of the gradient of each network; 0: none."""
+    estimator: Literal["reparameterised", "clean"] = "reparameterised"
+    """How the leader learns from followers. reparameterised: by the likelihood ratio at the same perturbation, old
+    weights and new ones both perturbed (Plappert et al. 2018, equation 2). clean: by the ratio of the clean policies,
+    each sample with the weight leader / follower, truncated."""
+    truncation: Annotated[float, Real(1.0, 1e6)] = _TRUNCATION
+    """Greatest weight of a sample of the clean estimator."""
+    redraw: Literal["rollout", "episode"] = "rollout"
+    """When followers are redrawn: all before each rollout, or as the hold rule of explore says. Advantages are never
+    chained over a redraw: what comes after it is the value of the state."""
+
+    learnt: ClassVar[tuple[str, ...]] = ("critic_loss", "actor_loss")
+    """Names of the metrics of an update."""
+
+    def validate(self) -> None:
+        if self.estimator != "clean" and self.truncation != _TRUNCATION:
+            allowed = f"{_TRUNCATION:g}, the default, as the estimator is not clean"
+            errors.refuse("agent.truncation", self.truncation, allowed)
+
+    def check(self, explore: Any, num_envs: int, action_repeat: int) -> None:
+        own = called(type(self))
+        term = explore if len(terms_of(explore)) == 1 else None
+        if not getattr(term, "followed", False):
+            known = [name for name in dict.fromkeys((*EXPLORATION.modules, *EXPLORATION.kinds))
+                     if getattr(EXPLORATION.get(name), "followed", False)]  # fmt: skip
+            allowed = f"one of {', '.join(known)}, as {own} samples actions from its own policy"
+            errors.refuse("explore", spec_of(explore), allowed)
+        explore.check_followers(self.redraw, own)
+        if (probed := explore.probed_states(num_envs)) > MOST_PROBED:
+            errors.refuse(f"{called(type(explore))}: states of an update", probed, f"at most {MOST_PROBED:,} in all")
+        groups = explore.members(num_envs)
+        steps = self.rollout * (num_envs // groups)
+        if groups % (self.minibatches // math.gcd(steps, self.minibatches)):
+            allowed = f"a divisor of the {steps} steps that a group makes in a rollout, or that times one of {groups}"
+            errors.refuse("agent.minibatches", self.minibatches, allowed)
+
+    def cadences(self, per_call: int, adapt_every: int) -> Cadences:
+        # Within a rollout a scale stays: what is adapted more often is adapted once a rollout.
+        every = self.rollout * -(-adapt_every // self.rollout)
+        return Cadences(0, self.rollout, self.epochs * self.minibatches, every)
+
+    def refuse_idle(self, steps: int, per_call: int) -> None:
+        calls = -(-steps // per_call)
+        if calls < self.rollout:
+            errors.refuse("agent.rollout", self.rollout, f"at most the {calls} vector steps of {steps} steps")
+        if calls // self.rollout * self.epochs * self.minibatches > COUNTED:
             errors.refuse("steps", steps, f"few enough for {COUNTED:,} updates, which are counted in 32 bits")
 
 
@@ -175,10 +285,12 @@ class ActorCritic(OffPolicy, WithActor):
 class Generational(WithActor):
     """An agent that learns from the whole episodes of perturbed copies of its actor: no critic, replay or warm-up."""
 
+    program: ClassVar[str] = "evolution"
+
 
 AGENTS: Family[Agent] = Family(
     "agent",
     Agent,
-    {name: f"jaxpsn.control.agents.{name}" for name in ("ddpg", "td3", "sac", "dqn", "es")},
+    {name: f"jaxpsn.control.agents.{name}" for name in ("ddpg", "td3", "sac", "dqn", "ppo", "es")},
     doc="Who learns.",
 )

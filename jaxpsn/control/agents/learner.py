@@ -24,6 +24,10 @@ Metrics = dict[str, tuple[Array, Array]]
 """Name to (total, count), so that what did not happen counts for nothing while NaN still shows."""
 
 
+_UNROLLED = 8
+"""Updates that may stand one after the other in a program, at most."""
+
+
 class Learner(NamedTuple):
     """An agent that learns from replay, as pure functions. ``hyper``: its traced fields, path -> float32.
 
@@ -33,7 +37,8 @@ class Learner(NamedTuple):
     ``update(key, learner, batch[B], hyper, count) -> (learner, metrics)``: one critic update. ``count`` (int32
     scalar, critic updates done before) is derived from the clock, so that vmapped seeds share its branches;
     ``mark(key, N) -> uint32 [N]``: what is stored with the transitions of a step, or None;
-    ``intrinsic(key, beta, floor) -> Intrinsic``: fresh critics of a bonus, if the agent can learn from one.
+    ``intrinsic(key, beta, floor) -> Intrinsic``: fresh critics of a bonus, if the agent can learn from one;
+    ``period``: ``update`` reads ``count`` modulo this only; a whole number of Python then spares the branches.
     """
 
     init: Callable[..., LearnerState]
@@ -41,6 +46,7 @@ class Learner(NamedTuple):
     update: Callable[..., tuple[LearnerState, Metrics]]
     mark: Callable[..., Array] | None = None
     intrinsic: Callable[..., Intrinsic] | None = None
+    period: int = 1
 
 
 class Networks(NamedTuple):
@@ -139,11 +145,12 @@ def learner(
     critics: int = 2,
     policy: Policy | None = None,
     begin: Callable[..., LearnerState] | None = None,
+    period: int = 1,
 ) -> Learner:
     """The agent whose update is ``update(parts, key, learner, batch, hyper, count) -> (learner, metrics)``.
 
     ``sizes``: of observations and actions. ``begin(parts, key, hyper, explored) -> LearnerState``: fresh weights and
-    targets if left out. ``policy`` as of :func:`networks`.
+    targets if left out. ``policy`` as of :func:`networks`, ``period`` as of :class:`Learner`.
     """
     nets = networks(config, *sizes, critics, learnt, policy)
     parts = Parts(config, nets, optimizer(config.weight_decay), learnt is not None)
@@ -151,6 +158,7 @@ def learner(
         functools.partial(begin or fresh, parts),
         nets.policy,
         functools.partial(update, parts),
+        period=period,
         intrinsic=functools.partial(fresh_intrinsic, parts),
     )
 
@@ -325,13 +333,22 @@ def follow(learner: LearnerState, tau: float) -> LearnerState:
 
 
 def learn(
-    agent: Learner, key: PRNGKeyArray, learner: LearnerState, batches: Transition, hyper: Any, count: Int[Array, ""]
+    agent: Learner,
+    key: PRNGKeyArray,
+    learner: LearnerState,
+    batches: Transition,
+    hyper: Any,
+    count: Int[Array, ""],
+    lean: bool = False,
 ) -> tuple[LearnerState, Metrics]:
     """One round: scan ``agent.update`` over ``batches[U, B]``; metrics are summed over its updates.
 
-    ``count``: critic updates done before the round.
+    ``count``: critic updates done before the round, a multiple of U if ``lean``: then the updates are the same, in
+    fewer kernels where U is a multiple of the agent's period.
     """
     updates = jax.tree.leaves(batches)[0].shape[0]
+    if lean and agent.period <= _UNROLLED and updates % agent.period == 0:
+        return _learn_by_period(agent, key, learner, batches, hyper, count)
 
     def body(learner, item):
         index, batch = item
@@ -339,6 +356,33 @@ def learn(
 
     steps = jnp.arange(updates, dtype=jnp.int32)
     learner, metrics = lax.scan(body, learner, (steps, batches))
+    return learner, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+
+
+def _learn_by_period(
+    agent: Learner, key: PRNGKeyArray, learner: LearnerState, batches: Transition, hyper: Any, count: Int[Array, ""]
+) -> tuple[LearnerState, Metrics]:
+    """A round that scans over whole periods, whose updates stand one after the other: no branch between them."""
+    updates = jax.tree.leaves(batches)[0].shape[0]
+    periods = updates // agent.period
+    places = jnp.arange(updates, dtype=jnp.int32)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places)
+
+    def body(learner: LearnerState, item: Any) -> tuple[LearnerState, Metrics]:
+        told = []
+        for place in range(agent.period):
+            key, batch, done = jax.tree.map(lambda leaf, place=place: leaf[place], item)
+            # Where the period is one, nothing is known of the count.
+            learner, metrics = agent.update(key, learner, batch, hyper, place if agent.period > 1 else done)
+            told.append(metrics)
+        return learner, jax.tree.map(lambda *parts: sum(parts), *told)
+
+    items = jax.tree.map(
+        lambda leaf: leaf.reshape(periods, agent.period, *leaf.shape[1:]), (keys, batches, count + places)
+    )
+    if periods == 1:
+        return body(learner, jax.tree.map(lambda leaf: leaf[0], items))
+    learner, metrics = lax.scan(body, learner, items)
     return learner, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
 
 

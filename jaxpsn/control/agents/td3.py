@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
@@ -12,7 +11,7 @@ from jaxpsn.control.agents import losses
 from jaxpsn.control.agents.family import AGENTS, ActorCritic
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
-from jaxpsn.core import errors
+from jaxpsn.core import branches, errors
 from jaxpsn.core.fields import Real, Whole
 
 _CLIP = 0.5
@@ -49,7 +48,7 @@ class Td3(ActorCritic):
             errors.refuse("agent.policy_delay", self.policy_delay, allowed)
 
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> shared.Learner:
-        return shared.learner(self, (observation_size, action_size), learnt, _update)
+        return shared.learner(self, (observation_size, action_size), learnt, _update, period=self.policy_delay)
 
 
 def critic_target(
@@ -75,7 +74,7 @@ def _update(
     learner: LearnerState,
     batch: Transition,
     hyper: Any,
-    count: Int[Array, ""],
+    count: Int[Array, ""] | int,
 ) -> tuple[LearnerState, shared.Metrics]:
     config, nets, rule, noisy = parts
     keys = shared.purposes(key, noisy)
@@ -93,5 +92,5 @@ def _update(
         return learner, (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
 
     # The count is shared by vmapped seeds, so this stays a branch and skipped updates cost nothing.
-    learner, actor_loss = lax.cond((count + 1) % config.policy_delay == 0, step, skip, learner)
+    learner, actor_loss = branches.when((count + 1) % config.policy_delay == 0, step, skip, learner)
     return learner, metrics | {"actor_loss": actor_loss}

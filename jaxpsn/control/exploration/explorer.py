@@ -62,6 +62,15 @@ def learnt_noise(explore: Any) -> LearntNoise | Heads | None:
     return LearntNoise(lambda params, hyper: own.widen(params, of(hyper)), own.sample, rule)
 
 
+def silent(explore: Any, hyper: Mapping[str, Any]) -> bool:
+    """Whether the behaviour of runs with these numbers (as of :func:`hyper_of`) may be the clean policy's somewhere."""
+    behaviour = behaviour_of(explore)
+    if behaviour is None:
+        return True
+    before = prefix(explore, behaviour).rstrip(".")
+    return behaviour.silent(part(hyper, before) if before else hyper)
+
+
 def alarms(explore: Any, where: str) -> Iterable[Any]:
     """What is told once if the rows of metrics show it; ``where``: what the user calls the whole."""
     return [

@@ -1,6 +1,6 @@
 """The family of exploration rules, and what the control loop asks of one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from jaxpsn.control.exploration.rules import BehaviourFunctions, Heads, LearntNoise, NoiseFunctions
@@ -22,6 +22,8 @@ class Space(NamedTuple):
     """Scale updates of the whole run; None if unknown."""
     given: ActionSpace | None = None
     """Its actions; a box of ``action_size`` numbers if left out."""
+    silent: bool = True
+    """Whether noise may be of scale zero, which is then the clean policy bit for bit, at the price of a branch."""
 
     @property
     def actions(self) -> ActionSpace:
@@ -36,6 +38,10 @@ class Exploration(Component):
     """What kinds of actions it is for."""
     judges: ClassVar[bool] = False
     """Whether it looks at what its actions led to."""
+    on_policy: ClassVar[bool] = False
+    """Whether only on-policy agents can drive it."""
+    shown: ClassVar[bool] = True
+    """Whether members of it can be drawn apart from a training."""
     scaled_by: ClassVar[str] = ""
     """The traced field that all of its noise is proportional to, also one of its state; empty if there is none."""
 
@@ -60,6 +66,10 @@ class Exploration(Component):
         """Perturbations alive at once."""
         return num_envs
 
+    def silent(self, hyper: Mapping[str, Any]) -> bool:
+        """Whether runs with these numbers, its traced fields, may act without its noise at some step."""
+        return True
+
     def alarms(self, where: str) -> Iterable[Any]:
         """What is told once if the rows of metrics show it (:mod:`jaxpsn.run.alarms`); ``where``: its own path."""
         return ()
@@ -80,6 +90,15 @@ class Behaviour(Exploration):
     """Whether it follows the length of the run, so that no run may be extended."""
     samples: ClassVar[bool] = False
     """Whether its ``act`` gives what actions of a stochastic policy are sampled from, in place of actions."""
+
+    followed: ClassVar[bool] = False
+    """Whether an on-policy learner can learn from it: its functions have ``followers``."""
+
+    def check_followers(self, redraw: str, agent: str) -> None:
+        """Refuse, of a rule that is ``followed``, what an on-policy learner cannot do with. Raises UserError.
+
+        ``redraw``: its setting of this name.
+        """
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
         """The rule as pure functions.
@@ -121,7 +140,7 @@ EXPLORATION: Family[Exploration] = Family(
         "none": f"{_HOME}.sums", "gaussian": f"{_HOME}.gaussian", "mixed": f"{_HOME}.gaussian", "ou": f"{_HOME}.ou",
         "pink": f"{_HOME}.pink", "zeta": f"{_HOME}.zeta", "parameter": f"{_HOME}.parameter", "gsde": f"{_HOME}.gsde",
         "lattice": f"{_HOME}.lattice", "noisynet": f"{_HOME}.noisynet", "ivon": f"{_HOME}.ivon",
-        "adam_sgld": f"{_HOME}.adam_sgld",
+        "adam_sgld": f"{_HOME}.adam_sgld", "natural": f"{_HOME}.natural",
         "epsilon_greedy": f"{_HOME}.epsilon_greedy", "bootstrap": f"{_HOME}.bootstrap",
     },
     sums=_check_sum,
@@ -139,6 +158,7 @@ for _name, _spec in {
     "parameter-return": "parameter(member_sigma=true, ladder=16, select=return)",
     "parameter-novelty": "parameter(member_sigma=true, ladder=16, select=novelty)",
     "parameter-antithetic": "parameter(structure=flipout(antithetic=true))",
+    "followers": "parameter(distance=kl, scale=first_order(target=0.01, exponent=0.5))",
 }.items():
     EXPLORATION.alias(_name, _spec)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -14,11 +14,11 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxpsn import noise
-from jaxpsn.control.exploration import acting, held, population
+from jaxpsn.control.exploration import acting, held, population, recalling
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
 from jaxpsn.control.exploration.rules import BehaviourFunctions
 from jaxpsn.core import compat, errors, placed
-from jaxpsn.core.components import Tune, replaced
+from jaxpsn.core.components import Tune, replaced, spec_of
 from jaxpsn.core.fields import Real, Traced, Whole
 from jaxpsn.envs.spaces import Box, Discrete
 from jaxpsn.noise import scales
@@ -48,12 +48,14 @@ class ParameterState:
     distance: Any  # as its sigma: the distance measured last, NaN before the first
     trial: Any = None  # population.Trial, where scales are selected
     count: Any = None  # [] int32, scale updates so far, where the target falls with them
+    leaders: int = struct.field(pytree_node=False, default=0)  # those that come first have no noise
 
     @property
     def sigma(self) -> Float[Array, "*P"]:
         """What perturbations are applied with, [] or [P]; an antithetic pair shares one."""
-        own = self.scale.sigma
-        return own if own.ndim == 0 else jnp.repeat(own, self.draw.members // own.shape[0])
+        own, members = self.scale.sigma, self.draw.members
+        own = own if own.ndim == 0 else jnp.repeat(own, members // own.shape[0])
+        return jnp.where(jnp.arange(members) < self.leaders, 0.0, own) if self.leaders else own
 
 
 class Layout(NamedTuple):
@@ -110,6 +112,8 @@ class Parameter(Behaviour):
     """Scale of the weight noise at the start."""
     groups: Annotated[int, Whole(0, 1 << 20)] = 0
     """0: every environment has its own perturbation; P: P groups share one each."""
+    leaders: Annotated[int, Whole(0, 1 << 20)] = 0
+    """Groups, the first ones, that act with the clean weights."""
     relative: bool = False
     """Sigma in units of each leaf's root mean square instead of absolute."""
     member_sigma: bool = False
@@ -161,9 +165,21 @@ class Parameter(Behaviour):
     def _refuse_idle(self, name: str, idle: bool, why: str) -> None:
         default = type(self).__dataclass_fields__[name].default
         if idle and getattr(self, name) != default:
-            errors.refuse(f"parameter.{name}", getattr(self, name), f"{default:g}, the default, as {why}")
+            told = default if isinstance(default, str) else f"{default:g}"
+            errors.refuse(f"parameter.{name}", getattr(self, name), f"{told}, the default, as {why}")
 
     samples: ClassVar[bool] = True
+    followed: ClassVar[bool] = True
+
+    def check_followers(self, redraw: str, agent: str) -> None:
+        held_by_rule = redraw == "episode"
+        if held_by_rule and not self.hold.single:
+            allowed = f"one draw, as episode or steps(100), as {agent} learns from what was held"
+            errors.refuse("parameter.hold", spec_of(self.hold), allowed)
+        if not held_by_rule and self.hold != Episode():
+            allowed = "episode, the default, as agent.redraw is rollout; set agent.redraw=episode"
+            errors.refuse("parameter.hold", spec_of(self.hold), allowed)
+        self._refuse_idle("select", self.judges, f"{agent} keeps the scales of a rollout")
 
     @property
     def distributional(self) -> bool:
@@ -198,7 +214,7 @@ class Parameter(Behaviour):
         return self.probe_states * (self.members(num_envs) // self.pair if self.member_sigma else self.probes)
 
     def alone(self) -> "Parameter":
-        free = {"groups": 0, "ladder": 1.0, "select": "none", "mutation": type(self).mutation}
+        free = {"groups": 0, "leaders": 0, "ladder": 1.0, "select": "none", "mutation": type(self).mutation}
         return dataclasses.replace(self, **free)
 
     def present(self, state: ParameterState, members: int) -> dict[str, Any]:
@@ -212,6 +228,8 @@ class Parameter(Behaviour):
         if seats.groups % self.pair:
             field = "parameter.groups" if self.groups else "env.num_envs"
             errors.refuse(field, seats.groups, "an even number, as antithetic perturbations come in pairs")
+        if self.leaders and self.leaders >= seats.groups:
+            errors.refuse("parameter.leaders", self.leaders, f"fewer than the {seats.groups} groups")
         if self.judges and seats.scales < 2:
             errors.refuse("parameter.select", self.select, "none, as there is a single scale")
 
@@ -221,6 +239,9 @@ class Parameter(Behaviour):
         if num_envs % groups:
             errors.refuse("parameter.groups", groups, f"0 or a divisor of env.num_envs = {num_envs}")
         return Layout(groups, num_envs // groups, self.pair)
+
+    def silent(self, hyper: Mapping[str, Any]) -> bool:
+        return not self.scale.positive or not np.all(np.asarray(hyper["sigma"]) > 0)
 
     def alarms(self, where: str) -> Iterable[Any]:
         if not self.scale.adapted or self.scale.bounds is None:
@@ -233,8 +254,8 @@ class Parameter(Behaviour):
         raw = acting.raw(policy)
         planner = _planner(raw, params, space.observation_size, self.relative)
         spec = planner(() if seats.rows == 1 else (seats.rows,))
-        perturbed = noise.fused(raw, spec, form)
-        measure = self._measure(policy, planner, seats.scales)
+        perturbed = noise.fused(raw, spec, form, space.silent)
+        measure = self._measure(policy, planner, seats.scales, space.silent)
         self.scale.build(self.sigma, Run(space.adaptations))  # refused here what cannot be
 
         def rule(hyper: Any, rung: Any, count: Any) -> tuple[Any, scales.Scale]:
@@ -254,6 +275,7 @@ class Parameter(Behaviour):
                 hyper=dict(hyper),
                 distance=jnp.full_like(rung, jnp.nan),
                 trial=population.begin(self.select, seats.groups, space.observation_size),
+                leaders=self.leaders,
                 count=count,
             )
 
@@ -269,8 +291,8 @@ class Parameter(Behaviour):
             scale = follow.update(state.scale, {"distance": distance})
             return state.replace(scale=scale, distance=distance, count=None if state.count is None else state.count + 1)
 
-        judge = functools.partial(_judge, self, seats)
-        return BehaviourFunctions(init, act, begin, adapt, self._report, judge)
+        judge, followers = functools.partial(_judge, self, seats), recalling.followers(raw, form, seats.rows)
+        return BehaviourFunctions(init, act, begin, adapt, self._report, judge, followers)
 
     def _excess(self, count: Int[Array, ""] | None) -> Any:
         """What the target is multiplied by after so many scale updates."""
@@ -279,7 +301,7 @@ class Parameter(Behaviour):
         left = jnp.maximum(1.0 - count.astype(jnp.float32) / self.target_over, 0.0)
         return 1.0 + left * (self.target_from - 1.0)
 
-    def _measure(self, policy: Any, planner: Callable[..., Any], count: int) -> Any:
+    def _measure(self, policy: Any, planner: Callable[..., Any], count: int, silent: bool) -> Any:
         """Distance of *fresh* perturbations of the present weights, each on its own slice of the batch.
 
         The perturbations that act are not reused: they were drawn for other weights and picked by the episodes they
@@ -294,7 +316,7 @@ class Parameter(Behaviour):
         def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
             slices = sliced(obs, count)
             spec = planner(slices.shape[1:2])
-            noisy = noise.fused(raw, spec, fresh)(params, fresh.init(key, spec, count), sigma, slices)
+            noisy = noise.fused(raw, spec, fresh, silent)(params, fresh.init(key, spec, count), sigma, slices)
             return apart(raw(params, slices), noisy, axis)
 
         return measure

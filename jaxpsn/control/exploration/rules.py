@@ -24,6 +24,18 @@ def untold(state: Any) -> dict[str, Any]:
     return {}
 
 
+class Followers(NamedTuple):
+    """What an on-policy learner asks of a behaviour: who acted, and what they would have done with other weights."""
+
+    recall: Callable[..., Any]
+    """``recall(params, state, obs[G, R, O], groups[G], tags[G, R] or None) -> [G, R, K]``: what ``act`` gives of
+    ``params`` for R observations of each of these groups of environments, differentiable in ``params``. ``tags`` say
+    which of a group's perturbations was held; None: that of ``state``."""
+    tags: Callable[..., Any]
+    """``tags(state) -> [N]``: what tells the perturbation that each environment holds from its others; whole numbers
+    that change with a redraw."""
+
+
 class Explorer(NamedTuple):
     """How a policy is acted with: the whole of exploration, as the control loop sees it."""
 
@@ -41,6 +53,8 @@ class Explorer(NamedTuple):
     judge: Callable[..., Any] = unmoved
     """``judge(key, state, reward[N], done[N], obs[N, O]) -> state``: before ``begin``, what the step brought: its
     rewards, the episodes that ended, and the true next observations."""
+    behaviour: Any = None
+    """The :class:`BehaviourFunctions` that it is made of."""
 
 
 class BehaviourFunctions(NamedTuple):
@@ -58,6 +72,8 @@ class BehaviourFunctions(NamedTuple):
     """``report(state) -> dict of scalars``"""
     judge: Callable[..., Any] = unmoved
     """``judge(key, state, reward[N], done[N], obs[N, O]) -> state``"""
+    followers: Followers | None = None
+    """For on-policy learners, of a rule that says ``followed``."""
 
 
 class NoiseFunctions(NamedTuple):

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.control.exploration import acting
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
-from jaxpsn.control.exploration.rules import BehaviourFunctions, Explorer, NoiseFunctions
+from jaxpsn.control.exploration.rules import BehaviourFunctions, Explorer, Followers, NoiseFunctions
 from jaxpsn.envs.spaces import ActionSpace, Box, Discrete
 
 
@@ -28,6 +28,7 @@ class Clean(Behaviour):
     """The clean policy: no exploration but what a stochastic policy samples."""
 
     samples: ClassVar[bool] = True
+    followed: ClassVar[bool] = True
     spaces: ClassVar[tuple[type[ActionSpace], ...]] = (Box, Discrete)
 
     def build(self, policy: Any, params: Any, space: Space) -> BehaviourFunctions:
@@ -36,6 +37,10 @@ class Clean(Behaviour):
             init=lambda key, params, hyper: (),
             act=lambda params, state, obs: clean(params, obs),
             begin=lambda key, state, done: state,
+            followers=Followers(
+                recall=lambda params, state, obs, groups, tags: clean(params, obs),
+                tags=lambda state: jnp.zeros((space.num_envs,), jnp.uint32),
+            ),
         )
 
 
@@ -98,7 +103,7 @@ def total(
             told = told | noise.report(state.noises[name])
         return told
 
-    return Explorer(init, act, begin, adapt, report, judge)
+    return Explorer(init, act, begin, adapt, report, judge, behaviour)
 
 
 def part(hyper: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -87,7 +87,9 @@ def replay(origin: Origin, job: EvaluateJob, show: progress.Progress) -> Told:
     config, seed = origin.config, origin.job.run.seed
     task, train, _ = judging.task_of(origin)
     group, drawn = config.rollout.prompts * config.rollout.samples, last * config.rollout.prompts
-    if config.data is None:
+    if config.rollout.pool:
+        known = _Known(None, task.distinct("train", seed, config.rollout.pool), 0)
+    elif config.data is None:
         known = _Known(data.Generated(task, "train", seed), (), drawn * (config.rollout.refills + 1))
     else:
         known = _Known(None, train, 0)

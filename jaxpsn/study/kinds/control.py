@@ -65,7 +65,7 @@ class ControlStudy(record.Study):
 
     @property
     def _task(self) -> str:
-        return self.shared.env.name.replace("/", "-")
+        return registry.slug(self.shared.env.name)
 
     def content(self) -> dict[str, Any]:
         """The evaluation return that counts as solved."""
