@@ -73,6 +73,16 @@ def test_groups_have_a_size_of_their_own_and_seeds_an_axis_before_it():
     assert found.clock == WHOLE
 
 
+@pytest.mark.parametrize("explore", ["followers", "natural(groups=4, states=8)"])
+def test_a_rollout_and_its_followers_are_cut(explore):
+    config = dataclasses.replace(smoke("none"), agent="ppo(rollout=5, minibatches=5)", explore=explore)
+    found, state = specs(config)
+    assert every(found.replay) == {PartitionSpec(None, "data")} and every(found.learner) == {WHOLE}
+    own = found.explore.behaviour
+    assert every(own.draw if explore == "followers" else (own.offset, own.divergence)) == {CUT}
+    assert state.replay.rows == 5
+
+
 @pytest.mark.parametrize(
     ("size", "config", "says"),
     [
