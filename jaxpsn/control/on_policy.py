@@ -87,7 +87,8 @@ class Rollouts(off_policy.Program):
 
     def passing(self, state: ProgramState) -> dict[str, tuple[Any, str]]:
         """A pass through a rollout holds it once more, dealt out."""
-        return {"minibatches": (state.replay, self.lower["replay"])}
+        obs = jax.ShapeDtypeStruct((self.config.env.num_envs, self.episodes.observation_size), jnp.float32)
+        return {"minibatches": (jax.eval_shape(self._replay, obs), self.lower["replay"])}
 
     @property
     def _by_episode(self) -> bool:
