@@ -66,6 +66,33 @@ def check(perturbation: Perturbation) -> None:
             refuse("noise.structure", spec_of(perturbation.kind), allowed)
 
 
+def trained(adapters: Any, scale: float) -> dict[str, Pair]:
+    """Adapters of :mod:`jaxpsn.lm.lora`, which count ``scale`` times, as pairs by the path of the leaf."""
+    return {
+        f"layers/{part}/{name}/kernel": Pair(
+            jnp.swapaxes(one["lora_a"], -1, -2), scale * jnp.swapaxes(one["lora_b"], -1, -2)
+        )
+        for part, modules in adapters["layers"].items()
+        for name, one in modules.items()
+    }
+
+
+def together(first: Mapping[str, Pair], second: Mapping[str, Pair]) -> dict[str, Pair]:
+    """The sum of both, their factors side by side; of a leaf that one of them lacks filled with zeros."""
+
+    def beside(path: str) -> Pair:
+        some = first.get(path) or second[path]
+        sides = []
+        for of in (first, second):
+            rank = next(iter(of.values())).down.shape[-2]
+            shapes = (*some.down.shape[:-2], rank, some.down.shape[-1]), (*some.up.shape[:-1], rank)
+            sides.append(of.get(path) or Pair(*map(jnp.zeros, shapes)))
+        (down, up), (more_down, more_up) = sides
+        return Pair(jnp.concatenate([down, more_down], axis=-2), jnp.concatenate([up, more_up], axis=-1))
+
+    return {path: beside(path) for path in sorted({*first, *second})}
+
+
 def write(folder: Path, found: Mapping[str, Pair], base: str) -> None:
     """Write ``found`` as a new PEFT folder; ``base`` is the path or name of the model that it belongs to.
 

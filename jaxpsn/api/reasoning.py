@@ -211,7 +211,7 @@ def _made(trained: Any, columns: Any, seed: int) -> ReasoningRun:
     program, outcome = trained.program, trained.outcome
     made = ReasoningRun(program, outcome, runs.table(columns), (seed,))
     problems = None if program.config.data is None else program.problems.test
-    params = jax.device_get(outcome.state.params)
+    params = jax.device_get(program.weights(outcome.state))
     made.policy = ReasoningPolicy(program.base, params, program.config, outcome.step, program.problems.task, problems)
     return made
 

@@ -1,8 +1,9 @@
 """The command ``jaxpsn export``: a reasoning run's policy as a Hugging Face folder, perturbations as PEFT folders.
 
 ``DIR/model`` is the clean policy of the checkpoint, ``DIR/member-000`` and so on are the perturbations that the first
-members of the next step have, at the scale of the checkpoint: adapters of ``DIR/model`` (or of the Hugging Face folder,
-where RUN is ``RUN:base`` and has one). Nothing is written where one of them cannot be.
+members of the next step have, at the scale of the checkpoint: adapters of ``DIR/model``. Of a run that trains adapters
+``DIR/model`` is the frozen model, ``DIR/adapter`` what was trained, and each member holds both. Nothing is written
+where one of them cannot be.
 """
 
 import argparse
@@ -68,6 +69,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _written(asked: Any, origin: Any, out: Path, into: Path, show: progress.Progress) -> list[str]:
     with show.phase("loading JAX"):
+        from jaxpsn.adapters import peft
         from jaxpsn.rlvr import base as bases
         from jaxpsn.rlvr.placement import Placement
         from jaxpsn.run import draws
@@ -78,11 +80,20 @@ def _written(asked: Any, origin: Any, out: Path, into: Path, show: progress.Prog
     one = judging.candidate("run", origin, config)
     members = config.members if asked.members is None else asked.members
     perturbation = _perturbation(one, members)
-    found = judging.weights(one, Placement(None), config.dtype, show)
+    place, own = Placement(None), {}
+    if origin.kind == "run" and config.lora.rank:
+        found = judging.checkpointed(one, place, show)
+        own = peft.trained(found.params, config.lora.scale)
+        found = found._replace(params=judging.frozen(one, place, show))
+    else:
+        found = judging.weights(one, place, config.dtype, show)
     with show.phase("writing"):
         bases.save(into / MODEL, one.form, found.params)
-        _write_members(asked, origin, perturbation, found, out, into)
-    told = [f"written: {out / MODEL}, the clean policy of step {found.step or 0}"]
+        if own:
+            peft.write(into / "adapter", own, str((out / MODEL).absolute()))
+        _write_members(asked, origin, perturbation, found, own, out, into)
+    told = [f"written: {out / MODEL}, {'frozen, of ' if own else 'the clean policy of '}step {found.step or 0}"]
+    told += [f"written: {out}/adapter, what was trained"] if own else []
     if perturbation is not None:
         last = f" to member-{members - 1:03}" if members > 1 else ""
         told.append(f"written: {out}/member-000{last}, LoRA adapters of it")
@@ -105,7 +116,7 @@ def _perturbation(one: Any, members: int) -> Any:
     return found
 
 
-def _write_members(asked: Any, origin: Any, perturbation: Any, found: Any, out: Path, into: Path) -> None:
+def _write_members(asked: Any, origin: Any, perturbation: Any, found: Any, own: Any, out: Path, into: Path) -> None:
     import jax
 
     from jaxpsn.adapters import peft
@@ -116,4 +127,5 @@ def _write_members(asked: Any, origin: Any, perturbation: Any, found: Any, out: 
     draw = perturbation.draw(jax.random.key(origin.job.run.seed), found.step or 0)
     for member in range(perturbation.members):
         pairs = peft.pairs(perturbation, found.params, draw, sigma, member)
+        pairs = peft.together(own, pairs) if own else pairs
         peft.write(into / f"member-{member:03}", pairs, str((out / MODEL).absolute()))

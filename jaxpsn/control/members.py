@@ -73,7 +73,7 @@ def cast(program: Program, state: Any, members: int, explore: Any = None, scales
     """
     checks.whole("members", members, 0, MOST)
     given = exploration.EXPLORATION.make(program.config.explore if explore is None else explore, "explore")
-    terms = [term for term in terms_of(given) if called(type(term)) != "none"]
+    terms = [term for term in terms_of(given) if called(type(term)) != "none" and term.shown]
     if not members or not terms:
         if scales:
             errors.refuse("sigmas", list(scales), "none, as nothing is perturbed")

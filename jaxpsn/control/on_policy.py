@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
 
 from jaxpsn.control import off_policy, replay
 from jaxpsn.control.agents import ppo, surrogate
@@ -87,7 +87,8 @@ class Rollouts(off_policy.Program):
 
     def passing(self, state: ProgramState) -> dict[str, tuple[Any, str]]:
         """A pass through a rollout holds it once more, dealt out."""
-        return {"minibatches": (state.replay, self.lower["replay"])}
+        obs = jax.ShapeDtypeStruct((self.config.env.num_envs, self.episodes.observation_size), jnp.float32)
+        return {"minibatches": (jax.eval_shape(self._replay, obs), self.lower["replay"])}
 
     @property
     def _by_episode(self) -> bool:
@@ -220,7 +221,7 @@ def dealt(key: PRNGKeyArray, samples: ppo.Samples, count: int) -> ppo.Samples:
     return jax.tree.map(deal, samples.replace(groups=None)).replace(groups=everyone)
 
 
-def _changes(tags: Int[Array, "T N"], now: Int[Array, " N"]) -> Bool[Array, "T N"]:
+def _changes(tags: UInt32[Array, "T N"], now: UInt32[Array, " N"]) -> Bool[Array, "T N"]:
     """Where another perturbation acted at the next step."""
     return jnp.concatenate([tags[1:], now[None]]) != tags
 

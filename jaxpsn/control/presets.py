@@ -82,12 +82,27 @@ def _sac() -> ControlConfig:
     )
 
 
+def _ppo() -> ControlConfig:
+    # Constants of rejax's tuned PPO for Brax's Hopper (configs/brax/hopper.yaml; 5,242,880 steps). Its networks have no
+    # layer norm, and its actions are clipped where ours are squashed.
+    return ControlConfig(
+        env=EnvConfig(name="hopper", num_envs=32),
+        agent=(
+            "ppo(actor_hidden=64x64, critic_hidden=64x64, activation=tanh, actor_lr=2.5674e-4, critic_lr=2.5674e-4, "
+            "gamma=0.995, gae_lambda=0.95, rollout=32, epochs=9, minibatches=2, clip=0.2, value_clip=0.2, "
+            "entropy=0.01, gradient_clip=1)"
+        ),
+        explore="followers",
+        eval_envs=128,
+    )
+
+
 def _dqn() -> ControlConfig:
     # The floor of 0.01 is the paper's: a perturbation that repeats one choice must not get stuck.
     return ControlConfig(
         env=EnvConfig(name="cartpole", num_envs=16),
         agent="dqn(hidden=64x64, lr=1e-3, batch_size=128, updates=4, replay_capacity=100000, warmup=2000)",
-        explore="parameter(target=0.1) + epsilon_greedy(0.01)",
+        explore="parameter(target=0.1, adapt_every=10) + epsilon_greedy(0.01)",
     )
 
 
@@ -139,6 +154,7 @@ PRESETS: Lazy[ControlConfig] = Lazy(
         "gpu": _gpu,
         "fast": _fast,
         "sac": _sac,
+        "ppo": _ppo,
         "dqn": _dqn,
         "dqn-chain": _dqn_chain,
         "sparse": _sparse,

@@ -16,7 +16,6 @@ import numpy as np
 
 from jaxpsn.core.errors import UserError, nearest
 from jaxpsn.core.foreign import shown
-from jaxpsn.lm import gguf_tokens
 
 SUFFIX = ".gguf"
 _ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
@@ -81,8 +80,11 @@ def _read(path: Path, changed: int, size: int) -> Opened:
     except Exception as error:
         raise UserError(f"{path}: a damaged or truncated GGUF file ({' '.join(str(error).split())[:120]})") from None
     try:
+        from jaxpsn.lm import gguf_tokens  # which brings tokenizers along
+
         config = _config(entries, {tensor.name for tensor in reader.tensors})
         tensors = _tensors(config, reader.tensors)
+        config |= gguf_tokens.specials(entries)
         texts = {"config.json": json.dumps(config)} | gguf_tokens.texts(entries)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
@@ -141,7 +143,7 @@ def _config(entries: Mapping[str, Any], tensors: set[str]) -> dict[str, Any]:
         "tie_word_embeddings": "output.weight" not in tensors,
         "attention_bias": "blk.0.attn_q.bias" in tensors,
         "mlp_bias": "blk.0.ffn_up.bias" in tensors,
-    } | gguf_tokens.specials(entries)  # fmt: skip
+    }
 
 
 def _check_rope(kind: str, entries: Mapping[str, Any], config: Mapping[str, Any], tensors: set[str]) -> None:

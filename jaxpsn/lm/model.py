@@ -75,6 +75,8 @@ def init(config: DecoderConfig, key: PRNGKeyArray, dtype: Any = jnp.float32) -> 
 
 def _linear(params: Params, x: Array) -> Array:
     y = jnp.einsum("...i,io->...o", x, params["kernel"])
+    if "lora_a" in params:  # of lm.lora
+        y = y + jnp.einsum("...r,ro->...o", jnp.einsum("...i,ir->...r", x, params["lora_a"]), params["lora_b"])
     return y + jnp.broadcast_to(params["bias"], y.shape) if "bias" in params else y
 
 

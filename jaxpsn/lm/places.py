@@ -2,7 +2,7 @@
 
 A model is a Hugging Face folder, or a GGUF file, which is read as if it were one (also where it is the only one of the
 folder named). A folder may be named itself, by ``~``, as the root of a download in the hub's cache (``models--X--Y``),
-or as ``X/Y`` where that was downloaded into the cache before. Nothing is ever downloaded from here.
+or as ``X/Y`` where that was downloaded into the cache before; else it is downloaded, if ``huggingface_hub`` is there.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxpsn.core import errors, foreign
 from jaxpsn.core.foreign import exists, read_json
-from jaxpsn.lm import gguf_file
+from jaxpsn.lm import fetching, gguf_file
 
 CONFIG = "config.json"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -24,7 +24,7 @@ _OTHER = ("merges.txt", "vocab.txt", "tokenizer.model")
 def find(field: str, text: str | Path) -> Path:
     """The folder with the config.json, or the GGUF file, that ``text``, the value of ``field``, means.
 
-    Raises UserError with a hint.
+    A name on the hub is downloaded where nothing of that name is found. Raises UserError with a hint.
     """
     found = known(field, text)
     if found is not None:
@@ -37,10 +37,9 @@ def find(field: str, text: str | Path) -> Path:
     if inside:
         allowed += f", but in {inside[0]}" + (f" and {len(inside) - 1} more folders" if len(inside) > 1 else "")
     elif not path.exists() and _REPO.fullmatch(str(text)):
-        allowed = (
-            "a Hugging Face folder; there is none of that name here, nor in the hub's cache, and nothing is "
-            f"downloaded: hf download {text} --local-dir DIR fetches one"
-        )
+        path = fetching.fetch(field, str(text))
+        if (found := known(field, path)) is not None:
+            return found
     return errors.refuse(field, str(text), allowed)
 
 

@@ -1,6 +1,7 @@
 """The small decoder that is pre-trained where no folder is given, as frozen dataclasses; imports no JAX."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxpsn.core import checks, errors
 
@@ -24,6 +25,32 @@ class DecoderSize:
         if not 2 <= self.hidden_size // self.num_heads <= 1 << 12:
             allowed = f"so many that each has 2 to 4096 of the hidden_size = {self.hidden_size}"
             errors.refuse("decoder.num_heads", self.num_heads, allowed)
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Training of adapters of low rank on a frozen model (LoRA, arXiv 2106.09685) instead of all weights."""
+
+    rank: int = 0
+    """Rank of the adapters, which alone are trained and kept in checkpoints; 0 trains all weights."""
+    alpha: float | None = None
+    """Adapters count alpha / rank; left out, 1."""
+    targets: Literal["linear", "attention", "mlp"] = "linear"
+    """Adapted layers: both parts (linear), or one of them."""
+
+    def __post_init__(self) -> None:
+        checks.whole("lora.rank", self.rank, 0, 1 << 12)
+        checks.choice("lora.targets", self.targets, ("linear", "attention", "mlp"))
+        if self.alpha is not None:
+            checks.real("lora.alpha", self.alpha, 0.0, 1e6, open_low=True)
+        for name, default in (("alpha", None), ("targets", "linear")):
+            if not self.rank and getattr(self, name) != default:
+                errors.refuse(f"lora.{name}", getattr(self, name), "nothing where lora.rank is 0, as none are trained")
+
+    @property
+    def scale(self) -> float:
+        """What the product of an adapter's factors is multiplied by."""
+        return 1.0 if self.alpha is None else self.alpha / max(self.rank, 1)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from jaxpsn.rlvr.algorithms import (
     Ppo,
 )
 from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
+from jaxpsn.rlvr.base_config import LoraConfig as LoraConfig
 from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
 from jaxpsn.rlvr.corrections import CORRECTIONS, Correction, Token, Uncorrected
 from jaxpsn.rlvr.noise_family import NOISES, Noise
@@ -76,9 +77,10 @@ class AlgorithmConfig:
     """ppo (ratio of each token), gspo (ratio of the sequence), cispo, reinforce, or one of your own."""
     correction: Correction | str = field(default_factory=Token)
     """Weights against the noisy sampler: none, token (TIS), sequence, geometric, or your own; each takes a gate."""
-    estimator: Literal["clean", "smoothed", "pooled"] = "clean"
+    estimator: Literal["clean", "smoothed", "pooled", "evolution"] = "clean"
     """Weights at which the gradient is taken: the clean ones; each member's own, its answers compared among themselves
-    (smoothed); or each member's own, all answers of a group compared (pooled)."""
+    (smoothed); each member's own, all answers of a group compared (pooled); or no derivative at all, but a step towards
+    the members whose answers were worth most (evolution, EGGROLL)."""
     kl_coefficient: float = 0.0
     """Weight of the KL to the starting policy; 0 skips its computation (paper's code: 0.001)."""
     kl_estimator: Literal["k1", "k2", "k3", "k1+", "k3+"] = "k3"
@@ -113,7 +115,9 @@ class AlgorithmConfig:
     def __post_init__(self) -> None:
         for name, family in (("advantage", ADVANTAGES), ("loss", LOSSES), ("correction", CORRECTIONS)):
             object.__setattr__(self, name, family.make(getattr(self, name), f"algorithm.{name}"))
-        checks.choice("algorithm.estimator", self.estimator, ("clean", "smoothed", "pooled"))
+        checks.choice("algorithm.estimator", self.estimator, ("clean", "smoothed", "pooled", "evolution"))
+        if self.estimator == "evolution":
+            self._check_evolution()
         if self.estimator != "clean" and self.correction != Uncorrected():
             allowed = (
                 f"none with estimator = {self.estimator}, as every answer is on-policy for the member that gave it"
@@ -143,6 +147,20 @@ class AlgorithmConfig:
             if not self.entropy_coefficient:
                 allowed = "nothing where entropy_coefficient is 0, as there is no bonus"
                 errors.refuse("algorithm.entropy_target", self.entropy_target, allowed)
+
+    def _check_evolution(self) -> None:
+        """Refuse what only a derivative of the policy has a use for."""
+        still = {"loss": Ppo(), "kl_coefficient": 0.0, "entropy_coefficient": 0.0, "top_entropy": 1.0, "epochs": 1}
+        for name, allowed in (still | {"mini_batches": 1}).items():
+            found = getattr(self, name)
+            if found != allowed:
+                told, only = (spec_of(one) if isinstance(one, Loss) else one for one in (found, allowed))
+                errors.refuse(
+                    f"algorithm.{name}", told, f"{only} with estimator = evolution, which takes no derivative"
+                )
+        if self.overlong == "mask":
+            allowed = "keep or penalty with estimator = evolution, which learns from whole answers"
+            errors.refuse("algorithm.overlong", self.overlong, allowed)
 
 
 @dataclass(frozen=True)
@@ -207,6 +225,7 @@ class RlvrConfig:
     """Devices, such as data=4,model=2; left out, one device."""
     decoder: DecoderSize = field(default_factory=DecoderSize)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     noise: Noise | str = "psn"
     """What perturbs the sampler's weights: psn, or none."""
@@ -230,6 +249,11 @@ class RlvrConfig:
             errors.refuse("data", self.data, "only together with model, as the small decoder knows one procedural task")
         if self.model is None:
             self.template.refuse(self.system, "only together with model, whose chat template it is for")
+        if self.lora.rank and self.mesh is not None:
+            errors.refuse("mesh", self.mesh, "left out where lora.rank is above 0, as adapters lie on one device")
+        if self.lora.rank and self.algorithm.estimator == "evolution":
+            allowed = "0 with estimator = evolution, which moves the perturbed matrices themselves"
+            errors.refuse("lora.rank", self.lora.rank, allowed)
         if self.rollout.pool and self.data is not None:
             errors.refuse("rollout.pool", self.rollout.pool, "0 with data, whose problems are asked again anyway")
         if self.rollout.gate != "none" and self.data is None and not self.rollout.pool:
@@ -283,6 +307,15 @@ class RlvrConfig:
             allowed = f"episode with estimator = {estimator}, which has one policy for an answer"
             errors.refuse("noise.hold", spec_of(self.noise.hold), allowed)
         each = self.noisy_samples // self.members
+        if estimator == "evolution":
+            if self.members < 2:
+                errors.refuse("noise.per", self.noise.per, "sample or replica with estimator = evolution")
+            if self.noise.relative:
+                errors.refuse(
+                    "noise.relative", True, "false with estimator = evolution, whose steps are those of sigma"
+                )
+            if not self.sigma.start:
+                errors.refuse("noise.sigma", spec_of(self.sigma), "above 0 with estimator = evolution")
         if estimator == "smoothed":
             if each < 2:
                 allowed = f"pooled where a member gives one answer to a problem (psn.per = {self.noise.per})"

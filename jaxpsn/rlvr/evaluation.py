@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Bool, PRNGKeyArray
 
 from jaxpsn.lm import policies, sampler, tokenizer
 from jaxpsn.lm.config import DecoderConfig
@@ -94,6 +94,26 @@ class Judge:
         ``params`` are those that are kept (float32). With ``noise`` and ``sigma`` sample s of every problem comes from
         the perturbation s of the key, whatever the calls.
         """
+        texts = self._answers(params, problems, samples, key, noise, sigma, told)
+        return [self._counted(problem, answers) for problem, answers in zip(problems, texts, strict=True)]
+
+    def right(
+        self,
+        params: Any,
+        problems: Sequence[Any],
+        samples: int,
+        key: PRNGKeyArray,
+        noise: Perturbation | None = None,
+        sigma: Any = None,
+        told: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Bool[np.ndarray, "samples problems"]:
+        """Which of the answers that :meth:`judge` counts are right."""
+        texts = self._answers(params, problems, samples, key, noise, sigma, told)
+        pairs = zip(problems, texts, strict=True)
+        return np.array([np.asarray(self._grade([problem] * samples, own)) != 0 for problem, own in pairs]).T
+
+    def _answers(self, params, problems, samples, key, noise, sigma, told) -> list[list[str]]:
+        """The texts of all answers to each problem, in the order of the samples."""
         texts: list[list[str]] = [[] for _ in problems]
         key = self._place.put(key, self._place.whole())
         dense = noise is not None and isinstance(noise.kind, Dense)  # forms a copy of the weights for each sample
@@ -107,7 +127,7 @@ class Judge:
                 for place, answers in enumerate(self._call(params, part, rows, key, noise, sigma)):
                     texts[begin + place] += answers
                 told(sum(map(len, texts)), len(problems) * samples)
-        return [self._counted(problem, answers) for problem, answers in zip(problems, texts, strict=True)]
+        return texts
 
     @staticmethod
     def _rows(first: int, last: int, count: int, begin: int, problems: int, block: int) -> np.ndarray:

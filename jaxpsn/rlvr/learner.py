@@ -1,6 +1,7 @@
 """The update: clean log-probs, corrected loss, gradient step; the noisy policy enters through its log-probs alone.
 
-Or, where the estimator says so, the gradient at the perturbed weights themselves, which needs no correction.
+Or, where the estimator says so, the gradient at the perturbed weights themselves, which needs no correction, or that
+of an evolution strategy (:mod:`jaxpsn.rlvr.evolving`), which needs no derivative.
 """
 
 from typing import Any, NamedTuple
@@ -10,14 +11,14 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 
 from jaxpsn.core import compat
 from jaxpsn.core.components import terms_of
-from jaxpsn.lm import policies, scoring
+from jaxpsn.lm import lora, policies, scoring
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.sampler import Prompts
-from jaxpsn.rlvr import correction, diagnostics, losses, overlong, rollout
+from jaxpsn.rlvr import correction, diagnostics, evolving, losses, overlong, rollout
 from jaxpsn.rlvr.config import AlgorithmConfig, RlvrConfig
 from jaxpsn.rlvr.corrections import Correction, NoGate
 from jaxpsn.rlvr.gating import Seen
@@ -26,6 +27,8 @@ from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rollout import CLEAN, Answers
 from jaxpsn.rlvr.tokens import token_mask
 
+ADAPTERS = 0x4C4F5241
+"""Folded into a run's key: where its adapters begin."""
 EACH = 16
 """Perturbations of a step that are reported one by one; of more only the spread."""
 
@@ -115,21 +118,29 @@ class Learner(NamedTuple):
         """Completion positions whose logits exist at once: all of a small vocabulary, few of a large one."""
         return 0 if self.decoder.vocab_size <= 4096 else 128
 
-    def update(self, params: Any, memory: Any, batch: Batch) -> tuple[Any, Any, dict[str, Array]]:
+    def whole(self, trained: Any, frozen: Any) -> Any:
+        """The weights that passes take: what is trained, or with LoRA the adapters on the ``frozen`` weights."""
+        return lora.joined(frozen, trained, self.config.lora.scale) if self.config.lora.rank else trained
+
+    def update(self, params: Any, memory: Any, batch: Batch, frozen: Any = None) -> tuple[Any, Any, dict[str, Array]]:
         """One gradient step; metrics are those of the loss and ``grad_norm``.
+
+        ``params`` are what is trained: with LoRA adapters of the ``frozen`` weights, of which no gradient is taken.
 
         With them come the columns of :meth:`mismatch` where this is the step's only update; of several updates each
         sees a share of the answers, and a mean of their means would not be the mean over all tokens. An update of which
         the gate drops every token is skipped, the optimiser's memory included: ``skipped`` is 1.
         """
+        if self.config.algorithm.estimator == "evolution":
+            return evolving.update(self, params, memory, batch)
         answers, algorithm = batch.answers, self.config.algorithm
         mask = token_mask(answers.lengths, answers.tokens.shape[-1])
         counted = overlong.drop_truncated(mask, answers.ended) if algorithm.overlong == "mask" else mask
         given = batch.prompts, answers.tokens, answers.lengths
-        first, perturbed = batch.old is None, self._perturbed(batch)
+        first, perturbed = batch.old is None, self.perturbed(batch)
 
         def objective(params: Any) -> tuple[Array, Any]:
-            scores = self.scores(params, *given, algorithm.micro_batches, perturbed)
+            scores = self.scores(self.whole(params, frozen), *given, algorithm.micro_batches, perturbed)
             later = batch.old if perturbed is None else answers.log_probs
             old = lax.stop_gradient(scores.log_probs) if first else later
             seen = Seen(old, answers.log_probs, mask, batch.advantages)
@@ -143,7 +154,7 @@ class Learner(NamedTuple):
         gradient, (metrics, old) = jax.grad(objective, has_aux=True)(params)
         metrics["ppo_ratio"] = metrics.pop("ratio_mean")  # the correction has ratios of its own
         if first:
-            clean = old if perturbed is None else self.log_probs(params, *given)
+            clean = old if perturbed is None else self.log_probs(self.whole(params, frozen), *given)
             metrics |= self.mismatch(clean, answers, batch.advantages)
         with compat.foreign():
             metrics["grad_norm"] = optax.tree.norm(gradient)
@@ -156,7 +167,7 @@ class Learner(NamedTuple):
         params, memory = jax.tree.map(lambda new, was: jnp.where(some, new, was), after, (params, memory))
         return params, memory, metrics
 
-    def _perturbed(self, batch: Batch) -> tuple[Any, Any] | None:
+    def perturbed(self, batch: Batch) -> tuple[Any, Any] | None:
         """The draw of the rollouts, made again, and the sigmas of its members; None where learning is clean.
 
         E over draws of the gradient at the perturbed weights is the gradient of the smoothed objective
@@ -208,6 +219,17 @@ def pieces(batch: Batch, count: int) -> list[Batch]:
         return kept.replace(answers=kept.answers.replace(member=batch.answers.member, sigma=batch.answers.sigma))
 
     return [share(index) for index in range(count)]
+
+
+def trained(config: RlvrConfig, decoder: DecoderConfig, params: Any) -> Any:
+    """The tree that a run trains: that of ``params``, or with LoRA of its adapters, as shapes."""
+    asked = config.lora
+    return lora.as_shapes(decoder, asked.rank, asked.targets) if asked.rank else params
+
+
+def adapters(config: RlvrConfig, decoder: DecoderConfig, key: PRNGKeyArray) -> Any:
+    """The adapters that a run of ``key`` begins with; they change nothing yet."""
+    return lora.init(decoder, config.lora.rank, config.lora.targets, jax.random.fold_in(key, ADAPTERS))
 
 
 def own_groups(config: RlvrConfig) -> int:

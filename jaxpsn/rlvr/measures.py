@@ -103,6 +103,8 @@ def names(config: RlvrConfig) -> list[str]:
         found |= {f"{name}_member_{index:02}" for name in correction.OF_MEMBERS for index in range(config.members)}
     if any(not isinstance(gate, corrections.NoGate) for gate in terms_of(config.algorithm.correction.gate)):
         found.add("skipped")
+    if config.algorithm.estimator == "evolution":
+        found.add("fitness_std")
     if config.rollout.gate != "none":
         found.add("problems_solved")
     if config.probed is not None:

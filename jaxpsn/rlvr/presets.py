@@ -70,6 +70,13 @@ def _c3po() -> RlvrConfig:
     return RlvrConfig(noise="psn(per=replica, replicas=4)", algorithm=AlgorithmConfig(correction="c3po"))
 
 
+def _eggroll() -> RlvrConfig:
+    # EGGROLL (arXiv 2511.16652): every answer by a rank-1 member of its own, no derivative. Scale and rate are ours.
+    noise = "psn(structure=lowrank(rank=1, antithetic=true), relative=false, sigma=fixed(0.02))"
+    algorithm = AlgorithmConfig(estimator="evolution", correction=Uncorrected(), learning_rate=1e-3)
+    return RlvrConfig(noise=noise, rollout=RolloutConfig(prompts=16, samples=64), algorithm=algorithm)
+
+
 def _smoke() -> RlvrConfig:
     # Residues below 4 are solved now and then after 20 steps of pre-training, so there is something to learn; the MLP
     # is wide enough for its noise to be of low rank.
@@ -94,6 +101,7 @@ PRESETS: Lazy[RlvrConfig] = Lazy(
         "b3po": lambda: _at_draws("per=step"),
         "m3po": lambda: _at_draws("per=replica, replicas=4"),
         "c3po": _c3po,
+        "eggroll": _eggroll,
         "paper-fixed": _paper,
         "paper-kl": _paper_kl,
         "paper-composite": _paper_composite,

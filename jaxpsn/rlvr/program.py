@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from flax import struct
 
 from jaxpsn.core.components import spec_of
+from jaxpsn.lm import lora
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.noise import scale_rules, scales
 from jaxpsn.rlvr import (
@@ -45,7 +47,7 @@ class RlvrState:
 
     clock: Any  # [] int32: steps made
     updates: Any  # [] int32: gradient steps made
-    params: Any  # float32, clean
+    params: Any  # float32, clean; with LoRA the adapters alone
     opt_state: Any  # state of the optimiser
     sigma: Any  # state of the scale's rule
     position: Any  # [] int32: problems taken from the stream
@@ -128,12 +130,17 @@ class Reasoner:
         self._signals = None if config.probed is None else scale.signals(config.probed, self.learner)
         self._say: Callable[[str], None] = lambda text: None
         self._far: str | None = None
-        shapes = jax.eval_shape(self.learner.optimiser.init, self.base.params)
+        shapes = jax.eval_shape(self.learner.optimiser.init, learner.trained(config, decoder, base.params))
         self._moments = self.place.moments(self.learner.optimiser, shapes, self._weights)
         self.silences = measures.silences(config)
         self._compile_lazily()
         self._compiled = False
         self._journal: journal.Journal | None = None
+
+    @property
+    def _frozen(self) -> tuple[Any, ...]:
+        """The weights that an update takes beside those that it trains."""
+        return (self.base.params,) if self.config.lora.rank else ()
 
     @property
     def lower(self) -> dict[str | None, str]:
@@ -165,6 +172,7 @@ class Reasoner:
         self._mismatch = place.jit(self.learner.mismatch, (wide, answers, wide), whole)
         self._move = place.jit(self._rule.update, whole, whole)
         self._count = place.jit(_counted, whole, whole)
+        self._merge = jax.jit(partial(lora.merged, scale=self.config.lora.scale))
         advantage = self.config.algorithm.advantage
         self._advantages = jax.jit(lambda rewards, likely: advantage.compute(advantage.shaped(rewards, likely)))
 
@@ -196,9 +204,20 @@ class Reasoner:
             )
 
         optimiser, whole = self.learner.optimiser, self.place.whole()
-        params = jax.jit(copied, out_shardings=self._weights)(self.base.params)
+        if self.config.lora.rank:
+            params = learner.adapters(self.config, self.base.decoder, jax.random.key(self._seed))
+        else:
+            params = jax.jit(copied, out_shardings=self._weights)(self.base.params)
         opt_state = jax.jit(optimiser.init, out_shardings=self._moments)(params)
         return jax.jit(small, out_shardings=whole)().replace(params=params, opt_state=opt_state)
+
+    def whole(self, state: RlvrState) -> RlvrState:
+        """``state`` with the weights that passes take for ``params``: itself but with LoRA, whose adapters they are."""
+        return state.replace(params=self.learner.whole(state.params, self.base.params))
+
+    def weights(self, state: RlvrState) -> Any:
+        """The weights of the policy as a model has them: ``state.params``, or with LoRA the adapters merged in."""
+        return self._merge(self.base.params, state.params) if self.config.lora.rank else state.params
 
     def template(self) -> RlvrState:
         """The state's shapes, dtypes and shardings."""
@@ -211,7 +230,7 @@ class Reasoner:
         """One training step; ``state.params`` and ``state.opt_state`` are given up to the new state."""
         clock, seen = gathering.Clock(), {}
         decide = None if self._signals is None else self._decider(state, seen)
-        found = self._gatherer.gather(state, decide, clock)
+        found = self._gatherer.gather(self.whole(state), decide, clock)
         rewards, answers = found.experience.rewards, found.experience.answers
         compared = [
             each.reshape(len(rewards) * learner.own_groups(self.config), -1)
@@ -227,7 +246,7 @@ class Reasoner:
 
     def _decider(self, state: RlvrState, seen: dict[str, Any]) -> Callable[[scale.Probes], Any]:
         def decide(probes: scale.Probes) -> Any:
-            signals = self._signals(state.params, probes)
+            signals = self._signals(self.whole(state).params, probes)
             seen.update({name: signals.pop(name) for name in ("probes_cut",) if name in signals})
             return self._move(state.sigma, signals)
 
@@ -237,11 +256,11 @@ class Reasoner:
         """Probes of the problems that a step of ``state`` would begin with, at ``sigma``; ``turn`` seeds them."""
         count = self.config.rollout.prompts
         problems = data.pick(self.problems.train, int(state.position), count, state.solved).problems
-        return self._gatherer.probe(state, self._gatherer.pack(problems), turn, np.float32(sigma))
+        return self._gatherer.probe(self.whole(state), self._gatherer.pack(problems), turn, np.float32(sigma))
 
     def indicator(self, state: RlvrState, probes: scale.Probes) -> tuple[float, float]:
         """Variant II's indicator of these probes alone, and the target that it is compared with."""
-        signals = self._signals(state.params, probes)
+        signals = self._signals(self.whole(state).params, probes)
         signals.pop("probes_cut", None)
         found = self._move(jax.device_get(self._rule.init(0.0)), signals)  # on the host: any mesh takes it from there
         return float(found.indicator), float(found.target)
@@ -259,7 +278,8 @@ class Reasoner:
         if algorithm.estimator != "clean":
             whole = whole.replace(seed=(state.key, state.clock))
         if updates > 1:
-            whole = whole.replace(old=self.log_probs(params, experience.prompts, experience.answers))
+            old = self.log_probs(self.whole(state).params, experience.prompts, experience.answers)
+            whole = whole.replace(old=old)
             seen = whole.old, whole.answers, whole.advantages
             places = self._batch_places.old, self._batch_places.answers, self._batch_places.advantages
             apart = self._mismatch(*self.place.put(seen, places))
@@ -269,7 +289,8 @@ class Reasoner:
         told = []
         for _ in range(algorithm.epochs):
             for part in learner.pieces(whole, algorithm.mini_batches):
-                params, opt_state, metrics = self._update(params, opt_state, self.place.put(part, self._batch_places))
+                given = (params, opt_state, self.place.put(part, self._batch_places), *self._frozen)
+                params, opt_state, metrics = self._update(*given)
                 told.append(metrics)
         told = measures.over_updates(jax.device_get(told)) | jax.device_get(apart)
         moved = state.sigma if self._signals is not None else self._move(state.sigma, told)
@@ -282,7 +303,7 @@ class Reasoner:
         """Short judgement of the clean policy: pass@1, pass@K and distinct solutions, always on the same problems."""
         settings = self.config.evaluation
         test = self.problems.test[: settings.monitor_problems]
-        found = self.judge.judge(state.params, test, settings.monitor_samples, evaluation_key())
+        found = self.judge.judge(self.weights(state), test, settings.monitor_samples, evaluation_key())
         return measures.evaluation_columns(found, settings.monitor_samples)
 
     def metric_names(self) -> list[str]:
@@ -326,7 +347,8 @@ class Reasoner:
                 say(f"{small} of {matrices} matrices are too small for {structure} noise to save anything: dense there")
         if self._compiled:
             return
-        prompts, answers = self._gatherer.prepare(state_template)
+        whole = jax.eval_shape(self.whole, state_template) if self.config.lora.rank else state_template
+        prompts, answers = self._gatherer.prepare(whole)
         self._update = self._compile_update(state_template, prompts, answers)
         self._compiled = True
 
@@ -341,7 +363,7 @@ class Reasoner:
         if algorithm.kl_coefficient:
             batch = batch.replace(reference=answers.log_probs)
         part = jax.eval_shape(lambda batch: learner.pieces(batch, algorithm.mini_batches)[0], batch)
-        return self._update.lower(state.params, state.opt_state, part).compile()
+        return self._update.lower(state.params, state.opt_state, part, *self._frozen).compile()
 
     def sync(self) -> None:
         """Make the sample log durable."""

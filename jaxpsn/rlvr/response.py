@@ -155,8 +155,9 @@ def table(
         for index in range(looks):
             here = at(state, index, program.config.rollout.prompts)
             probes = program.probe(here, sigma, TURN)
-            found.append(measures(here.params, probes))
-            apart.append(_noise_kl(program, here.params, probes))
+            params = program.whole(here).params
+            found.append(measures(params, probes))
+            apart.append(_noise_kl(program, params, probes))
             rewards.append(_reward(program, here, probes))
         told(sigma)
         shared = {"noise_kl": float(np.mean(apart)), "reward": float(np.mean(rewards))}

@@ -193,12 +193,13 @@ def judge_base(program: Reasoner, folder: Path, told: Told) -> None:
 def judge_trained(program: Reasoner, state: RlvrState, folder: Path, told: Told) -> None:
     """Judge the trained policy, and its perturbed form if the config asks for it."""
     step = int(state.clock)
-    judge(program, state.params, folder, evaluations.TRAINED, step, told)
+    params = program.weights(state)
+    judge(program, params, folder, evaluations.TRAINED, step, told)
     if program.config.evaluation.noisy and program.noise is not None:
-        judge(program, state.params, folder, f"{evaluations.TRAINED}-noisy", step, told, state)
+        judge(program, params, folder, f"{evaluations.TRAINED}-noisy", step, told, state)
 
 
 def export(program: Reasoner, state: RlvrState, folder: Path) -> None:
     """Write the trained policy as a Hugging Face folder."""
-    params = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(program.config.dtype)), state.params)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(program.config.dtype)), program.weights(state))
     bases.save(folder, program.base, jax.device_get(params) if program.place.mesh is None else params)

@@ -31,16 +31,17 @@ def parts(config: RlvrConfig, place: Placement) -> dict[str, tuple[Any, str]]:
     longest, answer = setup.limits(config, form, task, task is not None)
     held = weights(form.decoder, place)
     optimiser = learner.make(config, form.decoder, answer, form.words.vocab_size, place).optimiser
-    moments = jax.eval_shape(optimiser.init, held)
+    trained = learner.trained(config, form.decoder, held)
+    moments = jax.eval_shape(optimiser.init, trained)
     moments = place.shapes(moments, place.moments(optimiser, moments, place.weights(form.decoder)))
     size = names.lowers_weights(config.model is not None)
     passing = {
-        "gradient": (held, size),
+        "gradient": (trained, size),
         "caches of a rollout": (_rollout(config, form, longest, answer, place), names.LOWERS_ROLLOUT),
         "caches of an evaluation": (_judged(config, form, longest, answer, place), names.LOWERS_EVALUATION),
     }
     most = max(passing, key=lambda name: _bytes(passing[name][0]))
-    found = {"weights, and those of the start": ((held, held), size), "optimiser": (moments, size)}
+    found = {"weights, and those of the start": ((held, trained), size), "optimiser": (moments, size)}
     return found | {most: passing[most]}
 
 

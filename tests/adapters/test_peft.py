@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from jaxpsn.adapters import peft
 from jaxpsn.core.errors import UserError
-from jaxpsn.lm import hub, model
+from jaxpsn.lm import hub, lora, model
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.noise import Dense, Flipout, LowRank
 from jaxpsn.noise.hold_rules import Steps
@@ -108,3 +108,15 @@ def test_a_bias_has_no_place(params):
     plan = perturbation.plan(Psn(LowRank(dense_head=False), select="linear"), config, params, 1, 1)
     with pytest.raises(UserError, match="bias"):
         peft.check(plan)
+
+
+def test_a_trained_adapter_and_a_perturbation_stand_side_by_side(params):
+    drawn = lora.init(CONFIG, 3, "attention", jax.random.key(1))
+    adapters = jax.tree.map(lambda leaf: leaf + 0.1, drawn)
+    plan = perturbation.plan(Psn(LowRank(rank=2)), CONFIG, params, 1, 1)
+    noise = peft.pairs(plan, params, plan.draw(jax.random.key(7), 5), SIGMA, 0)
+    own = peft.trained(adapters, 2.0)
+    both = peft.together(own, noise)
+    assert set(both) == {*own, *noise} and {pair.down.shape[1] for pair in both.values()} == {5}
+    want = peft.merged(lora.merged(params, adapters, 2.0), noise)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), peft.merged(params, both), want)

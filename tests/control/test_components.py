@@ -192,12 +192,13 @@ def _components(family):
         yield name, family.get(name)
 
 
+FITTED = {"natural": "natural(groups=2)"}  # to so few environments
 TAKES = {"drift": "structure=dense, "}  # what a hold needs to hold
 
 
 def _cases():
     for name, kind in _components(exploration.EXPLORATION):
-        yield from ((f"{name}.{one.name}", name, one.name) for one in fields_of(kind))
+        yield from ((f"{name}.{one.name}", FITTED.get(name, name), one.name) for one in fields_of(kind))
     for owner, family in (("structure", STRUCTURES), ("hold", HOLDS), ("scale", SCALES)):
         for name, kind in _components(family):
             if family is SCALES and not parameter.fits(kind):
@@ -215,7 +216,8 @@ def test_no_setting_of_exploration_does_nothing(rule, path):
     owner, name = (base, path) if "." not in path else (getattr(base, path.split(".")[0]), path.split(".")[1])
     one = next(each for each in fields_of(type(owner)) if each.name == name)
     assert one.default is not MISSING
-    acting = SQUASHED if path == "distance" else (POLICY, CLEAN) if envs.Box in base.spaces else CHOICES
+    stochastic = path == "distance" or rule.startswith("natural")
+    acting = SQUASHED if stochastic else (POLICY, CLEAN) if envs.Box in base.spaces else CHOICES
     before = acted(base, *acting)
     for value in others(one, getattr(owner, name)):
         assert acted(replaced(base, {path: value}), *acting) != before, f"{path} = {value}"

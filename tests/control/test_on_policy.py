@@ -18,7 +18,9 @@ from tests.control.test_probes import OBSERVATIONS, Endless
 KEY = jax.random.key(7)
 ENVS, STEPS = 8, 6
 SMALL = f"ppo(actor_hidden=8, critic_hidden=8, rollout={STEPS}, minibatches=3, epochs=2, actor_lr=1e-2, critic_lr=1e-2)"
-CONFIG = ControlConfig(EnvConfig(name="probe/held_exploration", num_envs=ENVS, episode_length=4), SMALL, "none", 2)
+CONFIG = ControlConfig(
+    EnvConfig(name="probe/held_exploration", num_envs=ENVS, episode_length=4), SMALL, "none", eval_envs=2
+)
 SILENT = "parameter(sigma=0, scale=constant, distance=kl, probes=2)"
 LOUD = "parameter(sigma=0.3, scale=constant, distance=kl, probes=2)"
 
@@ -102,11 +104,10 @@ def test_followers_without_noise_are_plain_ppo():
     assert float(silent[1][-1]["divergence"][0]) < 1e-6 and float(silent[1][-1]["ess"][0]) == pytest.approx(1)
     mirrored = _run(_made(SILENT), STEPS)
     for state, _ in (silent, mirrored):
-        for part in ("statistics", "replay", "tally"):
+        for part in ("replay", "tally"):
             jax.tree.map(np.testing.assert_array_equal, getattr(state, part), getattr(plain[0], part))
-        for part in ("actor", "critic"):
-            ours, theirs = getattr(state.learner, part), getattr(plain[0].learner, part)
-            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), ours, theirs)
+        ours, theirs = ((one.learner.actor, one.learner.critic, one.statistics) for one in (state, plain[0]))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), ours, theirs)
 
 
 STILL = {"normalize_observations": False}
@@ -227,12 +228,12 @@ PROBING = dict(
         ("discounting", "followers", {"redraw": "episode"}),
         ("action", "followers(groups=4, structure=dense)", {"estimator": "clean", "std_of": "state", "std": 0.7}),
         ("observation_action", "followers(structure=lowrank)", {"advantages": "group", "entropy": 1e-3}),
-        ("observation_action", "none", {"value_clip": 0.5}),
+        ("action", "natural(groups=4, states=32)", {}),
     ],
 )
 def test_probes_are_solved(name, explore, fields):
     agent = replaced(AGENTS.make("ppo"), PROBING | fields)
-    made = program.make(ControlConfig(EnvConfig(name=f"probe/{name}", num_envs=8), agent, explore, 4))
+    made = program.make(ControlConfig(EnvConfig(name=f"probe/{name}", num_envs=8), agent, explore, eval_envs=4))
     run = jax.jit(lambda key: jax.lax.scan(lambda s, _: made.step(s), made.init(key, made.hyper), None, length=960)[0])
     state = run(jax.random.key(0))
     seen = made.normalise(state.statistics, jnp.asarray(OBSERVATIONS[name], jnp.float32)[:, None])
@@ -246,7 +247,7 @@ def test_probes_are_solved(name, explore, fields):
 
 def test_a_time_limit_is_bootstrapped():
     agent = replaced(AGENTS.make("ppo"), PROBING | {"gamma": 0.5})
-    config = ControlConfig(EnvConfig(name="endless", num_envs=8, episode_length=4), agent, "none", 2)
+    config = ControlConfig(EnvConfig(name="endless", num_envs=8, episode_length=4), agent, "none", eval_envs=2)
     made = program.make(config, env=Endless())
     run = jax.jit(lambda key: jax.lax.scan(lambda s, _: made.step(s), made.init(key, made.hyper), None, length=640)[0])
     state = run(jax.random.key(0))
@@ -265,6 +266,7 @@ def test_a_time_limit_is_bootstrapped():
         ("parameter(member_sigma=true, ladder=4, select=return)", {}, "parameter.select = 'return': none, the default"),
         ("none", {"truncation": 3.0}, "agent.truncation = 3.0: 2, the default, as the estimator is not clean"),
         ("none", {"minibatches": 5}, "agent.minibatches = 5: a divisor of the 6 steps"),
+        ("parameter(leaders=8)", {}, "parameter.leaders = 8: fewer than the 8 groups"),
         ("none", {"std": 0.001}, "agent.std = 0.001: between exp(log_std_low)"),
     ],
 )
@@ -272,6 +274,15 @@ def test_what_does_not_fit_is_refused_in_one_line(explore, fields, said):
     with pytest.raises(errors.UserError) as caught:
         replace(CONFIG, explore=explore, agent=replaced(AGENTS.make(SMALL), fields))
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_leaders_act_with_clean_weights():
+    made, init, _ = _made(LOUD[:-1] + ", leaders=3)")
+    state = init(KEY, made.hyper)
+    obs = jax.random.normal(KEY, state.envs.obs.shape)
+    told = made.explorer.behaviour.act(state.learner.actor, state.explore.behaviour, obs)
+    apart = np.abs(np.asarray(told - made.agent.policy.raw(state.learner.actor, obs))).max(axis=1)
+    np.testing.assert_array_equal(apart > 1e-6, np.arange(ENVS) >= 3)
 
 
 def test_a_run_without_a_whole_rollout_is_refused():

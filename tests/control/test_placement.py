@@ -53,6 +53,12 @@ def test_environments_perturbations_and_replay_are_cut_and_the_rest_is_whole():
     assert every((held.draw.base, held.key, held.scale, held.hyper)) == {WHOLE} and jax.tree.leaves(state.envs.pool)
 
 
+def test_sums_of_a_bonus_are_cut_and_what_it_has_learnt_is_whole():
+    config = smoke("none")  # of as many environments as the predictor is wide
+    found, _ = specs(dataclasses.replace(config, bonus="rnd(hidden=8, features=8)"))
+    assert found.bonus.sums == CUT and every((found.bonus.learnt, found.learner.intrinsic)) == {WHOLE}
+
+
 @pytest.mark.parametrize("hold", ["pink", "drift"])
 def test_components_of_a_colour_are_cut_by_their_members(hold):
     held = specs(smoke(f"parameter(structure=lowrank, hold={hold})"))[0].explore.behaviour
@@ -65,6 +71,16 @@ def test_groups_have_a_size_of_their_own_and_seeds_an_axis_before_it():
     assert found.explore.behaviour.draw.counter == found.explore.behaviour.scale.sigma == second
     assert every(found.tally) == {second} and every(found.replay) == {PartitionSpec(None, None, "data")}
     assert found.clock == WHOLE
+
+
+@pytest.mark.parametrize("explore", ["followers", "natural(groups=4, states=8)"])
+def test_a_rollout_and_its_followers_are_cut(explore):
+    config = dataclasses.replace(smoke("none"), agent="ppo(rollout=5, minibatches=5)", explore=explore)
+    found, state = specs(config)
+    assert every(found.replay) == {PartitionSpec(None, "data")} and every(found.learner) == {WHOLE}
+    own = found.explore.behaviour
+    assert every(own.draw if explore == "followers" else (own.offset, own.divergence)) == {CUT}
+    assert state.replay.rows == 5
 
 
 @pytest.mark.parametrize(

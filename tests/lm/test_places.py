@@ -1,5 +1,8 @@
 """Where a model folder lies: by its name, by ~, in the hub's cache; what is told where there is none."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from jaxpsn.core.errors import UserError
@@ -73,7 +76,6 @@ def test_what_is_not_there_is_told_with_a_hint(home):
     (home / "empty").mkdir()
     none = "a Hugging Face folder; there is no config.json in it"
     for named, says in (
-        ("Org/Model-1.5B", "hf download Org/Model-1.5B --local-dir DIR fetches one"),
         ("outer", f"{none}, but in outer/inner"),
         ("empty", none),
         ("nowhere", none),
@@ -91,3 +93,26 @@ def test_files_that_count(home):
         (made / name).write_text("")
     assert [path.name for path in places.text_files(made)] == ["chat_template.jinja", "config.json", "tokenizer.json"]
     assert [path.name for path in places.tensor_files(made)] == ["model.safetensors"]
+
+
+def test_a_name_on_the_hub_is_downloaded_once(home, monkeypatch):
+    asked = []
+
+    def snapshot_download(name, allow_patterns):
+        asked.append(name)
+        if name != "Org/Model-1.5B":
+            raise OSError("offline\nand nobody home")
+        assert "*.safetensors" in allow_patterns and "*.json" in allow_patterns
+        return str(cached(home / ".cache" / "huggingface" / "hub", "abc", main="abc") / "snapshots" / "abc")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=snapshot_download))
+    found = places.find("model", "Org/Model-1.5B")
+    assert found.name == "abc" and places.find("model", "Org/Model-1.5B") == found and len(asked) == 1
+    for missing in (False, True):
+        if missing:
+            monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+        with pytest.raises(UserError) as caught:
+            places.find("model", "Org/Other")
+        told = str(caught.value)
+        assert "hf download Org/Other --local-dir DIR fetches one" in told and "\n" not in told
+        assert ("pip install" if missing else "offline and nobody home") in told

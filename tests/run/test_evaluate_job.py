@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxpsn import cli
+from jaxpsn.adapters import peft
 from jaxpsn.core.errors import UserError
+from jaxpsn.noise import LowRank
 from jaxpsn.rlvr import presets, setup
 from jaxpsn.rlvr.config import (
     AlgorithmConfig,
@@ -40,7 +43,10 @@ CONFIG = replace(
     task="modular(terms=2)",
     pretrain=PretrainConfig(steps=100, batch_size=32, learning_rate=1e-2),
     rollout=RolloutConfig(prompts=4, samples=4, refills=1),
-    noise=Psn(sigma=Composite(None, 0.5, initial=2.0, high=4.0, probes=2, probe_policy="clean", gain=None)),
+    noise=Psn(
+        LowRank(dense_head=False),
+        sigma=Composite(None, 0.5, initial=2.0, high=4.0, probes=2, probe_policy="clean", gain=None),
+    ),
     algorithm=AlgorithmConfig(learning_rate=0.05, warmup=0),
     evaluation=EvaluationConfig(problems=PROBLEMS, samples=SAMPLES, monitor_problems=2, monitor_samples=2, noisy=True),
 )
@@ -346,3 +352,41 @@ def test_a_step_that_is_being_written_is_left_out(made, tmp_path, capsys):
     assert main("--replay", copy, "--step", "3") == 2
     told = capsys.readouterr()
     assert "step 2, 16 answers" in told.out and "step = 3" in told.err
+
+
+def test_a_run_is_exported_with_adapters(made, tmp_path, capsys):
+    before = seen(made)
+    assert cli.main(["export", str(made), "--members", "2", "--out", str(tmp_path / "out")]) == 0
+    assert seen(made) == before and "member-000 to member-001" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"model", "member-000", "member-001"}
+    assert (tmp_path / "out/model/model.safetensors").read_bytes() == (made / "model/model.safetensors").read_bytes()
+    told = json.loads((tmp_path / "out/member-001" / peft.CONFIG).read_text())
+    assert told["base_model_name_or_path"] == str(tmp_path / "out/model")
+    for argv, words in (
+        (["export", str(made), "--out", str(tmp_path / "out")], "not there yet"),
+        (["export", str(made / "model"), "--out", str(tmp_path / "new")], "a run folder"),
+        (["export", str(made), "--members", "-1"], "members = -1"),
+        (["export", str(made), "--member", "1"], "see --help"),
+    ):
+        assert cli.main(argv) == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_perturbations_are_judged_one_by_one(made, tmp_path, capsys):
+    flags = ("--policy", f"{made}:base", *SIZE, "--out", tmp_path)
+    assert main(*flags, "--thickets", "1e-7", "8") == 0
+    told = capsys.readouterr().out
+    with (tmp_path / "thickets.csv").open() as file:
+        control, none, much = list(csv.DictReader(file))
+    assert control["structure"] == "clean" and none["structure"].startswith("lowrank")
+    assert none["members"] == str(SAMPLES)
+    pass_1 = json.loads((tmp_path / "thickets.json").read_text())["pass_1"]
+    assert float(none["pass_1"]) == pass_1 and float(none["new"]) == 0, "no noise: the same random numbers and answers"
+    assert pass_1 > 0 and float(much["pass_1"]) != pass_1 and "what luck alone does" in told
+    assert (tmp_path / "thickets.svg").read_text().startswith("<svg ")
+    for more in (("--noisy",), ("--against", made), ("--structures", "densest")):
+        assert main(*flags, "--thickets", "0.1", *more) == 2
+    assert main(*flags, "--structures", "dense") == 2 and main(*flags, "--thickets", "-1") == 2

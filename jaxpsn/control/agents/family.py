@@ -146,6 +146,10 @@ class OffPolicy(Agent):
         if self.warmup > COUNTED * num_envs * action_repeat:
             errors.refuse("agent.warmup", self.warmup, f"at most {COUNTED * num_envs * action_repeat}")
         for term in terms_of(explore):
+            if term.on_policy:
+                errors.refuse(
+                    "explore", called(type(term)), f"another rule, as {called(type(self))} learns from replay"
+                )
             if term.distributional and not self.stochastic:
                 told = called(type(self))
                 errors.refuse("parameter.distance", "kl", f"action, as the policy of {told} has no distribution")

@@ -38,6 +38,10 @@ class Exploration(Component):
     """What kinds of actions it is for."""
     judges: ClassVar[bool] = False
     """Whether it looks at what its actions led to."""
+    on_policy: ClassVar[bool] = False
+    """Whether only on-policy agents can drive it."""
+    shown: ClassVar[bool] = True
+    """Whether members of it can be drawn apart from a training."""
     scaled_by: ClassVar[str] = ""
     """The traced field that all of its noise is proportional to, also one of its state; empty if there is none."""
 
@@ -135,7 +139,8 @@ EXPLORATION: Family[Exploration] = Family(
     {
         "none": f"{_HOME}.sums", "gaussian": f"{_HOME}.gaussian", "mixed": f"{_HOME}.gaussian", "ou": f"{_HOME}.ou",
         "pink": f"{_HOME}.pink", "zeta": f"{_HOME}.zeta", "parameter": f"{_HOME}.parameter", "gsde": f"{_HOME}.gsde",
-        "lattice": f"{_HOME}.lattice", "noisynet": f"{_HOME}.noisynet",
+        "lattice": f"{_HOME}.lattice", "noisynet": f"{_HOME}.noisynet", "ivon": f"{_HOME}.ivon",
+        "adam_sgld": f"{_HOME}.adam_sgld", "natural": f"{_HOME}.natural",
         "epsilon_greedy": f"{_HOME}.epsilon_greedy", "bootstrap": f"{_HOME}.bootstrap",
     },
     sums=_check_sum,

@@ -48,12 +48,14 @@ class ParameterState:
     distance: Any  # as its sigma: the distance measured last, NaN before the first
     trial: Any = None  # population.Trial, where scales are selected
     count: Any = None  # [] int32, scale updates so far, where the target falls with them
+    leaders: int = struct.field(pytree_node=False, default=0)  # those that come first have no noise
 
     @property
     def sigma(self) -> Float[Array, "*P"]:
         """What perturbations are applied with, [] or [P]; an antithetic pair shares one."""
-        own = self.scale.sigma
-        return own if own.ndim == 0 else jnp.repeat(own, self.draw.members // own.shape[0])
+        own, members = self.scale.sigma, self.draw.members
+        own = own if own.ndim == 0 else jnp.repeat(own, members // own.shape[0])
+        return jnp.where(jnp.arange(members) < self.leaders, 0.0, own) if self.leaders else own
 
 
 class Layout(NamedTuple):
@@ -110,6 +112,8 @@ class Parameter(Behaviour):
     """Scale of the weight noise at the start."""
     groups: Annotated[int, Whole(0, 1 << 20)] = 0
     """0: every environment has its own perturbation; P: P groups share one each."""
+    leaders: Annotated[int, Whole(0, 1 << 20)] = 0
+    """Groups, the first ones, that act with the clean weights."""
     relative: bool = False
     """Sigma in units of each leaf's root mean square instead of absolute."""
     member_sigma: bool = False
@@ -210,7 +214,7 @@ class Parameter(Behaviour):
         return self.probe_states * (self.members(num_envs) // self.pair if self.member_sigma else self.probes)
 
     def alone(self) -> "Parameter":
-        free = {"groups": 0, "ladder": 1.0, "select": "none", "mutation": type(self).mutation}
+        free = {"groups": 0, "leaders": 0, "ladder": 1.0, "select": "none", "mutation": type(self).mutation}
         return dataclasses.replace(self, **free)
 
     def present(self, state: ParameterState, members: int) -> dict[str, Any]:
@@ -224,6 +228,8 @@ class Parameter(Behaviour):
         if seats.groups % self.pair:
             field = "parameter.groups" if self.groups else "env.num_envs"
             errors.refuse(field, seats.groups, "an even number, as antithetic perturbations come in pairs")
+        if self.leaders and self.leaders >= seats.groups:
+            errors.refuse("parameter.leaders", self.leaders, f"fewer than the {seats.groups} groups")
         if self.judges and seats.scales < 2:
             errors.refuse("parameter.select", self.select, "none, as there is a single scale")
 
@@ -269,6 +275,7 @@ class Parameter(Behaviour):
                 hyper=dict(hyper),
                 distance=jnp.full_like(rung, jnp.nan),
                 trial=population.begin(self.select, seats.groups, space.observation_size),
+                leaders=self.leaders,
                 count=count,
             )
 

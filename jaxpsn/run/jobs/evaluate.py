@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxpsn.core import errors, files
 from jaxpsn.lm import clock
@@ -37,6 +37,8 @@ def run(job: EvaluateJob) -> int:
         kept = f"; judged and kept: {', '.join(map(str, new))} (to be named in place of its policy)" if new else ""
         return f"ended before the evaluation was complete; no table was written{kept}"
 
+    if job.thickets:
+        return _thickets(job, found["policy"], out)
     show = progress.make(job.progress)
     with contextlib.closing(show), interrupts.stage(lost, show.close):
         judged = _judged(job, found, out, show)
@@ -94,10 +96,24 @@ def _live(
     show: progress.Progress,
 ) -> dict[str, "Evaluation"]:
     """Sample and judge."""
+    asked, ready = _ready(job, live, show)
+    from jaxpsn.run import memory
+    from jaxpsn.run.reasoning import judging
+    from jaxpsn.tasks import grading
+
+    for one in before:
+        _refuse_others(one, [problem.id for problem in asked.problems])
+    with grading.Grader(asked.task) as grader, memory.told("rows, max_tokens, max_prompt"):
+        return {
+            name: judging.judge(one, asked, job, grader.grade, out, labels[name], show) for name, one in ready.items()
+        }
+
+
+def _ready(job: EvaluateJob, live: dict[str, Origin], show: progress.Progress) -> tuple[Any, dict[str, Any]]:
+    """What is asked, and the policies without their weights, by the fields that name them."""
     with show.phase("loading JAX"):
-        from jaxpsn.run import cache, draws, memory
+        from jaxpsn.run import cache, draws
         from jaxpsn.run.reasoning import judging
-        from jaxpsn.tasks import grading
 
         draws.fix()
         cache.enable()
@@ -112,12 +128,33 @@ def _live(
         }
         asked = judging.fitting(asked, list(ready.values()), job, show.say)
         judging.refuse_large(list(ready.values()), asked, job)
-    for one in before:
-        _refuse_others(one, [problem.id for problem in asked.problems])
-    with grading.Grader(asked.task) as grader, memory.told("rows, max_tokens, max_prompt"):
-        return {
-            name: judging.judge(one, asked, job, grader.grade, out, labels[name], show) for name, one in ready.items()
-        }
+    return asked, ready
+
+
+def _thickets(job: EvaluateJob, origin: Origin, out: Path) -> int:
+    """Judge perturbations one by one; returns the exit status."""
+    if origin.kind == "file":
+        errors.refuse("policy", job.policy, "a run or a model, of which perturbations can be made")
+    show = progress.make(job.progress)
+    lost = "ended before the probe was complete; no table was written"
+    with contextlib.closing(show), interrupts.stage(lost, show.close):
+        asked, ready = _ready(job, {"policy": origin}, show)
+        from jaxpsn.report.charts import picture
+        from jaxpsn.report.reasoning import thicket_plot
+        from jaxpsn.run import memory
+        from jaxpsn.run.reasoning import thickets
+        from jaxpsn.stats import thickets as shares
+        from jaxpsn.tasks import grading
+
+        with grading.Grader(asked.task) as grader, memory.told("rows, max_tokens, max_prompt"):
+            found = thickets.probe(ready["policy"], asked, job, grader.grade, origin.label, show)
+        out.mkdir(parents=True, exist_ok=True)
+        files.write_atomically(out / "thickets.csv", shares.csv_text(found))
+        files.write_atomically(out / "thickets.json", shares.json_text(found))
+        picture.write([thicket_plot.chart(found)], out)
+    startup.result(shares.table(found).rstrip())
+    startup.speak(f"written: {out}/thickets.csv, .json and .svg")
+    return status.DONE
 
 
 def _refuse_others(one: "Evaluation", ids: list[str]) -> None:

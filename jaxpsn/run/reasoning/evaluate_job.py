@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from jaxpsn.core import checks, errors
+from jaxpsn.noise.structures import STRUCTURES
 from jaxpsn.rlvr.config import EvaluationConfig
 from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.run.config import PROGRESS
@@ -50,6 +51,10 @@ class EvaluateJob:
     """Judge perturbed weights, every answer by a perturbation of its own."""
     sigma: float | None = None
     """Scale of the perturbation; left out, the run's at that step."""
+    thickets: tuple[float, ...] = ()
+    """Scales at which --samples perturbations are judged one by one: which share is better than the policy."""
+    structures: tuple[str, ...] = ()
+    """Structures of these perturbations, such as lowrank dense; left out, that of the run."""
     seed: int = 0
     """Of problems and answers; 0 is what runs judge themselves by."""
     rows: int = EvaluationConfig.rows
@@ -111,6 +116,14 @@ class EvaluateJob:
             errors.refuse("data", self.data, "not together with a task")
         if self.data_kind != "auto" and self.data is None:
             errors.refuse("data_kind", self.data_kind, "only together with data")
+        for sigma in self.thickets:
+            checks.real("thickets", sigma, 0.0, 100.0, open_low=True)
+        if self.structures and not self.thickets:
+            errors.refuse("structures", " ".join(self.structures), "only together with thickets")
+        for structure in self.structures:
+            STRUCTURES.make(structure, "structures")
+        if self.thickets and (self.noisy or self.against or self.replay):
+            errors.refuse("thickets", self.thickets, "not together with noisy, against or replay")
         if self.sigma is not None and not self.noisy:
             errors.refuse("sigma", self.sigma, "only together with noisy")
         if self.segment and self.mesh is not None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,11 +11,10 @@ import jax.numpy as jnp
 
 from jaxpsn.core import errors
 from jaxpsn.core.components import called
-from jaxpsn.lm import hub
-from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.lm import hub, lora
 from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import base as bases
-from jaxpsn.rlvr import data, perturbation, setup, sizes
+from jaxpsn.rlvr import data, learner, perturbation, setup, sizes
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig, RolloutConfig
 from jaxpsn.rlvr.evaluation import Judge
@@ -174,11 +174,18 @@ def refuse_large(judged: Sequence[Candidate], asked: Questions, wanted: Evaluate
         memory.require(parts, place.mesh)
 
 
-def weights(one: Candidate, place: Placement, dtype: str, show: progress.Progress) -> Weights:
-    """Read the policy's weights; of a checkpoint these and the scale alone."""
+def weights(one: Candidate, place: Placement, dtype: str, show: progress.Progress, apart: bool = False) -> Weights:
+    """Read the policy's weights; of a checkpoint these and the scale alone.
+
+    Adapters are merged in; ``apart``: they stay beside the frozen weights, as in the steps of training.
+    """
     origin, decoder = one.origin, one.form.decoder
     if origin.kind == "run":
-        return _checkpointed(origin, decoder, place, show)
+        found = checkpointed(one, place, show)
+        if not one.config.lora.rank:
+            return found
+        make = partial(lora.joined if apart else lora.merged, scale=one.config.lora.scale)
+        return found._replace(params=jax.jit(make)(frozen(one, place, show), found.params))
     step, sigma = (None, None) if origin.kind == "folder" else (0, one.config.sigma.start)
     if one.form.folder is not None:
         if origin.kind != "folder":
@@ -201,9 +208,20 @@ def _refuse_changed(origin: Origin, show: progress.Progress, part: str) -> None:
     inputs.refuse_changed(str(origin.path), origin.config, origin.hashes, show.phase, (part,), ("model",))
 
 
-def _checkpointed(origin: Origin, decoder: DecoderConfig, place: Placement, show: progress.Progress) -> Weights:
+def frozen(one: Candidate, place: Placement, show: progress.Progress) -> Any:
+    """The weights that the adapters of a run were trained on."""
+    return weights(one._replace(origin=dataclasses.replace(one.origin, kind="base")), place, "float32", show).params
+
+
+def checkpointed(one: Candidate, place: Placement, show: progress.Progress) -> Weights:
+    """What a checkpoint holds: the weights, or with LoRA the adapters alone."""
+    origin, decoder = one.origin, one.form.decoder
+    params = sizes.weights(decoder, place)
+    if one.config.lora.rank:
+        adapters = learner.trained(one.config, decoder, params)
+        params = place.shapes(adapters, jax.tree.map(lambda _: place.whole(), adapters))
     sigma = place.shapes(jax.ShapeDtypeStruct((), jnp.float32), place.whole())
-    template = {"params": sizes.weights(decoder, place), "sigma": {"sigma": sigma}}
+    template = {"params": params, "sigma": {"sigma": sigma}}
     with show.phase(f"reading a checkpoint of {origin.path}"):
         found = store.read(origin.path / "checkpoints", template, origin.step)
     for text in found.broken:
@@ -218,22 +236,14 @@ def judge(
 ) -> evaluations.Evaluation:  # fmt: skip
     """Judge a policy and write ``out/evaluations/<label>.json``; ``label(step)`` names it."""
     place, dtype = Placement(wanted.mesh), wanted.dtype or one.config.dtype
-    segment = one.config.rollout.segment if wanted.segment is None else wanted.segment
     noise = _noise(one, wanted) if wanted.noisy else None
     found = weights(one, place, dtype, show)
     sigma = found.sigma if wanted.sigma is None else wanted.sigma
-    settings = EvaluationConfig(
-        problems=wanted.problems, samples=wanted.samples, temperature=wanted.temperature,
-        top_p=wanted.top_p, top_k=wanted.top_k, rows=wanted.rows,
-    )  # fmt: skip
-    width, tokens = limits(one, asked.task, wanted)
     name = label(found.step)
+    _, tokens = limits(one, asked.task, wanted)
     show.say(f"judging {name}: {len(asked.problems)} problems, {wanted.samples} answers of up to {tokens} tokens")
     told = progress.teller(show, "answers")
-    judged = Judge(
-        one.form.decoder, one.form.words, asked.task, grade, settings, width, tokens, place, dtype,
-        segment if wanted.mesh is None else 0,
-    ).judge(
+    judged = judge_of(one, asked, wanted, grade, place, dtype).judge(
         found.params, asked.problems, wanted.samples, evaluation_key(wanted.seed),
         noise, None if noise is None else jnp.float32(sigma), lambda done, total: told(done, total, {}),
     )  # fmt: skip
@@ -244,6 +254,22 @@ def judge(
         prompt=getattr(one.form.words, "told", None),
     )  # fmt: skip
     return evaluations.read(path)
+
+
+def judge_of(
+    one: Candidate, asked: Questions, wanted: EvaluateJob, grade: Callable[..., Sequence[float]], place: Placement,
+    dtype: str,
+) -> Judge:  # fmt: skip
+    """Who judges a policy as ``wanted`` says."""
+    segment = one.config.rollout.segment if wanted.segment is None else wanted.segment
+    settings = EvaluationConfig(
+        problems=wanted.problems, samples=wanted.samples, temperature=wanted.temperature,
+        top_p=wanted.top_p, top_k=wanted.top_k, rows=wanted.rows,
+    )  # fmt: skip
+    return Judge(
+        one.form.decoder, one.form.words, asked.task, grade, settings, *limits(one, asked.task, wanted), place, dtype,
+        segment if wanted.mesh is None else 0,
+    )  # fmt: skip
 
 
 def _noise(one: Candidate, wanted: EvaluateJob) -> perturbation.Perturbation | None:

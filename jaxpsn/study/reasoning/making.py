@@ -142,7 +142,7 @@ def _run(study: Study, program: Reasoner, job: _Job, say: Say) -> Result:
     )  # fmt: skip
 
     def done(outcome: loop.Outcome) -> None:
-        setup.judge(program, outcome.state.params, job.path, job.label, int(outcome.state.clock), _quiet)
+        setup.judge(program, program.weights(outcome.state), job.path, job.label, int(outcome.state.clock), _quiet)
         rows = record.rows(job.path)
         spent = [float(row["seconds_step"]) for row in rows if row["seconds_step"]]
         record.finish(job.path, step=job.steps, seconds=float(rows[-1]["seconds"]), scale=job.scale)
