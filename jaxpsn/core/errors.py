@@ -49,11 +49,17 @@ def _repr(value: Any) -> str:
 
 
 def nearest(name: str, names: Iterable[str], count: int = 3) -> str:
-    """The known names closest to ``name``, as the end of an error message."""
+    """The known names closest to ``name``, as the end of an error message; of a path its last part counts too."""
     import difflib  # here, as a script's first lines import this module, and most need no advice
 
     known = sorted(names)
-    close = difflib.get_close_matches(name[:LONGEST], known, n=count, cutoff=0.4)
+    found: dict[str, float] = {}
+    for each in known:
+        for part in {each, each.rpartition(".")[2]}:
+            if difflib.get_close_matches(name[:LONGEST], [part], n=1, cutoff=0.4):
+                alike = difflib.SequenceMatcher(None, part, name[:LONGEST]).ratio()
+                found[each] = max(alike, found.get(each, 0.0))
+    close = sorted(found, key=lambda each: (found[each], each), reverse=True)[:count]
     if close:
         return f"unknown; nearest: {', '.join(close)}"
     more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
