@@ -12,7 +12,7 @@ from jaxpsn.control.agents import OffPolicy
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.control.presets import PRESETS
-from jaxpsn.core import checks, errors, override, paths_of, replaced
+from jaxpsn.core import checks, errors, override, paths_of, replaced, terms_of
 from jaxpsn.noise.hold_rules import HOLDS
 from jaxpsn.noise.structures import STRUCTURES as CONTROL_STRUCTURES
 
@@ -130,7 +130,8 @@ class _Control(Benchmark):
         if isinstance(shared.agent, OffPolicy):
             shared = replace(shared, agent=replaced(shared.agent, {"warmup": 0}))
         wanted = {rule: rule for rule in self.rules}
-        weights = shared.explore if "structure" in paths_of(shared.explore) else EXPLORATION.make("parameter")
+        noisy = [term for term in terms_of(shared.explore) if "structure" in paths_of(term)]
+        weights = noisy[0] if noisy else EXPLORATION.make("parameter")
         pairs = str(weights.structure.antithetic).lower()
         wanted |= {
             name: override(weights, {"structure": name, "structure.antithetic": pairs}) for name in self.structures

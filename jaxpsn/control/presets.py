@@ -102,7 +102,7 @@ def _dqn() -> ControlConfig:
     return ControlConfig(
         env=EnvConfig(name="cartpole", num_envs=16),
         agent="dqn(hidden=64x64, lr=1e-3, batch_size=128, updates=4, replay_capacity=100000, warmup=2000)",
-        explore="parameter(target=0.1) + epsilon_greedy(0.01)",
+        explore="parameter(target=0.1, adapt_every=10) + epsilon_greedy(0.01)",
     )
 
 

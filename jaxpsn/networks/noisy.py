@@ -55,7 +55,25 @@ class Learnt(noise.Structure):
         return noise["out"][:, None] * base["kernel"].T * noise["in"][None]
 
 
-KIND = Learnt()
+@dataclass(frozen=True)
+class Independent(Learnt):
+    """The same with an independent N(0, 1) number for every weight, whose standard deviation is then its scale."""
+
+    bias_from_partner: ClassVar[bool] = False
+
+    def state(self, leaf: noise.Leaf, key: PRNGKeyArray, negate: Bool[Array, ""] | None) -> dict[str, Array]:
+        drawn = normal(key, (leaf.rows,) if leaf.is_vector else (leaf.columns, leaf.rows))
+        return {"own": drawn if negate is None else jnp.where(negate, -drawn, drawn)}
+
+    def contract(self, leaf: noise.Leaf, noise: Any, base: Any, weight: Any, x: Array, flip: bool) -> Array:
+        matrix = (noise["own"] * base["kernel"]).astype(x.dtype)
+        return x @ (matrix.T if flip else matrix)
+
+    def entries(self, leaf: noise.Leaf, noise: Any, base: Any, weight: Any) -> Array:
+        return (noise["own"] * base["bias" if leaf.is_vector else "kernel"]).T
+
+
+KIND, INDEPENDENT = Learnt(), Independent()
 
 
 def widen(params: Any, sigma: float | Float[Array, ""]) -> dict[str, Any]:
@@ -70,27 +88,28 @@ def plan(apply: Callable[..., Any], params: Any, example: Any) -> noise.Spec:
     return noise.plan(apply, {"params": params["params"]}, example)
 
 
-def fused(apply: Callable[..., Any], spec: noise.Spec) -> Callable[..., Any]:
+def fused(apply: Callable[..., Any], spec: noise.Spec, kind: Learnt = KIND) -> Callable[..., Any]:
     """``act(params, draw, x[members, ...])``: the network of every member, with gradients to means and scales."""
-    perturbed = noise.fused(apply, spec, KIND)
+    perturbed = noise.fused(apply, spec, kind)
 
     def act(params: Any, draw: noise.Draw, x: Any) -> Any:
-        return perturbed({"params": params["params"]}, draw.replace(base=_by_path(params)), 1.0, x)
+        return perturbed({"params": params["params"]}, draw.replace(base=_by_path(params, kind)), 1.0, x)
 
     return act
 
 
 def sample(
-    apply: Callable[..., Any], params: Any, x: Float[Array, "*batch i"], key: PRNGKeyArray
+    apply: Callable[..., Any], params: Any, x: Float[Array, "*batch i"], key: PRNGKeyArray, kind: Learnt = KIND
 ) -> Float[Array, "*batch o"]:
     """The network of one fresh draw, shared by the batch."""
     spec = plan(apply, params, jax.ShapeDtypeStruct(x.shape, x.dtype))
-    return fused(apply, spec)(params, KIND.init(key, spec, 1), x[None])[0]
+    return fused(apply, spec, kind)(params, kind.init(key, spec, 1), x[None])[0]
 
 
 def materialise(params: Any, draw: noise.Draw, member: int) -> dict[str, Any]:
     """The weights of one member, formed: the reference of :func:`fused`."""
-    return KIND.materialise({"params": params["params"]}, draw.replace(base=_by_path(params)), 1.0, member)
+    own = draw.replace(base=_by_path(params, draw.kind))
+    return draw.kind.materialise({"params": params["params"]}, own, 1.0, member)
 
 
 def scale(params: Any) -> Float[Array, ""]:
@@ -120,6 +139,9 @@ def _layers(tree: Mapping[str, Any], path: str = "params") -> Iterator[tuple[str
         yield from _layers(branch, f"{path}/{name}")
 
 
-def _by_path(params: Any) -> dict[str, Any]:
-    """The scales by the path of the kernel that they belong to, as a draw's ``base`` holds arrays."""
-    return {f"{path}/kernel": dict(layer) for path, layer in _layers(params["sigma"])}
+def _by_path(params: Any, kind: Learnt) -> dict[str, Any]:
+    """The scales by the path of the leaf that draws for them, as a draw's ``base`` holds arrays."""
+    if kind.bias_from_partner:
+        return {f"{path}/kernel": dict(layer) for path, layer in _layers(params["sigma"])}
+    scales = _layers(params["sigma"])
+    return {f"{path}/{name}": {name: leaf} for path, layer in scales for name, leaf in layer.items()}

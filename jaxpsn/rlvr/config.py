@@ -251,6 +251,9 @@ class RlvrConfig:
             self.template.refuse(self.system, "only together with model, whose chat template it is for")
         if self.lora.rank and self.mesh is not None:
             errors.refuse("mesh", self.mesh, "left out where lora.rank is above 0, as adapters lie on one device")
+        if self.lora.rank and self.algorithm.estimator == "evolution":
+            allowed = "0 with estimator = evolution, which moves the perturbed matrices themselves"
+            errors.refuse("lora.rank", self.lora.rank, allowed)
         if self.rollout.pool and self.data is not None:
             errors.refuse("rollout.pool", self.rollout.pool, "0 with data, whose problems are asked again anyway")
         if self.rollout.gate != "none" and self.data is None and not self.rollout.pool:

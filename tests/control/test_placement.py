@@ -53,6 +53,12 @@ def test_environments_perturbations_and_replay_are_cut_and_the_rest_is_whole():
     assert every((held.draw.base, held.key, held.scale, held.hyper)) == {WHOLE} and jax.tree.leaves(state.envs.pool)
 
 
+def test_sums_of_a_bonus_are_cut_and_what_it_has_learnt_is_whole():
+    config = smoke("none")  # of as many environments as the predictor is wide
+    found, _ = specs(dataclasses.replace(config, bonus="rnd(hidden=8, features=8)"))
+    assert found.bonus.sums == CUT and every((found.bonus.learnt, found.learner.intrinsic)) == {WHOLE}
+
+
 @pytest.mark.parametrize("hold", ["pink", "drift"])
 def test_components_of_a_colour_are_cut_by_their_members(hold):
     held = specs(smoke(f"parameter(structure=lowrank, hold={hold})"))[0].explore.behaviour

@@ -82,6 +82,8 @@ def test_what_makes_no_sense_is_refused():
             LoraConfig(**fields["lora"])
     with pytest.raises(UserError, match=r"mesh = 'data=2'.*lora.rank"):
         RlvrConfig(lora=LoraConfig(2), mesh="data=2")
+    with pytest.raises(UserError, match=r"lora.rank = 2: 0 with estimator = evolution"):
+        replace(presets.PRESETS["eggroll"], lora=LoraConfig(2))
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,10 @@ def test_adapters_alone_learn_and_go_on_bit_for_bit(made, small):
     assert small.same(small.host(program.base.params), base), "the base is frozen"
 
 
+def _linear(part):
+    return [module for module in part.values() if "kernel" in module]
+
+
 def test_a_run_keeps_adapters_and_is_read_back_merged(made):
     _, _, path = made
     origin = origins.find("policy", str(path))
@@ -134,6 +140,9 @@ def test_a_run_keeps_adapters_and_is_read_back_merged(made):
     exported = hub.load(path / stages.MODEL)
     for got, file in zip(*map(jax.tree.leaves, (found.params, exported)), strict=True):
         np.testing.assert_array_equal(got, file)
+    apart = judging.weights(one, Placement(None), "float32", progress.Progress(), apart=True).params
+    beside = {"kernel", "lora_a", "lora_b"}
+    assert all(set(module) == beside for part in ("attention", "mlp") for module in _linear(apart["layers"][part]))
     kept = sum(file.stat().st_size for file in (path / "checkpoints").rglob("*.safetensors"))
     assert kept < 4 * sum(leaf.size for leaf in jax.tree.leaves(exported)), "less than one copy of the weights"
 

@@ -71,6 +71,15 @@ def test_an_arm_may_change_its_task_but_for_the_name():
         assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_arms_take_a_bonus_beside_their_rule():
+    arm = arms.parse("both: pink, bonus=rnd(beta=0.5), bonus.lr=0.001", BASE)
+    assert arm.control == dataclasses.replace(BASE, explore="pink", bonus="rnd(beta=0.5, lr=0.001)")
+    record = folder.plain(arm.record())
+    assert arms.Arm.restore("both", record, BASE) == arm
+    del record["bonus"]  # of a study that was made before there were bonuses
+    assert arms.Arm.restore("both", record, BASE).control == dataclasses.replace(BASE, explore="pink")
+
+
 @pytest.mark.parametrize(("name", "structure"), [("es", "dense"), ("es-lowrank", "lowrank"), ("es-flipout", "flipout")])
 def test_evolution_strategies_are_arms(name, structure):
     arm = arms.parse(f"{name}(sigma=0.1), agent.actor_lr=0.03", BASE)
@@ -88,6 +97,8 @@ def test_every_name_makes_an_arm_with_a_scale_of_its_own(name):
         "mixed": None,
         "bootstrap": None,
         "noisynet": "sigma",
+        "ivon": "precision",
+        "adam_sgld": "noise",
         "epsilon_greedy": "epsilon",
     } | dict.fromkeys(("es", "es-lowrank", "es-flipout"), "sigma")
     field = fields.get(name, "scale.target" if name.startswith("parameter") else "std")

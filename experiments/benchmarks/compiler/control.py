@@ -26,13 +26,13 @@ CLEAN = "none"
 
 
 class Programs:
-    """One arm's programs as shapes; ``calls``: vector steps of a chunk."""
+    """One arm's programs as shapes, as they are after the warm-up; ``calls``: vector steps of a chunk."""
 
     def __init__(self, compiler: Compiler, job: ControlJob, calls: int):
         self._compiler, self._job, self._calls = compiler, job, calls
         place = Placement(job.mesh, compiler.devices)
         total = -(-job.run.steps // job.control.steps_per_call)
-        self.program = programs.make(job.control, total, place=place)
+        self.program = since(programs.make(job.control, total, place=place), COUNTED)
         self._seeds = job.run.seeds
         init = chunk.make_init(self.program, self._seeds)
         self._keys = jax.eval_shape(lambda: chunk.seed_keys(0, self._seeds))
@@ -46,8 +46,8 @@ class Programs:
         return self._compiler.compile(name, function, given, ins, outs, fields, **more)
 
     def chunk(self) -> tuple[Compiled, Phases]:
-        """A chunk after the warm-up, and one vector step of it by phase."""
-        made = chunk.make_chunk(since(self.program, COUNTED), self._seeds, self._calls)
+        """A chunk, and one vector step of it by phase."""
+        made = chunk.make_chunk(self.program, self._seeds, self._calls)
         outs = (self._layout, self._whole)
         found = self._compile("a chunk", made, (self.state,), (self._layout,), outs, donate_argnums=0)
         step = counts.count(found.text, off_policy.SCOPES).loop(self._calls)

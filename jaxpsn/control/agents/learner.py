@@ -14,11 +14,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxpsn.control.agents import losses
 from jaxpsn.control.agents.critics.family import CriticForm
 from jaxpsn.control.agents.family import ActorCritic, OffPolicy, WithActor
-from jaxpsn.control.exploration.rules import LearntNoise
+from jaxpsn.control.exploration.rules import ActorRule, LearntNoise
 from jaxpsn.control.state import Intrinsic, LearnerState, Transition
 from jaxpsn.core import compat
 from jaxpsn.networks import Actor, Critic, Policy, ensemble_apply, ensemble_init
 
+_OPTIMIZER = 2  # of a key that is also split
 Metrics = dict[str, tuple[Array, Array]]
 """Name to (total, count), so that what did not happen counts for nothing while NaN still shows."""
 
@@ -53,6 +54,7 @@ class Networks(NamedTuple):
 
     ``actor(params, obs, key)`` is ``policy.raw``: actions, or what they are sampled from. A noisy actor takes a fresh
     draw from ``key``, any other does not look at it. ``fresh_critics(key)``: weights of all critics.
+    ``optimizer``: what moves the actor in place of the agent's, if noise brings its own.
     """
 
     init: Callable[..., tuple[Any, Any]]
@@ -62,6 +64,7 @@ class Networks(NamedTuple):
     critics: Callable[..., Array]
     form: CriticForm
     fresh_critics: Callable[..., Any]
+    optimizer: ActorRule | None = None
 
 
 class Parts(NamedTuple):
@@ -130,7 +133,8 @@ def networks(
     def learning(params: Any, obs: Float[Array, "batch o"], key: PRNGKeyArray | None) -> Float[Array, "batch k"]:
         return raw(params, obs) if noise is None else noise.sample(raw, params, obs, key)
 
-    return Networks(init, policy, learning, critic.apply, ensemble_apply(critic.apply), config.critic, fresh_critics)
+    together, own = ensemble_apply(critic.apply), None if noise is None else noise.optimizer
+    return Networks(init, policy, learning, critic.apply, together, config.critic, fresh_critics, own)
 
 
 def learner(
@@ -202,9 +206,26 @@ def init(nets: Networks, rule: optax.GradientTransformation, key: PRNGKeyArray, 
         # Copies, as a donated state may not hold one buffer twice.
         target_actor=jax.tree.map(jnp.copy, actor),
         target_critic=jax.tree.map(jnp.copy, critic),
-        actor_optimizer=rule.init(actor),
+        actor_optimizer=_begin_actor(nets, rule, key, actor, explored),
         critic_optimizer=rule.init(critic),
     )
+
+
+def _begin_actor(
+    nets: Networks, rule: optax.GradientTransformation, key: PRNGKeyArray, actor: Any, explored: Any
+) -> Any:
+    if nets.optimizer is None:
+        return rule.init(actor)
+    return nets.optimizer.init(jax.random.fold_in(key, _OPTIMIZER), actor, explored)
+
+
+def move_actor(
+    nets: Networks, rule: optax.GradientTransformation, learner: LearnerState, gradient: Any, rate: Float[Array, ""]
+) -> LearnerState:
+    """One step of the actor, by ``rule`` or by what noise brings in its place."""
+    move = functools.partial(descend, rule) if nets.optimizer is None else nets.optimizer.step
+    actor, state = move(learner.actor, learner.actor_optimizer, gradient, rate)
+    return learner.replace(actor=actor, actor_optimizer=state)
 
 
 def target_of(
@@ -297,8 +318,7 @@ def actor_step(
         return losses.actor_loss(q)
 
     value, gradient = jax.value_and_grad(loss)(learner.actor)
-    actor, state = descend(rule, learner.actor, learner.actor_optimizer, gradient, rate)
-    return learner.replace(actor=actor, actor_optimizer=state), once(value)
+    return move_actor(nets, rule, learner, gradient, rate), once(value)
 
 
 def follow(learner: LearnerState, tau: float) -> LearnerState:

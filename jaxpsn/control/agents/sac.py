@@ -131,8 +131,7 @@ def actor_step(
         return losses.actor_loss(value), density
 
     (value, density), gradient = jax.value_and_grad(loss, has_aux=True)(learner.actor)
-    actor, state = shared.descend(parts.rule, learner.actor, learner.actor_optimizer, gradient, rate)
-    return learner.replace(actor=actor, actor_optimizer=state), value, density
+    return shared.move_actor(nets, parts.rule, learner, gradient, rate), value, density
 
 
 def _tune(learner: LearnerState, density: Float[Array, " batch"], target: Any, rate: Float[Array, ""]) -> LearnerState:

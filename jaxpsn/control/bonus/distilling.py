@@ -18,14 +18,18 @@ _ADAM = learner.optimizer(0.0)
 
 
 class Embedding(nn.Module):
-    """Observation ``[..., O]`` to features ``[..., F]``: ReLU layers, orthogonal of gain sqrt(2), as in the release."""
+    """Observation ``[..., O]`` to features ``[..., F]``: ReLU layers with kernels of variance 2 / inputs.
+
+    The release's are orthogonal, of the same variance. Their QR decompositions, several in one program, were seen to
+    lock XLA's threads on a CPU.
+    """
 
     hidden: tuple[int, ...]
     features: int
 
     @nn.compact
     def __call__(self, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch f"]:
-        x, init = obs, nn.initializers.orthogonal(2.0**0.5)
+        x, init = obs, nn.initializers.he_normal()
         for width in self.hidden:
             x = nn.relu(nn.Dense(width, kernel_init=init)(x))
         return nn.Dense(self.features, kernel_init=init)(x)

@@ -52,12 +52,14 @@ def learnt_noise(explore: Any) -> LearntNoise | Heads | None:
     own = None if behaviour is None else behaviour.learnt_noise()
     if not isinstance(own, LearntNoise):
         return own
-    before = prefix(explore, behaviour).rstrip(".")
+    before, rule = prefix(explore, behaviour).rstrip("."), own.optimizer
 
-    def widen(params: Any, hyper: Mapping[str, Any]) -> Any:
-        return own.widen(params, part(hyper, before) if before else hyper)
+    def of(hyper: Mapping[str, Any]) -> Mapping[str, Any]:
+        return part(hyper, before) if before else hyper
 
-    return LearntNoise(widen, own.sample)
+    if rule is not None:
+        rule = rule._replace(init=lambda key, params, hyper: own.optimizer.init(key, params, of(hyper)))
+    return LearntNoise(lambda params, hyper: own.widen(params, of(hyper)), own.sample, rule)
 
 
 def silent(explore: Any, hyper: Mapping[str, Any]) -> bool:

@@ -139,7 +139,8 @@ EXPLORATION: Family[Exploration] = Family(
     {
         "none": f"{_HOME}.sums", "gaussian": f"{_HOME}.gaussian", "mixed": f"{_HOME}.gaussian", "ou": f"{_HOME}.ou",
         "pink": f"{_HOME}.pink", "zeta": f"{_HOME}.zeta", "parameter": f"{_HOME}.parameter", "gsde": f"{_HOME}.gsde",
-        "lattice": f"{_HOME}.lattice", "noisynet": f"{_HOME}.noisynet", "natural": f"{_HOME}.natural",
+        "lattice": f"{_HOME}.lattice", "noisynet": f"{_HOME}.noisynet", "ivon": f"{_HOME}.ivon",
+        "adam_sgld": f"{_HOME}.adam_sgld", "natural": f"{_HOME}.natural",
         "epsilon_greedy": f"{_HOME}.epsilon_greedy", "bootstrap": f"{_HOME}.bootstrap",
     },
     sums=_check_sum,

@@ -99,6 +99,17 @@ class LearntNoise(NamedTuple):
     """``widen(params, hyper) -> params`` with what the noise learns beside the weights; ``hyper``: the rule's own."""
     sample: Callable[..., Any]
     """``sample(apply, params, obs[B, O], key) -> action[B, A]``: the network of one fresh draw."""
+    optimizer: "ActorRule | None" = None
+    """What learns them in place of Adam."""
+
+
+class ActorRule(NamedTuple):
+    """What moves an actor's weights in place of Adam."""
+
+    init: Callable[..., Any]
+    """``init(key, params, hyper) -> state``; ``hyper``: the rule's own."""
+    step: Callable[..., tuple[Any, Any]]
+    """``step(params, state, gradient, rate) -> (params, state)``"""
 
 
 class Heads(NamedTuple):

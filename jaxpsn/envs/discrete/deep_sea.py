@@ -23,7 +23,7 @@ class DeepSea(Environment):
 
     The observation is the N x N grid with a 1 where the diver is, row after row, all 0 at the end. An episode ends by
     itself after N steps. A step to the right costs ``move_cost / N``, also along the wall; one to the right in the last
-    column, which the last row alone allows, earns 1. So the best return is 1 - move_cost, and that of a random walk
+    column, which the last row alone allows, earns 1. So the best return is 1 - move_cost, and a random walk
     finds the treasure once in 2^N episodes. Source: Osband et al. 2020 (arXiv 1908.03568), bsuite's deterministic
     Deep Sea, with its action mapping for its seed.
     """

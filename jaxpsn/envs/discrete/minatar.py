@@ -37,56 +37,20 @@ class MinAtar(Environment):
         return foreign.Pgx(made, name)
 
 
-@ENVS.register("minatar/asterix")
-@dataclass(frozen=True)
-class Asterix(MinAtar):
-    """MinAtar's Asterix by pgx: collect treasure (+1), avoid enemies, of which one ends the episode.
+_GAMES = {
+    "asterix": (4, "collect treasure (+1), and avoid enemies, of which one ends the episode"),
+    "breakout": (4, "+1 for every brick; a missed ball ends the episode"),
+    "freeway": (7, "+1 for every crossing; the game itself ends after 2500 steps"),
+    "seaquest": (10, "shoot and rescue under water, with oxygen that runs out"),
+    "space_invaders": (6, "+1 for every alien; one that arrives, or a hit, ends the episode"),
+}
+"""Game -> channels of its images, and what it is about."""
+_DOC = """MinAtar's {title} by pgx: {about}.
 
-    Images [10, 10, 4], flattened. pgx is a reimplementation of Young and Tian 2019 (arXiv 1903.03176), version 1.
-    """
-
-    game, kind = "asterix", "MinAtarAsterix"
-
-
-@ENVS.register("minatar/breakout")
-@dataclass(frozen=True)
-class Breakout(MinAtar):
-    """MinAtar's Breakout by pgx: +1 for every brick; a missed ball ends the episode.
-
-    Images [10, 10, 4], flattened. pgx is a reimplementation of Young and Tian 2019 (arXiv 1903.03176), version 1.
-    """
-
-    game, kind = "breakout", "MinAtarBreakout"
-
-
-@ENVS.register("minatar/freeway")
-@dataclass(frozen=True)
-class Freeway(MinAtar):
-    """MinAtar's Freeway by pgx: +1 for every crossing; the game itself ends after 2500 steps.
-
-    Images [10, 10, 7], flattened. pgx is a reimplementation of Young and Tian 2019 (arXiv 1903.03176), version 1.
-    """
-
-    game, kind = "freeway", "MinAtarFreeway"
-
-
-@ENVS.register("minatar/seaquest")
-@dataclass(frozen=True)
-class Seaquest(MinAtar):
-    """MinAtar's Seaquest by pgx: shoot and rescue under water, with oxygen that runs out.
-
-    Images [10, 10, 10], flattened. pgx is a reimplementation of Young and Tian 2019 (arXiv 1903.03176), version 1.
-    """
-
-    game, kind = "seaquest", "MinAtarSeaquest"
-
-
-@ENVS.register("minatar/space_invaders")
-@dataclass(frozen=True)
-class SpaceInvaders(MinAtar):
-    """MinAtar's Space Invaders by pgx: +1 for every alien; one that arrives, or a hit, ends the episode.
-
-    Images [10, 10, 6], flattened. pgx is a reimplementation of Young and Tian 2019 (arXiv 1903.03176), version 1.
-    """
-
-    game, kind = "space_invaders", "MinAtarSpaceInvaders"
+Images [10, 10, {channels}], flattened. pgx is a reimplementation of Young and Tian 2019 (arXiv 1903.03176), version 1.
+"""
+for _game, (_channels, _about) in _GAMES.items():
+    _title = _game.replace("_", " ").title()
+    _fields = {"__doc__": _DOC.format(title=_title, about=_about, channels=_channels), "__module__": __name__}
+    _fields |= {"game": _game, "kind": f"MinAtar{_title.replace(' ', '')}"}
+    ENVS.register(f"minatar/{_game}")(dataclass(frozen=True)(type(_title.replace(" ", ""), (MinAtar,), _fields)))

@@ -174,15 +174,18 @@ def refuse_large(judged: Sequence[Candidate], asked: Questions, wanted: Evaluate
         memory.require(parts, place.mesh)
 
 
-def weights(one: Candidate, place: Placement, dtype: str, show: progress.Progress) -> Weights:
-    """Read the policy's weights; of a checkpoint these and the scale alone."""
+def weights(one: Candidate, place: Placement, dtype: str, show: progress.Progress, apart: bool = False) -> Weights:
+    """Read the policy's weights; of a checkpoint these and the scale alone.
+
+    Adapters are merged in; ``apart``: they stay beside the frozen weights, as in the steps of training.
+    """
     origin, decoder = one.origin, one.form.decoder
     if origin.kind == "run":
         found = checkpointed(one, place, show)
         if not one.config.lora.rank:
             return found
-        merge = jax.jit(partial(lora.merged, scale=one.config.lora.scale))
-        return found._replace(params=merge(frozen(one, place, show), found.params))
+        make = partial(lora.joined if apart else lora.merged, scale=one.config.lora.scale)
+        return found._replace(params=jax.jit(make)(frozen(one, place, show), found.params))
     step, sigma = (None, None) if origin.kind == "folder" else (0, one.config.sigma.start)
     if one.form.folder is not None:
         if origin.kind != "folder":

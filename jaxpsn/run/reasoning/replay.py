@@ -216,7 +216,7 @@ def _score(
     if unlike is not None:
         notes.add(f"{rows[unlike[0]]}: {unlike[1]}")
         return []
-    weights = judging.weights(one._replace(origin=where), Placement(mesh), one.config.dtype, show)
+    weights = judging.weights(one._replace(origin=where), Placement(mesh), one.config.dtype, show, apart=True)
     with show.phase(f"scoring step {step} anew"):
         gap = rescorer.gap(weights.params, told)
     for place in np.flatnonzero(~(gap.each <= rescorer.tolerance)):
