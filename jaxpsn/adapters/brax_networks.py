@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpsn import noise
@@ -51,13 +50,13 @@ class PerturbedNetworks:
         policy = self.clean.policy_network
         apply = noise.fused(_applied(policy), self.spec, self.structure)
 
-        def perturbed(processor_params: Any, policy_params: Any, obs: Any) -> Array:
+        def perturbed(processor_params: Any, policy_params: Any, obs: Any) -> Any:
             rows, members = jax.tree.leaves(obs)[0].shape[0], draw.members
             if rows % members:
                 errors.refuse("obs", rows, f"a multiple of the {members} perturbations")
             seen = jax.tree.map(lambda leaf: leaf.reshape(members, rows // members, *leaf.shape[1:]), obs)
             told = apply((processor_params, policy_params), draw, sigma, seen)
-            return told.reshape(rows, *told.shape[2:])
+            return jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[2:]), told)
 
         return self.clean.replace(policy_network=type(policy)(init=policy.init, apply=perturbed))
 
@@ -95,11 +94,11 @@ def perturbed(
     return PerturbedNetworks(networks, spec, noise.Flipout() if structure is None else structure)
 
 
-def _applied(policy: Any) -> Callable[[Any, Any], Array]:
-    """The policy as a function of (normaliser, weights), and of observations."""
+def _applied(policy: Any) -> Callable[[Any, Any], Any]:
+    """The policy as a function of (normaliser, weights), and of observations; a plain Gaussian's are two arrays."""
 
-    def apply(params: tuple[Any, Any], obs: Any) -> Array:
+    def apply(params: tuple[Any, Any], obs: Any) -> Any:
         with compat.foreign():
-            return jnp.asarray(policy.apply(*params, obs))
+            return policy.apply(*params, obs)
 
     return apply

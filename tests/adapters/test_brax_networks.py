@@ -28,8 +28,9 @@ def _made(kind, **fields):
 
 
 def _acted(inference, networks, params, deterministic):
+    given = (*params, None) if inference is ppo.make_inference_fn else params  # PPO's hold those of the values too
     with compat.foreign():
-        return jax.jit(inference(networks)((*params, None), deterministic))(OBS, jax.random.key(3))
+        return jax.jit(inference(networks)(given, deterministic))(OBS, jax.random.key(3))
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_advantages_are_never_chained_over_a_redraw(redraw):
     values, after = (
         np.asarray(made.agent.value(state.learner.critic, x), np.float64) for x in (rows.obs, rows.next_obs)
     )
-    cut = np.asarray(rows.terminated | rows.truncated)
+    cut = np.array(rows.terminated | rows.truncated)
     assert cut[3].all() and not cut[[0, 1, 2, 4]].any(), "episodes of 4 steps"
     if redraw == "episode":
         cut[2] = True  # after 3 steps of the first episode; the next hold begins with the second one
