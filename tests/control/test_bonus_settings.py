@@ -41,7 +41,7 @@ def test_refusals_are_one_line(agent, bonus, said):
 
         with pytest.raises(errors.UserError) as caught:
             explore = "parameter(scale=constant, probes=4)"
-            ControlConfig(EnvConfig(name="probe/action", num_envs=8), agent, explore, bonus)
+            ControlConfig(EnvConfig(name="probe/action", num_envs=8), agent, explore, bonus=bonus)
     finally:
         AGENTS.restore(before)
     assert said in str(caught.value) and "\n" not in str(caught.value)
