@@ -62,7 +62,6 @@ def test_one_of_ones_own_is_one_class():
         made = program.make(
             ControlConfig(EnvConfig("probe/action", num_envs=8), "td3", "gaussian", bonus="far(beta=2)")
         )
-        )
         state = jax.eval_shape(made.init, KEY, made.hyper)
         assert made.bonus.reward is not None and state.learner.intrinsic.beta.shape == () and "bonus_q" in made.learnt
     finally:
