@@ -49,13 +49,13 @@ class ControlConfig:
     explore: Annotated[Any, SPEC, EXPLORATION] = "parameter"
     """How the behaviour departs from the clean policy: parameter(target=0.6), pink(std=1), sums such as
     parameter + gaussian(std=0.1). A component, a sum, its text or JSON."""
-    bonus: Annotated[Any, SPEC, BONUSES] = "none"
-    """What the agent is paid beside the task's reward: none, rnd(beta=1), drnd, counts, reward_noise(std=0.1), or a
-    plugin's. A component, its text or JSON."""
     eval_envs: int = 16
     """Episodes of one evaluation of the clean policy, side by side."""
     diagnose: bool = False
     """Also report the first reward, the states visited, and how far behaviour is from the clean policy's actions."""
+    bonus: Annotated[Any, SPEC, BONUSES] = "none"
+    """What the agent is paid beside the task's reward: none, rnd(beta=1), drnd, counts, reward_noise(std=0.1), or a
+    plugin's. A component, its text or JSON."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "agent", AGENTS.make(self.agent, "agent"))

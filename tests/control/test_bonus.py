@@ -27,7 +27,7 @@ RATES = {"actor_lr": jnp.float32(1e-2), "critic_lr": jnp.float32(1e-2)}
 
 
 def _config(agent, bonus, env="probe/held_exploration", num_envs=8, explore="gaussian(std=0.2)"):
-    return ControlConfig(EnvConfig(name=env, num_envs=num_envs), agent, explore, bonus, eval_envs=4)
+    return ControlConfig(EnvConfig(name=env, num_envs=num_envs), agent, explore, 4, bonus=bonus)
 
 
 def _hyper(bonus):

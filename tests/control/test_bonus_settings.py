@@ -41,7 +41,7 @@ def test_refusals_are_one_line(agent, bonus, said):
 
         with pytest.raises(errors.UserError) as caught:
             explore = "parameter(scale=constant, probes=4)"
-            ControlConfig(EnvConfig(name="probe/action", num_envs=8), agent, explore, bonus)
+            ControlConfig(EnvConfig(name="probe/action", num_envs=8), agent, explore, bonus=bonus)
     finally:
         AGENTS.restore(before)
     assert said in str(caught.value) and "\n" not in str(caught.value)
@@ -60,9 +60,7 @@ def test_one_of_ones_own_is_one_class():
     try:
         BONUSES.register("far")(Far)
         made = program.make(
-            ControlConfig(
-                EnvConfig(name="probe/action", num_envs=8), "td3(replay_capacity=800)", "gaussian", "far(beta=2)"
-            )
+            ControlConfig(EnvConfig("probe/action", num_envs=8), "td3", "gaussian", bonus="far(beta=2)")
         )
         state = jax.eval_shape(made.init, KEY, made.hyper)
         assert made.bonus.reward is not None and state.learner.intrinsic.beta.shape == () and "bonus_q" in made.learnt
