@@ -168,6 +168,7 @@ SCREENS: dict[str, Screen] = {
             ("--task NAME, --data FILE", "other problems than those of the run"),
             ("--problems N, --samples N", "problems, and answers to each"),
             ("--noisy", "judge perturbed weights, every answer by a perturbation of its own"),
+            ("--thickets SIGMA ...", "instead: which share of its perturbations is better, at these scales"),
             ("--out FOLDER", "where the results go (default: results/evaluation)"),
         ),
         ("--policy runs/countdown --against runs/countdown:base", "--replay runs/countdown"),

@@ -32,10 +32,14 @@ def _acted(inference, networks, params, deterministic):
         return jax.jit(inference(networks)((*params, None), deterministic))(OBS, jax.random.key(3))
 
 
-@pytest.mark.parametrize("structure", [noise.Flipout(), noise.LowRank(rank=1)])
 @pytest.mark.parametrize(
-    ("kind", "fields"),
-    [("ppo", {}), ("ppo", {"distribution_type": "normal"}), ("sac", {"policy_network_layer_norm": True})],
+    ("kind", "fields", "structure"),
+    [
+        ("ppo", {}, noise.Flipout()),
+        ("ppo", {"distribution_type": "normal"}, noise.LowRank(rank=1)),
+        ("sac", {"policy_network_layer_norm": True}, noise.Flipout()),
+    ],
+    ids=["ppo", "ppo-normal", "sac"],
 )
 def test_each_environment_acts_with_weights_of_its_own(kind, fields, structure):
     networks, params, inference = _made(kind, **fields)

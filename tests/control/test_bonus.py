@@ -14,8 +14,7 @@ from jaxpsn.control import program, replay, returns
 from jaxpsn.control.agents import AGENTS, learner, losses, sac, td3
 from jaxpsn.control.bonus import BONUSES, BonusSpace, Novelty
 from jaxpsn.control.bonus.drnd import distributional, drawn_error
-from jaxpsn.control.bonus.novelty import deviation
-from jaxpsn.control.bonus.novelty import paying as pays
+from jaxpsn.control.bonus.novelty import deviation, scaled
 from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.control.state import Transition
 from jaxpsn.core import replaced
@@ -122,7 +121,7 @@ def test_it_is_paid_in_deviations_of_its_discounted_sum_which_no_end_breaks():
     found = rng.random((40, 6)).astype(np.float32)
     plain = Novelty(lambda key, hyper: jnp.int32(0), lambda key, step, obs: (step + 1, {}),
                     lambda step, obs: obs[..., 0])  # fmt: skip
-    bonus, sums, seen = pays(plain, 6, 0.9), np.zeros(6), []
+    bonus, sums, seen = scaled(plain, 6, 0.9), np.zeros(6), []
     state = bonus.init(KEY, {})
     for step in range(40):
         obs = jnp.stack([jnp.asarray(found[step]), jnp.zeros(6)], axis=-1)

@@ -65,7 +65,7 @@ def test_one_of_ones_own_is_one_class():
             )
         )
         state = jax.eval_shape(made.init, KEY, made.hyper)
-        assert "bonus_q" in jax.eval_shape(made.step, state)[1]
+        assert made.bonus.reward is not None and state.learner.intrinsic.beta.shape == () and "bonus_q" in made.learnt
     finally:
         BONUSES.restore(before)
 

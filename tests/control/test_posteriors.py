@@ -159,7 +159,7 @@ def test_actors_that_are_sampled_solve_a_probe(explore, algorithm, agent):
         assert actions[np.asarray(state.replay.data.obs)[450:500, :, 0] == 1].std() > 0.003
 
 
-@pytest.mark.parametrize("explore", ["ivon", "adam_sgld", "ivon + gaussian(std=0.1)"])
+@pytest.mark.parametrize("explore", ["adam_sgld", "ivon + gaussian(std=0.1)"])
 def test_they_go_with_sac_and_with_sums(explore):
     made = program.make(_config(explore, "sac"))
     state = jax.eval_shape(made.init, KEY, made.hyper)

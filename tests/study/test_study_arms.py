@@ -97,6 +97,8 @@ def test_every_name_makes_an_arm_with_a_scale_of_its_own(name):
         "mixed": None,
         "bootstrap": None,
         "noisynet": "sigma",
+        "ivon": "precision",
+        "adam_sgld": "noise",
         "epsilon_greedy": "epsilon",
     } | dict.fromkeys(("es", "es-lowrank", "es-flipout"), "sigma")
     field = fields.get(name, "scale.target" if name.startswith("parameter") else "std")

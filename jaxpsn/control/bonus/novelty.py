@@ -71,10 +71,10 @@ class Novel(Bonus):
         raise NotImplementedError
 
     def build(self, space: BonusSpace) -> BonusFunctions:
-        return paying(self.novelty(space), space.num_envs, self.gamma)
+        return scaled(self.novelty(space), space.num_envs, self.gamma)
 
 
-def paying(novelty: Novelty, num_envs: int, gamma: float) -> BonusFunctions:
+def scaled(novelty: Novelty, num_envs: int, gamma: float) -> BonusFunctions:
     """The bonus that pays ``novelty`` over the running deviation of its discounted sum."""
 
     def init(key: PRNGKeyArray, hyper: Any) -> NovelState:

@@ -42,6 +42,7 @@ class AdamSgld(Behaviour):
 
     tune = Tune("noise", (1e-3, 3e-3, 1e-2, 3e-2))
     samples: ClassVar[bool] = True
+    shown: ClassVar[bool] = False
 
     noise: Traced[NonNegative] = 0.01
     """Noise of an update, in units of sqrt(2 lr): the square root of the temperature."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from jaxpsn.core import checks, errors
-from jaxpsn.noise.structures import STRUCTURES
 from jaxpsn.rlvr.config import EvaluationConfig
 from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.run.config import PROGRESS
@@ -120,8 +119,11 @@ class EvaluateJob:
             checks.real("thickets", sigma, 0.0, 100.0, open_low=True)
         if self.structures and not self.thickets:
             errors.refuse("structures", " ".join(self.structures), "only together with thickets")
-        for structure in self.structures:
-            STRUCTURES.make(structure, "structures")
+        if self.structures:
+            from jaxpsn.noise.structures import STRUCTURES  # which needs JAX
+
+            for structure in self.structures:
+                STRUCTURES.make(structure, "structures")
         if self.thickets and (self.noisy or self.against or self.replay):
             errors.refuse("thickets", self.thickets, "not together with noisy, against or replay")
         if self.sigma is not None and not self.noisy:
