@@ -74,21 +74,22 @@ class Programs:
         return found, counts.count(found.text).entry()
 
 
-def arms(config: ControlConfig, against: Sequence[str], structures: Sequence[str]) -> dict[str, ControlConfig]:
-    """What is compiled: the program without noise, the one that was asked for, others, and its structures."""
-    found = {spec_of(explore): replace(config, explore=explore) for explore in map(EXPLORATION.make, (CLEAN, *against))}
-    found.setdefault(spec_of(config.explore), config)
+def arms(config: ControlConfig, against: Sequence[str], structures: Sequence[str]) -> dict[str, Any]:
+    """The explorations that are compiled: none, the one that was asked for, others, and its structures."""
+    found = {spec_of(explore): explore for explore in map(EXPLORATION.make, (CLEAN, *against))}
+    found.setdefault(spec_of(config.explore), config.explore)
     weights = config.explore if "structure" in paths_of(config.explore) else EXPLORATION.make("parameter")
     for name in structures:
-        found[name] = replace(config, explore=override(weights, {"structure": name}))
+        found[name] = override(weights, {"structure": name})
     return found
 
 
 def compile_all(compiler: Compiler, options: Compile) -> None:
     """Rows of everything."""
     job, structures, calls = options.job(), options.structures, options.calls
-    for name, config in arms(job.control, options.against, structures).items():
+    for name, explore in arms(job.control, options.against, structures).items():
         try:
+            config = replace(job.control, explore=explore)
             made = Programs(compiler, replace(job, control=config), calls)
         except errors.UserError as error:  # an agent that cannot be without noise
             if name != CLEAN:
