@@ -79,7 +79,6 @@ def _of_reasoning_study(job: Any) -> str:
 _RUN = (
     ("--name NAME", "name of the run folder under --out (default: runs); made up if left out"),
     ("--resume RUN", "go on with a run folder; its own config gives the defaults"),
-    ("--progress MODE", "auto, rich, plain or none"),
 )
 _STUDY = (
     ("--name NAME", "name of the study folder under --out (default: runs); made up if left out"),
@@ -92,7 +91,7 @@ SCREENS: dict[str, Screen] = {
         (
             ("--env.name NAME", "halfcheetah, sparse_mountain_car, 'deep_sea(size=20)' ..."),
             ("--env.num-envs N", "parallel environments, each with a perturbation of its own"),
-            ("--agent TEXT", "td3, sac, ddpg, es, with fields: td3(updates=2); --agent.FIELD changes one"),
+            ("--agent TEXT", "td3, sac, ddpg, ppo, dqn, es, with fields: td3(updates=2)"),
             ("--explore TEXT", "parameter, gaussian, pink(std=1) ..., and sums: parameter + gaussian"),
             ("--explore.target D", "action distance to which the noise scale is adapted"),
             ("--bonus TEXT", "none, or beside the reward rnd(beta=1), drnd, counts, reward_noise"),
