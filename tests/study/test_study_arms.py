@@ -91,8 +91,11 @@ def test_evolution_strategies_are_arms(name, structure):
 
 @pytest.mark.parametrize("name", arms.names())
 def test_every_name_makes_an_arm_with_a_scale_of_its_own(name):
-    arm = arms.parse(name, BASE)
+    agents = dict.fromkeys(("followers", "natural"), ", agent=ppo")
+    arm = arms.parse(name + agents.get(name, ""), BASE)
     fields = {
+        "natural": "delta",
+        "followers": "scale.target",
         "none": None,
         "mixed": None,
         "bootstrap": None,
