@@ -144,7 +144,7 @@ def acted(explore, policy=POLICY, clean=CLEAN):
     actions = envs.Discrete(A) if isinstance(policy, Greedy) else None
     space = exploration.Space(N, OBS, A, 12, 30, actions)
     made, given = (
-        exploration.make(explore, policy, WIDE if "noisynet" in spec_of(explore) else clean, space),
+        exploration.make(explore, policy, WIDE if spec_of(explore).startswith(("noisynet", "ivon")) else clean, space),
         exploration.hyper_of(explore),
     )
     states = max(explore.probed_states(N), 1)
@@ -159,6 +159,9 @@ def acted(explore, policy=POLICY, clean=CLEAN):
             state = made.judge(key, state, first, first > 0, obs)
             state = made.begin(key, state, first > index)
             told.append((action, made.report(state)))
+        optimizer = getattr(learnt, "optimizer", None)
+        if optimizer is not None:
+            told.append(optimizer.step(params, optimizer.init(key, params, given), params, jnp.float32(0.1)))
         return told, made.act(key, params, state, obs)[0]
 
     args = jax.random.key(0), clean, jnp.ones((N, OBS)), jnp.ones((states, OBS))

@@ -100,7 +100,7 @@ def test_texts_leave_defaults_out():
         ("all", "all.needed is missing: a number at least 0 and at most 1"),
         ("all(1, name=a+b)", "all.name = 'a + b': a text (in quotes, if it has brackets, commas, signs or spaces)"),
         ("all(1, widths=64x)", "all.widths = '': a whole number from 1 to 65536"),
-        ("wide(rnk=3)", "wide.rnk = '3': unknown; allowed: high, hold, low, structure, structure.rank, target"),
+        ("wide(rnk=3)", "wide.rnk = '3': unknown; nearest: structure.rank"),
         ("both(3)", "both = 'both(3)': no values without a field"),
     ],
 )
