@@ -188,8 +188,12 @@ def test_a_cut_arm_of_real_learners_is_the_uncut_one_bit_for_bit(real):
 
 @pytest.mark.parametrize("name", arms.names())
 def test_every_arm_makes_a_program_whose_scale_can_be_swept(name):
+    learner = {"followers": "ppo", "natural": "ppo", "bootstrap": "dqn", "epsilon_greedy": "dqn"}.get(name)
     control = SMOKE
-    arm = arms.parse(name, control)
+    if learner == "dqn":
+        task = dataclasses.replace(SMOKE.env, name="probe/choice")
+        control = dataclasses.replace(SMOKE, env=task, agent="dqn", explore="none")
+    arm = arms.parse(f"{name}, agent=ppo" if learner == "ppo" else name, control)
     program = making.program(arm.control, 1600, making.environment(control))
     if arm.scale is not None:
         swept = sweep.over(program, arm.scale.field, arm.scale.grid, 2)
