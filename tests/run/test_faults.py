@@ -69,15 +69,18 @@ def whole(tmp_path_factory):
 
 def _kill_and_resume(tmp_path, whole, kills, seed):
     random.seed(seed)
-    folder, fields = tmp_path / "a", {"name": "a"}
+    folder, fields, killed = tmp_path / "a", {"name": "a"}, 0
     for number in range(kills):
         process = start(tmp_path, **fields, **LONG)
         begun = (number + 1) * 2  # each session compiles two programs
         wait_for(folder, process, lambda found, begun=begun: count("compile")(found) >= begun)
-        time.sleep(random.uniform(0.0, 1.5 / kills))  # the run must not end before the last kill
+        time.sleep(random.uniform(0.0, 1.5 / kills))  # as a rule the run does not end before the last kill
         process.send_signal(signal.SIGKILL)
         process.communicate()
         fields = {"resume": folder}
+        if process.returncode == 0:  # on a busy machine it may
+            break
+        killed += 1
     (digest, _), _ = finish(start(tmp_path, **fields, **LONG))
     assert (digest, table(folder)) == whole
     committed = 0
@@ -86,7 +89,8 @@ def _kill_and_resume(tmp_path, whole, kills, seed):
             committed = max(committed, event["step"])
         if event["event"] in ("resume", "start"):
             assert event["step"] >= committed or event["detail"].startswith("no checkpoint")
-    assert committed == 24_000 and count("lock")(events(folder)) == kills
+    # The last kill may come when the run has ended and given back its lock.
+    assert committed == 24_000 and killed and killed - count("lock")(events(folder)) in (0, 1)
     assert not [e for e in events(folder) if e["event"] == "fallback"]
 
 

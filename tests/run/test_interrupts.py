@@ -16,9 +16,12 @@ def _inside(monkeypatch, shell):
     monkeypatch.delattr(sys, "ps1", raising=False)
 
 
-def _send(signum):
+def _send(signum, seen=lambda: False):
+    """Send and wait: until it was ``seen``, or until it raises."""
     os.kill(os.getpid(), signum)
-    time.sleep(0.3)  # the watching thread takes its time
+    limit = time.monotonic() + 60  # the watching thread takes its time, on a busy machine more
+    while not seen() and time.monotonic() < limit:
+        time.sleep(0.01)
 
 
 def test_a_notebook_tool_that_is_only_imported_changes_nothing(monkeypatch):
@@ -26,7 +29,7 @@ def test_a_notebook_tool_that_is_only_imported_changes_nothing(monkeypatch):
     said = []
     with Interrupts(said.append, lambda: None) as interrupts:
         interrupts.idle = False
-        _send(signal.SIGTERM)
+        _send(signal.SIGTERM, lambda: said and interrupts.name)
     assert interrupts.name == "SIGTERM"
     assert said == ["SIGTERM: finishing this chunk, then saving (again to stop at once)"]
 
@@ -35,7 +38,7 @@ def test_in_a_notebook_the_second_signal_raises_and_the_process_lives(monkeypatc
     _inside(monkeypatch, object())
     with pytest.raises(KeyboardInterrupt), Interrupts(print, lambda: pytest.fail("left")) as interrupts:
         interrupts.idle = False
-        _send(signal.SIGINT)
+        _send(signal.SIGINT, lambda: interrupts.name)
         assert interrupts.name == "SIGINT"
         _send(signal.SIGINT)
 
