@@ -291,12 +291,12 @@ class Program:
         return when(self.schedule.learns(state.clock), learn, skip, state.learner)
 
     def _batches(self, key: PRNGKeyArray, state: ProgramState, shape: tuple[int, ...]) -> Transition:
-        agent = self.config.agent
+        agent, drawn = self.config.agent, replay.places(key, state.replay, state.clock, shape)
         if agent.n_step == 1:
-            batches = replay.sample(key, state.replay, state.clock, shape)
+            batches = replay.take(state.replay, drawn)
         else:
-            batches = returns.sample(key, state.replay, state.clock, shape, agent.n_step, agent.gamma)
-        return paying.attach(self, key, state, batches)
+            batches = returns.take(state.replay, state.clock, drawn, agent.n_step, agent.gamma)
+        return paying.attach(self, state, drawn, batches)
 
     @jax.named_scope("adapt")
     def _adapt(self, key: PRNGKeyArray, state: ProgramState) -> Any:

@@ -38,8 +38,8 @@ def pay(program: Any, key: PRNGKeyArray, state: Any, row: Transition) -> tuple[A
 
 
 @jax.named_scope("pay")
-def attach(program: Any, key: PRNGKeyArray, state: ProgramState, batches: Transition) -> Transition:
-    """``batches`` that were drawn with ``key``, with what the bonus pays for them now.
+def attach(program: Any, state: ProgramState, drawn: replay.Places, batches: Transition) -> Transition:
+    """``batches``, taken from the places ``drawn``, with what the bonus pays for them now.
 
     Of each first row: the bonus for what it reached, and the observation that its environment saw next, which after an
     end is that of the next episode. One step, whatever ``n_step`` is, and no end.
@@ -48,7 +48,7 @@ def attach(program: Any, key: PRNGKeyArray, state: ProgramState, batches: Transi
     if bonus is None or bonus.reward is None:
         return batches
     ring, clock, shape = state.replay, state.clock, batches.reward.shape
-    row, env, held = replay.places(key, ring, clock, shape)
+    row, env, held = drawn
     if program.config.agent.n_step > 1:
         row = returns.row(ring, clock, held, row)
     reached = ring.data.next_obs.at[row, env].get(mode="promise_in_bounds")

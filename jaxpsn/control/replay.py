@@ -67,7 +67,7 @@ class Places(NamedTuple):
 
 
 def places(key: PRNGKeyArray, replay: Replay, clock: Int[Array, ""], shape: tuple[int, ...]) -> Places:
-    """What :func:`sample` takes of ``key``."""
+    """Places of what is stored, drawn by ``key``; ``clock``: vector steps inserted so far, at least 1."""
     envs = jax.tree.leaves(replay.data)[0].shape[1]
     row_key, env_key = jax.random.split(key)
     held = jnp.minimum(clock, replay.rows)
@@ -80,7 +80,12 @@ def sample(key: PRNGKeyArray, replay: Replay, clock: Int[Array, ""], shape: tupl
 
     ``clock``: vector steps inserted so far, at least 1. Draw all batches of a round at once and scan over them.
     """
-    row, env, _ = places(key, replay, clock, shape)
+    return take(replay, places(key, replay, clock, shape))
+
+
+def take(replay: Replay, drawn: Places) -> Any:
+    """The transitions at places that were drawn, leaves ``[*shape, ...]``."""
+    row, env, _ = drawn
     return jax.tree.map(lambda ring: ring.at[row, env].get(mode="promise_in_bounds"), replay.data)
 
 

@@ -3,16 +3,14 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int
 
-from jaxpsn.control.replay import Replay, places
+from jaxpsn.control.replay import Places, Replay
 from jaxpsn.control.state import Transition
 
 
-def sample(
-    key: PRNGKeyArray, replay: Replay, clock: Int[Array, ""], shape: tuple[int, ...], steps: int, gamma: float
-) -> Transition:
-    """Transitions over up to ``steps`` rows of one environment, drawn uniformly with replacement by their first.
+def take(replay: Replay, clock: Int[Array, ""], drawn: Places, steps: int, gamma: float) -> Transition:
+    """Transitions over up to ``steps`` rows of one environment, from the first on, which was drawn.
 
     ``reward`` is ``sum_i gamma^i r_i`` of the m rows that it spans, ``discount`` is ``gamma^m``; the ends and
     ``next_obs`` are those of the last of them. A true end, a time limit, and the newest row that is stored end it
@@ -20,12 +18,12 @@ def sample(
     Source: Watkins 1989; Sutton and Barto 2018, equation 7.1. ``clock``: vector steps inserted so far.
     """
     data: Any = replay.data
-    age, env, held = places(key, replay, clock, shape)  # age 0: the oldest row
+    age, env, held = drawn  # age 0: the oldest row
 
     def at(leaf: Array, ages: Array, envs: Array) -> Array:
         return leaf.at[row(replay, clock, held, ages), envs].get(mode="promise_in_bounds")
 
-    offsets = jnp.arange(steps, dtype=age.dtype).reshape(*(1,) * len(shape), steps)
+    offsets = jnp.arange(steps, dtype=age.dtype).reshape(*(1,) * age.ndim, steps)
     ahead = age[..., None] + offsets
     beside = jnp.broadcast_to(env[..., None], ahead.shape)
     over = (at(data.terminated, ahead, beside) | at(data.truncated, ahead, beside)).astype(jnp.int32)

@@ -30,7 +30,8 @@ def _filled(clock):
 @pytest.mark.parametrize("steps", [1, 3, 30])
 def test_returns_end_with_their_episode_and_with_what_is_stored(clock, steps):
     ring, rows = _filled(clock)
-    found = returns.sample(jax.random.key(2), ring, jnp.int32(clock), (200,), steps, GAMMA)
+    drawn = replay.places(jax.random.key(2), ring, jnp.int32(clock), (200,))
+    found = returns.take(ring, jnp.int32(clock), drawn, steps, GAMMA)
     for i in range(200):
         first, env = int(found.obs[i, 0]), int(found.obs[i, 1])
         assert max(0, clock - ROWS) <= first < clock

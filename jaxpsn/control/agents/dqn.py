@@ -59,14 +59,8 @@ class Dqn(OffPolicy):
         return ("critic_loss", "q", *(("policy_loss",) if self.policy_head else ()))
 
     spaces = (Discrete,)
+    rare: ClassVar[dict[str, str]] = {"target_every": "the targets never move"}
     stochastic: ClassVar[bool] = True  # the softmax of what it says, whose divergence the noise may follow
-
-    def refuse_idle(self, steps: int, per_call: int) -> None:
-        super().refuse_idle(steps, per_call)
-        made = self.updates_in(steps, per_call)
-        if made < self.target_every:
-            allowed = f"at most the {made} updates of {steps} steps, or the targets never move"
-            errors.refuse("agent.target_every", self.target_every, allowed)
 
     def check(self, explore: Any, num_envs: int, action_repeat: int) -> None:
         super().check(explore, num_envs, action_repeat)

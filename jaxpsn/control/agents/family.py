@@ -111,6 +111,8 @@ class OffPolicy(Agent):
     """An agent that learns from replayed transitions, a round of updates every few vector steps."""
 
     program: ClassVar[str] = "off_policy"
+    rare: ClassVar[dict[str, str]] = {}
+    """Fields that count updates, and what never happens in a run of fewer."""
 
     gamma: Fraction = 0.99
     """Discount."""
@@ -173,6 +175,10 @@ class OffPolicy(Agent):
         if not made:
             most = f"so that an update falls within steps = {steps}, after warmup = {self.warmup}"
             errors.refuse("agent.update_every", self.update_every, f"small enough, {most}")
+        for name, never in self.rare.items():
+            if made < getattr(self, name):
+                allowed = f"at most the {made} updates of {steps} steps, or {never}"
+                errors.refuse(f"agent.{name}", getattr(self, name), allowed)
         if made > COUNTED:
             errors.refuse("steps", steps, f"few enough for {COUNTED:,} updates, which are counted in 32 bits")
 

@@ -26,6 +26,7 @@ class Td3(ActorCritic):
     """
 
     intrinsic: ClassVar[bool] = True
+    rare: ClassVar[dict[str, str]] = {"policy_delay": "the actor is never trained"}
 
     policy_delay: Annotated[int, Whole(1, 1 << 10)] = 2
     """Critic updates for one actor and target update."""
@@ -39,13 +40,6 @@ class Td3(ActorCritic):
         if not self.target_noise and self.target_noise_clip != _CLIP:
             allowed = f"{_CLIP:g}, the default, as target_noise is 0"
             errors.refuse("agent.target_noise_clip", self.target_noise_clip, allowed)
-
-    def refuse_idle(self, steps: int, per_call: int) -> None:
-        super().refuse_idle(steps, per_call)
-        made = self.updates_in(steps, per_call)
-        if made < self.policy_delay:
-            allowed = f"at most the {made} updates of {steps} steps, or the actor is never trained"
-            errors.refuse("agent.policy_delay", self.policy_delay, allowed)
 
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> shared.Learner:
         return shared.learner(self, (observation_size, action_size), learnt, _update, period=self.policy_delay)
