@@ -35,7 +35,7 @@ LAST = 3
 _CHIEF = {
     "eval_return": "return of the clean policy", "return": "return of the behaviour", "reward": "mean reward",
     "eval_pass_at_1": "pass@1 on the way", "coverage": "cells visited so far",
-    "action_distance": "executed minus clean action (RMS)", "distance": "distance by the weight noise (RMS)",
+    "action_distance": "executed minus clean action (RMS)", "distance": "distance by the weight noise",
     "noise_kl_k1": "KL(noisy || clean), nats a token", "sigma": "sigma of the weight noise",
     "entropy": "entropy, nats a token", "groups_zero_advantage": "groups without advantage", "length": "length",
 }  # fmt: skip

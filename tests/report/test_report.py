@@ -52,6 +52,25 @@ def test_a_run_is_called_by_its_components(tmp_path, config, title):
     assert f"<h1>{title}</h1>" in build.build(tmp_path).read_text()
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"agent": {"name": "td3", "fields": {}}, "explore": {"name": "parameter", "fields": {}}}, "RMS of actions"),
+        ({"agent": {"name": "ppo", "fields": {}}, "explore": {"name": "parameter", "fields": {"distance": "kl"}}},
+         "nats"),
+        ({"agent": {"name": "ppo", "fields": {}}, "explore": {"name": "natural", "fields": {}}}, "nats"),
+        ({"agent": {"name": "dqn", "fields": {}},
+          "explore": {"sum": [{"name": "parameter", "fields": {"distance": "action"}},
+                              {"name": "epsilon_greedy", "fields": {}}]}}, "epsilon-greedy choices"),
+    ],
+)  # fmt: skip
+def test_a_distance_has_the_unit_that_it_was_measured_in(write_run, tmp_path, config, said):
+    folder = write_run(tmp_path / "run", 1)
+    (folder / "config.json").write_text(json.dumps({"config": {"env": {"name": "walker"}} | config}))
+    _, words = read(build.build(folder))
+    assert said in words and ("RMS of actions" in words) == (config["agent"]["name"] == "td3")
+
+
 def test_what_is_missing_is_said(write_run, tmp_path):
     folder = write_run(tmp_path / "run", 1, drop=("sigma", "distance", "target", "q"))
     (folder / "config.json").unlink()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,9 +10,9 @@ from jaxpsn.core import errors, files, text
 from jaxpsn.report import page, viewer
 from jaxpsn.report.charts import picture
 from jaxpsn.report.charts.spec import Chart
+from jaxpsn.report.control import exploring, run_plots
 from jaxpsn.report.control import rollout as rollouts
-from jaxpsn.report.control import run_plots
-from jaxpsn.report.runs import Run, named, setting
+from jaxpsn.report.runs import Run, named
 from jaxpsn.stats import statistics
 
 _NOTES = (
@@ -43,35 +43,10 @@ def content(run: Run) -> page.Content:
     return page.Content(_title(run), _lede(drawn), sections, _NOTES)
 
 
-_DRAWN = ("structure", "hold")
-_USUAL = "episode"  # a hold that goes without saying
-
-
-def _exploration(config: Mapping[str, Any]) -> str:
-    """What explores: the parts of a sum by their names, of a component or of a rule as runs of old have it."""
-    explore, drawn = setting(config, "explore"), [setting(config, f"explore.{name}") for name in _DRAWN]
-    if isinstance(explore, Mapping):
-        listed = explore.get("sum")
-        terms = [term for term in (listed if isinstance(listed, list) else []) if isinstance(term, Mapping)]
-        parts = [named({"term": term}, "term") for term in terms]
-        drawn = [next(filter(None, (setting(term, name) for term in terms)), None) for name in _DRAWN]
-    elif isinstance(explore, str):
-        parts = [explore]
-    else:
-        parts = [part.strip() for part in named(config, "exploration", "rule").split("+")]
-        drawn = [setting(config, f"exploration.{name}") for name in _DRAWN]
-    if not any(parts):
-        return ""
-    own = {"gsde": "gSDE", "lattice": "Lattice", "noisynet": "NoisyNet", "none": "no exploration"}
-    told = ", ".join(str(one) for one in drawn if one and one != _USUAL)
-    known = {"parameter": f"parameter noise ({told})" if told else "parameter noise"} | own
-    return " + ".join(known.get(part, f"{part} action noise") for part in parts)
-
-
 def _title(run: Run) -> str:
     """Task, algorithm and exploration, as far as the config tells them."""
     algorithm = named(run.config, "agent") or named(run.config, "agent", "algorithm")
-    parts = (named(run.config, "env"), algorithm.upper(), _exploration(run.config))
+    parts = (named(run.config, "env"), algorithm.upper(), exploring.told(run.config))
     return ", ".join(str(part) for part in parts if part) or run.path.resolve().name
 
 
@@ -104,7 +79,7 @@ def _numbers(run: Run) -> Iterable[tuple[str, str, str, bool]]:
     for name, label in (("sigma", "Final sigma"), ("distance", "Final distance"), ("target", "Distance target")):
         if name in last:
             value, detail = page.estimate(last[name], -1)
-            yield label, value, detail if name != "target" else "RMS of actions in [-1, 1]", False
+            yield label, value, detail if name != "target" else exploring.distance(run.config)[1], False
 
 
 def _seed_table(run: Run) -> list[page.Block]:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxpsn.core import text
 from jaxpsn.report import curves, series
 from jaxpsn.report.charts.spec import Axis, Chart, Layer, Panel
+from jaxpsn.report.control import exploring
 from jaxpsn.report.runs import Run, Series
 from jaxpsn.stats import statistics
 
@@ -56,9 +57,9 @@ def noise(run: Run) -> Chart | None:
     if distance is not None:
         layers = curves.curve(distance, "purple", "measured distance")
         layers += curves.target(target)
-        panels.append(Panel(layers, x, Axis("action distance (RMS)", "log"), height=2.3))
+        panels.append(Panel(layers, x, Axis(exploring.distance(run.config)[0], "log"), height=2.3))
     finding = _noise_finding(dict(sigmas).get("sigma"), distance, target)
-    return Chart("noise", finding, "Log axes. Sigma follows the measured action distance to its target.", panels)
+    return Chart("noise", finding, "Log axes. Sigma follows the measured distance to its target.", panels)
 
 
 def losses(run: Run) -> Chart | None:

@@ -185,7 +185,7 @@ def _events_finding(results: Results) -> str:
 def noise(results: Results) -> Chart | None:
     """Sigma of the weight noise, and its measured distance with its target, of the arms that have them."""
     study, panels = results.study, []
-    for name, label in (("sigma", "sigma"), ("distance", "distance (RMS)")):
+    for name, label in (("sigma", "sigma"), ("distance", "distance")):
         found = [(arm, made.positive(series)) for arm, series in _series(study, name)]
         drawn = [(arm, series) for arm, series in found if series is not None]
         if drawn:
