@@ -169,7 +169,28 @@ class Line(Env):
 
 envs.register("line", Line, episode_length=20)
 ''',
+    "bonus": '''
+from dataclasses import dataclass
+
+from jaxpsn.control.bonus import BONUSES, Bonus, BonusFunctions
+from jaxpsn.core import Positive, Traced
+
+
+@BONUSES.register("gift")
+@dataclass(frozen=True)
+class Gift(Bonus):
+    """The same for every step."""
+
+    size: Traced[Positive] = 0.1
+
+    def build(self, space):
+        def observe(key, size, row):
+            return size, row.replace(reward=row.reward + size), {"gift": size}
+
+        return BonusFunctions(lambda key, hyper: hyper["size"], observe)
+''',
 }
+BONUS = "gift(size=0.25)"
 EXPLORE = "parameter(structure=signs, hold=pairs, scale=halving(life=4), sigma=0.1) + uniform(width=0.1)"
 AGENT = (
     "scaled(reward_scale=3, actor_hidden=8, critic_hidden=8, batch_size=16, updates=1, replay_capacity=400, warmup=40)"

@@ -16,6 +16,7 @@ from jax.interpreters import partial_eval
 from jaxpsn import envs
 from jaxpsn.control import agents, exploration, program
 from jaxpsn.control.agents import dqn
+from jaxpsn.control.bonus import BONUSES
 from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.control.exploration import parameter
 from jaxpsn.control.schedule import Schedule
@@ -30,7 +31,7 @@ from tests.control import pieces
 from tests.envs.test_spaces import Steps
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
-FAMILIES = (agents.AGENTS, exploration.EXPLORATION, STRUCTURES, HOLDS, SCALES, registry.ENVS)
+FAMILIES = (agents.AGENTS, exploration.EXPLORATION, STRUCTURES, HOLDS, SCALES, registry.ENVS, BONUSES)
 
 
 @pytest.fixture
@@ -50,13 +51,13 @@ def names(tmp_path):
 
 @pytest.mark.parametrize("explore", [pieces.EXPLORE, "offset(size=0.4)", "offset + gaussian(std=0.1)"])
 def test_pieces_of_ones_own_train_from_python(names, explore):
-    config = ControlConfig(EnvConfig(name="line", num_envs=4), pieces.AGENT, explore, eval_envs=2)
+    config = ControlConfig(EnvConfig(name="line", num_envs=4), pieces.AGENT, explore, eval_envs=2, bonus=pieces.BONUS)
     made = program.make(config, 30)
-    assert {path.split(".")[0] for path in made.hyper} == {"agent", "explore"}
+    assert {path.split(".")[0] for path in made.hyper} == {"agent", "explore", "bonus"}
     state = jax.eval_shape(made.init, jax.random.key(0), made.hyper)
     after, metrics = jax.eval_shape(made.step, state)
     assert jax.tree.all(jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), state, after))
-    assert {"critic_loss", "reward"} <= metrics.keys()
+    assert {"critic_loss", "reward", "gift"} <= metrics.keys()
     assert registry.default_episode_length("line") == 20 and spec_of(config.agent).startswith("scaled(")
     again = ControlConfig(EnvConfig(name="line", num_envs=4), **_told(config), eval_envs=2)
     assert again == config, "it survives its record"
@@ -66,7 +67,7 @@ def _told(config):
     from jaxpsn.run import folder
 
     record = folder.plain(config)
-    return {name: record[name] for name in ("agent", "explore")}
+    return {name: record[name] for name in ("agent", "explore", "bonus")}
 
 
 def test_an_environments_name_is_taken_once(names):
@@ -84,6 +85,7 @@ def script(name, *flags, cwd):
 def test_pieces_of_ones_own_run_as_plugins_and_go_on(tmp_path):
     plugins = pieces.write(tmp_path)
     asked = ["--env.name", "line", "--env.num-envs", "4", "--agent", pieces.AGENT, "--explore", pieces.EXPLORE]
+    asked += ["--bonus", pieces.BONUS]
     lengths = ["--steps", "160", "--chunk", "80", "--eval-every", "80", "--checkpoint-every", "80", "--seed", "1"]
     done = script("control.py", *plugins, *asked, *lengths, "--name", "mine", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -92,7 +94,8 @@ def test_pieces_of_ones_own_run_as_plugins_and_go_on(tmp_path):
     assert len(record["plugins"]) == len(pieces.PIECES) and record["config"]["agent"]["name"] == "scaled"
     more = script("control.py", "--resume", str(run), "--steps", "320", cwd=tmp_path)
     assert more.returncode == 0, more.stderr
-    assert (run / "metrics.csv").read_text().splitlines()[-1].startswith("320,")
+    head, *_, last = (run / "metrics.csv").read_text().splitlines()
+    assert last.startswith("320,") and dict(zip(head.split(","), last.split(","), strict=True))["gift"] == "0.25"
     (tmp_path / "hold_piece.py").write_text("raise SystemExit\n")
     lost = script("control.py", "--resume", str(run), cwd=tmp_path)
     assert lost.returncode == 2 and "--plugin" in lost.stderr.splitlines()[-1]
@@ -101,11 +104,13 @@ def test_pieces_of_ones_own_run_as_plugins_and_go_on(tmp_path):
 def test_pieces_of_ones_own_are_arms_of_a_study(tmp_path):
     plugins = pieces.write(tmp_path)
     asked = ["--preset", "smoke", "--env.name", "line", "--agent", pieces.AGENT, "--steps", "160", "--name", "both"]
-    asked += ["--study.arms", f"mine: {pieces.EXPLORE}", "push: offset(size=0.2)"]
+    asked += ["--study.arms", f"mine: {pieces.EXPLORE}, bonus={pieces.BONUS}"]
+    asked += ["push: offset(size=0.2)"]
     done = script("compare.py", *plugins, *asked, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     arms = json.loads((tmp_path / "runs" / "both" / "study.json").read_text())["arms"]
     assert list(arms) == ["mine", "push"] and arms["push"]["scale"]["field"] == "explore.size"
+    assert arms["mine"]["bonus"]["name"] == "gift"
     assert all((tmp_path / "runs" / "both" / "arms" / arm / "finished.json").is_file() for arm in arms)
 
 
