@@ -18,6 +18,7 @@ from jaxpsn.control.exploration.rules import ActorRule, LearntNoise
 from jaxpsn.control.state import Intrinsic, LearnerState, Transition
 from jaxpsn.core import compat
 from jaxpsn.networks import Actor, Critic, Policy, ensemble_apply, ensemble_init
+from jaxpsn.networks.torso import Torso, layers
 
 _OPTIMIZER = 2  # of a key that is also split
 Metrics = dict[str, tuple[Array, Array]]
@@ -89,10 +90,10 @@ def purposes(key: PRNGKeyArray, noisy: bool) -> Keys:
     return Keys(*(jax.random.fold_in(key, i) for i in range(3))) if noisy else Keys(key, None, None)
 
 
-def actor_of(config: WithActor, action_size: int) -> Actor:
+def actor_of(config: WithActor, action_size: int, torso: Torso | None = None, observation_size: int = 0) -> Actor:
     """The actor of an agent, in float32."""
-    shared = {"nonlinearity": config.activation, "layer_norm": config.layer_norm, "head_scale": config.head_scale}
-    return Actor(action_size, tuple(config.actor_hidden), **shared)
+    common = layers(config.activation, config.layer_norm, torso, observation_size)
+    return Actor(action_size, tuple(config.actor_hidden), head_scale=config.head_scale, **common)
 
 
 def networks(
@@ -174,8 +175,11 @@ def fresh_intrinsic(parts: Parts, key: PRNGKeyArray, beta: Float[Array, ""], flo
     return Intrinsic(critic, jax.tree.map(jnp.copy, critic), parts.rule.init(critic), beta, floor)
 
 
-def optimizer(weight_decay: float) -> optax.GradientTransformation:
-    """Adam, or AdamW (decay of kernels only), of rate one and positive sign; :func:`descend` applies the rate."""
+def optimizer(weight_decay: float, scale: Callable[[], Any] = optax.scale_by_adam, clip: float = 0.0) -> Any:
+    """Adam, or AdamW (decay of kernels only), of rate one and positive sign; :func:`descend` applies the rate.
+
+    ``scale``: what stands in Adam's place; ``clip``: greatest norm of the gradient, 0: none.
+    """
 
     def kernels(params: Any) -> Any:
         # Learnt noise scales are no kernels, and priors stay: decay would end the exploration.
@@ -185,7 +189,8 @@ def optimizer(weight_decay: float) -> optax.GradientTransformation:
         }
 
     decay = optax.add_decayed_weights(weight_decay, mask=kernels)
-    return optax.chain(optax.scale_by_adam(), *([decay] if weight_decay else []))
+    rule = optax.chain(scale(), *([decay] if weight_decay else []))
+    return optax.chain(optax.clip_by_global_norm(clip), rule) if clip else rule
 
 
 def descend(
