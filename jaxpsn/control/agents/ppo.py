@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents import surrogate
 from jaxpsn.control.agents.family import AGENTS, OnPolicy
+from jaxpsn.control.agents.nets.family import MLP
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState
 from jaxpsn.core import errors
@@ -88,7 +89,7 @@ class Ppo(OnPolicy):
 
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> OnPolicyLearner:
         free = self.std_of == "parameter"
-        actor = shared.actor_of(self, action_size if free else 2 * action_size)
+        actor = MLP.actor(self, action_size if free else 2 * action_size)
         policy = Diagonal(actor, self.log_std_low, self.log_std_high, start=self.std, free=free)
         likeness = {"nonlinearity": self.activation, "layer_norm": self.layer_norm, "head_scale": self.head_scale}
         critic, rule = Values(1, tuple(self.critic_hidden), **likeness), optimizer(self)
