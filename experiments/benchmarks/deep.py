@@ -135,12 +135,11 @@ def rows(options: Deep, runs: list[Row]) -> list[Row]:
 def summary(solved: list[int | None]) -> Row:
     """Seeds, the share that solves with Wilson's 95 % interval, and the median time with its bootstrap interval."""
     times = np.array([math.inf if one is None else float(one) for one in solved])
-    share = statistics.share(np.isfinite(times))
-    median = statistics.median_time(times)
+    share, median = statistics.share(np.isfinite(times)), statistics.median_time(times)
     told = [value if value is None or math.isfinite(value) else None for value in median[:3]]
     parts = dict(zip(("median", "median_low", "median_high"), told, strict=True))
-    return {"seeds": len(solved), "solved": int(np.isfinite(times).sum()), "share_low": round(share.low, 3),
-            "share_high": round(share.high, 3)} | parts  # fmt: skip
+    count = int(np.isfinite(times).sum())
+    return {"seeds": len(solved), "solved": count, "share_low": share.low, "share_high": share.high} | parts
 
 
 def streak(good: Bool[np.ndarray, " e"], count: int = 100) -> int | None:

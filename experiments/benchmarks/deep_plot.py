@@ -21,7 +21,8 @@ def solving(told: dict[str, Any]) -> Chart:
                         key=lambda row: row["size"])  # fmt: skip
             if of:
                 shares = [row["solved"] / row["seeds"] for row in of]
-                low, high = ([row[f"share_{end}"] for row in of] for end in ("low", "high"))
+                bands = ([row[f"share_{end}"] for row in of] for end in ("low", "high"))
+                low, high = (shares if None in band else band for band in bands)
                 color = _COLORS.get(arm, "soft")
                 lines.append(Line([row["size"] for row in of], shares, color, arm, low, high, shade=0.1, marker=True))
         x = Axis("length N", ticks=tuple((size, str(size)) for size in sizes))
