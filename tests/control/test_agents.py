@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxpsn.control.agents import AGENTS, OffPolicy, ddpg, learner, losses, td3
+from jaxpsn.control.agents import AGENTS, ddpg, learner, losses, td3
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.control.state import Transition
 from jaxpsn.control.types import hyper, of_agent
@@ -187,7 +187,7 @@ def test_bfloat16_learns_on_float32_weights():
 def test_every_preset_normalises_every_hidden_layer(name):
     config = PRESETS[name].agent
     state = jax.eval_shape(config.build(5, 2).init, KEY, of_agent(hyper(PRESETS[name])), {})
-    assert isinstance(config, OffPolicy) or state.critic is None, "evolution has none"
+    assert (state.critic is not None) == hasattr(config, "critic_hidden"), "evolution and values have none"
     for params in (network["params"] for network in (state.actor, state.critic) if network is not None):
         hidden = [layer for key, layer in params.items() if key.startswith("hidden")]
         assert hidden
