@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from benchmarks import compile_options, tables
 from benchmarks.compile_options import Compile
+from benchmarks.ladder_options import Ladder
 from benchmarks.options import COMMANDS as ALONE
 from benchmarks.options import All, Benchmark, Response, Spectra
 from benchmarks.peers_options import Peers
@@ -15,7 +16,7 @@ from benchmarks.scale_options import Gpu
 from jaxpsn.core import errors
 from jaxpsn.run import command, interrupts
 
-COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | {Peers.name: Peers, Compile.name: Compile}
+COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | {kind.name: kind for kind in (Peers, Compile, Ladder)}
 """Benchmarks by the names of their commands."""
 
 
@@ -49,7 +50,7 @@ def run(options: Benchmark) -> None:
     tables.check(options.out)
     for part in options.parts() if isinstance(options, All) else (options,):
         module = importlib.import_module(f"benchmarks.{part.name}")
-        if isinstance(part, Gpu | Response | Spectra):
+        if isinstance(part, Gpu | Ladder | Response | Spectra):
             module.run(part)
             continue
         found = module.table(part)
