@@ -62,7 +62,7 @@ class Policy:
     collections than Flax's ``params`` are not read.
     """
 
-    actor: Actor
+    actor: nn.Module  # with the methods of Actor
 
     def __call__(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch a"]:
         """The action."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 from benchmarks import compile
-from benchmarks.compile_options import PROGRAMS, Compile
+from benchmarks.compile_options import ACTING, Compile
 from benchmarks.compiler import targets
 
 from jaxpsn.control.presets import PRESETS
@@ -26,7 +26,7 @@ WIDE = ("--preset", "gpu", *_TASK, "--explore", "parameter")
 @cache
 def rows(target, home, *flags, structures=()):
     """What the worker makes of these flags."""
-    programs = ("acting",) if structures else PROGRAMS
+    programs = (ACTING,) if structures else ()
     options = Compile(target=target, home=home, flags=flags, structures=structures, programs=programs)
     return compile.compiled(options, targets.parse(target))
 

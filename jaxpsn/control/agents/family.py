@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from jaxpsn.control.agents.critics.family import CriticForm, Squared
+from jaxpsn.control.agents.nets.family import MLP, NetworkForm
 from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.core import errors
 from jaxpsn.core.components import Component, called, fields_of, spec_of, terms_of
 from jaxpsn.core.families import Family
-from jaxpsn.core.fields import Fraction, Real, Traced, Whole, Widths
+from jaxpsn.core.fields import Fraction, NonNegative, Real, Traced, Whole, Widths
 from jaxpsn.envs.spaces import ActionSpace, Box
 from jaxpsn.networks.torso import Torso
 
@@ -58,6 +59,8 @@ class Agent(Component):
     """Decoupled (AdamW) weight decay of the networks."""
     intrinsic: ClassVar[bool] = False
     """Whether it can have critics for a bonus, beside its own (:func:`jaxpsn.control.agents.learner.critics_step`)."""
+    scale_rewards: ClassVar[bool] = False
+    """Whether it learns from scaled rewards."""
     normalize_observations: bool = True
     """Running mean and standard deviation per dimension."""
     observation_clip: Annotated[float, Real(0.0, 1e6, open_low=True)] = _CLIP
@@ -142,6 +145,11 @@ class OffPolicy(Agent):
     """Discount."""
     n_step: Annotated[int, Whole(1, 64)] = 1
     """Rewards in a target before it bootstraps; fewer at the end of an episode."""
+    scale_rewards: bool = False
+    """Learn from rewards over the running deviation of their discounted sum; what is stored and reported stays."""
+    return_bound: NonNegative = 0.0
+    """With scale_rewards: rewards are divided by at least what keeps their discounted sums within plus or minus this,
+    as the bins of a critic want it; 0: by the deviation alone."""
     tau: Annotated[float, Real(0.0, 1.0, open_low=True)] = 0.005
     """Rate at which targets follow."""
     time_limit_terminal: bool = False
@@ -163,6 +171,11 @@ class OffPolicy(Agent):
     """Names of the metrics of an update."""
     stochastic: ClassVar[bool] = False
     """Whether its policy has a distribution."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.return_bound and not self.scale_rewards:
+            errors.refuse("agent.return_bound", self.return_bound, "0, the default, as scale_rewards is false")
 
     def check(self, explore: Any, num_envs: int, action_repeat: int) -> None:
         least, most = max(self.batch_size, num_envs), COUNTED * num_envs
@@ -297,6 +310,8 @@ class ActorCritic(OffPolicy, WithActor):
 
     critic: CriticForm = Squared()
     """What a critic says, and what it learns from."""
+    network: NetworkForm = MLP
+    """What actor and critics are made of."""
     critic_hidden: Widths = (128, 128)
     """Hidden widths of each critic."""
     action_layer: Annotated[int, Whole(0, 63)] = 0
@@ -313,6 +328,7 @@ class ActorCritic(OffPolicy, WithActor):
         if self.action_layer >= len(self.critic_hidden):
             allowed = f"a whole number from 0 to {len(self.critic_hidden) - 1}"
             errors.refuse("agent.action_layer", self.action_layer, allowed)
+        self.network.check(self)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState
 from jaxpsn.core import errors
 from jaxpsn.core.fields import Real, Traced
-from jaxpsn.networks import Diagonal, Policy, Values
+from jaxpsn.networks import Actor, Diagonal, Policy, Values
 from jaxpsn.networks.gaussian import sample
 from jaxpsn.networks.torso import layers
 
@@ -89,12 +89,11 @@ class Ppo(OnPolicy, WithTorso):
 
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> OnPolicyLearner:
         free = self.std_of == "parameter"
-        actor = shared.actor_of(self, action_size if free else 2 * action_size, self.torso, observation_size)
+        common = layers(self.activation, self.layer_norm, self.torso, observation_size)
+        common |= {"head_scale": self.head_scale}
+        actor = Actor(action_size if free else 2 * action_size, tuple(self.actor_hidden), **common)
         policy = Diagonal(actor, self.log_std_low, self.log_std_high, start=self.std, free=free)
-        likeness = layers(self.activation, self.layer_norm, self.torso, observation_size) | {
-            "head_scale": self.head_scale
-        }
-        critic = Values(1, tuple(self.critic_hidden), **likeness)
+        critic = Values(1, tuple(self.critic_hidden), **common)
         rule = shared.optimizer(self.weight_decay, clip=self.gradient_clip)
 
         def value(params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch"]:

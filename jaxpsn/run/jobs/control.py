@@ -40,6 +40,7 @@ _LENGTHS = {
     "default": RunConfig(steps=500_000, chunk=6400, eval_every=32_000, checkpoint_every=96_000),
     "gpu": RunConfig(steps=50_000_000, chunk=4096 * 50, eval_every=4096 * 250, checkpoint_every=4096 * 1000),
     "fast": RunConfig(steps=50_000_000, chunk=1024 * 100, eval_every=1024 * 1000, checkpoint_every=1024 * 4000),
+    "flash-sac": RunConfig(steps=50_000_000, chunk=1024 * 100, eval_every=1024 * 1000, checkpoint_every=1024 * 4000),
     "ppo": RunConfig(steps=5_242_880, chunk=32_768, eval_every=131_072, checkpoint_every=524_288),
     "sac": RunConfig(steps=5_000_000, chunk=12_800, eval_every=512_000, checkpoint_every=512_000),
     "dqn": RunConfig(steps=100_000, chunk=2000, eval_every=10_000, checkpoint_every=50_000),
