@@ -139,6 +139,30 @@ def _dqn_chain() -> ControlConfig:
     )
 
 
+def _pqn() -> ControlConfig:
+    # Constants of the authors' code for CartPole (purejaxql, pqn_cartpole.yaml) but for rewards a tenth as large; noise
+    # in the weights stands in the place of epsilon, with the floor of dqn's preset.
+    return ControlConfig(
+        env=EnvConfig(name="cartpole", num_envs=32),
+        agent=("pqn(hidden=256x256, lr=1e-4, rollout=64, epochs=4, minibatches=16, q_lambda=0.95, lr_steps=500000)"),
+        explore="parameter(target=0.1, adapt_every=10) + epsilon_greedy(0.01)",
+    )
+
+
+def _pqn_minatar() -> ControlConfig:
+    # Constants of the authors' code for MinAtar (purejaxql, pqn_minatar.yaml: 10 M steps). Noise stands in the place of
+    # epsilon, which fell from 1 to 0.05 in the first tenth.
+    return ControlConfig(
+        env=EnvConfig(name="minatar/breakout", num_envs=128),
+        agent=(
+            "pqn(torso=cnn, hidden=128, lr=5e-4, lr_steps=10000000, rollout=32, epochs=2, minibatches=32, "
+            "q_lambda=0.65, normalize_observations=false)"
+        ),
+        explore="parameter(target=0.05, target_from=4, target_over=781, adapt_every=10) + epsilon_greedy(0.01)",
+        eval_envs=128,
+    )
+
+
 def _sparse() -> ControlConfig:
     return ControlConfig(
         env=EnvConfig(name="sparse_cartpole_swingup", num_envs=16),
@@ -177,6 +201,8 @@ PRESETS: Lazy[ControlConfig] = Lazy(
         "ppo": _ppo,
         "dqn": _dqn,
         "dqn-chain": _dqn_chain,
+        "pqn": _pqn,
+        "pqn-minatar": _pqn_minatar,
         "sparse": _sparse,
         "paper": _paper,
         "paper-sparse": _paper_sparse,

@@ -190,7 +190,7 @@ def test_bfloat16_learns_on_float32_weights():
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_normalises_every_hidden_layer(name):
     config = PRESETS[name].agent
-    state = jax.eval_shape(config.build(5, 2).init, KEY, of_agent(hyper(PRESETS[name])), {})
+    state = jax.eval_shape(config.build(500, 2).init, KEY, of_agent(hyper(PRESETS[name])), {})
     assert (state.critic is not None) == hasattr(config, "critic_hidden"), "evolution and values have none"
     for params in (network["params"] for network in (state.actor, state.critic) if network is not None):
         hidden = [layer for key, layer in params.items() if key.startswith("hidden")]

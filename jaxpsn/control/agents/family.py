@@ -99,6 +99,12 @@ class Agent(Component):
         return found
 
 
+def refuse_probes(term: Any, num_envs: int) -> None:
+    """Refuse a rule whose updates look at too many states. Raises UserError."""
+    if (probed := term.probed_states(num_envs)) > MOST_PROBED:
+        errors.refuse(f"{called(type(term))}: states of an update", probed, f"at most {MOST_PROBED:,} in all")
+
+
 @dataclass(frozen=True)
 class WithActor(Agent):
     """An agent whose policy is a network of its own."""
@@ -168,10 +174,7 @@ class OffPolicy(Agent):
             if term.distributional and not self.stochastic:
                 told = called(type(self))
                 errors.refuse("parameter.distance", "kl", f"action, as the policy of {told} has no distribution")
-            probed = term.probed_states(num_envs)
-            if probed > MOST_PROBED:
-                allowed = f"at most {MOST_PROBED:,} in all"
-                errors.refuse(f"{called(type(term))}: replayed states of an update", probed, allowed)
+            refuse_probes(term, num_envs)
 
     def cadences(self, per_call: int, adapt_every: int) -> Cadences:
         return Cadences(-(-self.warmup // per_call), self.update_every, self.updates, adapt_every)
@@ -196,11 +199,37 @@ class OffPolicy(Agent):
             errors.refuse("steps", steps, f"few enough for {COUNTED:,} updates, which are counted in 32 bits")
 
 
+@dataclass(frozen=True)
+class ByRollouts(Agent):
+    """An agent that learns from what was done since it last learnt, in several passes, and then forgets it."""
+
+    gamma: Fraction = 0.99
+    """Discount."""
+    rollout: Annotated[int, Whole(1, 1 << 16)] = 32
+    """Vector steps (all environments once) between rounds of updates."""
+    epochs: Annotated[int, Whole(1, 1 << 10)] = 4
+    """Passes through a rollout."""
+    minibatches: Annotated[int, Whole(1, 1 << 16)] = 4
+    """Updates in one pass through a rollout, whose steps are dealt out evenly."""
+    gradient_clip: Annotated[float, Real(0.0, 1e6)] = 1.0
+    """Greatest norm of the gradient of each network; 0: none."""
+
+    def cadences(self, per_call: int, adapt_every: int) -> Cadences:
+        return Cadences(0, self.rollout, self.epochs * self.minibatches, adapt_every)
+
+    def refuse_idle(self, steps: int, per_call: int) -> None:
+        calls = -(-steps // per_call)
+        if calls < self.rollout:
+            errors.refuse("agent.rollout", self.rollout, f"at most the {calls} vector steps of {steps} steps")
+        if calls // self.rollout * self.epochs * self.minibatches > COUNTED:
+            errors.refuse("steps", steps, f"few enough for {COUNTED:,} updates, which are counted in 32 bits")
+
+
 _TRUNCATION = 2.0
 
 
 @dataclass(frozen=True)
-class OnPolicy(WithActor):
+class OnPolicy(ByRollouts, WithActor):
     """An agent that learns from what the present policy, or perturbed followers of it, have just done; no replay.
 
     A rollout is ``rollout`` vector steps. Followers act with ``explore=parameter(...)``: each environment, or group of
@@ -214,20 +243,10 @@ class OnPolicy(WithActor):
     """Hidden widths of the value network."""
     critic_lr: Rate = 3e-4
     """Adam rate of the value network."""
-    gamma: Fraction = 0.99
-    """Discount."""
     gae_lambda: Fraction = 0.95
     """Generalised advantage estimation: 0 is one step, 1 whole returns."""
-    rollout: Annotated[int, Whole(1, 1 << 16)] = 32
-    """Vector steps (all environments once) between rounds of updates."""
-    epochs: Annotated[int, Whole(1, 1 << 10)] = 4
-    """Passes through a rollout."""
-    minibatches: Annotated[int, Whole(1, 1 << 16)] = 4
-    """Updates in one pass through a rollout, whose steps are dealt out evenly."""
     advantages: Literal["minibatch", "rollout", "group", "raw"] = "minibatch"
     """What advantages are normalised over; group: those of each follower get mean 0, all together variance 1."""
-    gradient_clip: Annotated[float, Real(0.0, 1e6)] = 1.0
-    """Greatest norm of the gradient of each network; 0: none."""
     estimator: Literal["reparameterised", "clean"] = "reparameterised"
     """How the leader learns from followers. reparameterised: by the likelihood ratio at the same perturbation, old
     weights and new ones both perturbed (Plappert et al. 2018, equation 2). clean: by the ratio of the clean policies,
@@ -255,8 +274,7 @@ class OnPolicy(WithActor):
             allowed = f"one of {', '.join(known)}, as {own} samples actions from its own policy"
             errors.refuse("explore", spec_of(explore), allowed)
         explore.check_followers(self.redraw, own)
-        if (probed := explore.probed_states(num_envs)) > MOST_PROBED:
-            errors.refuse(f"{called(type(explore))}: states of an update", probed, f"at most {MOST_PROBED:,} in all")
+        refuse_probes(explore, num_envs)
         groups = explore.members(num_envs)
         steps = self.rollout * (num_envs // groups)
         if groups % (self.minibatches // math.gcd(steps, self.minibatches)):
@@ -265,15 +283,7 @@ class OnPolicy(WithActor):
 
     def cadences(self, per_call: int, adapt_every: int) -> Cadences:
         # Within a rollout a scale stays: what is adapted more often is adapted once a rollout.
-        every = self.rollout * -(-adapt_every // self.rollout)
-        return Cadences(0, self.rollout, self.epochs * self.minibatches, every)
-
-    def refuse_idle(self, steps: int, per_call: int) -> None:
-        calls = -(-steps // per_call)
-        if calls < self.rollout:
-            errors.refuse("agent.rollout", self.rollout, f"at most the {calls} vector steps of {steps} steps")
-        if calls // self.rollout * self.epochs * self.minibatches > COUNTED:
-            errors.refuse("steps", steps, f"few enough for {COUNTED:,} updates, which are counted in 32 bits")
+        return super().cadences(per_call, self.rollout * -(-adapt_every // self.rollout))
 
 
 @dataclass(frozen=True)
@@ -313,6 +323,6 @@ class Generational(WithActor):
 AGENTS: Family[Agent] = Family(
     "agent",
     Agent,
-    {name: f"jaxpsn.control.agents.{name}" for name in ("ddpg", "td3", "sac", "dqn", "ppo", "es")},
+    {name: f"jaxpsn.control.agents.{name}" for name in ("ddpg", "td3", "sac", "dqn", "pqn", "ppo", "es")},
     doc="Who learns.",
 )

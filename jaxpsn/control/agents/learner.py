@@ -164,8 +164,11 @@ def fresh_intrinsic(parts: Parts, key: PRNGKeyArray, beta: Float[Array, ""], flo
     return Intrinsic(critic, jax.tree.map(jnp.copy, critic), parts.rule.init(critic), beta, floor)
 
 
-def optimizer(weight_decay: float) -> optax.GradientTransformation:
-    """Adam, or AdamW (decay of kernels only), of rate one and positive sign; :func:`descend` applies the rate."""
+def optimizer(weight_decay: float, scale: Callable[[], Any] = optax.scale_by_adam, clip: float = 0.0) -> Any:
+    """Adam, or AdamW (decay of kernels only), of rate one and positive sign; :func:`descend` applies the rate.
+
+    ``scale``: what stands in Adam's place; ``clip``: greatest norm of the gradient, 0: none.
+    """
 
     def kernels(params: Any) -> Any:
         # By name: in a stack of critics a bias has two axes too. Of the other collections learnt noise scales are no
@@ -176,7 +179,8 @@ def optimizer(weight_decay: float) -> optax.GradientTransformation:
         return jax.tree_util.tree_map_with_path(decays, params)
 
     decay = optax.add_decayed_weights(weight_decay, mask=kernels)
-    return optax.chain(optax.scale_by_adam(), *([decay] if weight_decay else []))
+    rule = optax.chain(scale(), *([decay] if weight_decay else []))
+    return optax.chain(optax.clip_by_global_norm(clip), rule) if clip else rule
 
 
 def descend(

@@ -45,6 +45,8 @@ _LENGTHS = {
     "sac": RunConfig(steps=5_000_000, chunk=12_800, eval_every=512_000, checkpoint_every=512_000),
     "dqn": RunConfig(steps=100_000, chunk=2000, eval_every=10_000, checkpoint_every=50_000),
     "dqn-chain": RunConfig(steps=54_000, chunk=540, eval_every=540, checkpoint_every=13_500),
+    "pqn": RunConfig(steps=491_520, chunk=20_480, eval_every=40_960, checkpoint_every=122_880),
+    "pqn-minatar": RunConfig(steps=9_994_240, chunk=81_920, eval_every=409_600, checkpoint_every=1_638_400),
     "sparse": RunConfig(steps=400_000, chunk=8000, eval_every=16_000, checkpoint_every=80_000),
     "es": RunConfig(steps=1_280_000, chunk=12_800, eval_every=25_600, checkpoint_every=256_000),
     "smoke": RunConfig(steps=1600, chunk=160, eval_every=800, checkpoint_every=320),
