@@ -12,10 +12,11 @@ from benchmarks.options import All, Benchmark, Response, Spectra
 from benchmarks.peers_options import Peers
 from benchmarks.scale_options import COMMANDS as SCALE
 from benchmarks.scale_options import Gpu
+from benchmarks.updating_options import Updating
 from jaxpsn.core import errors
 from jaxpsn.run import command, interrupts
 
-COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | {Peers.name: Peers, Compile.name: Compile}
+COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | {kind.name: kind for kind in (Peers, Compile, Updating)}
 """Benchmarks by the names of their commands."""
 
 
