@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks import compile_options, tables
+from benchmarks.answers_options import Steps, Updating
 from benchmarks.compile_options import Compile
 from benchmarks.options import COMMANDS as ALONE
 from benchmarks.options import All, Benchmark, Response, Spectra
 from benchmarks.peers_options import Peers
 from benchmarks.scale_options import COMMANDS as SCALE
 from benchmarks.scale_options import Gpu
-from benchmarks.updating_options import Updating
 from jaxpsn.core import errors
 from jaxpsn.run import command, interrupts
 
-COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | {kind.name: kind for kind in (Peers, Compile, Updating)}
+COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | {kind.name: kind for kind in (Peers, Compile, Updating, Steps)}
 """Benchmarks by the names of their commands."""
 
 

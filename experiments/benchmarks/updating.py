@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.answers_options import Updating
 from benchmarks.tables import Table
 from benchmarks.timing import compare, machine, measure
-from benchmarks.updating_options import Updating
 from jaxpsn.lm import model, packing
 from jaxpsn.lm.config import DecoderConfig, tiny
 from jaxpsn.lm.sampler import Prompts
