@@ -14,6 +14,7 @@ from flax import struct
 from jaxpsn import noise
 from jaxpsn.core.errors import refuse
 from jaxpsn.noise.holds import turns
+from jaxpsn.noise.lazy import units
 
 Function = Callable[[Any, Any], Any]
 TURNS = 0x5455524E
@@ -68,6 +69,7 @@ class Fused(_Held):
     params: Any
     draw: Any  # noise.Draw
     sigma: Any  # f32[] or f32[members], or path -> either
+    rms: Any = None  # of the weights, as noise.lazy.units gives it; None: to be taken anew at every pass
 
     @property
     def members(self) -> int:
@@ -77,7 +79,7 @@ class Fused(_Held):
     def apply(self, fn: Function, x: Any) -> Any:
         """``fn(W + sigma E_m, x[m])`` for every member."""
         act = noise.fused(fn, self.draw.spec, self.draw.kind, exact_zero=False)
-        return act(self.params, self.draw, self.sigma, x)
+        return act(self.params, self.draw, self.sigma, x, self.rms)
 
     def shared(self, fn: Function, x: Any) -> Any:
         """``fn(W + sigma E_m, x)`` for every member."""
@@ -127,15 +129,15 @@ class Single(_Held):
         return _repeated(fn(self.params, x), 1)
 
 
-def perturbed(params: Any, draw: noise.Draw, sigma: Any) -> "Fused | Stacked | Single":
-    """All members of a draw as one policy; ``sigma`` is a scalar or ``[members]``.
+def perturbed(params: Any, draw: noise.Draw, sigma: Any, rms: Any = None) -> "Fused | Stacked | Single":
+    """All members of a draw as one policy; ``sigma`` is a scalar or ``[members]``; ``rms`` where it is known already.
 
     Dense noise is added to whole copies of the weights, one for each member (the paper's form); the others never form
     a perturbed matrix.
     """
     kind, members = draw.kind, draw.members
     if not isinstance(kind, noise.Dense):
-        return Fused(params, draw, sigma)
+        return Fused(params, draw, sigma, units(params, draw.spec) if rms is None else rms)
     if members == 1:
         return Single(kind.materialise(params, draw, sigma, 0))
     sigmas = jnp.broadcast_to(jnp.asarray(sigma, jnp.float32), (members,))
@@ -157,6 +159,7 @@ class Redrawn:
     sigma: Any  # f32[] or f32[members]
     key: Any  # typed: that of the draw
     hold: Any = struct.field(pytree_node=False)  # a HoldRule
+    rms: Any = None  # of the weights, as for Fused
     turns: Any = None  # u32[tokens, members, ...]: redraws before each token
 
     @property
@@ -172,7 +175,7 @@ class Redrawn:
     def at(self, token: Any) -> "Fused | Stacked | Single":
         """The policy that draws token number ``token`` of each answer."""
         counter = self.draw.counter + self.turns[token]
-        return perturbed(self.params, self.draw.kind.again(self.key, self.draw, counter), self.sigma)
+        return perturbed(self.params, self.draw.kind.again(self.key, self.draw, counter), self.sigma, self.rms)
 
 
 Policy = Clean | Fused | Stacked | Single | Redrawn

@@ -13,6 +13,7 @@ from jaxpsn.core.components import called
 from jaxpsn.lm import model, policies
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.noise.hold_rules import HoldRule
+from jaxpsn.noise.lazy import units
 from jaxpsn.rlvr.noises import SELECTIONS
 
 PURPOSE = 0x4E4F4953
@@ -59,7 +60,7 @@ class Perturbation(NamedTuple):
         """All members as one policy of the sampler; ``sigma`` is a scalar or ``[members]``."""
         if self.hold is None:
             return policies.perturbed(params, draw, sigma)
-        return policies.Redrawn(params, draw.first, sigma, draw.key, self.hold)
+        return policies.Redrawn(params, draw.first, sigma, draw.key, self.hold, units(params, self.spec))
 
 
 class Drawn(NamedTuple):
