@@ -7,16 +7,17 @@ from dataclasses import replace
 
 from benchmarks import compile_options, tables
 from benchmarks.compile_options import Compile
+from benchmarks.deep_options import COMMANDS as DEEP
 from benchmarks.ladder_options import Ladder
 from benchmarks.options import COMMANDS as ALONE
-from benchmarks.options import All, Benchmark, Response, Spectra
+from benchmarks.options import All, Benchmark
 from benchmarks.peers_options import Peers
 from benchmarks.scale_options import COMMANDS as SCALE
 from benchmarks.scale_options import Gpu
 from jaxpsn.core import errors
 from jaxpsn.run import command, interrupts
 
-COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | {kind.name: kind for kind in (Peers, Compile, Ladder)}
+COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | DEEP | {kind.name: kind for kind in (Peers, Compile, Ladder)}
 """Benchmarks by the names of their commands."""
 
 
@@ -50,7 +51,7 @@ def run(options: Benchmark) -> None:
     tables.check(options.out)
     for part in options.parts() if isinstance(options, All) else (options,):
         module = importlib.import_module(f"benchmarks.{part.name}")
-        if isinstance(part, Gpu | Ladder | Response | Spectra):
+        if hasattr(module, "run"):  # it writes as it goes, and no table at the end
             module.run(part)
             continue
         found = module.table(part)

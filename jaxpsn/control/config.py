@@ -44,8 +44,8 @@ class ControlConfig:
 
     env: EnvConfig = field(default_factory=EnvConfig)
     agent: Annotated[Any, SPEC, AGENTS] = "td3"
-    """Who learns: td3, sac, ddpg, dqn, ppo, es, or a plugin's, with its fields: td3(updates=2). A component, its text
-    or JSON."""
+    """Who learns: td3, sac, ddpg, dqn, pqn, ppo, es, or a plugin's, with its fields: td3(updates=2). A component, its
+    text or JSON."""
     explore: Annotated[Any, SPEC, EXPLORATION] = "parameter"
     """How the behaviour departs from the clean policy: parameter(target=0.6), pink(std=1), sums such as
     parameter + gaussian(std=0.1). A component, a sum, its text or JSON."""

@@ -1,5 +1,6 @@
 """The on-policy loop: rollouts of the present policy or its followers, and the learning between them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
@@ -13,6 +14,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
 
 from jaxpsn.control import off_policy, replay
 from jaxpsn.control.agents import ppo, surrogate
+from jaxpsn.control.agents.family import ByRollouts
 from jaxpsn.control.state import LearnerState, ProgramState
 from jaxpsn.control.types import of_agent
 from jaxpsn.core.branches import when
@@ -176,7 +178,6 @@ class Rollouts(off_policy.Program):
     def _passes(
         self, key: PRNGKeyArray, learner: LearnerState, samples: ppo.Samples, state: ProgramState
     ) -> tuple[LearnerState, Metrics]:
-        """All epochs; metrics are summed over their updates."""
         config, hyper, recall = self.config.agent, of_agent(state.hyper), self.explorer.behaviour.followers.recall
 
         def act(samples: ppo.Samples, params: Any) -> Float[Array, "G R K"]:
@@ -188,14 +189,32 @@ class Rollouts(off_policy.Program):
             key, batch = item
             return self.agent.update(key, learner, batch, partial(act, batch), hyper)
 
-        def epoch(learner: LearnerState, key: PRNGKeyArray) -> tuple[LearnerState, Metrics]:
-            deal, own = jax.random.split(key)
-            batches = self.place.spread(dealt(deal, samples, config.minibatches), axis=1)
-            learner, metrics = lax.scan(update, learner, (jax.random.split(own, config.minibatches), batches))
-            return learner, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+        def deal(key: PRNGKeyArray) -> ppo.Samples:
+            return self.place.spread(dealt(key, samples, config.minibatches), axis=1)
 
-        learner, metrics = lax.scan(epoch, learner, jax.random.split(key, config.epochs))
+        return passes(key, learner, config, deal, update)
+
+
+def passes(
+    key: PRNGKeyArray,
+    learner: LearnerState,
+    config: ByRollouts,
+    deal: Callable[[PRNGKeyArray], Any],
+    update: Callable[[LearnerState, Any], tuple[LearnerState, Metrics]],
+) -> tuple[LearnerState, Metrics]:
+    """All epochs over a rollout; metrics are summed over their updates.
+
+    ``deal(key)``: its minibatches in a new order, leaves ``[minibatches, ...]``; ``update(learner, (key, minibatch))``.
+    """
+
+    def epoch(learner: LearnerState, key: PRNGKeyArray) -> tuple[LearnerState, Metrics]:
+        mixing, own = jax.random.split(key)
+        batches = deal(mixing)
+        learner, metrics = lax.scan(update, learner, (jax.random.split(own, config.minibatches), batches))
         return learner, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+
+    learner, metrics = lax.scan(epoch, learner, jax.random.split(key, config.epochs))
+    return learner, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
 
 
 def dealt(key: PRNGKeyArray, samples: ppo.Samples, count: int) -> ppo.Samples:

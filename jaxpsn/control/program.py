@@ -12,11 +12,14 @@ from jaxpsn.control.evolution import Evolution
 from jaxpsn.control.off_policy import Program, episode_length
 from jaxpsn.control.on_policy import Rollouts
 from jaxpsn.control.placement import ONE_DEVICE, Placement
+from jaxpsn.control.q_rollouts import QRollouts
 from jaxpsn.control.schedule import Schedule
 from jaxpsn.control.types import hyper, of_agent, of_explore
 from jaxpsn.core import platforms
 
-PROGRAMS: dict[str, type[Program]] = {"off_policy": Program, "on_policy": Rollouts, "evolution": Evolution}
+PROGRAMS: dict[str, type[Program]] = {
+    "off_policy": Program, "on_policy": Rollouts, "q_rollouts": QRollouts, "evolution": Evolution,
+}  # fmt: skip
 """What trains an agent, by the name that its kind gives."""
 
 

@@ -14,6 +14,7 @@ from flax import struct
 from jaxpsn import noise
 from jaxpsn.core.errors import refuse
 from jaxpsn.noise.draws import draw_all
+from jaxpsn.noise.lazy import units
 
 Function = Callable[[Any, Any], Any]
 
@@ -62,6 +63,7 @@ class Fused(_Held):
     params: Any
     draw: Any  # noise.Draw
     sigma: Any  # f32[] or f32[members], or path -> either
+    rms: Any = None  # of the weights, as noise.lazy.units gives it; None: to be taken anew at every pass
 
     @property
     def members(self) -> int:
@@ -71,7 +73,7 @@ class Fused(_Held):
     def apply(self, fn: Function, x: Any) -> Any:
         """``fn(W + sigma E_m, x[m])`` for every member."""
         act = noise.fused(fn, self.draw.spec, self.draw.kind, exact_zero=False)
-        return act(self.params, self.draw, self.sigma, x)
+        return act(self.params, self.draw, self.sigma, x, self.rms)
 
     def shared(self, fn: Function, x: Any) -> Any:
         """``fn(W + sigma E_m, x)`` for every member."""
@@ -121,15 +123,15 @@ class Single(_Held):
         return _repeated(fn(self.params, x), 1)
 
 
-def perturbed(params: Any, draw: noise.Draw, sigma: Any) -> "Fused | Stacked | Single":
-    """All members of a draw as one policy; ``sigma`` is a scalar or ``[members]``.
+def perturbed(params: Any, draw: noise.Draw, sigma: Any, rms: Any = None) -> "Fused | Stacked | Single":
+    """All members of a draw as one policy; ``sigma`` is a scalar or ``[members]``; ``rms`` where it is known already.
 
     Dense noise is added to whole copies of the weights, one for each member (the paper's form); the others never form
     a perturbed matrix.
     """
     kind, members = draw.kind, draw.members
     if not isinstance(kind, noise.Dense):
-        return Fused(params, draw, sigma)
+        return Fused(params, draw, sigma, units(params, draw.spec) if rms is None else rms)
     if members == 1:
         return Single(kind.materialise(params, draw, sigma, 0))
     sigmas = jnp.broadcast_to(jnp.asarray(sigma, jnp.float32), (members,))
@@ -150,6 +152,7 @@ class Redrawn:
     draw: Any  # noise.Draw
     sigma: Any  # f32[] or f32[members]
     key: Any  # typed: that of the draw
+    rms: Any = None  # of the weights, as for Fused
     every: int = struct.field(pytree_node=False, default=1)
 
     @property
@@ -162,7 +165,7 @@ class Redrawn:
         turn = jnp.asarray(token, jnp.uint32) // jnp.uint32(self.every)
         counter = self.draw.counter + turn
         drawn = draw_all(self.draw.kind, self.draw.spec, self.key, self.draw.number, counter)
-        return perturbed(self.params, self.draw.replace(counter=counter, noise=drawn), self.sigma)
+        return perturbed(self.params, self.draw.replace(counter=counter, noise=drawn), self.sigma, self.rms)
 
 
 Policy = Clean | Fused | Stacked | Single | Redrawn

@@ -19,8 +19,8 @@ class Values(nn.Module):
     """Observation ``[..., O]`` to a number for each action ``[..., A]``, or to ``[..., A, outputs]``, float32.
 
     ``duelling``: the last hidden layer is there twice, for a stream of the state's value and one of advantages, and
-    ``Q = V + A - mean_a A`` (Wang et al. 2016, arXiv 1511.06581, equation 9). ``dtype`` is that of the activations;
-    parameters stay float32.
+    ``Q = V + A - mean_a A`` (Wang et al. 2016, arXiv 1511.06581, equation 9). ``torso``: layers before the hidden ones.
+    ``dtype`` is that of the activations; parameters stay float32.
     """
 
     actions: int
@@ -30,12 +30,13 @@ class Values(nn.Module):
     duelling: bool = False
     outputs: int | None = None
     head_scale: float = 3e-3
+    torso: nn.Module | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, obs: Float[Array, "*batch o"]) -> Float[Array, "*out"]:
         shared = self.hidden[:-1] if self.duelling else self.hidden
-        x = obs
+        x = obs if self.torso is None else self.torso(obs)
         for i, width in enumerate(shared):
             x = self._layer(width, f"hidden_{i}")(x)
         if not self.duelling:
@@ -45,6 +46,10 @@ class Values(nn.Module):
             for name, count in (("value", 1), ("advantage", self.actions))
         )
         return duel(value, advantage, axis=-1 if self.outputs is None else -2)
+
+    def at(self, dtype: Any) -> "Values":
+        """The same with activations of ``dtype``."""
+        return self.clone(dtype=dtype, torso=None if self.torso is None else self.torso.clone(dtype=dtype))
 
     def _layer(self, width: int, name: str) -> Hidden:
         return Hidden(width, self.nonlinearity, self.layer_norm, self.dtype, name=name)

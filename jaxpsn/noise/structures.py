@@ -242,12 +242,19 @@ def _sigma(path: str, value: Any, members: int) -> Array:
 
 
 def lazy_leaf(
-    kind: Structure, spec: Spec, leaf: Leaf, weight: Array, noise: Any, base: Any, sigmas: dict[str, Array]
+    kind: Structure,
+    spec: Spec,
+    leaf: Leaf,
+    weight: Array,
+    noise: Any,
+    base: Any,
+    sigmas: dict[str, Array],
+    rms: dict[str, Array] | None = None,
 ) -> Lazy:
-    """The leaf of one member, unformed."""
+    """The leaf of one member, unformed; ``rms``: that of :func:`jaxpsn.noise.lazy.units`, if it is known already."""
     if tuple(weight.shape) != leaf.shape:
         refuse(leaf.path, tuple(weight.shape), f"the planned shape is {leaf.shape}")
     owner = leaf.path if kind.has_state(leaf) else leaf.partner
-    sigma = effective_sigma(leaf, weight, sigmas[leaf.path], spec.relative)
+    sigma = effective_sigma(leaf, weight, sigmas[leaf.path], spec.relative, rms and rms[leaf.path])
     view = View(leaf.path, tuple(range(len(leaf.shape))))
     return Lazy(weight, noise.get(owner, {}), base.get(owner, {}), sigma, view)

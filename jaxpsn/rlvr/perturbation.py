@@ -12,6 +12,7 @@ from jaxpsn.core import errors
 from jaxpsn.core.components import called
 from jaxpsn.lm import model, policies
 from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.noise.lazy import units
 from jaxpsn.rlvr.noises import SELECTIONS
 
 PURPOSE = 0x4E4F4953
@@ -58,7 +59,7 @@ class Perturbation(NamedTuple):
         """All members as one policy of the sampler; ``sigma`` is a scalar or ``[members]``."""
         if self.every is None:
             return policies.perturbed(params, draw, sigma)
-        return policies.Redrawn(params, draw.first, sigma, draw.key, self.every)
+        return policies.Redrawn(params, draw.first, sigma, draw.key, units(params, self.spec), self.every)
 
 
 class Drawn(NamedTuple):

@@ -17,8 +17,9 @@ from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState
 from jaxpsn.core import errors
 from jaxpsn.core.fields import Real, Traced
-from jaxpsn.networks import Diagonal, Policy, Values
+from jaxpsn.networks import Actor, Diagonal, Policy, Values
 from jaxpsn.networks.gaussian import sample
+from jaxpsn.networks.torso import Torso, layers
 
 
 @struct.dataclass
@@ -61,6 +62,8 @@ class Ppo(OnPolicy):
     Schulman et al. 2017 (arXiv 1707.06347); for followers Plappert et al. 2018 (arXiv 1706.01905), section 3.
     """
 
+    torso: Torso | None = None
+    """Layers before the hidden ones of both networks, such as cnn; each has its own."""
     clip: Annotated[float, Real(0.0, 10.0, open_low=True)] = 0.2
     """Ratios beyond 1 plus or minus this bring nothing."""
     value_clip: Annotated[float, Real(0.0, 1e6)] = 0.0
@@ -88,10 +91,12 @@ class Ppo(OnPolicy):
 
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> OnPolicyLearner:
         free = self.std_of == "parameter"
-        actor = shared.actor_of(self, action_size if free else 2 * action_size)
+        common = layers(self.activation, self.layer_norm, self.torso, observation_size)
+        common |= {"head_scale": self.head_scale}
+        actor = Actor(action_size if free else 2 * action_size, tuple(self.actor_hidden), **common)
         policy = Diagonal(actor, self.log_std_low, self.log_std_high, start=self.std, free=free)
-        likeness = {"nonlinearity": self.activation, "layer_norm": self.layer_norm, "head_scale": self.head_scale}
-        critic, rule = Values(1, tuple(self.critic_hidden), **likeness), optimizer(self)
+        critic = Values(1, tuple(self.critic_hidden), **common)
+        rule = shared.optimizer(self.weight_decay, clip=self.gradient_clip)
 
         def value(params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch"]:
             return critic.apply(params, obs)[..., 0]
@@ -109,12 +114,6 @@ class Ppo(OnPolicy):
             return learner, {name: shared.once(one) for name, one in (told | {"critic_loss": loss}).items()}
 
         return OnPolicyLearner(init, policy, value, update)
-
-
-def optimizer(config: OnPolicy) -> optax.GradientTransformation:
-    """That of the off-policy agents, on gradients of bounded norm."""
-    plain = shared.optimizer(config.weight_decay)
-    return optax.chain(optax.clip_by_global_norm(config.gradient_clip), plain) if config.gradient_clip else plain
 
 
 def actor_step(
