@@ -18,6 +18,7 @@ from jaxpsn.control.schedule import Schedule
 from jaxpsn.control.state import LearnerState
 from jaxpsn.control.types import hyper, of_agent, of_explore
 from jaxpsn.core import platforms
+from jaxpsn.envs.history import History
 
 PROGRAMS: dict[str, type[Program]] = {
     "off_policy": Program, "on_policy": Rollouts, "q_rollouts": QRollouts, "evolution": Evolution,
@@ -42,6 +43,8 @@ def make(
         env = envs.make(config.env.name, **options)
     else:
         env = envs.check_given(env, config.env.episode_length)
+    if config.agent.history > 1:
+        env = History(env, config.agent.history)
     limit, repeat = episode_length(config), config.env.action_repeat
     config.check_space(envs.space_of(env))
     # Mirrored members of a generation are judged from the same starts.

@@ -18,7 +18,7 @@ from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents import losses
 from jaxpsn.control.agents.critics.family import CriticForm
 from jaxpsn.control.agents.critics.huber import Huber
-from jaxpsn.control.agents.family import AGENTS, Agent, OffPolicy, Rate
+from jaxpsn.control.agents.family import AGENTS, OffPolicy, Rate, WithTorso
 from jaxpsn.control.exploration.family import behaviour_of
 from jaxpsn.control.exploration.rules import Heads, LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
@@ -27,12 +27,12 @@ from jaxpsn.core.components import called
 from jaxpsn.core.fields import Whole, Widths
 from jaxpsn.envs.spaces import Discrete
 from jaxpsn.networks import Greedy, Values, Voting
-from jaxpsn.networks.torso import Torso, layers
+from jaxpsn.networks.torso import layers
 from jaxpsn.networks.values import best, curious, incurious
 
 
 @dataclass(frozen=True)
-class Valued(Agent):
+class Valued(WithTorso):
     """An agent of values of a few actions, of which the greatest is taken; weight noise acts on them, or on a policy
     head."""
 
@@ -40,8 +40,6 @@ class Valued(Agent):
     """Hidden widths of the values, and of the policy head."""
     lr: Rate = 5e-4
     """Adam rate."""
-    torso: Torso | None = None
-    """Layers before them, such as cnn."""
     critic: CriticForm = Huber()
     """What is said of an action, and what it learns from."""
     duelling: bool = False

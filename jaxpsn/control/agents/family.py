@@ -13,6 +13,7 @@ from jaxpsn.core.components import Component, called, fields_of, spec_of, terms_
 from jaxpsn.core.families import Family
 from jaxpsn.core.fields import Fraction, NonNegative, Real, Traced, Whole, Widths
 from jaxpsn.envs.spaces import ActionSpace, Box
+from jaxpsn.networks.torso import Torso
 
 COUNTED = (1 << 31) - 1
 """Clocks and places in replay are int32."""
@@ -93,6 +94,11 @@ class Agent(Component):
         return Cadences(0, 1, 1, adapt_every)
 
     @property
+    def history(self) -> int:
+        """Observations that it looks at, the newest and those before it in the episode."""
+        return 1
+
+    @property
     def widths(self) -> str:
         """The fields that say how large its networks are."""
         return ", ".join(f"agent.{one.name}" for one in fields_of(type(self)) if one.name.endswith("hidden"))
@@ -116,6 +122,18 @@ class WithActor(Agent):
     """Hidden widths of the actor."""
     actor_lr: Rate = 3e-4
     """Adam rate of the actor."""
+
+
+@dataclass(frozen=True)
+class WithTorso(Agent):
+    """An agent whose networks know how an observation is laid out."""
+
+    torso: Torso | None = None
+    """Layers before the hidden ones of every network: cnn for images, gru for what is not seen at once."""
+
+    @property
+    def history(self) -> int:
+        return 1 if self.torso is None else self.torso.steps
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents import surrogate
-from jaxpsn.control.agents.family import AGENTS, OnPolicy
+from jaxpsn.control.agents.family import AGENTS, OnPolicy, WithTorso
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import Intrinsic, LearnerState
 from jaxpsn.core import errors
 from jaxpsn.core.fields import Real, Traced
 from jaxpsn.networks import Actor, Diagonal, Policy, Values
 from jaxpsn.networks.gaussian import sample
-from jaxpsn.networks.torso import Torso, layers
+from jaxpsn.networks.torso import layers
 
 
 @struct.dataclass
@@ -65,7 +65,7 @@ class OnPolicyLearner(NamedTuple):
 
 @AGENTS.register("ppo")
 @dataclass(frozen=True)
-class Ppo(OnPolicy):
+class Ppo(OnPolicy, WithTorso):
     """PPO: a tanh-Gaussian actor, a value network, and several passes through each rollout with a clipped objective.
 
     With ``explore=parameter(...)`` or ``followers`` each group of environments acts with perturbed weights of its own,
@@ -73,8 +73,6 @@ class Ppo(OnPolicy):
     Schulman et al. 2017 (arXiv 1707.06347); for followers Plappert et al. 2018 (arXiv 1706.01905), section 3.
     """
 
-    torso: Torso | None = None
-    """Layers before the hidden ones of both networks, such as cnn; each has its own."""
     clip: Annotated[float, Real(0.0, 10.0, open_low=True)] = 0.2
     """Ratios beyond 1 plus or minus this bring nothing."""
     value_clip: Annotated[float, Real(0.0, 1e6)] = 0.0
