@@ -6,21 +6,22 @@ as good as absent, and is written anew. JAXPSN_KEEP_PROGRAMS=0 turns all of it o
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
 import json
 import os
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from jax import export
 
-from jaxpsn.core import files, platforms
+from jaxpsn.core import files, platforms, plugins
+from jaxpsn.core.families import ALL
 from jaxpsn.run import folder
 
 SWITCH = "JAXPSN_KEEP_PROGRAMS"
@@ -49,19 +50,18 @@ class Shelf:
         self._begun: dict[str, Future[Any]] = {}
 
     def begin(self, names: Sequence[str]) -> None:
-        """Load and compile what is kept of ``names`` in a thread, while the caller does something else."""
-        begun = [(name, Future()) for name in names]
-        self._begun = dict(begun)
+        """Load and compile what is kept of ``names`` in threads, while the caller does something else."""
+        with_two = platforms.of() == platforms.CPU  # as :class:`jaxpsn.run.compiling.Workshop` has them
+        pool = ThreadPoolExecutor(2 if with_two else 1, thread_name_prefix="programs")
+        self._begun = {name: pool.submit(self._load, name) for name in names}
+        pool.shutdown(wait=False)
 
-        def work() -> None:
-            for name, found in begun:
-                try:
-                    kept = self._read(name)
-                    found.set_result(kept and (kept, kept.lowered.compile()))
-                except Exception:  # whatever it is, the caller comes upon it again
-                    found.set_result(None)
-
-        threading.Thread(target=work, name="programs").start()
+    def _load(self, name: str) -> tuple[Lowered, Any] | None:
+        found = self._read(name)
+        try:
+            return found and (found, found.lowered.compile())
+        except Exception:  # whatever it is, the caller comes upon it again
+            return None
 
     def ready(self, name: str, args: Any) -> tuple[Any, Any] | None:
         """A program that :meth:`begin` compiled, and the structure of what it returns."""
@@ -120,15 +120,36 @@ class Shelf:
             return
 
 
-def shelf(path: Path | None, identity: Any) -> Shelf | None:
+def shelf(path: Path | None, config: Any, **identity: Any) -> Shelf | None:
     """Kept programs beside the compiled ones in ``path`` (:func:`jaxpsn.run.cache.enable`); None where none are kept.
 
-    None are without that folder, if JAXPSN_KEEP_PROGRAMS=0 says so, with ``flatbuffers`` missing (JAX writes with it),
-    with several processes, and with plugins: what those import no digest of ours would see change.
+    ``config``, and ``identity`` in JSON: what decides the programs. None are kept without that folder, if
+    JAXPSN_KEEP_PROGRAMS=0 says so, with ``flatbuffers`` missing (JAX writes with it), with several processes, and where
+    components are not this package's own (a plugin's, a notebook's): no digest of ours would see those change.
     """
-    if path is None or os.environ.get(SWITCH) == "0" or folder.plugins.loaded() or jax.process_count() > 1:
+    if path is None or os.environ.get(SWITCH) == "0" or plugins.loaded() or jax.process_count() > 1:
         return None
-    return Shelf(path / "programs", identity) if importlib.util.find_spec("flatbuffers") else None
+    registered = (kind for family in ALL.values() for kind in family.kinds.values())
+    if not all(map(_ours, (*registered, *_kinds(config)))) or importlib.util.find_spec("flatbuffers") is None:
+        return None
+    return Shelf(path / "programs", {"config": folder.plain(config)} | identity)
+
+
+def _kinds(config: Any) -> Iterator[type]:
+    """The classes of a config and of all that lies in it."""
+    if dataclasses.is_dataclass(config):
+        yield type(config)
+        for one in dataclasses.fields(config):
+            yield from _kinds(getattr(config, one.name))
+    elif isinstance(config, tuple | list):
+        for one in config:
+            yield from _kinds(one)
+    else:
+        yield type(config)
+
+
+def _ours(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in (*_SOURCES, "builtins")
 
 
 def _lowered(exported: Any, outs: Any, donate: bool) -> Lowered:

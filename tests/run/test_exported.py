@@ -1,8 +1,12 @@
 """Kept programs: the same run with and without them, resumed too; what is damaged or foreign is written anew."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import jax
 import pytest
 
+from jaxpsn.control.config import ControlConfig
 from jaxpsn.core import plugins
 from jaxpsn.run import exported, loop
 from jaxpsn.run import folder as folders
@@ -85,12 +89,22 @@ def test_what_decides_a_program_decides_its_file(tmp_path, monkeypatch):
 
 def test_none_are_kept_where_that_would_be_wrong_or_is_not_wanted(tmp_path, monkeypatch):
     monkeypatch.delenv(exported.SWITCH, raising=False)
-    assert exported.shelf(tmp_path, {}) is not None and exported.shelf(None, {}) is None
+    monkeypatch.setattr(exported, "ALL", {})  # other tests register rules of their own
+    config = ControlConfig()
+    assert exported.shelf(tmp_path, config) is not None and exported.shelf(None, config) is None
     with monkeypatch.context() as patch:
         patch.setenv(exported.SWITCH, "0")
-        assert exported.shelf(tmp_path, {}) is None
+        assert exported.shelf(tmp_path, config) is None
+
+    class Own(type(config.explore)):
+        """A rule of a notebook: no digest of ours sees it change."""
+
+    assert exported.shelf(tmp_path, replace(config, explore=Own())) is None
+    monkeypatch.setattr(exported, "ALL", {"explore": SimpleNamespace(kinds={"own": Own})})
+    assert exported.shelf(tmp_path, config) is None, "it may be meant by its name alone, as tasks are"
+    monkeypatch.setattr(exported, "ALL", {})
     monkeypatch.setitem(plugins._LOADED, "mine", plugins.Plugin("mine", "0"))
-    assert exported.shelf(tmp_path, {}) is None, "a plugin may import what no digest of ours sees"
+    assert exported.shelf(tmp_path, config) is None
 
 
 def test_all_of_them_stay_below_a_bound(tmp_path):

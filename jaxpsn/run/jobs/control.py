@@ -119,8 +119,7 @@ def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tu
         kept, place = cache.enable(), placement.Placement(job.mesh)
         plan, calls = cadence.plan(run, job.control.steps_per_call), -(-run.steps // job.control.steps_per_call)
         own = env is not None or place.mesh is not None
-        identity = {"config": folder.plain(job.control), "calls": calls, "seeds": run.seeds}
-        shelf = None if own else exported.shelf(kept, identity)
+        shelf = None if own else exported.shelf(kept, job.control, calls=calls, seeds=run.seeds)
         if shelf is not None:
             shelf.begin((f"step x {plan.calls}", "init", "evaluation"))
         program = programs.make(job.control, calls, env, place)
