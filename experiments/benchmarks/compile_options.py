@@ -8,12 +8,16 @@ import tyro
 
 from benchmarks.compiler import targets
 from benchmarks.options import Benchmark
+from benchmarks.shapes import SHAPES
 from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.core import checks, errors
 from jaxpsn.noise.structures import STRUCTURES
 
 HOMES = ("control", "rlvr")
-ACTING, STEP, EVALUATION = PROGRAMS = ("acting", "step", "evaluation")
+ACTING, STEP, EVALUATION = ("acting", "step", "evaluation")
+DECODING, ROLLOUT, UPDATE = ("decoding", "rollout", "update")
+PROGRAMS = {"control": (ACTING, STEP, EVALUATION), "rlvr": (DECODING, ROLLOUT, UPDATE)}
+"""By home, those that can be compiled."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,10 @@ class Compile(Benchmark):
     """Forms of weight noise whose acting is compiled besides."""
     against: tuple[str, ...] = ()
     """Explorations of control that are compiled besides, as --explore takes them."""
-    programs: tuple[str, ...] = PROGRAMS
-    """Of control, which are compiled: acting takes seconds, the others minutes."""
+    programs: tuple[str, ...] = ()
+    """Which are compiled, all if left out: acting, step, evaluation of control; decoding, rollout, update of rlvr."""
+    shape: str | None = None
+    """Of rlvr: a published decoder by its sizes alone, no weights: qwen2.5-0.5b, qwen2.5-1.5b, qwen2.5-7b."""
     calls: int = 10
     """Vector steps of a compiled chunk, tokens of a compiled rollout."""
     largest: bool = False
@@ -49,21 +55,30 @@ class Compile(Benchmark):
         super().__post_init__()
         for name in self.structures:
             checks.choice("structures", name, STRUCTURES.names())
+        checks.choice("home", self.home, HOMES)
         for name in self.programs:
-            checks.choice("programs", name, PROGRAMS)
+            checks.choice("programs", name, PROGRAMS[self.home])
+        if self.shape is not None:
+            checks.choice("shape", self.shape, tuple(SHAPES))
+            if self.home != "rlvr":
+                errors.refuse("shape", self.shape, "nothing for control, as only rlvr has a decoder")
         for text in self.against:
             EXPLORATION.make(text, "against")
         if self.against and self.home != "control":
             errors.refuse("against", self.against, "nothing for rlvr, which has --structures")
         checks.whole("calls", self.calls, 2, 10_000)
-        checks.choice("home", self.home, HOMES)
         targets.parse(self.target)
 
     @property
     def stem(self) -> str:
         """One set of files for each target and home, and for some of the programs alone."""
-        some = [] if self.programs == PROGRAMS else self.programs
-        return "-".join(("compile", self.home, self.target.replace(":", "-"), *some))
+        shape = () if self.shape is None else (self.shape,)
+        return "-".join(("compile", self.home, *shape, self.target.replace(":", "-"), *self.programs))
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The programs that are compiled."""
+        return self.programs or PROGRAMS[self.home]
 
     @property
     def mesh(self) -> str | None:
@@ -83,9 +98,20 @@ class Compile(Benchmark):
             return made
         from jaxpsn.run.reasoning import job
 
-        return command.parse(
+        found = command.parse(
             job.RlvrJob, job.PRESETS, self.flags, job.restore, "", resumes="run of reasoning", short=job.SHORT
         )
+        if self.shape is not None:
+            self._check_shape(found.rlvr)
+        return found
+
+    def _check_shape(self, config: Any) -> None:
+        if config.model is not None:
+            errors.refuse("model", config.model, "left out where shape names the decoder")
+        for name in ("max_prompt", "max_tokens"):
+            if getattr(config.rollout, name) is None:
+                allowed = "a number of tokens, as a shape has no tokenizer that would tell"
+                errors.refuse(f"rollout.{name}", None, allowed)
 
 
 def split(argv: Sequence[str]) -> tuple[str, list[str], list[str]]:
@@ -101,6 +127,7 @@ def split(argv: Sequence[str]) -> tuple[str, list[str], list[str]]:
         "--structures",
         "--against",
         "--programs",
+        "--shape",
         "--calls",
         "--largest",
         "--no-largest",

@@ -106,8 +106,8 @@ def _count(shape: tuple[int, ...]) -> int:
     return total
 
 
-def _one_member(apply: Callable[..., Any], spec: Spec, kind: Structure, parts: Parts, base: Any, noise, sigmas, x):
-    lazy = make_lazy(parts, spec, lambda leaf, weight: lazy_leaf(kind, spec, leaf, weight, noise, base, sigmas))
+def _one_member(apply: Callable[..., Any], spec: Spec, kind: Structure, parts: Parts, base: Any, rms, noise, sigmas, x):
+    lazy = make_lazy(parts, spec, lambda leaf, weight: lazy_leaf(kind, spec, leaf, weight, noise, base, sigmas, rms))
     closed, out_shape = jax.make_jaxpr(apply, return_shape=True)(parts.arrays, x)
     forward = _Forward(spec, kind, set())
     rules = forward.rules()
@@ -136,39 +136,42 @@ def fused(apply: Any, spec: Any, kind: Any, exact_zero: Any = True) -> Callable[
     Sigma zero everywhere gives the clean computation bit for bit, as it runs with weights and inputs as arguments.
     Adding zero noise would not: the compiler fuses the noisy program otherwise and sums a layer norm in another order.
     So a traced sigma is looked at at run time and a branch taken; ``exact_zero=False`` leaves the branch out (shorter
-    compilation). Raises ``UserError`` for a draw of another plan or structure, wrong shapes, or unconsumed leaves.
+    compilation). ``act(..., rms=units(params, spec))`` of :mod:`jaxpsn.noise.lazy` spares a relative sigma its look at
+    all weights. Raises ``UserError`` for a draw of another plan or structure, wrong shapes, or unconsumed leaves.
     """
     inputs.function("apply", apply, "a function apply(params, x)")
     inputs.of_type("spec", spec, Spec, "as noise.plan makes it")
     inputs.of_type("kind", kind, Structure, "a structure, as noise.Flipout()")
     inputs.flag("exact_zero", exact_zero)
 
-    def act(params: Any, draw: Any, sigma: Any, x: Any) -> Any:
+    def act(params: Any, draw: Any, sigma: Any, x: Any, rms: Any = None) -> Any:
         inputs.of_type("draw", draw, Draw, "as the structure's init makes it")
         if draw.kind != kind or draw.spec != spec:
             refuse("draw", draw.kind, f"made by {kind} for the same plan")
         inputs.leading(x, draw.members)
-        return _act(apply, kind, exact_zero, params, draw, sigma, x)
+        return _act(apply, kind, exact_zero, params, draw, sigma, x, rms)
 
     return act
 
 
-def _act(apply: Callable[..., Any], kind: Structure, exact_zero: bool, params: Any, draw: Draw, sigma: Any, x: Any):
+def _act(
+    apply: Callable[..., Any], kind: Structure, exact_zero: bool, params: Any, draw: Draw, sigma: Any, x: Any, rms
+):
     spec, parts = draw.spec, taken_apart(params)
     sigmas = leaf_sigmas(spec, sigma, draw.members)
     loud = not exact_zero or (isinstance(sigma, float | int) and bool(sigma))
     if not loud:
         loud = anywhere(jnp.stack([jnp.any(value != 0) for value in sigmas.values()]))
     # Inside shard_map all operands differ between devices once one does, so that equations can be bound as traced.
-    given = parts.arrays, draw.noise, draw.base, sigmas, x
-    arrays, noise, base, sigmas, x = compat.vary(given, compat.varying(given))
+    given = parts.arrays, draw.noise, draw.base, sigmas, x, rms
+    arrays, noise, base, sigmas, x, rms = compat.vary(given, compat.varying(given))
     axes = {path: 0 if value.ndim else None for path, value in sigmas.items()}
 
     def of_arrays(arrays, x):
         return apply(parts.whole(arrays), x)
 
     def member(noise, sigmas, x):
-        return _one_member(of_arrays, spec, kind, parts._replace(arrays=arrays), base, noise, sigmas, x)
+        return _one_member(of_arrays, spec, kind, parts._replace(arrays=arrays), base, rms, noise, sigmas, x)
 
     noisy = partial(jax.vmap(member, in_axes=(0, axes, 0)), noise)
     if loud is True:

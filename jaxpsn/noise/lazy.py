@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxpsn.core.errors import refuse
 from jaxpsn.noise import inputs
-from jaxpsn.noise.spec import Leaf, Parts, Spec
+from jaxpsn.noise.spec import Leaf, Parts, Spec, taken_apart
 from jaxpsn.noise.views import View
 
 
@@ -30,17 +30,34 @@ def wider(dtype: Any) -> Any:
     return dtype if jnp.finfo(dtype).bits > 32 else jnp.float32
 
 
-def effective_sigma(leaf: Leaf, weight: Array, sigma: Float[Array, ""], relative: bool) -> Float[Array, "..."]:
-    """``sigma`` of each stacked slice, times the slice's RMS if relative.
-
-    The RMS is a statistic, not a path of learning: no gradient flows through it.
-    """
+def effective_sigma(
+    leaf: Leaf, weight: Array, sigma: Float[Array, ""], relative: bool, rms: Array | None = None
+) -> Float[Array, "..."]:
+    """``sigma`` of each stacked slice, times the slice's RMS if relative; ``rms``: where it is known already."""
     if not relative:
         return jnp.broadcast_to(sigma, leaf.sizes(leaf.stack))
+    return sigma * (_rms(leaf, weight) if rms is None else rms)
+
+
+def _rms(leaf: Leaf, weight: Array) -> Float[Array, "..."]:
+    """Of each stacked slice. It is a statistic, not a path of learning: no gradient flows through it."""
     inner = tuple(axis for axis in range(len(leaf.shape)) if axis not in leaf.stack)
     power = jnp.mean(jnp.square(jax.lax.stop_gradient(weight).astype(jnp.float32)), axis=inner)
     order = sorted(leaf.stack)
-    return sigma * jnp.sqrt(power.transpose([order.index(axis) for axis in leaf.stack]))
+    return jnp.sqrt(power.transpose([order.index(axis) for axis in leaf.stack]))
+
+
+def units(params: Any, spec: Spec) -> dict[str, Array] | None:
+    """Path -> what sigma is multiplied by, the leaf's RMS of each stacked slice; None where sigma is absolute.
+
+    For whoever applies the same weights again and again: a compiler does not see that a loop over tokens would read
+    all of them once more for it.
+    """
+    if not spec.relative:
+        return None
+    parts = taken_apart(params)
+    rows = zip(planned(parts, spec), parts.arrays, strict=True)
+    return {leaf.path: _rms(leaf, weight) for leaf, weight in rows if leaf is not None}
 
 
 def planned(parts: Parts, spec: Spec) -> list[Leaf | None]:

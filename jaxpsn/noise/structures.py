@@ -62,6 +62,10 @@ class Structure(Component):
         counter = draw.counter + where.astype(jnp.uint32)
         return draw.replace(counter=counter, noise=redraw_changed(self, key, draw, counter, where))
 
+    def again(self, key: PRNGKeyArray, draw: Draw, counter: UInt32[Array, "members ..."]) -> Draw:
+        """The perturbations after so many redraws, counted as ``draw.counter`` is, whatever was drawn meanwhile."""
+        return draw.replace(counter=counter, noise=draw_all(self, draw.spec, key, draw.number, counter))
+
     def materialise(self, params: Any, draw: Any, sigma: Sigma, member: Any) -> Any:
         """The parameters of one member, ``W + sigma * E`` formed in float32 and cast to each leaf's dtype.
 
@@ -242,12 +246,19 @@ def _sigma(path: str, value: Any, members: int) -> Array:
 
 
 def lazy_leaf(
-    kind: Structure, spec: Spec, leaf: Leaf, weight: Array, noise: Any, base: Any, sigmas: dict[str, Array]
+    kind: Structure,
+    spec: Spec,
+    leaf: Leaf,
+    weight: Array,
+    noise: Any,
+    base: Any,
+    sigmas: dict[str, Array],
+    rms: dict[str, Array] | None = None,
 ) -> Lazy:
-    """The leaf of one member, unformed."""
+    """The leaf of one member, unformed; ``rms``: that of :func:`jaxpsn.noise.lazy.units`, if it is known already."""
     if tuple(weight.shape) != leaf.shape:
         refuse(leaf.path, tuple(weight.shape), f"the planned shape is {leaf.shape}")
     owner = leaf.path if kind.has_state(leaf) else leaf.partner
-    sigma = effective_sigma(leaf, weight, sigmas[leaf.path], spec.relative)
+    sigma = effective_sigma(leaf, weight, sigmas[leaf.path], spec.relative, rms and rms[leaf.path])
     view = View(leaf.path, tuple(range(len(leaf.shape))))
     return Lazy(weight, noise.get(owner, {}), base.get(owner, {}), sigma, view)

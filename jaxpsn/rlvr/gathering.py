@@ -123,12 +123,12 @@ class Gatherer:
         listed = (*parts.rest, *(part for part in (parts.probes, parts.clean) if part is not None))
         if settings.segment:
             draw = rollout.in_segments(settings.segment, settings.rows)
-            self._draw = {part: partial(self._part, part, draw) for part in listed}
+            self._draw = {part: partial(self.sampled, part, draw) for part in listed}
             self._block = {part: settings.prompts for part in listed}
             return
         whole = place.whole()
         ins = (place.weights(decoder), place.rows(), whole, whole, whole, whole, whole)
-        self._draw = {part: place.jit(partial(self._part, part, rollout.at_once), ins, whole) for part in listed}
+        self._draw = {part: place.jit(partial(self.sampled, part, rollout.at_once), ins, whole) for part in listed}
         self._block = {part: block(settings.prompts, part.count, settings.rows, place.parts) for part in listed}
 
     def on(self, source: data.Source) -> "Gatherer":
@@ -137,7 +137,7 @@ class Gatherer:
         other._source = source
         return other
 
-    def _part(
+    def sampled(
         self,
         part: Part,
         draw: rollout.Draw,
@@ -185,7 +185,7 @@ class Gatherer:
         problems = self._config.rollout.prompts
         early = () if self._parts.probes is None or not self._config.early_samples else (self._parts.probes,)
         shapes = [
-            jax.eval_shape(partial(self._part, part, rollout.at_once), *arguments(problems))
+            jax.eval_shape(partial(self.sampled, part, rollout.at_once), *arguments(problems))
             for part in (*early, *self._parts.rest)
         ]
         shapes = [one.replace(certainty=None, confidence=None, pooled=None) for one in shapes]

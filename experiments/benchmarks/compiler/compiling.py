@@ -81,9 +81,12 @@ class Compiler:
             time.perf_counter() - begun,
         )
 
-    def add(self, program: str, arm: str, made: Compiled, phases: Phases, **more: Any) -> None:
-        """Rows of a program: all of it with its memory, and each of its phases."""
-        whole = counts.total(phases)
+    def add(self, program: str, arm: str, made: Compiled, phases: Phases, beside: int = 0, **more: Any) -> None:
+        """Rows of a program: all of it with its memory, and each of its phases.
+
+        ``beside``: bytes a device that a run holds meanwhile and the program does not take.
+        """
+        whole, needed = counts.total(phases), made.needed + beside
         self.rows.append(
             {"program": program, "arm": arm, "phase": "all"}
             | self._counted(whole)
@@ -91,8 +94,9 @@ class Compiler:
                 "argument_bytes": made.arguments,
                 "temporary_bytes": made.temporaries,
                 "aliased_bytes": made.aliased,
-                "needed_bytes": made.needed,
-                "fits": made.needed <= self.target.memory,
+                "beside_bytes": beside,
+                "needed_bytes": needed,
+                "fits": needed <= self.target.memory,
                 "largest_array": max(map(prod, counts.arrays(made.text))),
                 "compile_seconds": round(made.seconds, 1),
             }

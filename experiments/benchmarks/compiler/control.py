@@ -96,13 +96,13 @@ def compile_all(compiler: Compiler, options: Compile) -> None:
                 raise
             compiler.rows.append({"arm": name, "left_out": str(error)})
             continue
-        if ACTING in options.programs and job.run.seeds == 1:
+        if ACTING in options.chosen and job.run.seeds == 1:
             compiler.add("acting", name, *made.acting())
         if name in structures:
             continue
-        if STEP in options.programs:
+        if STEP in options.chosen:
             compiler.add("vector step", name, *made.chunk(), environment_steps=config.steps_per_call)
-        if EVALUATION in options.programs and name == CLEAN:
+        if EVALUATION in options.chosen and name == CLEAN:
             compiler.add("evaluation", name, *made.evaluation())
         if options.largest and name != CLEAN:
             fits(compiler, replace(job, control=config), calls, name)

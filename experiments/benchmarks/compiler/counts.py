@@ -74,12 +74,15 @@ class Program:
         """The whole program, by phase."""
         return self.of(self._module.entry, OTHER)
 
-    def loop(self, trips: int) -> Phases | None:
-        """One turn of the outermost loop that runs ``trips`` times, by phase; None if there is none."""
+    def loop(self, trips: int | None) -> Phases | None:
+        """One turn of the outermost loop that runs ``trips`` times, by phase; None if there is none.
+
+        ``trips`` None: of the outermost loop of which only the running program knows the length.
+        """
         found = self._loop(self._module.entry, trips)
         return None if found is None else self._turn(found, OTHER)
 
-    def _loop(self, computation: Computation, trips: int) -> Instruction | None:
+    def _loop(self, computation: Computation, trips: int | None) -> Instruction | None:
         loops = [one for one in computation.instructions.values() if one.opcode == "while"]
         inner = [self._module.computations[one.called("body")] for one in loops]
         here = [one for one in loops if self._trips(one) == trips]

@@ -1,60 +1,86 @@
-"""The programs of a reasoning run, from shapes alone: a decoding step of the rollout, and an update."""
+"""The programs of a reasoning run, from shapes alone: a decoding step, a whole rollout, and an update."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.compile_options import DECODING, ROLLOUT, UPDATE, Compile
 from benchmarks.compiler import counts
 from benchmarks.compiler.compiling import Compiled, Compiler
 from benchmarks.compiler.counts import Phases
+from benchmarks.shapes import SHAPES, Words
 from jaxpsn.core import override, spec_of
 from jaxpsn.lm import decoding, policies, sharding
 from jaxpsn.lm.prompts import Prompts
-from jaxpsn.rlvr import gathering, learner, names, setup, sizes
+from jaxpsn.rlvr import gathering, learner, lengths, names, rollout, setup, sizes
+from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.noises import NoNoise, Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import perturbations
 from jaxpsn.rlvr.rollout import Answers
-from jaxpsn.run.reasoning.job import RlvrJob
 
 CLEAN = "none"
 _Shape = jax.ShapeDtypeStruct
 
 
 class Programs:
-    """One arm's programs as shapes."""
+    """One arm's programs as shapes; ``shape``: the decoder's name where it is none of the config."""
 
-    def __init__(self, compiler: Compiler, config: RlvrConfig):
+    def __init__(self, compiler: Compiler, config: RlvrConfig, shape: str | None = None):
         self._compiler, self._config = compiler, config
         self._place = Placement(config.mesh, compiler.devices)
+        self._place.check("rollout.prompts / algorithm.mini_batches", self._share)
         task = None if config.data is not None else config.task
-        form = setup.outline(config, task)
-        self._prompt, self._answer = setup.limits(config, form, task, task is not None)
+        if shape is None:
+            form = setup.outline(config, task)
+            self._prompt, self._answer = setup.limits(config, form, task, task is not None)
+        else:
+            form = Base(SHAPES[shape], None, Words(SHAPES[shape].vocab_size), None)
+            self._prompt, self._answer = config.rollout.max_prompt, config.rollout.max_tokens
+            lengths.check(form.decoder.max_positions, self._prompt, self._answer)
         self._decoder, self._words = self._place.decoder(form.decoder), form.words
         self._params = sizes.weights(self._decoder)
-        self._noise, _ = perturbations(config, self._decoder, self._params)
-        self._learner = learner.make(config, self._decoder, self._answer, self._words.vocab_size, self._place)
+        self._noise, self._probe_noise = perturbations(config, self._decoder, self._params)
+        self._learner = learner.make(
+            config, self._decoder, self._answer, self._words.vocab_size, self._place, self._noise
+        )
+        self._moments = jax.eval_shape(self._learner.optimiser.init, self._params)
+        # None of the arguments below: a key's shape is the same for all.
+        self._key = jax.eval_shape(lambda: jax.random.key(0))
+
+    @property
+    def _share(self) -> int:
+        return self._config.rollout.prompts // self._config.algorithm.mini_batches
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """Bytes on a device of what a run holds all the time: the weights, those of the start, the moments."""
+        place, weights = self._place, self._place.weights(self._decoder)
+        held = _bytes(self._params, weights)
+        moments = _bytes(self._moments, place.moments(self._learner.optimiser, self._moments, weights))
+        return {"weights": held, "start": held, "moments": moments}
 
     def decoding(self) -> tuple[Compiled, Phases]:
         """One more token in every row of a block of problems, caches given up to the next ones."""
         config, decoder, noise = self._config, self._decoder, self._noise
         samples, asked = config.rollout.samples, config.rollout
         problems = gathering.block(asked.prompts, samples, asked.rows, self._place.parts)
-        members = 1 if noise is None else noise.members
+        members = samples if noise is None else noise.members
         rows = _Shape((members, samples * problems // members), jnp.int32)
         ends, pad, vocab = tuple(self._words.ends), self._words.pad, self._words.vocab_size
         sampling = decoding.Sampling(max_tokens=self._answer, ends=ends, pad=pad, vocab=vocab)
         params = jax.tree.map(lambda leaf: _Shape(leaf.shape, jnp.dtype(config.dtype)), self._params)
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        draw = None if noise is None else jax.eval_shape(noise.draw, key, _Shape((), jnp.int32))
+        draw = None if noise is None else jax.eval_shape(noise.draw, self._key, _Shape((), jnp.int32))
         one = _Shape((), jnp.float32)
 
         def policy(params: Any, draw: Any, sigma: Any) -> Any:
-            return policies.Clean(params, 1) if draw is None else noise.policy(params, draw, sigma)
+            return policies.Clean(params, members) if draw is None else noise.policy(params, draw, sigma)
 
         def begin(params: Any, draw: Any, sigma: Any, prompts: Any, rows: Any, key: Any) -> Any:
             return decoding.begin(decoder, policy(params, draw, sigma), prompts, rows, key, jnp.float32(1.0), sampling)
@@ -63,21 +89,44 @@ class Programs:
             stop = jnp.int32(self._answer)
             return decoding.advance(decoder, policy(params, draw, sigma), state, key, jnp.float32(1.0), sampling, stop)
 
-        state = jax.eval_shape(begin, params, draw, one, self._prompts(problems), rows, key)
-        ins = None
+        state = jax.eval_shape(begin, params, draw, one, self._prompts(problems), rows, self._key)
+        ins = outs = None
         if self._place.mesh is not None:
-            whole = self._place.whole()
-            ins = (sharding.shardings(decoder, self._place.mesh), whole, whole, None, whole)
-        given = params, draw, one, state, key
+            whole, wide = self._place.whole(), self._place.answers()
+            caches = self._place.sharding(None, None, "data", None, "model")
+            outs = jax.tree.map(lambda leaf: wide if leaf.ndim else whole, state)
+            outs = outs.replace(cache=jax.tree.map(lambda _: caches, state.cache))
+            ins = (sharding.shardings(decoder, self._place.mesh), whole, whole, outs, whole)
+        given = params, draw, one, state, self._key
         found = self._compiler.compile(
-            "a decoding step", step, given, ins, fields=names.LOWERS_ROLLOUT, donate_argnums=3
+            "a decoding step", step, given, ins, outs, names.LOWERS_ROLLOUT, donate_argnums=3
         )
+        return found, counts.count(found.text).loop(None)
+
+    def rollout(self) -> tuple[Compiled, Phases]:
+        """A block of answers as a step samples them: prompts read, then a token after the other, of the kept weights.
+
+        Counted are the reading and a single token, as nobody knows how many there will be.
+        """
+        config, place = self._config, self._place
+        parts = gathering.plan(config, self._noise, self._probe_noise)
+        given = config, self._decoder, self._words, None, None, parts, self._prompt, self._answer, place
+        gatherer, part = gathering.Gatherer(*given), parts.rest[-1]
+        problems = gathering.block(config.rollout.prompts, part.count, config.rollout.rows, place.parts)
+        number = _Shape((), jnp.int32)
+        shapes = (
+            self._params, self._prompts(problems), self._key, number, number, _Shape((), jnp.float32), number,
+        )  # fmt: skip
+        whole = place.whole()
+        ins = (place.weights(self._decoder), place.rows(), *(5 * [whole])) if place.mesh is not None else None
+        function = partial(gatherer.sampled, part, rollout.at_once)
+        found = self._compiler.compile("a rollout", function, shapes, ins, whole, names.LOWERS_ROLLOUT)
         return found, counts.count(found.text).entry()
 
     def update(self) -> tuple[Compiled, Phases]:
         """One gradient step on a mini-batch, weights and moments given up to the next ones."""
         place, algorithm = self._place, self._config.algorithm
-        problems = self._config.rollout.prompts // algorithm.mini_batches
+        problems = self._share
         grid = (self._config.rollout.samples, problems)
         number, log_probs = _Shape(grid, jnp.float32), _Shape((*grid, self._answer), jnp.float32)
         tokens, lengths = _Shape((*grid, self._answer), jnp.int32), _Shape(grid, jnp.int32)
@@ -86,14 +135,13 @@ class Programs:
         old = log_probs if algorithm.epochs * algorithm.mini_batches > 1 else None
         reference = log_probs if algorithm.kl_coefficient else None
         batch = learner.Batch(self._prompts(problems), answers, number, old, reference)
-        moments = jax.eval_shape(self._learner.optimiser.init, self._params)
         ins = outs = None
         if place.mesh is not None:
             wide, whole, weights = place.answers(), place.whole(), place.weights(self._decoder)
-            held = place.moments(self._learner.optimiser, moments, weights)
+            held = place.moments(self._learner.optimiser, self._moments, weights)
             spread = learner.Batch(place.rows(), Answers(wide, wide, wide, wide, whole, whole), wide, wide, wide)
             ins, outs = (weights, held, spread), (weights, held, whole)
-        given = self._params, moments, batch
+        given = self._params, self._moments, batch
         found = self._compiler.compile(
             "an update", self._learner.update, given, ins, outs, names.LOWERS_ROLLOUT, donate_argnums=(0, 1)
         )
@@ -101,6 +149,14 @@ class Programs:
 
     def _prompts(self, problems: int) -> Prompts:
         return Prompts(_Shape((problems, self._prompt), jnp.int32), _Shape((problems,), jnp.int32))
+
+
+def _bytes(tree: Any, shardings: Any) -> int:
+    """Of one device; ``shardings``: None without a mesh."""
+    whole = jax.tree.leaves(tree)
+    cut = [None] * len(whole) if shardings is None else jax.tree.leaves(shardings)
+    shapes = (leaf.shape if one is None else one.shard_shape(leaf.shape) for leaf, one in zip(whole, cut, strict=True))
+    return sum(prod(shape) * leaf.dtype.itemsize for shape, leaf in zip(shapes, whole, strict=True))
 
 
 def arms(config: RlvrConfig, structures: Sequence[str]) -> dict[str, RlvrConfig]:
@@ -114,10 +170,15 @@ def arms(config: RlvrConfig, structures: Sequence[str]) -> dict[str, RlvrConfig]
     return found
 
 
-def compile_all(compiler: Compiler, job: RlvrJob, structures: Sequence[str]) -> None:
+def compile_all(compiler: Compiler, options: Compile) -> None:
     """Rows of everything; an update is the clean policy's, whatever the noise."""
-    for name, config in arms(job.rlvr, structures).items():
-        made = Programs(compiler, config)
-        compiler.add("decoding step", name, *made.decoding())
-        if name == CLEAN:
-            compiler.add("update", name, *made.update())
+    for name, config in arms(options.job().rlvr, options.structures).items():
+        made = Programs(compiler, config, options.shape)
+        kept = made.kept
+        state = sum(kept.values())
+        if DECODING in options.chosen:
+            compiler.add("decoding step", name, *made.decoding())
+        if ROLLOUT in options.chosen:
+            compiler.add("rollout", name, *made.rollout(), beside=state - kept["weights"])
+        if UPDATE in options.chosen and name == CLEAN:
+            compiler.add("update", name, *made.update(), beside=kept["start"], state_bytes=state)

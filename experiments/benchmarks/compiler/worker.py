@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
     else:
         from benchmarks.compiler import reasoning
 
-        reasoning.compile_all(compiler, options.job(), options.structures)
+        reasoning.compile_all(compiler, options)
     out.write_text(json.dumps(compiler.rows), encoding="utf-8")
 
 
