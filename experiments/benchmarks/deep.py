@@ -16,6 +16,7 @@ from benchmarks import tables, timing
 from benchmarks.deep_options import Deep
 from benchmarks.tables import Row, Table
 from jaxpsn.control import program
+from jaxpsn.control.exploration import learnt_noise
 from jaxpsn.control.exploration.rules import Heads
 from jaxpsn.control.state import ProgramState
 from jaxpsn.core.components import spec_of
@@ -80,7 +81,7 @@ def _cell(options: Deep, cell: Row, seeds: list[int], good: Good, solved: Solved
     Seeds of a small network are faster side by side, those of many heads one after the other.
     """
     made = program.make(options.control(cell["size"], cell["mapping"], cell["arm"]))
-    alone = isinstance(made.config.explore.learnt_noise(), Heads)
+    alone = isinstance(learnt_noise(made.config.explore), Heads)
     axes = made.axes(jax.eval_shape(made.init, jax.random.key(0), made.hyper))
     begin = jax.jit(jax.vmap(lambda key: made.init(key, made.hyper), out_axes=axes))
     block = partial(_block, made, good, options.length(cell["size"]))

@@ -15,21 +15,28 @@ from jaxpsn.control.types import Hyper, of_bonus
 _CRITICS, _STATE = range(2)
 
 
-def begin(program: Any, key: PRNGKeyArray, hyper: Hyper, learner: LearnerState) -> tuple[LearnerState, Any]:
-    """The learner, with critics for the bonus if it pays apart, and the state of the bonus; None without one."""
-    bonus, own = program.bonus, of_bonus(hyper)
+def begin(
+    agent: Any, told: Any, bonus: Any, key: PRNGKeyArray, hyper: Hyper, learner: LearnerState
+) -> tuple[LearnerState, Any]:
+    """The learner, with critics for the bonus if it pays apart, and the state of the bonus; None without one.
+
+    ``told``: the component that ``bonus`` was built from.
+    """
+    own = of_bonus(hyper)
     if bonus is None:
         return learner, None
-    key = jax.random.fold_in(key, BONUSES.stream(program.config.bonus))
+    key = jax.random.fold_in(key, BONUSES.stream(told))
     if bonus.reward is not None:
-        critics = program.agent.intrinsic(jax.random.fold_in(key, _CRITICS), own["beta"], own["floor"])
-        learner = learner.replace(intrinsic=critics)
+        learner = agent.intrinsic(jax.random.fold_in(key, _CRITICS), learner, own["beta"], own["floor"])
     return learner, bonus.init(jax.random.fold_in(key, _STATE), own)
 
 
 @jax.named_scope("pay")
-def pay(program: Any, key: PRNGKeyArray, state: Any, row: Transition) -> tuple[Any, Transition, dict[str, Any]]:
-    """The state of the bonus after a vector step, the row to store, and what there is to report."""
+def pay(program: Any, key: PRNGKeyArray, state: Any, row: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """The state of the bonus after a vector step, the row to store, and what there is to report.
+
+    ``row``: a Transition, or a row of a rollout with rewards and what they led to.
+    """
     if program.bonus is None:
         return state, row, {}
     state, row, metrics = program.bonus.observe(key, state, row)

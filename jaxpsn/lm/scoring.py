@@ -142,7 +142,7 @@ def score(
     start = width - jnp.asarray(prompts.lengths, jnp.int32)
     prompt = jnp.asarray(prompts.tokens, jnp.int32)
 
-    def read(params, x):
+    def read(params, x, prompt=prompt, start=start):
         text = jnp.concatenate([prompt, x["tokens"]], axis=1)
         hidden, _ = model.hidden_states(config, params, text, start, remat=remat)
         return judge(params, hidden[:, width - 1 : -1], hidden[:, width:], x["tokens"], x["lengths"])
@@ -153,6 +153,13 @@ def score(
         before = jnp.concatenate([first, after[:, :, :-1]], axis=2)
         return jax.vmap(judge, (None, 0, 0, 0, 0))(params, before, after, x["tokens"], x["lengths"])
 
+    def read_apart(params, x):
+        # The answers to a prompt side by side, as rows: what a mesh cuts by prompts then stays where it is.
+        rows = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:]), x)
+        found, pooled = read(params, rows, jnp.repeat(prompt, members, axis=0), jnp.repeat(start, members))
+        found = jnp.moveaxis(found.reshape(found.shape[0], count, members, -1), 2, 0)
+        return found, jnp.swapaxes(pooled.reshape(count, members, -1), 0, 1)
+
     x = {"tokens": tokens, "lengths": lengths}
     if isinstance(policy, Redrawn):
         tokens = jnp.asarray(tokens, jnp.int32)
@@ -160,8 +167,9 @@ def score(
         here = jnp.arange(tokens.shape[2], dtype=jnp.int32)[None, None] < jnp.asarray(lengths)[..., None]
         found = jnp.where(here[:, None], found, 0.0)
         pooled = jnp.sum(jnp.where(here[..., None], after.astype(jnp.float32), 0.0), axis=2)
-    elif isinstance(policy, Clean) and members > 1 and not _flash(config, policy.params):
-        found, pooled = read_together(policy.params, x)
+    elif isinstance(policy, Clean) and members > 1:
+        reader = read_apart if _flash(config, policy.params) else read_together
+        found, pooled = reader(policy.params, x)
     else:
         found, pooled = policy.apply(read, x)
     return _scores(found, pooled, lengths, vocab)

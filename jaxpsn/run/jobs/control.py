@@ -124,7 +124,11 @@ def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tu
         program = programs.make(job.control, -(-run.steps // job.control.steps_per_call), env, place)
         if team is not None:
             distributed.meet(team, place.mesh)
-        return program, loop.ready(program, run)
+        engine = loop.ready(program, run)
+    if team is None or team.first:
+        for line in program.remarks():
+            startup.speak(line)
+    return program, engine
 
 
 def refuse(job: ControlJob, env: Any = None) -> None:
