@@ -64,6 +64,7 @@ s normal, one shift for all choices of an answer, and p_T the branch's probabili
 def run(options: Options) -> None:
     """Measure the seeds that are not there yet, print and write after each."""
     path = options.out / f"{options.stem}.json"
+    cache.enable()
     kept: dict[str, Any] = {}
     if path.is_file():
         told = json.loads(path.read_text(encoding="utf-8"))
@@ -98,16 +99,13 @@ def measured(options: Options, seed: int) -> dict[str, Any]:
     width = task.filler + 1
     right = _texts(base.words, [task.problem(seed, index, "test") for index in range(options.prompts)])
     usual = _texts(base.words, [task.problem(seed + 1000, index, "pretrain") for index in range(options.prompts)])
-    clean = _clean(base)
+    clean = _scorer(base, seed, None)
     start = clean(usual, 1.0)[..., ::width]
-    arms: dict[str, Callable[[Texts, float, int], np.ndarray]] = {
-        **{arm: _noisy(base, text, seed) for arm, text in NOISE.items()},
-        TEMPERATURE: lambda texts, value, step: clean(texts, value),
-    }
+    arms = {arm: _scorer(base, seed, text) for arm, text in NOISE.items()} | {TEMPERATURE: clean}
     found: dict[str, Any] = {"base": _branches(clean(right, 1.0), width)}
     for arm, score in arms.items():
         startup.speak(f"seed {seed}: {arm}")
-        spans = (0.5, 20.0) if arm == TEMPERATURE else (0.02, 3.0)
+        spans = (1.0, 20.0) if arm == TEMPERATURE else (0.02, 3.0)
         scale = _solve(lambda value, score=score: _kl(score(usual, value, 0)[..., ::width], start), options.kl, spans)
         chunks = {HELD: options.members // CHUNK, REDRAWN: options.redrawn // CHUNK, TEMPERATURE: 1}[arm]
         scored = np.concatenate([score(right, scale, 1 + index) for index in range(chunks)])
@@ -122,29 +120,37 @@ def _texts(words: Any, problems: Sequence[Any]) -> Texts:
     return Texts(prompts, jnp.asarray([words.encode(one.answer) for one in problems], jnp.int32))
 
 
-def _score(base: Any, policy: policies.Policy, texts: Texts, temperature: Any) -> Float[Array, "m r t"]:
-    """Log-probs of the texts under every member."""
-    tokens = jnp.broadcast_to(texts.tokens[None], (policy.members, *texts.tokens.shape))
-    lengths = jnp.full(tokens.shape[:2], tokens.shape[2], jnp.int32)
-    return scoring.score(base.decoder, policy, texts.prompts, tokens, lengths, temperature).log_probs
+@functools.cache
+def _program(decoder: Any, noise: Any) -> Callable[..., Array]:
+    """``(params, texts, scale, key, step) -> log-probs [M, R, T]`` of the texts; one program for all bases.
 
-
-def _clean(base: Any) -> Callable[[Texts, float], np.ndarray]:
-    score = jax.jit(lambda texts, value: _score(base, policies.Single(base.params), texts, value))
-    return lambda texts, value: np.asarray(score(texts, jnp.float32(value)), np.float64)
-
-
-def _noisy(base: Any, text: str, seed: int) -> Callable[[Texts, float, int], np.ndarray]:
-    """``(texts, sigma, step) -> log-probs [CHUNK, R, T]``; steps have noise of their own."""
-    noise = perturbation.plan(NOISES.make(text, "noise"), base.decoder, base.params, CHUNK, 1)
-    assert noise is not None
+    ``scale``: the temperature of the clean policy, or the sigma of ``noise`` at temperature 1. Steps have noise of
+    their own.
+    """
 
     @jax.jit
-    def score(texts: Texts, sigma: Array, step: Array) -> Array:
-        draw = noise.draw(jax.random.key(seed), step)
-        return _score(base, noise.policy(base.params, draw, sigma), texts, jnp.float32(1.0))
+    def score(params: Any, texts: Texts, scale: Array, key: Any, step: Array) -> Array:
+        policy = policies.Single(params) if noise is None else noise.policy(params, noise.draw(key, step), scale)
+        tokens = jnp.broadcast_to(texts.tokens[None], (policy.members, *texts.tokens.shape))
+        lengths = jnp.full(tokens.shape[:2], tokens.shape[2], jnp.int32)
+        temperature = scale if noise is None else jnp.float32(1.0)
+        return scoring.score(decoder, policy, texts.prompts, tokens, lengths, temperature).log_probs
 
-    return lambda texts, sigma, step: np.asarray(score(texts, jnp.float32(sigma), jnp.int32(step)), np.float64)
+    return score
+
+
+def _scorer(base: Any, seed: int, text: str | None) -> Callable[..., np.ndarray]:
+    """``(texts, scale, step) -> log-probs`` under noise, or of the clean policy where ``text`` is None."""
+    noise = None
+    if text is not None:
+        noise = perturbation.plan(NOISES.make(text, "noise"), base.decoder, base.params, CHUNK, 1)
+    program = _program(base.decoder, noise)
+
+    def score(texts: Texts, scale: float, step: int = 0) -> np.ndarray:
+        found = program(base.params, texts, jnp.float32(scale), jax.random.key(seed), jnp.int32(step))
+        return np.asarray(found, np.float64)
+
+    return score
 
 
 def _kl(noisy: Float[np.ndarray, "m r l"], clean: Float[np.ndarray, "one r l"]) -> float:
@@ -189,8 +195,11 @@ def _coherence(scored: Float[np.ndarray, "m r l"]) -> float:
     return float(np.mean(odds.mean(axis=-1).var(axis=0) / odds.var(axis=0).mean(axis=-1)))
 
 
-def predicted(rare: float, kl: float) -> list[float]:
-    """log10 of E[sigmoid(logit p + s)^L] / p_T^L by length, both at ``kl`` nats a choice."""
+def predicted(rare: float, kl: float, coherence: float = 1.0) -> list[float]:
+    """log10 of E[sigmoid(logit p + s)^L] / p_T^L by length, both at ``kl`` nats a choice.
+
+    ``coherence``: share of the variance of s that the choices of an answer have in common; the rest is drawn for each.
+    """
     places, weights = np.polynomial.hermite_e.hermegauss(160)
     weights = weights / weights.sum()
     odds, clean = math.log(rare / (1 - rare)), np.log(np.full((1, 1, 1), rare))
@@ -207,7 +216,10 @@ def predicted(rare: float, kl: float) -> list[float]:
 
     tau = _solve(moved, kl, (1e-3, 20.0), 40)
     hot = cooled(_solve(lambda t: _kl(np.full((1, 1, 1), cooled(t)), clean), kl, (1.0, 100.0), 40))
-    return [float(np.log10(weights @ np.exp(length * (shifted(tau) - hot)))) for length in LENGTHS]
+    apart = math.sqrt(1 - coherence) * tau * places
+    common = odds + math.sqrt(coherence) * tau * places
+    each = np.log(1 / (1 + np.exp(-(common[:, None] + apart))) @ weights)
+    return [float(np.log10(weights @ np.exp(length * (each - hot)))) for length in LENGTHS]
 
 
 def _ratios(seeds: dict[str, Any], of: str, place: int) -> np.ndarray:
@@ -225,13 +237,18 @@ _mean = functools.partial(statistics.bootstrap, statistic=statistics.mean)
 
 
 def summary(seeds: dict[str, Any]) -> list[Row]:
-    """A row for each length: ratios as geometric means over seeds with bootstrap intervals, and success by arm."""
+    """A row for each length: ratios as geometric means over seeds with bootstrap intervals, and success by arm.
+
+    ``formula_coherent`` was looked at after the runs: the formula with the coherence that was measured.
+    """
     rows: list[Row] = []
+    coherent = [predicted(one["base"]["rare"], one[HELD]["kl"], one[HELD]["coherence"]) for one in seeds.values()]
     for place, length in enumerate(LENGTHS):
         row: Row = {"choices": length, "seeds": len(seeds)}
         for of in (TEMPERATURE, REDRAWN):
             row |= _spread(f"over_{of}", _mean(_ratios(seeds, of, place)))
         row["formula"] = 10 ** float(np.mean([one[FORMULA]["log10"][place] for one in seeds.values()]))
+        row["formula_coherent"] = 10 ** float(np.mean([told[place] for told in coherent]))
         for arm in (HELD, REDRAWN, TEMPERATURE):
             for name in ("log10", "log10_whole"):
                 row[f"{arm}_{name}"] = float(np.mean([one[arm][name][place] for one in seeds.values()]))

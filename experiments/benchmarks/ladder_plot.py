@@ -17,6 +17,9 @@ def ladder(told: dict[str, Any]) -> Chart:
         low, high = (None, None) if None in low else (low, high)
         layers.append(Line(x, y, color, f"over {arm}", low=low, high=high, marker=True))
     layers.append(Line(x, [row["formula"] for row in rows], "ink", "formula, over temperature", dash="dashed"))
+    layers.append(
+        Line(x, [row["formula_coherent"] for row in rows], "soft", "the same, measured coherence", dash="dotted")
+    )
     axis = Axis("like choices in an answer", "log", ticks=tuple((one, str(one)) for one in x))
     by_choices = {row["choices"]: row["over_temperature"] for row in rows}
     finding = f"Held noise over temperature: {by_choices[4]:.2g} at 4 choices, {by_choices[8]:.2g} at 8"

@@ -86,7 +86,8 @@ class Program:
     def init(self, key: PRNGKeyArray, hyper: Hyper) -> ProgramState:
         """The state of one seed before its first step."""
         learner = self.agent.init(jax.random.fold_in(key, _LEARNER), of_agent(hyper), of_explore(hyper))
-        learner, bonus = paying.begin(self, jax.random.fold_in(key, _BONUS), hyper, learner)
+        own = jax.random.fold_in(key, _BONUS)
+        learner, bonus = paying.begin(self.agent, self.config.bonus, self.bonus, own, hyper, learner)
         states = self.episodes.reset(jax.random.fold_in(key, _ENVS))
         count = self.config.env.num_envs
         return ProgramState(

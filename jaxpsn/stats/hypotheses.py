@@ -8,9 +8,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxpsn.core import errors, fields
+from jaxpsn.core import errors
 from jaxpsn.core.components import Component
 from jaxpsn.core.families import Family
+from jaxpsn.core.fields import NonNegative
 from jaxpsn.stats.pass_at_k import KS
 from jaxpsn.stats.statistics import Estimate
 
@@ -28,17 +29,24 @@ in reasoning it is that of pass@k on the same problems, in shares, on the mean o
 SUPPORTED, CONTRADICTED, UNDECIDED, OPEN = "supported", "contradicted", "undecided", "not tested"
 
 
+@dataclass(frozen=True)
 class Hypothesis(Component):
     """A statement on the difference of two arms in a metric."""
 
     expects: ClassVar[str]
     """above, below or equal."""
     ours: str
+    """An arm."""
     theirs: str
+    """The arm that it is compared with."""
     metric: str
-    margin: float
-    stop: str
-    says: str
+    """final, area, first_reward or threshold in control; pass@1, pass@2, pass@4 ... pass@256 in reasoning."""
+    margin: NonNegative = 0.0
+    """How large a difference has to be to count."""
+    stop: str = ""
+    """A stopping rule, beside the seeds and steps of the config, which are fixed too."""
+    says: str = ""
+    """The statement in its author's words."""
 
     def validate(self) -> None:
         """Refuse an arm against itself, and an equality without a margin."""
@@ -63,22 +71,15 @@ HYPOTHESES: Family[Hypothesis] = Family(
 class Above(Hypothesis):
     """``ours`` exceeds ``theirs`` in ``metric`` by more than ``margin``.
 
-    Supported: the 95 % interval of the difference lies above the margin; contradicted: below it. ``stop``: the rule by
-    which the study ends, beside the seeds and steps of its config, which are fixed too. ``says``: its own words.
+    Supported: the 95 % interval of the difference lies above the margin; contradicted: below it.
     """
 
-    ours: str
-    theirs: str
-    metric: str
-    margin: fields.NonNegative = 0.0
-    stop: str = ""
-    says: str = ""
     expects = "above"
 
 
 @HYPOTHESES.register("below")
 @dataclass(frozen=True)
-class Below(Above):
+class Below(Hypothesis):
     """``ours`` falls short of ``theirs`` in ``metric`` by more than ``margin``; else as ``above``."""
 
     expects = "below"
@@ -86,13 +87,12 @@ class Below(Above):
 
 @HYPOTHESES.register("equal")
 @dataclass(frozen=True)
-class Equal(Above):
-    """``ours`` and ``theirs`` differ in ``metric`` by less than ``margin``.
+class Equal(Hypothesis):
+    """``ours`` and ``theirs`` differ in ``metric`` by less than ``margin``, which is above 0.
 
-    Supported: the 95 % interval of the difference lies within the margin; contradicted: beyond it. Else as ``above``.
+    Supported: the 95 % interval of the difference lies within the margin; contradicted: beyond it.
     """
 
-    margin: fields.Positive = 0.02
     expects = "equal"
 
 

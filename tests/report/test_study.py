@@ -348,6 +348,7 @@ def test_what_was_to_be_found_comes_first_with_its_verdict(studies, tmp_path):
     text = studies.Page(build.build(folder)).text
     first, then = text.index("What was to be found"), text.index("Final numbers")
     for told in ("Fixed at 2026-01-02 03:04 UTC, before the first run", "a ends higher", "none early",
-                 "above, margin 0.3", "a minus b: +0.5 [+0.5, +0.5] supported", "a is equal to b", "contradicted",
-                 "a is below c", "not tested: not every seed of both arms has finished"):  # fmt: skip
+                 "above, margin 0.3", "+0.5 [+0.5, +0.5] supported",
+                 "judged once, when all 4 seeds of both arms have made all 3000 steps", "a is equal to b",
+                 "contradicted", "a is below c", "not tested: not every seed of both arms has finished"):  # fmt: skip
         assert first < text.index(told) < then, told

@@ -8,6 +8,7 @@ from benchmarks import ladder, ladder_plot
 def test_the_formula_crosses_one_between_four_and_eight():
     ratio = dict(zip(ladder.LENGTHS, 10 ** np.array(ladder.predicted(0.2, 0.05)), strict=True))
     assert [round(ratio[length], 2) for length in (1, 2, 4)] == [0.68, 0.61, 0.87]
+    assert ladder.predicted(0.2, 0.05, 0.0)[5] == pytest.approx(32 * ladder.predicted(0.2, 0.05, 0.0)[0])
     assert ratio[8] == pytest.approx(5.9, abs=0.05) and ratio[16] == pytest.approx(1.8e3, rel=0.05)
 
 
@@ -27,10 +28,10 @@ def _seed(ratios, off=0.0):
     """A base on which held noise is so many powers of ten above temperature, and twice as far above redrawn noise."""
     zero = [0.0] * len(ratios)
     formula = [value - off for value in ratios]
+    base = {"rare": 0.2}
     arms = {"held": list(ratios), "temperature": zero, "redrawn": [-value for value in ratios]}
-    return {arm: {"log10": of, "log10_whole": of, "members": [9.0] * 6} for arm, of in arms.items()} | {
-        "formula": {"log10": formula}
-    }
+    return {arm: {"log10": of, "log10_whole": of, "members": [9.0] * 6, "kl": 0.05, "coherence": 1.0}
+            for arm, of in arms.items()} | {"formula": {"log10": formula}, "base": base}  # fmt: skip
 
 
 def test_verdicts_and_chart():
@@ -41,6 +42,7 @@ def test_verdicts_and_chart():
     row = ladder.summary(seeds)[3]
     assert row["over_temperature"] == pytest.approx(10**0.52) and row["over_temperature_low"] < 10**0.52
     assert row["formula"] == pytest.approx(10**0.42) and row["over_redrawn"] == pytest.approx(10**1.04)
+    assert row["formula_coherent"] == pytest.approx(5.9, abs=0.05)
     chart = ladder_plot.ladder({"rows": ladder.summary(seeds), "options": {"kl": 0.05}})
     assert chart.finding == "Held noise over temperature: 0.93 at 4 choices, 3.3 at 8"
     alone = ladder.summary({"0": seeds["0"]})

@@ -83,6 +83,9 @@ class Agent(Component):
     def check(self, explore: Any, num_envs: int, action_repeat: int) -> None:
         """Refuse what this agent cannot do with. Raises UserError."""
 
+    def check_bonus(self, bonus: str, explore: Any) -> None:
+        """Refuse a bonus (its text) with critics of its own beside what explores. Raises UserError."""
+
     def refuse_idle(self, steps: int, per_call: int) -> None:
         """Refuse what never trains the actor in ``steps`` environment steps. Raises UserError."""
 

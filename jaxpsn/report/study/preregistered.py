@@ -28,22 +28,22 @@ def sections(content: Mapping[str, Any], measure: Measure) -> Iterator[page.Sect
     if not found:
         return
     hypotheses.refuse_unknown(config["hypotheses"], content["arms"], content["kind"])
-    rule = f"once, when all {config.get('seeds')} seeds of both arms have made all {config.get('steps')} steps"
-    rows = [_row(one, METRICS[content["kind"]][one.metric], rule, measure(one)) for one in found]
-    table = page.Table(("what was to be found", "metric, margin, stopping rule", "difference", "verdict"), rows, "said")
+    rows = [_row(one, METRICS[content["kind"]][one.metric], measure(one)) for one in found]
+    table = page.Table(("statement", "metric, margin", "difference", "verdict"), rows, "said")
     reading = "In brackets 95 % intervals. Supported: the interval lies beyond the margin on the expected side (equal:"
     reading += " within it). Contradicted: on the other side of it (equal: wholly beyond). Else undecided."
-    told = f"Fixed {_when(content)}before the first run, and never since: a study with others is another study."
+    told = f"Fixed {_when(content)}before the first run; a study with others is another study. Stopping rule: judged"
+    told += f" once, when all {config.get('seeds')} seeds of both arms have made all {config.get('steps')} steps."
     blocks = [page.Text(told), table, page.Text(f"{_DIFFERENCES[content['kind']]} {reading}")]
     yield page.Section("hypotheses", "What was to be found", blocks)
 
 
-def _row(one: Hypothesis, metric: str, rule: str, found: Estimate | None) -> tuple[Any, ...]:
-    about = Cell(metric, (f"{one.expects}, margin {one.margin:g}", f"judged {rule}", *([one.stop] if one.stop else [])))
+def _row(one: Hypothesis, metric: str, found: Estimate | None) -> tuple[Any, ...]:
+    about = Cell(metric, (f"{one.expects}, margin {one.margin:g}", *([one.stop] if one.stop else [])))
     if found is None:
         return one.sentence, about, NONE, f"{OPEN}: not every seed of both arms has finished"
     ends = () if found.low is None or found.high is None else (f"[{found.low:+.3g}, {found.high:+.3g}]",)
-    shown = Cell(f"{one.ours} minus {one.theirs}: {found.value:+.3g}", ends)
+    shown = Cell(f"{found.value:+.3g}", ends)
     return one.sentence, about, shown, hypotheses.verdict(one.expects, found, one.margin)
 
 
