@@ -319,11 +319,7 @@ class Parameter(Behaviour):
             draw, perturbed = fresh.init(key, spec, count), noise.fused(raw, spec, fresh, silent)
             if silent:
                 return apart(raw(params, slices), perturbed(params, draw, sigma, slices), axis)
-            # One pass for both: the clean half is that of members whose sigma is 0. On a GPU each kernel has its price.
-            sigmas = jnp.concatenate([jnp.broadcast_to(sigma, (count,)), jnp.zeros((count,), jnp.float32)])
-            given = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), (draw.replace(base={}), slices))
-            both = perturbed(params, given[0].replace(base=draw.base), sigmas, given[1])
-            return apart(both[count:], both[:count], axis)
+            return apart(*acting.in_one_pass(perturbed, params, draw, sigma, slices), axis)
 
         return measure
 
