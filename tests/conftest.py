@@ -8,6 +8,7 @@ from pathlib import Path
 _CACHE = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", Path(tempfile.gettempdir()) / "jaxpsn-test-cache"))
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAXPSN_KEEP_PROGRAMS", "0")  # what a test trains it trains once
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

@@ -4,18 +4,19 @@ A page holds a table between `<!-- table NAME -->` and `<!-- /table -->`; what s
 function of that name here. A test renders every page again and compares.
 """
 
-import csv
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-RESULTS = ROOT / "results"
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+from _make import evidence  # noqa: E402  - found where this file is run as a script
+from _make.cells import RESULTS, Row, interval, markdown, number, points, ratio, rows  # noqa: E402
+
 _BLOCK = re.compile(r"(<!-- table ([\w/ -]+?) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
-Row = dict[str, str]
 
 
 def pages() -> list[Path]:
@@ -32,43 +33,6 @@ def table(name: str) -> str:
     """One table as Markdown; ``NAME ARGUMENT`` gives the function an argument."""
     function, _, argument = name.partition(" ")
     return TABLES[function](*([argument] if argument else []))
-
-
-def rows(file: str) -> list[Row]:
-    """The lines of a CSV file below results/."""
-    with open(RESULTS / file, newline="") as opened:
-        return list(csv.DictReader(opened))
-
-
-def markdown(head: Iterable[str], body: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *map(list, body)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def number(value: str | float, digits: int = 3) -> str:
-    """A number to so many significant digits, with commas; `never` for infinity, a dash for nothing."""
-    if value == "" or float(value) != float(value):
-        return "-"
-    value = float(value)
-    if value == float("inf"):
-        return "never"
-    places = max(0, digits - len(str(int(abs(value)))))
-    return f"{value:,.{places}f}" if abs(value) >= 0.005 or value == 0 else f"{value:.1g}"
-
-
-def ratio(row: Row | None, name: str = "ratio") -> str:
-    """`1.32 (1.11 .. 3.26)`: the median over rounds with the 10 % and 90 % quantiles."""
-    if row is None or not row.get(name):
-        return "-"
-    return f"{number(row[name])} ({number(row[f'{name}_low'])} .. {number(row[f'{name}_high'])})"
-
-
-def interval(row: Row, name: str) -> str:
-    """`0.99 [0.79, 1.00]`: an estimate with its 95 % interval."""
-    low, high = row.get(f"{name}_low", ""), row.get(f"{name}_high", "")
-    return number(row[name]) + (f" [{number(low)}, {number(high)}]" if low and high else "")
 
 
 _FORMS = {
@@ -172,6 +136,26 @@ def study(argument: str) -> str:
     return markdown([*head, "cells visited", "action distance"], body)
 
 
+def deep(argument: str) -> str:
+    """Seeds that solve a task of one straight path, and the episodes that it takes them: ``chain``, ``deepsea``."""
+    body = []
+    for row in rows(f"deep/{argument}.csv"):
+        share = f"{row['solved']} of {row['seeds']}"
+        if row["share_low"]:
+            share += f" [{number(row['share_low'])}, {number(row['share_high'])}]"
+        median = interval(row, "median") if row["median"] else "-"
+        body.append([row["size"], row["mapping"], f"`{row['arm']}`", share, median])
+    return markdown(["N", "mapping", "arm", "seeds that solve it", "episodes to it, median of all seeds"], body)
+
+
+def untrained() -> str:
+    """Share of episodes in which policies that have learnt nothing reach the far end."""
+    told = [[row["task"], row["mapping"], row["noise"], f"{int(row['reached']):,} of {int(row['episodes']):,}",
+             f"{float(row['share']):.5f} [{float(row['share_low']):.5f}, {float(row['share_high']):.5f}]"]
+            for row in rows("deep/untrained.csv")]  # fmt: skip
+    return markdown(["task", "mapping", "actions", "episodes", "share"], told)
+
+
 def commands() -> str:
     """Every study with its seeds, steps and the number of its arms."""
     body = []
@@ -227,12 +211,6 @@ def _percent(row: Row, k: int) -> str:
     return f"{100 * float(row[f'pass_at_{k}']):.1f}"
 
 
-def _points(row: Row, digits: int = 1) -> str:
-    """A difference in points with its interval."""
-    point, low, high = (f"{100 * float(row[name]):+.{digits}f}" for name in ("difference", "low", "high"))
-    return f"{point} [{low}, {high}]"
-
-
 def reasoning(argument: str = "all") -> str:
     """The arms of the study of reasoning on one task, or their mean over the tasks."""
     contrasts = [row for row in rows("reasoning/contrasts.csv") if row["task"] == argument]
@@ -240,7 +218,7 @@ def reasoning(argument: str = "all") -> str:
     ks, body = (1, 4, 16, 64, 256), []
     for row in rows("reasoning/table.csv"):
         if row["task"] == argument:
-            gain = _points(against[row["arm"]]) if row["arm"] in against else "-"
+            gain = points(against[row["arm"]]) if row["arm"] in against else "-"
             idle = f"{100 * float(row['zero_advantage']):.0f} %" if row["zero_advantage"] else "-"
             told = [f"`{row['arm']}`", *(_percent(row, k) for k in ks), gain, number(row["distinct"])]
             body.append([*told, idle, number(row["kl"], 3)])
@@ -255,7 +233,7 @@ def hypotheses() -> str:
         whole.setdefault(row["statement"], []).append(row)
     body = []
     for statement, found in whole.items():
-        told = "; ".join(f"`{row['ours']}` minus `{row['theirs']}` at {row['k']}: {_points(row)}" for row in found)
+        told = "; ".join(f"`{row['ours']}` minus `{row['theirs']}` at {row['k']}: {points(row)}" for row in found)
         body.append([statement, told, found[0]["whole"]])
     return markdown(["statement", "difference, points", "verdict"], body)
 
@@ -267,102 +245,16 @@ def spectra() -> str:
     return markdown(("hold", "exponent on one state", "in `sparse_cartpole_swingup`"), body)
 
 
-_TASKS: tuple[tuple[str, str, str, str, str, str], ...] = (
-    ("The first reward takes one long push", "mountain-car", "`parameter`, or correlated noise on actions", "any",
-     "the episode", "mountain-car-light"),
-    ("The first reward comes soon to everybody; balancing is what is hard", "cartpole", "`pink` on actions", "-",
-     "the episode is too long", "cart-pole-swing-up-light"),
-    ("The same, weight noise in eight forms", "cartpole-why", "none of them is apart", "-", "25 steps look best",
-     "cart-pole-swing-up-light"),
-    ("Dense reward, locomotion, early in learning", "halfcheetah", "`parameter`", "any", "the episode",
-     "halfcheetah-dense-reward"),
-    ("Dense reward, swing-up; gradients or evolution", "evolution", "`parameter`; populations add nothing seen", "-",
-     "the episode", "gradients-and-evolution"),
-    ("Two links, rewards within hundreds of steps", "double-pendulum", "any", "-", "-", "short-tables"),
-)  # fmt: skip
-"""Property of a task, its study, what we would take, structure, hold, and the section that tells of it."""
-
-
-def when() -> str:
-    """What to take in control, by the property of a task; leaders by the probability of improvement."""
-    body = []
-    for told, study_of, rule, structure, hold, section in _TASKS:
-        arms = {row["arm"]: row for row in rows(f"studies/{study_of}/table.csv")}
-        best = max(arms, key=lambda arm: float(arms[arm]["final"]))
-        against = [row for row in rows(f"studies/{study_of}/pairs.csv") if row["ours"] == best]
-        sure = {row["theirs"]: float(row["low"]) > 0.5 for row in against if row["of"] == "final return"}
-        level, below = ([f"`{arm}`" for arm, apart in sure.items() if apart == wanted] for wanted in (False, True))
-        found = f"`{best}` {interval(arms[best], 'final')}; not apart: {', '.join(level) or 'none'}"
-        found += f"; below: {', '.join(below) or 'none'}"
-        target = next(row["scale"] for row in (arms[best], *arms.values()) if row["scale_field"] == "target")
-        form = f"structure: {structure}; hold: {hold}; target: {target}"
-        body.append([f"[{study_of}](control.md#{section})", told, rule, form, found])
-    head = ["evidence", "task", "take", "if `parameter`", "final return (IQM): the best, and who is apart from it"]
-    return markdown(head, body)
-
-
-_ANSWERS = (
-    ("Answers of ten tokens with few like choices", "no noise; `entropy` is above GRPO", "all", "the-study"),
-    ("The longest way to a reward of our three tasks (grid)", "`psn`, an answer a perturbation, or `entropy`", "grid",
-     "why-the-noise-does-not-carry-here"),
-    ("Countdown", "no arm is apart from GRPO", "countdown", "countdown-and-make-a-target-alone"),
-)  # fmt: skip
-
-
-def answers() -> str:
-    """What to take in reasoning, by the property of a task."""
-    found = {(row["task"], row["ours"]): row for row in rows("reasoning/contrasts.csv") if row["k"] == "256"}
-    body = []
-    for told, take, task, section in _ANSWERS:
-        arms = ("psn", "psn-kl", "psn-step", "entropy")
-        each = "; ".join(f"`{arm}` {_points(found[task, arm])}" for arm in arms)
-        body.append([f"[study](reasoning.md#{section})", told, take, f"pass@256 minus GRPO, points: {each}"])
-    for row in rows("ladder/ladder.csv")[2:]:
-        low, high = (float(row[f"over_temperature_{end}"]) for end in ("low", "high"))
-        take = "temperature" if high < 1 else "noise that is held for the answer" if low > 1 else "either"
-        ratio = f"success with held noise over that with temperature: {_power(row, 'over_temperature')}"
-        told = f"An answer must take the same rare branch {row['choices']} times; nothing is learnt yet"
-        body.append(["[ladder](reasoning.md#the-ladder-of-like-choices)", told, take, ratio])
-    return markdown(["evidence", "task", "take", "the numbers"], body)
-
-
-def ladder() -> str:
-    """What holding the noise is worth, by the number of like choices."""
-    body = []
-    for row in rows("ladder/ladder.csv"):
-        whole = 10 ** (float(row["held_log10_whole"]) - float(row["temperature_log10_whole"]))
-        told = row | {"whole": str(whole), "success": str(10 ** float(row["held_log10"]))}
-        names = ("over_temperature", "formula", "formula_coherent", "over_redrawn", "whole", "success")
-        body.append([row["choices"], *(_power(told, name) for name in names), number(row["members"], 2)])
-    head = ["like choices", "held over temperature", "the formula's", "the same, coherence as measured"]
-    return markdown([*head, "held over redrawn", "whole text, over temperature", "P, held", "members that count"], body)
-
-
-def _power(row: Row, name: str) -> str:
-    """A ratio with its interval: as it is while it is near one, else in powers of ten."""
-    found = [float(row[key]) for key in (name, f"{name}_low", f"{name}_high") if row.get(key)]
-    told = [number(one) if 0.01 <= one < 1000 else re.sub(r"e\+?(-?)0*", r"e\1", f"{one:.0e}") for one in found]
-    return told[0] + (f" [{told[1]}, {told[2]}]" if len(told) == 3 else "")
-
-
-def claims() -> str:
-    """What was expected of the ladder before the first run, and what came of it."""
-    found = json.loads((RESULTS / "ladder" / "ladder.json").read_text())["claims"]
-    body = [
-        [one["says"], ", ".join(map(str, one["lengths"])), ", ".join(one["by_length"]), one["verdict"]] for one in found
-    ]
-    return markdown(["expected", "like choices", "at each of them", "verdict"], body)
-
-
 TABLES: dict[str, Callable[..., str]] = {
     "acting": acting,
-    "answers": answers,
-    "claims": claims,
+    "answers": evidence.answers,
+    "claims": evidence.claims,
     "commands": commands,
     "countdown": countdown,
+    "deep": deep,
     "halfcheetah": halfcheetah,
     "hypotheses": hypotheses,
-    "ladder": ladder,
+    "ladder": evidence.ladder,
     "memory": memory,
     "peers": peers,
     "physics": physics,
@@ -371,7 +263,8 @@ TABLES: dict[str, Callable[..., str]] = {
     "spectra": spectra,
     "startup": startup,
     "study": study,
-    "when": when,
+    "when": evidence.when,
+    "untrained": untrained,
 }
 """The functions by the names that pages use."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks import compile_options, tables
+from benchmarks.answers_options import Steps, Updating
 from benchmarks.compile_options import Compile
 from benchmarks.deep_options import COMMANDS as DEEP
 from benchmarks.ladder_options import Ladder
@@ -17,7 +18,8 @@ from benchmarks.scale_options import Gpu
 from jaxpsn.core import errors
 from jaxpsn.run import command, interrupts
 
-COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | DEEP | {kind.name: kind for kind in (Peers, Compile, Ladder)}
+_OTHERS = (Peers, Compile, Ladder, Updating, Steps)
+COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | DEEP | {kind.name: kind for kind in _OTHERS}
 """Benchmarks by the names of their commands."""
 
 

@@ -20,6 +20,7 @@ from jaxpsn.control.types import Hyper, of_agent, of_explore
 from jaxpsn.core import platforms
 from jaxpsn.core.branches import when
 from jaxpsn.core.components import terms_of
+from jaxpsn.noise import formed
 
 # Purposes folded into the key of a seed, and into the key of a step.
 _ENVS, _LEARNER, _EXPLORER, _STEPS, _BONUS = range(5)
@@ -85,7 +86,8 @@ class Program:
     def init(self, key: PRNGKeyArray, hyper: Hyper) -> ProgramState:
         """The state of one seed before its first step."""
         learner = self.agent.init(jax.random.fold_in(key, _LEARNER), of_agent(hyper), of_explore(hyper))
-        learner, bonus = paying.begin(self, jax.random.fold_in(key, _BONUS), hyper, learner)
+        own = jax.random.fold_in(key, _BONUS)
+        learner, bonus = paying.begin(self.agent, self.config.bonus, self.bonus, own, hyper, learner)
         states = self.episodes.reset(jax.random.fold_in(key, _ENVS))
         count = self.config.env.num_envs
         return ProgramState(
@@ -203,6 +205,13 @@ class Program:
     def alarms(self) -> list[Any]:
         """What is told once if the rows of metrics show it (:mod:`jaxpsn.run.alarms`)."""
         return list(exploration.alarms(self.config.explore, "explore"))
+
+    def remarks(self) -> list[str]:
+        """What is worth knowing before a run: the weights that have to be formed for every perturbation."""
+        explore = jax.eval_shape(self.init, jax.random.key(0), self.hyper).explore
+        draw = getattr(explore.behaviour, "draw", None)
+        told = "" if draw is None else formed(draw.spec, draw.members)
+        return [f"weights {told}"] if told else []
 
     def axes(self, state: ProgramState) -> ProgramState:
         """Axes of ``jax.vmap`` over seeds: the clock is shared, all else has a leading axis."""

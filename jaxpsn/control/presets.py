@@ -73,18 +73,18 @@ def _fast() -> ControlConfig:
 def _flash_sac() -> ControlConfig:
     # FlashSAC (arXiv 2604.04539; Holiday-Robot/FlashSAC, flashSAC.yaml and what its simulators override): 1024
     # environments, 2 updates of 2048 a step, a buffer of 10 M filled by 100 k, bins +-5 of scaled rewards, tau 0.01,
-    # temperature 0.01 at first, noise held by zeta(2) up to 16 steps. The target entropy is that of a Gaussian of
-    # deviation 0.15, log(2 pi e 0.15^2) / 2 a dimension. Its blocks normalise by batch, ours on the sphere; its actor
-    # moves at every second update and its rates fall by half; an environment here counts its repeats for itself.
+    # temperature 0.01 at first, the target entropy that of a Gaussian of deviation 0.15, log(2 pi e 0.15^2) / 2 a
+    # dimension. Its own noise, held by zeta(2) up to 16 steps, is zeta(std=1) with behaviour=driven. Its blocks
+    # normalise by batch, ours on the sphere; its actor moves at every second update and its rates fall by half.
     return ControlConfig(
         env=EnvConfig(num_envs=1024, reset="cached"),
         agent=(
             "sac(actor_hidden=128x128, critic_hidden=256x256, network=hyperspherical, scale_rewards=true, "
-            "return_bound=5, critic=c51(atoms=101, low=-5, high=5), behaviour=driven, temperature=0.01, "
-            "target_entropy=-0.4782, log_std_low=-10, "
-            "batch_size=2048, updates=2, tau=0.01, precision=bfloat16, replay_capacity=10000384, warmup=100352)"
+            "return_bound=5, critic=c51(atoms=101, low=-5, high=5), temperature=0.01, "
+            "target_entropy=-0.4782, log_std_low=-10, batch_size=2048, updates=2, tau=0.01, precision=bfloat16, "
+            "replay_capacity=10000384, warmup=100352)"
         ),
-        explore="zeta(std=1, exponent=2, repeat_max=16)",
+        explore="parameter(relative=true)",
         eval_envs=128,
     )
 

@@ -1,9 +1,11 @@
 """Grouped-query attention, and which kernel computes it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float
 
 from jaxpsn.core.compat import foreign
@@ -23,20 +25,48 @@ def causal(
     k: Float[Array, "batch length kv_heads dim"],
     v: Float[Array, "batch length kv_heads dim"],
     flash: bool = False,
+    reading: bool = False,
 ) -> Float[Array, "batch length heads dim"]:
     """Attention over whole texts: position t looks at positions up to t; ``flash``: by cuDNN where it fits.
 
     cuDNN gets neither a mask nor lengths, on purpose: causality is a mode of its kernel, whereas a mask would be
     materialised for it, and its batching rule under ``vmap`` (weights per member) takes no mask shared by the heads.
+    ``reading``: no derivative is wanted.
     """
-    length = q.shape[1]
     if flash and fits_cudnn(q.dtype, q.shape[-1]):
-        # Its derivative wants an even length; nothing looks at a position added behind the last.
-        even = [jnp.pad(x, ((0, 0), (0, length % 2), (0, 0), (0, 0))) for x in (q, k, v)]
-        with foreign():
-            return jax.nn.dot_product_attention(*even, is_causal=True, implementation="cudnn")[:, :length]
-    places = jnp.arange(length, dtype=jnp.int32)
+        return rows_first(_cudnn)(q, k, v) if reading else _cudnn(q, k, v)
+    places = jnp.arange(q.shape[1], dtype=jnp.int32)
     return masked(q, k, v, (places[None, :] <= places[:, None])[None, None])
+
+
+def _cudnn(q: Array, k: Array, v: Array) -> Array:
+    length = q.shape[1]
+    # Its derivative wants an even length; nothing looks at a position added behind the last.
+    even = [jnp.pad(x, ((0, 0), (0, length % 2), (0, 0), (0, 0))) for x in (q, k, v)]
+    with foreign():
+        return jax.nn.dot_product_attention(*even, is_causal=True, implementation="cudnn")[:, :length]
+
+
+def rows_first(attend: Callable[..., Array]) -> Callable[..., Array]:
+    """``attend(q, k, v)`` that takes members of a ``vmap`` as further rows, those of one row side by side.
+
+    cuDNN's own batching rule puts the rows of one member side by side. Rows are what a mesh cuts, so that every device
+    would then gather the queries, keys and values of all. There is no derivative.
+    """
+
+    @custom_vmap
+    def call(q: Array, k: Array, v: Array) -> Array:
+        return attend(q, k, v)
+
+    @call.def_vmap
+    def members(size: int, batched: Any, *given: Array) -> tuple[Array, bool]:
+        each = [
+            x if own else jnp.broadcast_to(x[None], (size, *x.shape)) for x, own in zip(given, batched, strict=True)
+        ]
+        out = call(*(jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]) for x in each))
+        return jnp.swapaxes(out.reshape(-1, size, *out.shape[1:]), 0, 1), True
+
+    return call
 
 
 def masked(

@@ -146,7 +146,7 @@ def _whole(config: DecoderConfig, params: Params, tokens: Array, start: Array, c
     def mix(q, k, v, cache, layer):
         if cache is not None:
             cache = _write(cache, _rolled(k, -start), _rolled(v, -start), layer, 0)
-        return attention.causal(q, k, v, config.flash), cache
+        return attention.causal(q, k, v, config.flash, reading=cache is not None), cache
 
     x = params["embed"]["embedding"][tokens]
     hidden, cache = _over_layers(config, params, x, cache, turns(config.rope, config.head_dim, positions), mix, remat)

@@ -1,6 +1,6 @@
 """What stands before the hidden layers of a network; the names need no JAX."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxpsn.core.components import Component
 from jaxpsn.core.families import Family
@@ -8,6 +8,9 @@ from jaxpsn.core.families import Family
 
 class Torso(Component):
     """The first layers of a network, which know how an observation is laid out."""
+
+    steps: ClassVar[int] = 1
+    """Observations that it looks at, the newest and those before it in the episode."""
 
     def check(self, observation_size: int) -> None:
         """Refuse observations of another size. Raises UserError."""
@@ -20,7 +23,7 @@ class Torso(Component):
 TORSOS: Family[Torso] = Family(
     "torso",
     Torso,
-    {"cnn": "jaxpsn.networks.cnn"},
+    {name: f"jaxpsn.networks.{name}" for name in ("cnn", "gru")},
     doc="What stands before the hidden layers of a network.",
 )
 

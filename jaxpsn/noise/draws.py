@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import lax
 from jax.custom_batching import custom_vmap
@@ -64,9 +65,25 @@ def leaf_key(key: PRNGKeyArray, path: str) -> PRNGKeyArray:
 
 def per_slice(leaf: Leaf, key: PRNGKeyArray, draw: Callable[[PRNGKeyArray], Any]) -> Any:
     """``draw(key)`` once, or once per stacked and batched slice with a key of its own, as ``[*leaf.lead, ...]``."""
+    return _of_slices(leaf, _slice_keys(leaf, key), draw)
+
+
+def _leaf_keys(key: PRNGKeyArray, paths: list[str]) -> PRNGKeyArray:
+    """:func:`leaf_key` of every path."""
+    low, high = np.asarray([path_hash(path) for path in paths], np.uint32).T
+    return jax.vmap(jax.random.fold_in)(jax.vmap(jax.random.fold_in, (None, 0))(key, low), high)
+
+
+def _slice_keys(leaf: Leaf, key: PRNGKeyArray) -> PRNGKeyArray:
+    """A key for each slice of a leaf; of one slice the leaf's own."""
     if not leaf.lead:
-        return draw(key)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(math.prod(leaf.lead), dtype=jnp.uint32))
+        return key[None]
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(math.prod(leaf.lead), dtype=jnp.uint32))
+
+
+def _of_slices(leaf: Leaf, keys: PRNGKeyArray, draw: Callable[[PRNGKeyArray], Any]) -> Any:
+    if not leaf.lead:
+        return draw(keys[0])
     return jax.tree.map(lambda x: x.reshape(leaf.lead + x.shape[1:]), jax.vmap(draw)(keys))
 
 
@@ -77,13 +94,17 @@ def draw_member(kind: Any, spec: Spec, key: PRNGKeyArray, number: Array, counter
         # Members 2i and 2i+1 share a stream; the odd one takes it with the opposite sign.
         identity, negate = number // jnp.uint32(2), (number % jnp.uint32(2)) == 1
 
-    def state(leaf, stream):
-        return kind.state(leaf, jax.random.fold_in(jax.random.fold_in(stream, identity), counter), negate)
-
-    drawn = {}
-    for leaf in spec.leaves:
-        if kind.has_state(leaf):
-            drawn[leaf.path] = per_slice(leaf, leaf_key(key, leaf.path), lambda stream, leaf=leaf: state(leaf, stream))
+    leaves = [leaf for leaf in spec.leaves if kind.has_state(leaf)]
+    streams = _leaf_keys(key, [leaf.path for leaf in leaves])
+    streams = [_slice_keys(leaf, streams[place]) for place, leaf in enumerate(leaves)]
+    # The keys of all leaves in one: on a GPU every fold is a kernel.
+    folded = jax.vmap(lambda stream: jax.random.fold_in(jax.random.fold_in(stream, identity), counter))(
+        jnp.concatenate(streams)
+    )
+    drawn, begin = {}, 0
+    for leaf, keys in zip(leaves, streams, strict=True):
+        own, begin = folded[begin : begin + len(keys)], begin + len(keys)
+        drawn[leaf.path] = _of_slices(leaf, own, lambda one, leaf=leaf: kind.state(leaf, one, negate))
     return drawn
 
 

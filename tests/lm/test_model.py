@@ -146,6 +146,19 @@ def test_the_kernel_of_cudnn_gets_even_lengths_and_no_mask(monkeypatch):
     np.testing.assert_allclose(np.asarray(found)[_text(length=11)], np.asarray(want)[_text(length=11)], atol=1e-4)
 
 
+def test_rows_of_members_go_to_the_kernel_side_by_side():
+    seen = []
+
+    def attend(q, k, v):
+        seen.append(q.shape)
+        return jnp.cumsum(q, axis=1) * k[:, :1] + v
+
+    q, k, v = jax.random.normal(jax.random.key(0), (3, 4, 2, 5, 3, 8))  # four members, two rows
+    found = jax.vmap(attention.rows_first(attend), (0, 0, None))(q, k, v[0])
+    assert seen[-1] == (8, 5, 3, 8)
+    np.testing.assert_allclose(found, jax.vmap(attend, (0, 0, None))(q, k, v[0]), rtol=1e-6)
+
+
 def test_cudnn_is_chosen_for_its_dtypes_and_widths():
     assert attention.fits_cudnn(jnp.bfloat16, 128)
     for dtype, width in ((jnp.float32, 64), (jnp.bfloat16, 20), (jnp.float16, 136)):

@@ -114,9 +114,13 @@ def test_gradients_do_not_depend_on_chunks_or_remat():
 GROUPED = replace(CONFIG, num_kv_heads=2)
 
 
-@pytest.mark.parametrize("options", [{}, {"remat": True, "chunk": 5}])
-def test_clean_answers_share_the_reading_of_their_prompt(options):
-    """Against a copy of the weights for each answer, which shares nothing; two heads to a key."""
+@pytest.mark.parametrize("flash, options", [(False, {}), (True, {"remat": True, "chunk": 5})])
+def test_clean_answers_share_the_reading_of_their_prompt(flash, options, monkeypatch):
+    """Against a copy of the weights for each answer, which shares nothing; two heads to a key.
+
+    Where a flash kernel reads whole texts, they are the rows of one batch.
+    """
+    monkeypatch.setattr(scoring, "_flash", lambda config, params: flash)
     params = jax.tree.map(lambda x: 3 * x if x.ndim > 1 else x, model.init(GROUPED, jax.random.key(2)))
     tokens = jax.random.randint(jax.random.key(3), (MEMBERS, 3, 12), 0, 11)
     lengths = jnp.array([[12, 1, 0], [5, 12, 7], [3, 4, 12], [12, 9, 2]], jnp.int32)

@@ -41,6 +41,15 @@ def test_noise_in_it_is_that_of_formed_weights_and_forms_no_kernel(structure):
     np.testing.assert_allclose(ours, jax.vmap(policy.raw)(own, obs), atol=1e-4)
 
 
+def test_what_is_formed_is_told_with_its_bytes():
+    module = nn.Sequential([nn.Conv(5, (3, 3)), nn.Dense(2)])
+    image = jax.ShapeDtypeStruct((6, 4, 4, 2), jnp.float32)
+    params = jax.eval_shape(module.init, KEY, jnp.zeros(image.shape))
+    spec = noise.plan(module.apply, params, image)
+    told = "formed for each of 8 perturbations, 2,880 bytes in all: params/layers_0/kernel"
+    assert noise.formed(spec, 8) == told
+
+
 @pytest.mark.parametrize("agent", ["dqn(precision=bfloat16", "pqn(policy_head=true", "ppo(critic_hidden=8"])
 def test_agents_take_it_in_every_network(agent):
     config = AGENTS.make(f"{agent}, torso=cnn(channels=4, kernel=2, height=3, width=4))")

@@ -36,6 +36,10 @@ def text(name):
         ("compile --target h200 --calls 1", "calls"),
         ("compile --target h200 --programs stepp", "nearest: step"),
         ("compile rlvr --target h200 --preset smoke --against gaussian", "structures"),
+        ("compile rlvr --target h200 --programs acting", "nearest: decoding"),
+        ("compile rlvr --target h200 --shape qwen2.5-7", "nearest: qwen2.5-7b"),
+        ("compile rlvr --target h200 --shape qwen2.5-7b", "rollout.max_prompt"),
+        ("compile --target h200 --shape qwen2.5-7b", "only rlvr has a decoder"),
     ],
 )
 def test_what_cannot_be_compiled_is_refused_in_one_line(line, said):

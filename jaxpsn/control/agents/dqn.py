@@ -18,7 +18,7 @@ from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents import losses
 from jaxpsn.control.agents.critics.family import CriticForm
 from jaxpsn.control.agents.critics.huber import Huber
-from jaxpsn.control.agents.family import AGENTS, Agent, OffPolicy, Rate
+from jaxpsn.control.agents.family import AGENTS, OffPolicy, Rate, WithTorso
 from jaxpsn.control.exploration.family import behaviour_of
 from jaxpsn.control.exploration.rules import Heads, LearntNoise
 from jaxpsn.control.state import LearnerState, Transition
@@ -27,12 +27,12 @@ from jaxpsn.core.components import called
 from jaxpsn.core.fields import Whole, Widths
 from jaxpsn.envs.spaces import Discrete
 from jaxpsn.networks import Greedy, Values, Voting
-from jaxpsn.networks.torso import Torso, layers
-from jaxpsn.networks.values import best
+from jaxpsn.networks.torso import layers
+from jaxpsn.networks.values import best, curious, incurious
 
 
 @dataclass(frozen=True)
-class Valued(Agent):
+class Valued(WithTorso):
     """An agent of values of a few actions, of which the greatest is taken; weight noise acts on them, or on a policy
     head."""
 
@@ -40,8 +40,6 @@ class Valued(Agent):
     """Hidden widths of the values, and of the policy head."""
     lr: Rate = 5e-4
     """Adam rate."""
-    torso: Torso | None = None
-    """Layers before them, such as cnn."""
     critic: CriticForm = Huber()
     """What is said of an action, and what it learns from."""
     duelling: bool = False
@@ -69,6 +67,12 @@ class Valued(Agent):
             allowed = f"squared or huber, as {called(type(acting))} adds a prior to values"
             errors.refuse("agent.critic", called(type(self.critic)), allowed)
 
+    def check_bonus(self, bonus: str, explore: Any) -> None:
+        acting = behaviour_of(explore)
+        if acting is not None and acting.learnt_noise() is not None and not self.policy_head:
+            allowed = f"none, or another rule than {called(type(acting))}, whose values are not of one network"
+            errors.refuse("bonus", bonus, allowed)
+
 
 @AGENTS.register("dqn")
 @dataclass(frozen=True)
@@ -87,15 +91,15 @@ class Dqn(Valued, OffPolicy):
 
     rare: ClassVar[dict[str, str]] = {"target_every": "the targets never move"}
     stochastic: ClassVar[bool] = True  # the softmax of what it says, whose divergence the noise may follow
+    intrinsic: ClassVar[bool] = True
 
     def build(
         self, observation_size: int, action_size: int, learnt: LearntNoise | Heads | None = None
     ) -> shared.Learner:
         nets = networks(self, observation_size, action_size, learnt)
         parts = shared.Parts(self, nets, shared.optimizer(self.weight_decay), isinstance(learnt, LearntNoise))
-        return shared.Learner(
-            functools.partial(_init, parts), nets.policy, functools.partial(_update, parts), marker(nets)
-        )
+        begin, update, paid = (functools.partial(one, parts) for one in (_init, _update, intrinsic))
+        return shared.Learner(begin, nets.policy, update, marker(nets), paid)
 
 
 class Networks(NamedTuple):
@@ -103,7 +107,7 @@ class Networks(NamedTuple):
 
     ``values(params, obs[B, O], key) -> [B, A]`` or ``[B, A, K]``, as ``form`` has it, of one head where there are
     several; ``logits(params, obs, key) -> [B, A]`` of the policy head. Where noise is learnt, what acts takes a fresh
-    draw from ``key``.
+    draw from ``key``. ``fresh(key)``: weights of values of one network, of a bonus.
     """
 
     init: Callable[..., tuple[Any, Any]]
@@ -112,6 +116,7 @@ class Networks(NamedTuple):
     logits: Callable[..., Array] | None
     form: CriticForm
     heads: Heads | None
+    fresh: Callable[..., Any]
 
 
 class Slots(NamedTuple):
@@ -139,6 +144,10 @@ def networks(
         actions, widths, duelling=config.duelling, outputs=form.outputs, head_scale=config.head_scale, **common
     )
     obs = jnp.zeros((observation_size,), jnp.float32)
+
+    def fresh(key: PRNGKeyArray) -> Any:
+        return module.init(key, obs)
+
     if isinstance(learnt, Heads):
         # Outputs of a variance near one, as those of bsuite's prior networks.
         scale = {"head_scale": math.sqrt(3.0 / widths[-1]), "duelling": config.duelling}
@@ -151,12 +160,14 @@ def networks(
             logits=None,
             form=form,
             heads=learnt,
+            fresh=fresh,
         )
     head = Values(actions, widths, head_scale=config.head_scale, **common) if config.policy_head else None
     init = functools.partial(_weights, module, head, learnt, obs)
     policy = Greedy(module, form.value) if head is None else Greedy(head)
     logits = None if head is None else _learning(head, learnt, dtype)
-    return Networks(init, policy, _learning(module, learnt if head is None else None, dtype), logits, form, None)
+    values = _learning(module, learnt if head is None else None, dtype)
+    return Networks(init, policy, values, logits, form, None, fresh)
 
 
 def _weights(
@@ -215,6 +226,27 @@ def _init(parts: shared.Parts, key: PRNGKeyArray, hyper: Any, explored: Any) -> 
     return state.replace(**{told.target: jax.tree.map(jnp.copy, getattr(state, told.weights))})
 
 
+def intrinsic(
+    parts: shared.Parts, key: PRNGKeyArray, learner: LearnerState, beta: Float[Array, ""], floor: Float[Array, ""]
+) -> LearnerState:
+    """The learner with values of a bonus, of a network like those of the task, which explore beside them."""
+    own = shared.intrinsic(parts.rule, parts.nets.fresh(key), beta, floor)
+    return _admit(parts, learner.replace(intrinsic=own), jnp.zeros((), jnp.float32))
+
+
+def admit(parts: shared.Parts, learner: LearnerState, obs: Float[Array, "b o"]) -> LearnerState:
+    """What acts, with the present values of the bonus in it, at the weight that ``obs`` give them."""
+    return _admit(parts, learner, weight_of_bonus(parts, learner, obs))
+
+
+def _admit(parts: shared.Parts, learner: LearnerState, weight: Float[Array, ""]) -> LearnerState:
+    if parts.config.policy_head:  # it has learnt from them instead
+        return learner
+    # A copy, as a donated state may not hold one buffer twice.
+    paid = jax.tree.map(jnp.copy, learner.intrinsic.critic)
+    return learner.replace(actor=curious(learner.actor, paid, weight))
+
+
 def _update(
     parts: shared.Parts,
     key: PRNGKeyArray,
@@ -225,20 +257,69 @@ def _update(
 ) -> tuple[LearnerState, shared.Metrics]:
     config, slot = parts.config, slots(parts.config)
     keys = shared.purposes(key, parts.noisy)
+    learner = learner.replace(actor=incurious(learner.actor))
     learner, told = head_step(parts, learner, batch.obs, hyper["lr"], keys.online)
-    target = each(parts.nets)(lambda own, theirs: td_target(config, parts.nets, own, theirs, batch, keys))(
-        getattr(learner, slot.weights), getattr(learner, slot.target)
-    )
-    learner, metrics = value_step(parts, learner, batch, target, hyper["lr"], keys)
-    online, target = getattr(learner, slot.weights), getattr(learner, slot.target)
+    learner, metrics = _td_step(parts, learner, batch, hyper["lr"], keys)
+    learner, paid = _paid_step(parts, learner, batch, hyper["lr"], keys)
+    own = learner.intrinsic
+    online = getattr(learner, slot.weights), None if own is None else own.critic
     # The count is shared by vmapped seeds, so this stays a branch.
-    target = lax.cond(
+    target, follows = lax.cond(
         (count + 1) % config.target_every == 0,
         lambda target: losses.polyak(target, online, config.tau),
         lambda target: target,
-        target,
+        (getattr(learner, slot.target), None if own is None else own.target_critic),
     )
-    return learner.replace(**{slot.target: target}), metrics | told
+    learner = learner.replace(**{slot.target: target})
+    if own is not None:
+        learner = admit(parts, learner.replace(intrinsic=own.replace(target_critic=follows)), batch.obs)
+    return learner, metrics | told | paid
+
+
+def _td_step(
+    parts: shared.Parts, learner: LearnerState, batch: Transition, rate: Float[Array, ""], keys: shared.Keys
+) -> tuple[LearnerState, shared.Metrics]:
+    """Move the values towards what their targets say of what follows."""
+    nets, slot = parts.nets, slots(parts.config)
+    target = each(nets)(lambda own, theirs: td_target(parts.config, nets, own, theirs, batch, keys))(
+        getattr(learner, slot.weights), getattr(learner, slot.target)
+    )
+    return value_step(parts, learner, batch, target, rate, keys)
+
+
+def _paid_step(
+    parts: shared.Parts, learner: LearnerState, batch: Transition, rate: Float[Array, ""], keys: shared.Keys
+) -> tuple[LearnerState, shared.Metrics]:
+    """Move the values of a bonus, if there is one, towards targets of their own: they have no ends."""
+    if learner.intrinsic is None:
+        return learner, {}
+    paid = batch.intrinsic.replace(obs=batch.obs, action=batch.action)
+    return as_bonus(parts, learner, lambda learner: _td_step(parts, learner, paid, rate, keys))
+
+
+def as_bonus(
+    parts: shared.Parts, learner: LearnerState, step: Callable[[LearnerState], tuple[LearnerState, shared.Metrics]]
+) -> tuple[LearnerState, shared.Metrics]:
+    """``step`` of the values of the bonus, as if they were those of the task; its metrics say so."""
+    own, slot = learner.intrinsic, slots(parts.config)
+    weights = {slot.weights: own.critic, slot.target: own.target_critic, slot.optimizer: own.critic_optimizer}
+    after, metrics = step(learner.replace(**weights))
+    own = own.replace(critic=getattr(after, slot.weights), critic_optimizer=getattr(after, slot.optimizer))
+    return learner.replace(intrinsic=own), {f"bonus_{name}": value for name, value in metrics.items()}
+
+
+def weight_of_bonus(parts: shared.Parts, learner: LearnerState, obs: Float[Array, "b o"]) -> Float[Array, ""]:
+    """What values of the bonus count, that their advantages are ``beta`` times as large as those of the task.
+
+    ``beta max(mean|A|, floor) / max(mean|A_i|, floor)`` with ``A = Q - mean_a Q``: what all actions share chooses none.
+    """
+    nets, own = parts.nets, learner.intrinsic
+
+    def size(weights: Any) -> Float[Array, ""]:
+        said = nets.form.value(nets.values(weights, obs, None))
+        return jnp.maximum(jnp.mean(jnp.abs(said - jnp.mean(said, axis=-1, keepdims=True))), own.floor)
+
+    return own.beta * size(getattr(learner, slots(parts.config).weights)) / size(own.critic)
 
 
 def each(nets: Networks) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -293,11 +374,15 @@ def shares(mask: UInt32[Array, " b"], heads: Heads) -> Float[Array, "h b"]:
 def head_step(
     parts: shared.Parts, learner: LearnerState, obs: Float[Array, "b o"], rate: Float[Array, ""], key: Any
 ) -> tuple[LearnerState, shared.Metrics]:
-    """Move the policy head, if there is one, towards the best actions of the values as they are."""
+    """Move the policy head, if there is one, towards the best actions of the values as they are, a bonus included."""
     nets = parts.nets
     if nets.logits is None:
         return learner, {}
-    action = best(nets.form.value(nets.values(learner.critic, obs, None)))
+    scores = nets.form.value(nets.values(learner.critic, obs, None))
+    if learner.intrinsic is not None:
+        paid = nets.form.value(nets.values(learner.intrinsic.critic, obs, None))
+        scores = scores + weight_of_bonus(parts, learner, obs) * paid
+    action = best(scores)
 
     def loss(params: Any) -> Float[Array, ""]:
         return policy_loss(nets.logits(params, obs, key), action)

@@ -13,6 +13,7 @@ from jaxpsn.core.components import Component, called, fields_of, spec_of, terms_
 from jaxpsn.core.families import Family
 from jaxpsn.core.fields import Fraction, NonNegative, Real, Traced, Whole, Widths
 from jaxpsn.envs.spaces import ActionSpace, Box
+from jaxpsn.networks.torso import Torso
 
 COUNTED = (1 << 31) - 1
 """Clocks and places in replay are int32."""
@@ -82,12 +83,20 @@ class Agent(Component):
     def check(self, explore: Any, num_envs: int, action_repeat: int) -> None:
         """Refuse what this agent cannot do with. Raises UserError."""
 
+    def check_bonus(self, bonus: str, explore: Any) -> None:
+        """Refuse a bonus (its text) with critics of its own beside what explores. Raises UserError."""
+
     def refuse_idle(self, steps: int, per_call: int) -> None:
         """Refuse what never trains the actor in ``steps`` environment steps. Raises UserError."""
 
     def cadences(self, per_call: int, adapt_every: int) -> Cadences:
         """What happens when, for ``per_call`` environment steps in a vector step; no replay has to be filled."""
         return Cadences(0, 1, 1, adapt_every)
+
+    @property
+    def history(self) -> int:
+        """Observations that it looks at, the newest and those before it in the episode."""
+        return 1
 
     @property
     def widths(self) -> str:
@@ -113,6 +122,18 @@ class WithActor(Agent):
     """Hidden widths of the actor."""
     actor_lr: Rate = 3e-4
     """Adam rate of the actor."""
+
+
+@dataclass(frozen=True)
+class WithTorso(Agent):
+    """An agent whose networks know how an observation is laid out."""
+
+    torso: Torso | None = None
+    """Layers before the hidden ones of every network: cnn for images, gru for what is not seen at once."""
+
+    @property
+    def history(self) -> int:
+        return 1 if self.torso is None else self.torso.steps
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Learner(NamedTuple):
     ``update(key, learner, batch[B], hyper, count) -> (learner, metrics)``: one critic update. ``count`` (int32
     scalar, critic updates done before) is derived from the clock, so that vmapped seeds share its branches;
     ``mark(key, N) -> uint32 [N]``: what is stored with the transitions of a step, or None;
-    ``intrinsic(key, beta, floor) -> Intrinsic``: fresh critics of a bonus, if the agent can learn from one;
+    ``intrinsic(key, learner, beta, floor) -> LearnerState``: with fresh critics of a bonus, if it can learn from one;
     ``period``: ``update`` reads ``count`` modulo this only; a whole number of Python then spares the branches.
     """
 
@@ -45,7 +45,7 @@ class Learner(NamedTuple):
     policy: Policy
     update: Callable[..., tuple[LearnerState, Metrics]]
     mark: Callable[..., Array] | None = None
-    intrinsic: Callable[..., Intrinsic] | None = None
+    intrinsic: Callable[..., LearnerState] | None = None
     period: int = 1
 
 
@@ -158,10 +158,18 @@ def fresh(parts: Parts, key: PRNGKeyArray, hyper: Any, explored: Any) -> Learner
     return init(parts.nets, parts.rule, key, explored)
 
 
-def fresh_intrinsic(parts: Parts, key: PRNGKeyArray, beta: Float[Array, ""], floor: Float[Array, ""]) -> Intrinsic:
-    """Fresh critics of a bonus."""
-    critic = parts.nets.fresh_critics(key)
-    return Intrinsic(critic, jax.tree.map(jnp.copy, critic), parts.rule.init(critic), beta, floor)
+def fresh_intrinsic(
+    parts: Parts, key: PRNGKeyArray, learner: LearnerState, beta: Float[Array, ""], floor: Float[Array, ""]
+) -> LearnerState:
+    """The learner with fresh critics of a bonus."""
+    return learner.replace(intrinsic=intrinsic(parts.rule, parts.nets.fresh_critics(key), beta, floor))
+
+
+def intrinsic(
+    rule: optax.GradientTransformation, critic: Any, beta: Float[Array, ""], floor: Float[Array, ""]
+) -> Intrinsic:
+    """Critics of a bonus that have learnt nothing."""
+    return Intrinsic(critic, jax.tree.map(jnp.copy, critic), rule.init(critic), beta, floor)
 
 
 def optimizer(weight_decay: float, scale: Callable[[], Any] = optax.scale_by_adam, clip: float = 0.0) -> Any:

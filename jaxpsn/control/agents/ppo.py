@@ -12,14 +12,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents import surrogate
-from jaxpsn.control.agents.family import AGENTS, OnPolicy
+from jaxpsn.control.agents.family import AGENTS, OnPolicy, WithTorso
 from jaxpsn.control.exploration.rules import LearntNoise
-from jaxpsn.control.state import LearnerState
+from jaxpsn.control.state import Intrinsic, LearnerState
 from jaxpsn.core import errors
 from jaxpsn.core.fields import Real, Traced
 from jaxpsn.networks import Actor, Diagonal, Policy, Values
 from jaxpsn.networks.gaussian import sample
-from jaxpsn.networks.torso import Torso, layers
+from jaxpsn.networks.torso import layers
 
 
 @struct.dataclass
@@ -35,6 +35,15 @@ class Samples:
     target: Any  # [G, R]
     groups: Any  # [G] int32
     tags: Any  # [G, R] uint32, or None
+    paid: Any = None  # Paid, if a bonus is learnt from
+
+
+@struct.dataclass
+class Paid:
+    """What values of a bonus learn from."""
+
+    value: Any  # [G, R] of the old weights
+    target: Any  # [G, R]
 
 
 class OnPolicyLearner(NamedTuple):
@@ -43,18 +52,20 @@ class OnPolicyLearner(NamedTuple):
     ``init(key, hyper, explored) -> LearnerState`` without targets; ``policy`` as of :class:`Learner`, with a
     distribution; ``value(params, obs[..., O]) -> [...]``;
     ``update(key, learner, samples, act, hyper) -> (learner, metrics)``: one minibatch, where ``act(params)`` are the
-    moments [G, R, 2 A] of those who acted, or of the clean policy, as the estimator has it.
+    moments [G, R, 2 A] of those who acted, or of the clean policy, as the estimator has it;
+    ``intrinsic`` as of :class:`Learner`, with a value network like the agent's own.
     """
 
     init: Callable[..., LearnerState]
     policy: Policy
     value: Callable[..., Array]
     update: Callable[..., tuple[LearnerState, shared.Metrics]]
+    intrinsic: Callable[..., LearnerState] | None = None
 
 
 @AGENTS.register("ppo")
 @dataclass(frozen=True)
-class Ppo(OnPolicy):
+class Ppo(OnPolicy, WithTorso):
     """PPO: a tanh-Gaussian actor, a value network, and several passes through each rollout with a clipped objective.
 
     With ``explore=parameter(...)`` or ``followers`` each group of environments acts with perturbed weights of its own,
@@ -62,8 +73,6 @@ class Ppo(OnPolicy):
     Schulman et al. 2017 (arXiv 1707.06347); for followers Plappert et al. 2018 (arXiv 1706.01905), section 3.
     """
 
-    torso: Torso | None = None
-    """Layers before the hidden ones of both networks, such as cnn; each has its own."""
     clip: Annotated[float, Real(0.0, 10.0, open_low=True)] = 0.2
     """Ratios beyond 1 plus or minus this bring nothing."""
     value_clip: Annotated[float, Real(0.0, 1e6)] = 0.0
@@ -81,6 +90,7 @@ class Ppo(OnPolicy):
     """Greatest logarithm of it."""
 
     learnt: ClassVar[tuple[str, ...]] = ("critic_loss", "actor_loss", "entropy", "kl", "clipped")
+    intrinsic: ClassVar[bool] = True
 
     def validate(self) -> None:
         super().validate()
@@ -111,9 +121,14 @@ class Ppo(OnPolicy):
         ) -> tuple[LearnerState, shared.Metrics]:
             learner, told = actor_step(self, rule, key, learner, samples, act, hyper)
             learner, loss = critic_step(self, value, rule, learner, samples, hyper["critic_lr"])
-            return learner, {name: shared.once(one) for name, one in (told | {"critic_loss": loss}).items()}
+            learner, paid = paid_step(self, value, rule, learner, samples, hyper["critic_lr"])
+            return learner, {name: shared.once(one) for name, one in (told | {"critic_loss": loss} | paid).items()}
 
-        return OnPolicyLearner(init, policy, value, update)
+        def intrinsic(key: PRNGKeyArray, learner: LearnerState, beta: Any, floor: Any) -> LearnerState:
+            values = critic.init(key, jnp.zeros((observation_size,), jnp.float32))
+            return learner.replace(intrinsic=Intrinsic(values, None, rule.init(values), beta, floor))
+
+        return OnPolicyLearner(init, policy, value, update, intrinsic)
 
 
 def actor_step(
@@ -164,3 +179,23 @@ def critic_step(
     error, gradient = jax.value_and_grad(loss)(learner.critic)
     critic, state = shared.descend(rule, learner.critic, learner.critic_optimizer, gradient, rate)
     return learner.replace(critic=critic, critic_optimizer=state), error
+
+
+def paid_step(
+    config: Ppo,
+    apply: Callable[..., Array],
+    rule: optax.GradientTransformation,
+    learner: LearnerState,
+    samples: Samples,
+    rate: Float[Array, ""],
+) -> tuple[LearnerState, dict[str, Float[Array, ""]]]:
+    """One step of the values of a bonus towards their targets, if there is one."""
+    own = learner.intrinsic
+    if own is None:
+        return learner, {}
+    as_learner = learner.replace(critic=own.critic, critic_optimizer=own.critic_optimizer)
+    theirs = samples.replace(value=samples.paid.value, target=samples.paid.target)
+    as_learner, loss = critic_step(config, apply, rule, as_learner, theirs, rate)
+    own = own.replace(critic=as_learner.critic, critic_optimizer=as_learner.critic_optimizer)
+    told = {"bonus_critic_loss": loss, "bonus_q": jnp.mean(samples.paid.value)}
+    return learner.replace(intrinsic=own), told

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from jaxtyping import Array
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxpsn.core import errors
 from jaxpsn.networks import Policy
@@ -30,3 +32,17 @@ def distance(policy: Any, kind: str = "action") -> Callable[..., Array]:
     if kind not in known:
         errors.refuse("parameter.distance", kind, f"{', '.join(known)}, as the policy has no distribution")
     return known[kind]
+
+
+def in_one_pass(
+    perturbed: Callable[..., Array], params: Any, draw: Any, sigma: Any, slices: Float[Array, "P B O"]
+) -> tuple[Array, Array]:
+    """What the clean policy and the perturbed ones say, ``[P, B, ...]`` each, from one pass of twice as many members.
+
+    The clean half is that of members whose sigma is 0. On a GPU each kernel has its price.
+    """
+    count = slices.shape[0]
+    sigmas = jnp.concatenate([jnp.broadcast_to(sigma, (count,)), jnp.zeros((count,), jnp.float32)])
+    twice, seen = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), (draw.replace(base={}), slices))
+    both = perturbed(params, twice.replace(base=draw.base), sigmas, seen)
+    return both[count:], both[:count]

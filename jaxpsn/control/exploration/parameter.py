@@ -316,8 +316,10 @@ class Parameter(Behaviour):
         def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
             slices = sliced(obs, count)
             spec = planner(slices.shape[1:2])
-            noisy = noise.fused(raw, spec, fresh, silent)(params, fresh.init(key, spec, count), sigma, slices)
-            return apart(raw(params, slices), noisy, axis)
+            draw, perturbed = fresh.init(key, spec, count), noise.fused(raw, spec, fresh, silent)
+            if silent:
+                return apart(raw(params, slices), perturbed(params, draw, sigma, slices), axis)
+            return apart(*acting.in_one_pass(perturbed, params, draw, sigma, slices), axis)
 
         return measure
 

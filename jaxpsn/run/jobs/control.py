@@ -117,14 +117,22 @@ def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tu
     with contextlib.closing(show), interrupts.stage(leave=show.close), show.phase("loading JAX and the physics"):
         from jaxpsn.control import placement
         from jaxpsn.control import program as programs
-        from jaxpsn.run import cache, loop
+        from jaxpsn.run import cache, exported, loop
 
-        cache.enable()
-        place = placement.Placement(job.mesh)
-        program = programs.make(job.control, -(-run.steps // job.control.steps_per_call), env, place)
+        kept, place = cache.enable(), placement.Placement(job.mesh)
+        plan, calls = cadence.plan(run, job.control.steps_per_call), -(-run.steps // job.control.steps_per_call)
+        own = env is not None or place.mesh is not None
+        shelf = None if own else exported.shelf(kept, job.control, calls=calls, seeds=run.seeds)
+        if shelf is not None:
+            shelf.begin((f"step x {plan.calls}", "init", "evaluation"))
+        program = programs.make(job.control, calls, env, place)
         if team is not None:
             distributed.meet(team, place.mesh)
-        return program, loop.ready(program, run)
+        engine = loop.ready(program, run, shelf)
+    if team is None or team.first:
+        for line in program.remarks():
+            startup.speak(line)
+    return program, engine
 
 
 def refuse(job: ControlJob, env: Any = None) -> None:
