@@ -59,7 +59,8 @@ class Agent(Component):
     """Decoupled (AdamW) weight decay of the networks."""
     intrinsic: ClassVar[bool] = False
     """Whether it can have critics for a bonus, beside its own (:func:`jaxpsn.control.agents.learner.critics_step`)."""
-    scale_rewards: ClassVar[bool] = False
+    # Not annotated: what is, even as a ClassVar, hides the field of OffPolicy where classes are joined.
+    scale_rewards = False
     """Whether it learns from scaled rewards."""
     normalize_observations: bool = True
     """Running mean and standard deviation per dimension."""
