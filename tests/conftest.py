@@ -8,6 +8,7 @@ from pathlib import Path
 _CACHE = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", Path(tempfile.gettempdir()) / "jaxpsn-test-cache"))
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAXPSN_KEEP_PROGRAMS", "0")  # what a test trains it trains once
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
@@ -26,6 +27,8 @@ from jaxtyping import install_import_hook  # noqa: E402
 # Shapes and types written in signatures are checked at every call, in tests only.
 install_import_hook("jaxpsn", "beartype.beartype")
 
+from jaxpsn.run import interrupts  # noqa: E402
+
 _MAPS = Path("/proc/self/maps")
 _MAPS_KEPT = 20_000
 
@@ -41,3 +44,11 @@ def few_memory_maps():
     if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > _MAPS_KEPT:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def signals_of_its_own(monkeypatch):
+    """Put away the answer to signals that a script's first line installed, for it outlives a script run in-process."""
+    monkeypatch.setattr(interrupts, "_stages", [interrupts.Stage(interrupts.BEFORE)])
+    yield
+    interrupts._unlisten()

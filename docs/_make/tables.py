@@ -172,6 +172,26 @@ def study(argument: str) -> str:
     return markdown([*head, "cells visited", "action distance"], body)
 
 
+def deep(argument: str) -> str:
+    """Seeds that solve a task of one straight path, and the episodes that it takes them: ``chain``, ``deepsea``."""
+    body = []
+    for row in rows(f"deep/{argument}.csv"):
+        share = f"{row['solved']} of {row['seeds']}"
+        if row["share_low"]:
+            share += f" [{number(row['share_low'])}, {number(row['share_high'])}]"
+        median = interval(row, "median") if row["median"] else "-"
+        body.append([row["size"], row["mapping"], f"`{row['arm']}`", share, median])
+    return markdown(["N", "mapping", "arm", "seeds that solve it", "episodes to it, median of all seeds"], body)
+
+
+def untrained() -> str:
+    """Share of episodes in which policies that have learnt nothing reach the far end."""
+    told = [[row["task"], row["mapping"], row["noise"], f"{int(row['reached']):,} of {int(row['episodes']):,}",
+             f"{float(row['share']):.5f} [{float(row['share_low']):.5f}, {float(row['share_high']):.5f}]"]
+            for row in rows("deep/untrained.csv")]  # fmt: skip
+    return markdown(["task", "mapping", "actions", "episodes", "share"], told)
+
+
 def commands() -> str:
     """Every study with its seeds, steps and the number of its arms."""
     body = []
@@ -271,6 +291,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "acting": acting,
     "commands": commands,
     "countdown": countdown,
+    "deep": deep,
     "halfcheetah": halfcheetah,
     "hypotheses": hypotheses,
     "memory": memory,
@@ -281,6 +302,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "spectra": spectra,
     "startup": startup,
     "study": study,
+    "untrained": untrained,
 }
 """The functions by the names that pages use."""
 

@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks import compile_options, tables
+from benchmarks.answers_options import Steps, Updating
 from benchmarks.compile_options import Compile
+from benchmarks.deep_options import COMMANDS as DEEP
+from benchmarks.ladder_options import Ladder
 from benchmarks.options import COMMANDS as ALONE
-from benchmarks.options import All, Benchmark, Response, Spectra
+from benchmarks.options import All, Benchmark
 from benchmarks.peers_options import Peers
 from benchmarks.scale_options import COMMANDS as SCALE
 from benchmarks.scale_options import Gpu
 from jaxpsn.core import errors
 from jaxpsn.run import command, interrupts
 
-COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | {Peers.name: Peers, Compile.name: Compile}
+_OTHERS = (Peers, Compile, Ladder, Updating, Steps)
+COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | DEEP | {kind.name: kind for kind in _OTHERS}
 """Benchmarks by the names of their commands."""
 
 
@@ -49,7 +53,7 @@ def run(options: Benchmark) -> None:
     tables.check(options.out)
     for part in options.parts() if isinstance(options, All) else (options,):
         module = importlib.import_module(f"benchmarks.{part.name}")
-        if isinstance(part, Gpu | Response | Spectra):
+        if hasattr(module, "run"):  # it writes as it goes, and no table at the end
             module.run(part)
             continue
         found = module.table(part)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import compile_plot, peers_plot, response_plot, spectra_plot
+from benchmarks import compile_plot, deep_plot, ladder_plot, peers_plot, response_plot, spectra_plot
 from benchmarks.bars import bar, row_panel
 from jaxpsn.core import text
 from jaxpsn.report.charts import picture
@@ -42,7 +42,15 @@ def write(path: Path) -> Path:
         "physics": physics,
         "response": response_plot.response,
     }
-    whole = {"peers": peers_plot.peers, "spectra": spectra_plot.spectra, "compile": compile_plot.kernels}
+    whole = {
+        "peers": peers_plot.peers,
+        "spectra": spectra_plot.spectra,
+        "compile": compile_plot.kernels,
+        "chain": deep_plot.solving,
+        "deepsea": deep_plot.solving,
+        "untrained": deep_plot.untrained,
+        "ladder": ladder_plot.ladder,
+    }
     name = told["benchmark"]
     chart = whole[name](told) if name in whole else makers.get(name, bars)(told["rows"])
     picture.write([chart], path.parent, path.stem)

@@ -54,8 +54,8 @@ def check(perturbation: Perturbation) -> None:
     That is noise that is drawn anew within answers, vectors, matrices other than linear layers', and noise without a
     low-rank form.
     """
-    if perturbation.every is not None:
-        refuse("noise.hold", f"tokens({perturbation.every})", "episode, as an adapter stays for the whole answer")
+    if perturbation.hold is not None:
+        refuse("noise.hold", spec_of(perturbation.hold), "episode, as an adapter stays for the whole answer")
     for leaf in perturbation.spec.leaves:
         if leaf.is_vector or leaf.batch or not leaf.path.endswith("/kernel"):
             refuse(

@@ -91,7 +91,7 @@ SCREENS: dict[str, Screen] = {
         (
             ("--env.name NAME", "halfcheetah, sparse_mountain_car, 'deep_sea(size=20)' ..."),
             ("--env.num-envs N", "parallel environments, each with a perturbation of its own"),
-            ("--agent TEXT", "td3, sac, ddpg, ppo, dqn, es, with fields: td3(updates=2)"),
+            ("--agent TEXT", "td3, sac, ddpg, ppo, dqn, pqn, es, with fields: td3(updates=2)"),
             ("--explore TEXT", "parameter, gaussian, pink(std=1) ..., and sums: parameter + gaussian"),
             ("--explore.target D", "action distance to which the noise scale is adapted"),
             ("--bonus TEXT", "none, or beside the reward rnd(beta=1), drnd, counts, reward_noise"),

@@ -44,8 +44,8 @@ class ControlConfig:
 
     env: EnvConfig = field(default_factory=EnvConfig)
     agent: Annotated[Any, SPEC, AGENTS] = "td3"
-    """Who learns: td3, sac, ddpg, dqn, ppo, es, or a plugin's, with its fields: td3(updates=2). A component, its text
-    or JSON."""
+    """Who learns: td3, sac, ddpg, dqn, pqn, ppo, es, or a plugin's, with its fields: td3(updates=2). A component, its
+    text or JSON."""
     explore: Annotated[Any, SPEC, EXPLORATION] = "parameter"
     """How the behaviour departs from the clean policy: parameter(target=0.6), pink(std=1), sums such as
     parameter + gaussian(std=0.1). A component, a sum, its text or JSON."""
@@ -65,7 +65,7 @@ class ControlConfig:
         for term in terms_of(self.explore):
             term.check(self.env.num_envs)
         self.agent.check(self.explore, self.env.num_envs, self.env.action_repeat)
-        self.bonus.check(self.agent)
+        self.bonus.check(self.agent, self.explore)
 
     def refuse_idle(self, steps: int) -> None:
         """Refuse what never trains the actor in ``steps`` environment steps, or counts further than 32 bits."""

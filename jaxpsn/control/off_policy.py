@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn import envs
-from jaxpsn.control import agents, diagnosis, evaluation, exploration, paying, replay, returns, statistics
+from jaxpsn.control import agents, diagnosis, evaluation, exploration, gauge, paying, replay, returns, statistics
 from jaxpsn.control.bonus import BonusFunctions
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.placement import ONE_DEVICE, Placement
@@ -20,6 +20,7 @@ from jaxpsn.control.types import Hyper, of_agent, of_explore
 from jaxpsn.core import platforms
 from jaxpsn.core.branches import when
 from jaxpsn.core.components import terms_of
+from jaxpsn.noise import formed
 
 # Purposes folded into the key of a seed, and into the key of a step.
 _ENVS, _LEARNER, _EXPLORER, _STEPS, _BONUS = range(5)
@@ -85,7 +86,8 @@ class Program:
     def init(self, key: PRNGKeyArray, hyper: Hyper) -> ProgramState:
         """The state of one seed before its first step."""
         learner = self.agent.init(jax.random.fold_in(key, _LEARNER), of_agent(hyper), of_explore(hyper))
-        learner, bonus = paying.begin(self, jax.random.fold_in(key, _BONUS), hyper, learner)
+        own = jax.random.fold_in(key, _BONUS)
+        learner, bonus = paying.begin(self.agent, self.config.bonus, self.bonus, own, hyper, learner)
         states = self.episodes.reset(jax.random.fold_in(key, _ENVS))
         count = self.config.env.num_envs
         return ProgramState(
@@ -101,6 +103,7 @@ class Program:
             tally=Tally(jnp.zeros((count,), jnp.float32), jnp.zeros((count,), jnp.float32)),
             diagnosis=diagnosis.init(self.cells) if self.config.diagnose else None,
             bonus=bonus,
+            gauge=gauge.init(count) if self.config.agent.scale_rewards else None,
         )
 
     def step(self, state: ProgramState) -> tuple[ProgramState, Metrics]:
@@ -124,6 +127,7 @@ class Program:
         with jax.named_scope("metrics"):
             tally, metrics = count_episodes(state.tally, outcome.reward, done, self.config.env.action_repeat)
         bonus, row, paid = paying.pay(self, jax.random.fold_in(key, _PAY), state.bonus, row)
+        measured = self._gauge(state.gauge, row.reward, done)
         explore = self._judge(jax.random.fold_in(key, _JUDGE), state, explore, outcome)
         clock = state.clock + 1
         with jax.named_scope("begin"):
@@ -138,6 +142,7 @@ class Program:
             replay=stored,
             tally=tally,
             bonus=bonus,
+            gauge=measured,
         )
         learner, learnt = self._learn(key, state)
         state = state.replace(learner=learner)
@@ -146,6 +151,7 @@ class Program:
             metrics |= learnt | paid | self.explorer.report(state.explore)
             metrics["reward"] = jnp.mean(outcome.reward)
             metrics |= self.episodes.space.report(action)
+            metrics |= {} if measured is None else {"reward_scale": self._size(measured)}
         if self.config.diagnose:
             seen, found = self._diagnose(before, action, outcome, clock)
             state, metrics = state.replace(diagnosis=seen), metrics | found
@@ -190,6 +196,7 @@ class Program:
             "optimiser": (learner.actor_optimizer, learner.critic_optimizer, learner.temperature_optimizer),
             **{name: metrics[name] for name in self.learnt if name.endswith("loss")},
             "observation statistics": state.statistics,
+            "reward statistics": state.gauge,
         }
         if state.bonus is not None:
             trees["bonus"] = (learner.intrinsic, state.bonus)
@@ -198,6 +205,13 @@ class Program:
     def alarms(self) -> list[Any]:
         """What is told once if the rows of metrics show it (:mod:`jaxpsn.run.alarms`)."""
         return list(exploration.alarms(self.config.explore, "explore"))
+
+    def remarks(self) -> list[str]:
+        """What is worth knowing before a run: the weights that have to be formed for every perturbation."""
+        explore = jax.eval_shape(self.init, jax.random.key(0), self.hyper).explore
+        draw = getattr(explore.behaviour, "draw", None)
+        told = "" if draw is None else formed(draw.spec, draw.members)
+        return [f"weights {told}"] if told else []
 
     def axes(self, state: ProgramState) -> ProgramState:
         """Axes of ``jax.vmap`` over seeds: the clock is shared, all else has a leading axis."""
@@ -215,6 +229,14 @@ class Program:
             return stats
         # What is stored is then what is used, bit for bit, whatever XLA fuses in one program and not in another.
         return lax.optimization_barrier(statistics.update(stats, obs))
+
+    @jax.named_scope("metrics")
+    def _gauge(self, seen: Any, reward: Float[Array, " n"], done: Bool[Array, " n"]) -> Any:
+        """What is known of the size of rewards after a step, if the agent scales them."""
+        return None if seen is None else gauge.observe(seen, reward, done, self.config.agent.gamma)
+
+    def _size(self, seen: gauge.Gauge) -> Float[Array, ""]:
+        return gauge.size(seen, self.config.agent.return_bound)
 
     @jax.named_scope("diagnose")
     def _diagnose(
@@ -296,6 +318,8 @@ class Program:
             batches = replay.take(state.replay, drawn)
         else:
             batches = returns.take(state.replay, state.clock, drawn, agent.n_step, agent.gamma)
+        if state.gauge is not None:
+            batches = batches.replace(reward=batches.reward / self._size(state.gauge))
         return paying.attach(self, state, drawn, batches)
 
     @jax.named_scope("adapt")

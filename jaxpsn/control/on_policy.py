@@ -1,5 +1,6 @@
 """The on-policy loop: rollouts of the present policy or its followers, and the learning between them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
@@ -11,15 +12,17 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
 
-from jaxpsn.control import off_policy, replay
-from jaxpsn.control.agents import ppo, surrogate
+from jaxpsn.control import off_policy, paying, replay
+from jaxpsn.control.agents import losses, ppo, surrogate
+from jaxpsn.control.agents.family import ByRollouts
+from jaxpsn.control.exploration import population
 from jaxpsn.control.state import LearnerState, ProgramState
 from jaxpsn.control.types import of_agent
 from jaxpsn.core.branches import when
 from jaxpsn.noise import kl_gaussian
 
 # Purposes folded into the key of a step.
-_ACT, _BEGIN, _LEARN = off_policy._ACT, off_policy._BEGIN, off_policy._LEARN
+_ACT, _BEGIN, _LEARN, _PAY = off_policy._ACT, off_policy._BEGIN, off_policy._LEARN, off_policy._PAY
 
 Metrics = off_policy.Metrics
 
@@ -56,13 +59,14 @@ class Rollouts(off_policy.Program):
         done = outcome.terminated | outcome.truncated
         with jax.named_scope("metrics"):
             tally, metrics = off_policy.count_episodes(state.tally, outcome.reward, done, self.config.env.action_repeat)
+        row = Row(state.envs.obs, drawn, outcome.reward, outcome.terminated, outcome.truncated, outcome.final_obs,
+                  self._tags(state.explore))  # fmt: skip
+        bonus, row, paid = paying.pay(self, jax.random.fold_in(key, _PAY), state.bonus, row)
         with jax.named_scope("store"):
-            row = Row(state.envs.obs, drawn, outcome.reward, outcome.terminated, outcome.truncated, outcome.final_obs,
-                      self._tags(state.explore))  # fmt: skip
             stored = replay.insert(state.replay, state.clock, row)
         clock = state.clock + 1
         state = state.replace(
-            clock=clock, updates=self.schedule.updates_done(clock), envs=after, replay=stored, tally=tally
+            clock=clock, updates=self.schedule.updates_done(clock), envs=after, replay=stored, tally=tally, bonus=bonus
         )
         if self._by_episode:
             state = state.replace(explore=self.explorer.begin(jax.random.fold_in(key, _BEGIN), state.explore, done))
@@ -72,7 +76,7 @@ class Rollouts(off_policy.Program):
         if not self._by_episode:
             state = state.replace(explore=self._redraw(key, state))
         with jax.named_scope("metrics"):
-            metrics |= learnt | self.explorer.report(state.explore)
+            metrics |= learnt | paid | self.explorer.report(state.explore)
             metrics["reward"] = jnp.mean(outcome.reward)
             metrics |= self.episodes.space.report(action)
         if self.config.diagnose:
@@ -144,8 +148,8 @@ class Rollouts(off_policy.Program):
         obs, following = self.normalise(state.statistics, rows.obs), self.normalise(state.statistics, rows.next_obs)
         value, after = self.agent.value(state.learner.critic, obs), self.agent.value(state.learner.critic, following)
         cut = rows.terminated | rows.truncated
-        if self._by_episode:
-            cut = cut | _changes(rows.tags, self._tags(state.explore))
+        changes = _changes(rows.tags, self._tags(state.explore)) if self._by_episode else jnp.zeros_like(cut)
+        cut = cut | changes
         gain = surrogate.advantages(rows.reward, value, after, rows.terminated, cut, config.gamma, config.gae_lambda)
         obs, before, gain, value, tags = self._by_group((obs, rows.before, gain, value, rows.tags))
         groups = jnp.arange(obs.shape[0], dtype=jnp.int32)
@@ -159,10 +163,32 @@ class Rollouts(off_policy.Program):
         if config.estimator == "clean":
             weight, reference = jnp.minimum(jnp.exp(leading - own), config.truncation), leading
         target = gain + value
+        gain, paid = self._paid(state, gain, changes)
         if config.advantages in ("rollout", "group"):
             gain = surrogate.normalised(gain, config.advantages, (0, 1) if config.advantages == "rollout" else 1)
-        samples = ppo.Samples(obs, before, reference, weight, gain, value, target, groups, tags)
+        samples = ppo.Samples(obs, before, reference, weight, gain, value, target, groups, tags, paid)
         return samples, {name: (one, jnp.ones((), jnp.float32)) for name, one in told.items()}
+
+    def _paid(
+        self, state: ProgramState, gain: Float[Array, "P R"], changes: Bool[Array, "T N"]
+    ) -> tuple[Float[Array, "P R"], Any]:
+        """Advantages with those of a bonus, at equal sizes times beta, and what its values learn from.
+
+        What the bonus pays goes on through ends of episodes, to the observation that each environment saw next.
+        """
+        own, rows = state.learner.intrinsic, state.replay.data
+        if own is None:
+            return gain, None
+        value, after = (
+            self.agent.value(own.critic, self.normalise(state.statistics, one))
+            for one in (rows.obs, paying.seen_next(state))
+        )
+        paid = self.bonus.reward(state.bonus, rows.next_obs)
+        lam = self.config.agent.gae_lambda
+        found = surrogate.advantages(paid, value, after, jnp.zeros_like(changes), changes, self.bonus.gamma, lam)
+        found, value = self._by_group((found, value))
+        beta = own.beta * population.ladder(self.config.bonus.ladder, self.config.members)[:, None]
+        return losses.balance(gain, gain, found, beta, own.floor), ppo.Paid(value, found + value)
 
     def _by_group(self, tree: Any) -> Any:
         """Leaves ``[T, N, ...]`` as ``[P, E T, ...]``: the steps of each group of E environments."""
@@ -176,7 +202,6 @@ class Rollouts(off_policy.Program):
     def _passes(
         self, key: PRNGKeyArray, learner: LearnerState, samples: ppo.Samples, state: ProgramState
     ) -> tuple[LearnerState, Metrics]:
-        """All epochs; metrics are summed over their updates."""
         config, hyper, recall = self.config.agent, of_agent(state.hyper), self.explorer.behaviour.followers.recall
 
         def act(samples: ppo.Samples, params: Any) -> Float[Array, "G R K"]:
@@ -188,14 +213,32 @@ class Rollouts(off_policy.Program):
             key, batch = item
             return self.agent.update(key, learner, batch, partial(act, batch), hyper)
 
-        def epoch(learner: LearnerState, key: PRNGKeyArray) -> tuple[LearnerState, Metrics]:
-            deal, own = jax.random.split(key)
-            batches = self.place.spread(dealt(deal, samples, config.minibatches), axis=1)
-            learner, metrics = lax.scan(update, learner, (jax.random.split(own, config.minibatches), batches))
-            return learner, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+        def deal(key: PRNGKeyArray) -> ppo.Samples:
+            return self.place.spread(dealt(key, samples, config.minibatches), axis=1)
 
-        learner, metrics = lax.scan(epoch, learner, jax.random.split(key, config.epochs))
+        return passes(key, learner, config, deal, update)
+
+
+def passes(
+    key: PRNGKeyArray,
+    learner: LearnerState,
+    config: ByRollouts,
+    deal: Callable[[PRNGKeyArray], Any],
+    update: Callable[[LearnerState, Any], tuple[LearnerState, Metrics]],
+) -> tuple[LearnerState, Metrics]:
+    """All epochs over a rollout; metrics are summed over their updates.
+
+    ``deal(key)``: its minibatches in a new order, leaves ``[minibatches, ...]``; ``update(learner, (key, minibatch))``.
+    """
+
+    def epoch(learner: LearnerState, key: PRNGKeyArray) -> tuple[LearnerState, Metrics]:
+        mixing, own = jax.random.split(key)
+        batches = deal(mixing)
+        learner, metrics = lax.scan(update, learner, (jax.random.split(own, config.minibatches), batches))
         return learner, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+
+    learner, metrics = lax.scan(epoch, learner, jax.random.split(key, config.epochs))
+    return learner, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
 
 
 def dealt(key: PRNGKeyArray, samples: ppo.Samples, count: int) -> ppo.Samples:

@@ -16,6 +16,7 @@ _CUT = (
     "explore",
     "bonus",
     "tally",
+    "gauge",
     "generation",
 )  # fields with entries per environment or perturbation
 _WHOLE = ("pool", "base", "learnt")  # what all of those look things up in

@@ -70,6 +70,25 @@ def _fast() -> ControlConfig:
     )
 
 
+def _flash_sac() -> ControlConfig:
+    # FlashSAC (arXiv 2604.04539; Holiday-Robot/FlashSAC, flashSAC.yaml and what its simulators override): 1024
+    # environments, 2 updates of 2048 a step, a buffer of 10 M filled by 100 k, bins +-5 of scaled rewards, tau 0.01,
+    # temperature 0.01 at first, the target entropy that of a Gaussian of deviation 0.15, log(2 pi e 0.15^2) / 2 a
+    # dimension. Its own noise, held by zeta(2) up to 16 steps, is zeta(std=1) with behaviour=driven. Its blocks
+    # normalise by batch, ours on the sphere; its actor moves at every second update and its rates fall by half.
+    return ControlConfig(
+        env=EnvConfig(num_envs=1024, reset="cached"),
+        agent=(
+            "sac(actor_hidden=128x128, critic_hidden=256x256, network=hyperspherical, scale_rewards=true, "
+            "return_bound=5, critic=c51(atoms=101, low=-5, high=5), temperature=0.01, "
+            "target_entropy=-0.4782, log_std_low=-10, batch_size=2048, updates=2, tau=0.01, precision=bfloat16, "
+            "replay_capacity=10000384, warmup=100352)"
+        ),
+        explore="parameter(relative=true)",
+        eval_envs=128,
+    )
+
+
 def _sac() -> ControlConfig:
     # Constants of MuJoCo Playground's configuration of Brax's SAC for dm_control; its actor has no layer norm.
     return ControlConfig(
@@ -120,6 +139,30 @@ def _dqn_chain() -> ControlConfig:
     )
 
 
+def _pqn() -> ControlConfig:
+    # Constants of the authors' code for CartPole (purejaxql, pqn_cartpole.yaml) but for rewards a tenth as large; noise
+    # in the weights stands in the place of epsilon, with the floor of dqn's preset.
+    return ControlConfig(
+        env=EnvConfig(name="cartpole", num_envs=32),
+        agent=("pqn(hidden=256x256, lr=1e-4, rollout=64, epochs=4, minibatches=16, q_lambda=0.95, lr_steps=500000)"),
+        explore="parameter(target=0.1, adapt_every=10) + epsilon_greedy(0.01)",
+    )
+
+
+def _pqn_minatar() -> ControlConfig:
+    # Constants of the authors' code for MinAtar (purejaxql, pqn_minatar.yaml: 10 M steps). Noise stands in the place of
+    # epsilon, which fell from 1 to 0.05 in the first tenth.
+    return ControlConfig(
+        env=EnvConfig(name="minatar/breakout", num_envs=128),
+        agent=(
+            "pqn(torso=cnn, hidden=128, lr=5e-4, lr_steps=10000000, rollout=32, epochs=2, minibatches=32, "
+            "q_lambda=0.65, normalize_observations=false)"
+        ),
+        explore="parameter(target=0.05, target_from=4, target_over=781, adapt_every=10) + epsilon_greedy(0.01)",
+        eval_envs=128,
+    )
+
+
 def _sparse() -> ControlConfig:
     return ControlConfig(
         env=EnvConfig(name="sparse_cartpole_swingup", num_envs=16),
@@ -153,10 +196,13 @@ PRESETS: Lazy[ControlConfig] = Lazy(
         "default": ControlConfig,
         "gpu": _gpu,
         "fast": _fast,
+        "flash-sac": _flash_sac,
         "sac": _sac,
         "ppo": _ppo,
         "dqn": _dqn,
         "dqn-chain": _dqn_chain,
+        "pqn": _pqn,
+        "pqn-minatar": _pqn_minatar,
         "sparse": _sparse,
         "paper": _paper,
         "paper-sparse": _paper_sparse,

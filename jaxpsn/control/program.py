@@ -3,20 +3,26 @@
 from typing import Any
 
 import jax
+from jaxtyping import PRNGKeyArray
 
 from jaxpsn import envs
-from jaxpsn.control import exploration
+from jaxpsn.control import exploration, paying
 from jaxpsn.control.bonus import BonusSpace
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.evolution import Evolution
 from jaxpsn.control.off_policy import Program, episode_length
 from jaxpsn.control.on_policy import Rollouts
 from jaxpsn.control.placement import ONE_DEVICE, Placement
+from jaxpsn.control.q_rollouts import QRollouts
 from jaxpsn.control.schedule import Schedule
+from jaxpsn.control.state import LearnerState
 from jaxpsn.control.types import hyper, of_agent, of_explore
 from jaxpsn.core import platforms
+from jaxpsn.envs.history import History
 
-PROGRAMS: dict[str, type[Program]] = {"off_policy": Program, "on_policy": Rollouts, "evolution": Evolution}
+PROGRAMS: dict[str, type[Program]] = {
+    "off_policy": Program, "on_policy": Rollouts, "q_rollouts": QRollouts, "evolution": Evolution,
+}  # fmt: skip
 """What trains an agent, by the name that its kind gives."""
 
 
@@ -37,6 +43,8 @@ def make(
         env = envs.make(config.env.name, **options)
     else:
         env = envs.check_given(env, config.env.episode_length)
+    if config.agent.history > 1:
+        env = History(env, config.agent.history)
     limit, repeat = episode_length(config), config.env.action_repeat
     config.check_space(envs.space_of(env))
     # Mirrored members of a generation are judged from the same starts.
@@ -52,11 +60,16 @@ def make(
     given, schedule = hyper(config), Schedule.from_config(config)
     adaptations = None if total_calls is None else schedule.adaptations(total_calls)
     space = exploration.Space(config.env.num_envs, *sizes, -(-limit // repeat), adaptations, episodes.space)
-    learner = jax.eval_shape(agent.init, jax.random.key(0), of_agent(given), of_explore(given))
+    cells = envs.cells(env, episodes.observation_size)
+    bonus = config.bonus.build(BonusSpace(config.env.num_envs, episodes.observation_size, cells))
+
+    def begin(key: PRNGKeyArray) -> LearnerState:
+        learner = agent.init(key, of_agent(given), of_explore(given))
+        return paying.begin(agent, config.bonus, bonus, key, given, learner)[0]
+
+    learner = jax.eval_shape(begin, jax.random.key(0))
     explorer = exploration.make(config.explore, agent.policy, learner.actor, space)
     lean = place.platform != platforms.CPU
     loud = exploration.make(config.explore, agent.policy, learner.actor, space._replace(silent=False)) if lean else None
-    cells = envs.cells(env, episodes.observation_size)
-    bonus = config.bonus.build(BonusSpace(config.env.num_envs, episodes.observation_size, cells))
     kind = PROGRAMS[config.agent.program]
     return kind(config, env, episodes, trials, agent, explorer, schedule, given, cells, place, loud, bonus)

@@ -76,4 +76,5 @@ class ProgramState:
     tally: Tally
     diagnosis: Any = None  # Diagnosis, if the config asks for one
     bonus: Any = None  # state of the bonus, if there is one
+    gauge: Any = None  # Gauge, if the agent scales its rewards
     generation: Any = None  # Generation, of an evolution strategy; it has no replay

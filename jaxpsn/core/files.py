@@ -21,7 +21,7 @@ from jaxpsn.core import errors
 _DAY = 86_400.0  # seconds after which nobody is still writing
 _WRITER = r"\.(?P<pid>[0-9]+)(?:@(?P<host>[A-Za-z0-9-]+))?"
 _LEFT = (
-    re.compile(rf"\..+\.(?:json|jsonl|html|csv|svg){_WRITER}"),
+    re.compile(rf"\..+\.(?:json|jsonl|html|csv|svg|program){_WRITER}"),
     re.compile(rf"\..+{_WRITER}\.(?:new|old|gone)(?:\.partial)?"),
 )  # what write_atomically leaves, and folders that are prepared beside their place
 _HOST = re.sub("[^A-Za-z0-9]", "-", socket.gethostname()) or "host"

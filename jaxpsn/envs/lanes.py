@@ -21,6 +21,7 @@ from jax.extend import core
 from jaxpsn.core import platforms
 from jaxpsn.envs import lane_rules as rules
 from jaxpsn.envs import lane_values as values
+from jaxpsn.envs.history import History
 from jaxpsn.envs.lane_values import Lanes
 
 FEWEST = 16
@@ -35,6 +36,8 @@ _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_ca
 
 def spread(env: Any, platform: str = platforms.CPU) -> Any:
     """``env`` with physics in lanes where that pays, on a CPU; else ``env`` itself."""
+    if isinstance(env, History):
+        return History(spread(env.env, platform), env.steps)
     return in_lanes(env) if PAYS and platform == platforms.CPU and fits(env) else env
 
 

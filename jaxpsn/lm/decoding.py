@@ -182,6 +182,7 @@ def begin(
     filler: never open.
     """
     shape, steps, width = rows.shape, sampling.max_tokens, prompts.width
+    policy = policy.over(steps)
     copies = shape[1] // prompts.tokens.shape[0]
     logits, cache = _prefill(config, policy, prompts, width + steps, copies)
     start = jnp.tile(width - jnp.asarray(prompts.lengths, jnp.int32), copies)
@@ -221,7 +222,7 @@ def advance(
     stop: Int[Array, ""],
 ) -> State:
     """Tokens until ``stop`` have been drawn, or until no row is open."""
-    keys = row_keys(key, state.rows)
+    keys, policy = row_keys(key, state.rows), policy.over(sampling.max_tokens)
 
     def unfinished(state):
         return (state.step < stop) & jnp.any(state.open)

@@ -13,10 +13,12 @@ from flax import struct
 
 from jaxpsn import noise
 from jaxpsn.core.errors import refuse
-from jaxpsn.noise.draws import draw_all
+from jaxpsn.noise.holds import turns
 from jaxpsn.noise.lazy import units
 
 Function = Callable[[Any, Any], Any]
+TURNS = 0x5455524E
+"""Folded into the key of draws: when they are redrawn."""
 
 
 class _Held:
@@ -24,6 +26,10 @@ class _Held:
 
     def at(self, token: Any) -> Any:
         """The policy that draws token number ``token`` of each answer: this one."""
+        return self
+
+    def over(self, tokens: int) -> Any:
+        """The policy for answers of so many tokens: this one."""
         return self
 
 
@@ -141,31 +147,35 @@ def perturbed(params: Any, draw: noise.Draw, sigma: Any, rms: Any = None) -> "Fu
 
 @struct.dataclass
 class Redrawn:
-    """Members whose noise is drawn anew every ``every`` tokens of an answer, as a function of (key, member, token).
+    """Members whose noise is redrawn within an answer, by a hold rule of which a token is a decision.
 
-    The first of these draws is ``draw``, which reads the prompt too. What a pass wrote into the cache stays as it was:
-    token t sees earlier positions as the noise of their time left them. It has no weights of its own for a whole text:
-    ``at(token)`` has.
+    A draw is a function of (key, member, token). The first of an answer is ``draw``, which reads the prompt too. What
+    a pass wrote into the cache stays as it was: token t sees earlier positions as the noise of their time left them. It
+    has no weights of its own for a whole text: ``at(token)`` has, once ``over`` has said how many tokens there are.
     """
 
     params: Any
     draw: Any  # noise.Draw
     sigma: Any  # f32[] or f32[members]
     key: Any  # typed: that of the draw
+    hold: Any = struct.field(pytree_node=False)  # a HoldRule
     rms: Any = None  # of the weights, as for Fused
-    every: int = struct.field(pytree_node=False, default=1)
+    turns: Any = None  # u32[tokens, members, ...]: redraws before each token
 
     @property
     def members(self) -> int:
         """Number of members."""
         return self.draw.members
 
+    def over(self, tokens: int) -> "Redrawn":
+        """The policy for answers of so many tokens at most."""
+        key = jax.random.fold_in(self.key, TURNS)
+        return self.replace(turns=turns(self.hold.build(), key, self.draw.number, tokens + 1))
+
     def at(self, token: Any) -> "Fused | Stacked | Single":
         """The policy that draws token number ``token`` of each answer."""
-        turn = jnp.asarray(token, jnp.uint32) // jnp.uint32(self.every)
-        counter = self.draw.counter + turn
-        drawn = draw_all(self.draw.kind, self.draw.spec, self.key, self.draw.number, counter)
-        return perturbed(self.params, self.draw.replace(counter=counter, noise=drawn), self.sigma, self.rms)
+        counter = self.draw.counter + self.turns[token]
+        return perturbed(self.params, self.draw.kind.again(self.key, self.draw, counter), self.sigma, self.rms)
 
 
 Policy = Clean | Fused | Stacked | Single | Redrawn

@@ -49,12 +49,14 @@ def _in_chunks(readings: Any, hidden: Array, tokens: Array, chunk: int) -> Array
     return jnp.moveaxis(found, 0, 2).reshape(-1, rows, count * chunk)[..., :time]
 
 
-def _judge(config, temperature, vocab, chunk, params, before, after, tokens, lengths):
-    """Readings and the sum of hidden states, of the states before and after each of the tokens."""
+def _judge(config, temperature, vocab, chunk, params, before, after, tokens, lengths, first=None):
+    """Readings and the sum of hidden states, of the states before and after each of the tokens from ``first`` on."""
     time = tokens.shape[1]
     readings = partial(_readings, config, temperature, vocab, params)
     found = _in_chunks(readings, before, tokens, min(chunk, time)) if chunk else readings(before, tokens)
-    here = jnp.arange(time, dtype=jnp.int32)[None] < lengths[:, None]
+    places = jnp.arange(time, dtype=jnp.int32)[None]
+    here = places < lengths[:, None]
+    here = here if first is None else here & (places >= first[:, None])
     after = jnp.where(here[..., None], after.astype(jnp.float32), 0.0)
     return jnp.where(here[None], found, 0.0), jnp.sum(after, axis=1)
 
@@ -67,7 +69,7 @@ def _token_by_token(
     One after another through a cache, as they were drawn: a position keeps the keys and values of its own pass.
     """
     members, count, time = tokens.shape
-    width = prompts.width
+    policy, width = policy.over(time), prompts.width
     start = width - jnp.asarray(prompts.lengths, jnp.int32)
 
     def judged(params, hidden, target):
@@ -102,6 +104,17 @@ def _token_by_token(
     _, (readings, hidden) = lax.scan(step, cache, (places, following, targets))
     readings = jnp.concatenate([found[None], readings[:-1]])
     return jnp.moveaxis(readings, 0, -1), jnp.moveaxis(hidden, 0, 2)
+
+
+def _read_redrawn(
+    config: DecoderConfig, policy: Redrawn, prompts: Prompts, x: dict[str, Any], temperature: Any, vocab: int
+) -> tuple[Array, Array]:
+    """Readings of the answers' tokens, and the sum of their hidden states, of noise that is drawn anew within them."""
+    tokens = jnp.asarray(x["tokens"], jnp.int32)
+    found, after = _token_by_token(config, policy, prompts, tokens, temperature, vocab)
+    here = jnp.arange(tokens.shape[2], dtype=jnp.int32)[None, None] < jnp.asarray(x["lengths"])[..., None]
+    pooled = jnp.sum(jnp.where(here[..., None], after.astype(jnp.float32), 0.0), axis=2)
+    return jnp.where(here[:, None], found, 0.0), pooled
 
 
 def _flash(config: DecoderConfig, params: model.Params) -> bool:
@@ -160,16 +173,45 @@ def score(
 
     x = {"tokens": tokens, "lengths": lengths}
     if isinstance(policy, Redrawn):
-        tokens = jnp.asarray(tokens, jnp.int32)
-        found, after = _token_by_token(config, policy, prompts, tokens, jnp.asarray(temperature, jnp.float32), vocab)
-        here = jnp.arange(tokens.shape[2], dtype=jnp.int32)[None, None] < jnp.asarray(lengths)[..., None]
-        found = jnp.where(here[:, None], found, 0.0)
-        pooled = jnp.sum(jnp.where(here[..., None], after.astype(jnp.float32), 0.0), axis=2)
+        found, pooled = _read_redrawn(config, policy, prompts, x, jnp.asarray(temperature, jnp.float32), vocab)
     elif isinstance(policy, Clean) and members > 1:
         reader = read_apart if _flash(config, policy.params) else read_together
         found, pooled = reader(policy.params, x)
     else:
         found, pooled = policy.apply(read, x)
+    return _scores(found, pooled, lengths, vocab)
+
+
+def score_texts(
+    config: DecoderConfig,
+    policy: Policy,
+    tokens: Int[Array, "members rows time"],
+    lengths: Int[Array, "members rows"],
+    first: Int[Array, "members rows"],
+    temperature: Any,
+    remat: bool = False,
+    chunk: int = 0,
+    vocab: int | None = None,
+) -> Scores:
+    """As :func:`score`, of whole texts that begin at their first slot; what stands before ``first`` is not judged.
+
+    Arrays of tokens are ``[members, rows, time]`` with the text's own places; ``first`` is at least 1 where a text has
+    tokens, and every member has texts of its own.
+    """
+    vocab = config.vocab_size if vocab is None else vocab
+    judge = partial(_judge, config, jnp.asarray(temperature, jnp.float32), vocab, chunk)
+
+    def read(params, x):
+        start = jnp.zeros((x["tokens"].shape[0],), jnp.int32)
+        hidden, _ = model.hidden_states(config, params, x["tokens"], start, remat=remat)
+        return judge(params, hidden[:, :-1], hidden[:, 1:], x["tokens"][:, 1:], x["lengths"] - 1, x["first"] - 1)
+
+    found, pooled = policy.apply(read, {"tokens": tokens, "lengths": lengths, "first": first})
+    return _scores(jnp.pad(found, ((0, 0), (0, 0), (0, 0), (1, 0))), pooled, lengths - first, vocab)
+
+
+def _scores(found: Array, pooled: Array, lengths: Array, vocab: int) -> Scores:
+    """Readings ``[M, 3, R, T]`` and sums of hidden states, as scores of so many tokens each."""
     tokens_in = jnp.maximum(lengths, 1).astype(jnp.float32)
     log_probs, entropy, certainty = found[:, 0], found[:, 1], found[:, 2]
     confidence = jnp.log(jnp.float32(vocab)) * (lengths > 0).astype(jnp.float32) - jnp.sum(entropy, axis=-1) / tokens_in

@@ -16,7 +16,7 @@ class Actor(nn.Module):
     """Observation ``[..., O]`` to action ``[..., A]`` in [-1, 1], float32.
 
     ``head_scale``: the last layer (kernel and bias) starts uniform in plus or minus this, so that first actions are
-    near zero. ``dtype`` is that of the activations; parameters stay float32.
+    near zero. ``torso``: layers before the hidden ones. ``dtype`` is that of the activations; parameters stay float32.
     """
 
     action_size: int
@@ -24,6 +24,7 @@ class Actor(nn.Module):
     nonlinearity: str = "relu"
     layer_norm: bool = True
     head_scale: float = 3e-3
+    torso: nn.Module | None = None
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
@@ -38,7 +39,7 @@ class Actor(nn.Module):
 
     def features(self, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch h"]:
         """The last hidden layer, in ``dtype``."""
-        x = obs
+        x = obs if self.torso is None else self.torso(obs)
         for i in range(len(self.hidden)):
             x = getattr(self, f"hidden_{i}")(x)
         return x
@@ -61,7 +62,7 @@ class Policy:
     collections than Flax's ``params`` are not read.
     """
 
-    actor: Actor
+    actor: nn.Module  # with the methods of Actor
 
     def __call__(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch a"]:
         """The action."""

@@ -19,8 +19,8 @@ class Values(nn.Module):
     """Observation ``[..., O]`` to a number for each action ``[..., A]``, or to ``[..., A, outputs]``, float32.
 
     ``duelling``: the last hidden layer is there twice, for a stream of the state's value and one of advantages, and
-    ``Q = V + A - mean_a A`` (Wang et al. 2016, arXiv 1511.06581, equation 9). ``dtype`` is that of the activations;
-    parameters stay float32.
+    ``Q = V + A - mean_a A`` (Wang et al. 2016, arXiv 1511.06581, equation 9). ``torso``: layers before the hidden ones.
+    ``dtype`` is that of the activations; parameters stay float32.
     """
 
     actions: int
@@ -30,12 +30,13 @@ class Values(nn.Module):
     duelling: bool = False
     outputs: int | None = None
     head_scale: float = 3e-3
+    torso: nn.Module | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, obs: Float[Array, "*batch o"]) -> Float[Array, "*out"]:
         shared = self.hidden[:-1] if self.duelling else self.hidden
-        x = obs
+        x = obs if self.torso is None else self.torso(obs)
         for i, width in enumerate(shared):
             x = self._layer(width, f"hidden_{i}")(x)
         if not self.duelling:
@@ -45,6 +46,10 @@ class Values(nn.Module):
             for name, count in (("value", 1), ("advantage", self.actions))
         )
         return duel(value, advantage, axis=-1 if self.outputs is None else -2)
+
+    def at(self, dtype: Any) -> "Values":
+        """The same with activations of ``dtype``."""
+        return self.clone(dtype=dtype, torso=None if self.torso is None else self.torso.clone(dtype=dtype))
 
     def _layer(self, width: int, name: str) -> Hidden:
         return Hidden(width, self.nonlinearity, self.layer_norm, self.dtype, name=name)
@@ -66,12 +71,28 @@ def best(scores: Float[Array, "*batch a"]) -> Int[Array, "*batch"]:
     return jnp.argmax(scores, axis=-1).astype(jnp.int32)
 
 
+_BONUS = "bonus"
+
+
+def curious(params: Any, paid: Any, weight: Float[Array, ""]) -> dict[str, Any]:
+    """``params`` with the weights ``paid`` of a bonus's values, which count ``weight`` times in what explores."""
+    # What stands where the scale of a norm does is left alone by weight noise.
+    return {**params, _BONUS: {"params": paid["params"], "norm": {"scale": weight}}}
+
+
+def incurious(params: Any) -> dict[str, Any]:
+    """``params`` without what :func:`curious` added."""
+    return {name: tree for name, tree in params.items() if name != _BONUS}
+
+
 @dataclass(frozen=True, eq=False)
 class Greedy(Policy):
     """``argmax_a score(s, a)``: ``policy(params, obs[..., O]) -> action[...]``, int32.
 
     ``raw`` is the scores ``[..., A]``, on which weight noise acts: values, or the logits of a policy head. ``actor``
     says them (:class:`Values`); ``value(out[..., A, K]) -> [..., A]`` makes one number of what it says of an action.
+    Where weights hold a collection ``bonus`` (:func:`curious`), ``raw`` has the values of a bonus too, and so has what
+    explores; the clean policy is for the task alone.
     """
 
     actor: nn.Module
@@ -79,11 +100,16 @@ class Greedy(Policy):
 
     def __call__(self, params: Any, obs: Float[Array, "*batch o"]) -> Int[Array, "*batch"]:
         """The action."""
-        return best(self.raw(params, obs))
+        return best(self.scores(params, obs))
+
+    def scores(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch a"]:
+        """The scores for the task."""
+        return self.value(self.actor.apply(params, obs))
 
     def raw(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch a"]:
-        """The scores."""
-        return self.value(self.actor.apply(params, obs))
+        """The scores, with those of a bonus if there are any."""
+        scores, own = self.scores(params, obs), params.get(_BONUS)
+        return scores if own is None else scores + own["norm"]["scale"] * self.scores({"params": own["params"]}, obs)
 
     def act(
         self, key: PRNGKeyArray, scores: Float[Array, "*batch a"], noises: Sequence[Int[Array, "*batch"]]
@@ -135,7 +161,7 @@ class Voting(Greedy):
         every = jax.vmap(lambda own: self.value(self.member(self.actor.apply, own, obs)))(params)
         return jnp.moveaxis(every, 0, -2)
 
-    def raw(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch a"]:
+    def scores(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch a"]:
         """The share of heads that call an action the best."""
         votes = jax.nn.one_hot(best(self.heads(params, obs)), self.actor.actions, dtype=jnp.float32)
         return jnp.mean(votes, axis=-2)

@@ -49,6 +49,7 @@ from jaxpsn.noise.selection import norms as norms
 from jaxpsn.noise.selection import statistics as statistics
 from jaxpsn.noise.spec import Leaf as Leaf
 from jaxpsn.noise.spec import Spec as Spec
+from jaxpsn.noise.spec import formed as formed
 from jaxpsn.noise.spec import spec_summary as spec_summary
 from jaxpsn.noise.structures import Structure as Structure
 from jaxpsn.noise.superpose import superpose as superpose

@@ -21,6 +21,8 @@ class HoldRule(Component):
 
     single: ClassVar[bool] = True
     """Whether what is held is one draw, as it was drawn."""
+    numbered: ClassVar[bool] = True
+    """Whether what is held is what was drawn at some number of redraws, and not what became of it since."""
 
     def build(self) -> holds.Hold:
         """The rule as pure functions."""
@@ -158,6 +160,7 @@ class Drift(HoldRule):
     """
 
     single: ClassVar[bool] = False
+    numbered: ClassVar[bool] = False
 
     rho: Annotated[float, Real(0.0, 1.0)] = 0.96
     """Correlation from one decision to the next; 1 - 1/n is as far apart as a hold of n."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import lax
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, UInt32
 
 from jaxpsn.core import checks
 from jaxpsn.core.compat import anywhere
@@ -128,6 +128,31 @@ def drift(rho: float) -> Hold:
         return drifted(kind, key, draw, where, rho)
 
     return per_episode()._replace(move=move)
+
+
+def turns(hold: Hold, key: PRNGKeyArray, number: UInt32[Array, " members"], length: int) -> UInt32[Array, "length ..."]:
+    """How often members have redrawn by each of an episode's first ``length`` decisions: ``[length, members]``.
+
+    Of several components ``[length, members, components]``. A function of (key, number, decision) alone, so that every
+    decision's perturbation can be drawn again (:meth:`jaxpsn.noise.Structure.again`) without those before it.
+    """
+
+    def of(number: Any) -> Any:
+        own = jax.random.fold_in(key, number)
+        going = jnp.zeros((1,), bool)
+
+        def step(state: Any, decision: Any) -> tuple[Any, Any]:
+            state, where = hold.step(jax.random.fold_in(own, decision), state, going)
+            entries = where if isinstance(where, tuple) else (where,)
+            moved = [jnp.broadcast_to(mask("where", entry, going), (1,))[0] for entry in entries]
+            return state, jnp.stack(moved) if isinstance(where, tuple) else moved[0]
+
+        begun = hold.init(jax.random.fold_in(own, 0), 1)
+        _, moved = lax.scan(step, begun, jnp.arange(1, length, dtype=jnp.uint32))
+        count = jnp.cumsum(moved.astype(jnp.uint32), axis=0, dtype=jnp.uint32)
+        return jnp.concatenate([jnp.zeros_like(count, shape=(1, *count.shape[1:])), count])
+
+    return jax.vmap(of, out_axes=1)(number)
 
 
 def _counted(draw: Callable[[Any, int], Any]) -> Hold:

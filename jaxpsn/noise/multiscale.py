@@ -74,9 +74,16 @@ class Multiscale(Structure):
         return tuple(self.of.state_shapes(leaf) for _ in self.holds)
 
     def first(self, key: PRNGKeyArray, spec: Spec, number: UInt32[Array, " members"]) -> tuple[Array, dict[str, Any]]:
-        zero = jnp.zeros_like(number)
-        each = [draw_all(self._part, spec, stream, number, zero) for stream in self._keys(key)]
-        return jnp.stack([zero] * len(each), axis=1), _by_path(each)
+        counter = jnp.zeros((number.shape[0], len(self.holds)), number.dtype)
+        return counter, self._numbered(key, spec, number, counter)
+
+    def again(self, key: PRNGKeyArray, draw: Draw, counter: UInt32[Array, "members components"]) -> Draw:
+        return draw.replace(counter=counter, noise=self._numbered(key, draw.spec, draw.number, counter))
+
+    def _numbered(self, key: PRNGKeyArray, spec: Spec, number: Array, counter: Array) -> dict[str, Any]:
+        """The components' states after so many redraws of each."""
+        each = enumerate(self._keys(key))
+        return _by_path([draw_all(self._part, spec, stream, number, counter[:, k]) for k, stream in each])
 
     def redraw(self, key: Any, draw: Any, where: Any) -> Draw:
         """New perturbations for the members in ``where``; of a tuple, an entry for each component: its new ones.

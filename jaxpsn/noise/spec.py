@@ -120,6 +120,17 @@ class Spec:
         return spec_summary(self)
 
 
+def formed(spec: Spec, members: int) -> str:
+    """What is formed for each of so many members, for want of a product that they share, and its bytes (float32).
+
+    Empty if nothing is.
+    """
+    found = [leaf for leaf in spec.leaves if leaf.materialised]
+    size = 4 * members * sum(math.prod(leaf.shape) for leaf in found)
+    paths = ", ".join(leaf.path for leaf in found)
+    return f"formed for each of {members:,} perturbations, {size:,} bytes in all: {paths}" if found else ""
+
+
 def _how(leaf: Leaf) -> str:
     if leaf.use == "vector":
         return "vector, with " + leaf.partner if leaf.partner else "vector"

@@ -62,6 +62,10 @@ class Structure(Component):
         counter = draw.counter + where.astype(jnp.uint32)
         return draw.replace(counter=counter, noise=redraw_changed(self, key, draw, counter, where))
 
+    def again(self, key: PRNGKeyArray, draw: Draw, counter: UInt32[Array, "members ..."]) -> Draw:
+        """The perturbations after so many redraws, counted as ``draw.counter`` is, whatever was drawn meanwhile."""
+        return draw.replace(counter=counter, noise=draw_all(self, draw.spec, key, draw.number, counter))
+
     def materialise(self, params: Any, draw: Any, sigma: Sigma, member: Any) -> Any:
         """The parameters of one member, ``W + sigma * E`` formed in float32 and cast to each leaf's dtype.
 

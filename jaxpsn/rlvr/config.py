@@ -111,6 +111,9 @@ class AlgorithmConfig:
     """Updates in a pass, each on a share of the problems."""
     micro_batches: int = 1
     """Pieces in which a gradient is computed, to save memory; the result is the same."""
+    token_budget: int = 0
+    """Tokens that a pass of the update holds at once, prompts and answers, in pieces of texts sorted by length: short
+    ones then cost what they are. In place of micro_batches; the result is the same. 0: all at once."""
 
     def __post_init__(self) -> None:
         for name, family in (("advantage", ADVANTAGES), ("loss", LOSSES), ("correction", CORRECTIONS)):
@@ -133,6 +136,9 @@ class AlgorithmConfig:
         checks.real("algorithm.grad_clip", self.grad_clip, 0.0, 1e6, open_low=True)
         for name in ("epochs", "mini_batches", "micro_batches"):
             checks.whole(f"algorithm.{name}", getattr(self, name), 1, 1 << 20)
+        checks.whole("algorithm.token_budget", self.token_budget, 0, 1 << 30)
+        if self.token_budget and self.micro_batches > 1:
+            errors.refuse("algorithm.micro_batches", self.micro_batches, "1 with a token_budget, which cuts the pieces")
         checks.whole("algorithm.warmup", self.warmup, 0, 1 << 30)
         if self.overlong_buffer is not None:
             checks.whole("algorithm.overlong_buffer", self.overlong_buffer, 1, 1 << 20)
@@ -181,14 +187,15 @@ class EvaluationConfig:
     """Nucleus; 1 for the whole distribution."""
     top_k: int = 0
     """Candidates; 0 for all."""
-    rows: int = 1024
-    """Answers decoded side by side."""
+    rows: int = 0
+    """Answers decoded side by side; 0 for as many as hold a gibibyte in caches and logits, and at most 1024."""
     noisy: bool = False
     """Judge the perturbed policy as well."""
 
     def __post_init__(self) -> None:
-        for name, high in (("problems", 1 << 16), ("samples", 1 << 14), ("rows", 1 << 20)):
+        for name, high in (("problems", 1 << 16), ("samples", 1 << 14)):
             checks.whole(f"evaluation.{name}", getattr(self, name), 1, high)
+        checks.whole("evaluation.rows", self.rows, 0, 1 << 20)
         checks.whole("evaluation.monitor_problems", self.monitor_problems, 1, 1 << 16)
         checks.whole("evaluation.monitor_samples", self.monitor_samples, 1, 1 << 14)
         checks.real("evaluation.temperature", self.temperature, 0.0, 100.0)
@@ -270,6 +277,8 @@ class RlvrConfig:
         if share % algorithm.micro_batches:
             allowed = f"a divisor of the {share} prompts of a mini-batch"
             errors.refuse("algorithm.micro_batches", algorithm.micro_batches, allowed)
+        if algorithm.token_budget and self.mesh is not None:
+            errors.refuse("algorithm.token_budget", algorithm.token_budget, "0 on a mesh, where no answer is moved")
         if self.rollout.segment and self.mesh is not None:
             errors.refuse("rollout.segment", self.rollout.segment, "0 on a mesh, where every row stays to the end")
         if self.probes and self.noisy_samples < 1:
@@ -303,7 +312,7 @@ class RlvrConfig:
         if self.early_samples:
             allowed = f"false with estimator = {estimator}, as probes have perturbations of their own"
             errors.refuse("noise.sigma.reuse_probes", True, allowed)
-        if self.noise.every is not None:
+        if self.noise.within is not None:
             allowed = f"episode with estimator = {estimator}, which has one policy for an answer"
             errors.refuse("noise.hold", spec_of(self.noise.hold), allowed)
         each = self.noisy_samples // self.members

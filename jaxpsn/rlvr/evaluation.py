@@ -18,6 +18,8 @@ from jaxpsn.rlvr.placement import Placement
 
 NOISE = 0x4A554447
 """Folded into the key of an evaluation for the perturbations of the policy that is judged."""
+HELD, MOST = 1 << 30, 1024
+"""Bytes that answers side by side may hold, and how many there are at most, where nothing else is asked for."""
 ROW = 1 << 16
 """Row ids of one sample number and the next differ by this: there are fewer problems."""
 
@@ -51,6 +53,7 @@ class Judge:
         """``dtype`` of the passes; ``segment``: tokens between compactions, in which ended answers leave (0: never)."""
         self._decoder, self._words, self._task, self._grade = place.decoder(decoder), words, task, grade
         self._config, self._max_prompt, self._place = config, max_prompt, place
+        self._side_by_side = rows(config.rows, decoder, max_prompt + max_tokens, dtype)
         self._dtype, self._segment = dtype, segment
         self._sampling = sampler.Sampling(
             max_tokens, tuple(words.ends), words.pad, top_p=config.top_p, top_k=config.top_k, vocab=words.vocab_size
@@ -58,7 +61,7 @@ class Judge:
         whole = place.whole()
         ins = (place.weights(decoder), place.rows(), place.answers(), whole)
         if segment:
-            self._draw = rollout.in_segments(segment, config.rows)
+            self._draw = rollout.in_segments(segment, self._side_by_side)
             self._sample, self._sample_noisy = self._clean, self._noisy
             return
         self._draw = rollout.at_once
@@ -117,7 +120,7 @@ class Judge:
         texts: list[list[str]] = [[] for _ in problems]
         key = self._place.put(key, self._place.whole())
         dense = noise is not None and isinstance(noise.kind, Dense)  # forms a copy of the weights for each sample
-        block, count = shape(len(problems), 1 if dense else samples, self._config.rows, self._place.parts)
+        block, count = shape(len(problems), 1 if dense else samples, self._side_by_side, self._place.parts)
         for begin in range(0, len(problems), block):
             part = list(problems[begin : begin + block])
             for first in range(0, samples, count):
@@ -156,6 +159,15 @@ class Judge:
         ]
         keys = {self._task.canonical(problem, text) for text in right} - {None}
         return Found(problem, len(answers), len(right), len(keys) if keys or not right else None)
+
+
+def rows(asked: int, decoder: DecoderConfig, slots: int, dtype: str) -> int:
+    """Answers side by side in texts of so many ``slots``: as ``asked``, or for 0 as many as hold :data:`HELD` bytes.
+
+    Each holds the keys and values of its text, and some float32 copies of its next logits.
+    """
+    cache = 2 * decoder.num_layers * decoder.num_kv_heads * decoder.head_dim * slots * jnp.dtype(dtype).itemsize
+    return asked or max(1, min(MOST, HELD // (cache + 16 * decoder.vocab_size)))
 
 
 def shape(problems: int, samples: int, rows: int, parts: int) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from jaxpsn.core import compat
 from jaxpsn.core.components import terms_of
-from jaxpsn.lm import lora, policies, scoring
+from jaxpsn.lm import lora, packing, policies, scoring
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.sampler import Prompts
 from jaxpsn.rlvr import correction, diagnostics, evolving, losses, overlong, rollout
@@ -66,13 +66,17 @@ class Learner(NamedTuple):
         lengths: Any,
         pieces: int = 1,
         perturbed: tuple[Any, Any] | None = None,
+        frozen: Any = None,
     ) -> scoring.Scores:
         """A policy's view of answers at the sampling temperature, in ``pieces`` of problems one by one.
 
         The clean policy's; of ``perturbed``, a draw and the sigmas of its members, each answer by the member that gave
-        it, differentiable in the clean weights.
+        it, differentiable in the clean weights; ``frozen``: what ``params`` are the adapters of. With a token budget
+        the pieces are those of :mod:`jaxpsn.lm.packing`.
         """
-        params = self.place.working(self.decoder, params, self.config.dtype)
+        if self.config.algorithm.token_budget:
+            return self._packed(params, prompts, tokens, lengths, perturbed, frozen)
+        params = self.place.working(self.decoder, self.whole(params, frozen), self.config.dtype)
         policy = policies.Clean(params, tokens.shape[0])
         if perturbed is not None:
             policy = self.noise.policy(params, *perturbed)
@@ -97,6 +101,26 @@ class Learner(NamedTuple):
         found = lax.map(jax.checkpoint(view), (cut, *each))
         return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 2).reshape(leaf.shape[1], -1, *leaf.shape[3:]), found)
 
+    def _packed(
+        self, params: Any, prompts: Prompts, tokens: Any, lengths: Any, perturbed: Any, frozen: Any
+    ) -> scoring.Scores:
+        """The view of :meth:`scores`, of texts sorted by length; a member's pieces hold its own answers."""
+        temperature, limit = jnp.float32(self.config.rollout.temperature), tokens.shape[-1]
+        members = 1 if perturbed is None else self.noise.members
+        texts = packing.joined(*rollout.of_members(members, prompts, tokens, lengths))
+
+        def view(trained: Any, rest: tuple[Any, Any], part: packing.Texts) -> scoring.Scores:
+            frozen, perturbed = rest
+            weights = self.place.working(self.decoder, self.whole(trained, frozen), self.config.dtype)
+            policy = policies.Clean(weights) if perturbed is None else self.noise.policy(weights, *perturbed)
+            given = self.decoder, policy, part.tokens, part.lengths, part.first, temperature
+            return scoring.score_texts(*given, remat=self.config.remat, chunk=self.chunk, vocab=self.vocab)
+
+        budget = self.config.algorithm.token_budget
+        cut = packing.plan(budget, members, texts.tokens.shape[1], prompts.tokens.shape[1] + limit)
+        found = packing.scores(view, cut, params, (frozen, perturbed), texts, limit)
+        return jax.tree.map(lambda leaf: leaf.reshape(*lengths.shape, *leaf.shape[2:]), found)
+
     def places(self) -> tuple[Any, ...]:
         """Shardings of weights, prompts, tokens and lengths."""
         return self.place.weights(self.decoder), self.place.rows(), self.place.answers(), self.place.answers()
@@ -120,7 +144,8 @@ class Learner(NamedTuple):
 
     def whole(self, trained: Any, frozen: Any) -> Any:
         """The weights that passes take: what is trained, or with LoRA the adapters on the ``frozen`` weights."""
-        return lora.joined(frozen, trained, self.config.lora.scale) if self.config.lora.rank else trained
+        adapted = self.config.lora.rank and frozen is not None
+        return lora.joined(frozen, trained, self.config.lora.scale) if adapted else trained
 
     def update(self, params: Any, memory: Any, batch: Batch, frozen: Any = None) -> tuple[Any, Any, dict[str, Array]]:
         """One gradient step; metrics are those of the loss and ``grad_norm``.
@@ -140,7 +165,7 @@ class Learner(NamedTuple):
         first, perturbed = batch.old is None, self.perturbed(batch)
 
         def objective(params: Any) -> tuple[Array, Any]:
-            scores = self.scores(self.whole(params, frozen), *given, algorithm.micro_batches, perturbed)
+            scores = self.scores(params, *given, algorithm.micro_batches, perturbed, frozen)
             later = batch.old if perturbed is None else answers.log_probs
             old = lax.stop_gradient(scores.log_probs) if first else later
             seen = Seen(old, answers.log_probs, mask, batch.advantages)

@@ -36,6 +36,15 @@ def limits(config: RlvrConfig, base: Any, task: Any, generated: bool) -> tuple[i
     return longest, answer
 
 
+def check_budget(config: RlvrConfig, longest: int) -> None:
+    """Refuse a token budget that is too small for a single text of ``longest`` tokens."""
+    budget = config.algorithm.token_budget
+    each = 1 if config.algorithm.estimator == "clean" else config.members
+    if 0 < budget < each * longest:
+        of = f"prompt and answer of {longest} tokens" + (f" for each of {each} perturbations" if each > 1 else "")
+        errors.refuse("algorithm.token_budget", budget, f"at least {each * longest}, for a {of}")
+
+
 def check(positions: int, prompt: int, answer: int) -> None:
     """Refuse a prompt and an answer that are longer together than the ``positions`` of a model."""
     if prompt >= positions:

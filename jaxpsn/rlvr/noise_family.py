@@ -1,6 +1,6 @@
 """The family of what perturbs the sampler's weights; imports no JAX."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxpsn.core.components import Component
 from jaxpsn.core.families import Family
@@ -19,8 +19,8 @@ class Noise(Component):
     """For what each perturbation is drawn; ``step``: one for all answers of a step, probes too."""
     replicas: ClassVar[int | None] = None
     """Samplers with a perturbation of their own."""
-    every: ClassVar[int | None] = None
-    """Tokens after which noise is drawn anew within an answer; None: it is held for whole answers."""
+    within: ClassVar[Any] = None
+    """Hold rule by which noise is redrawn within an answer, its tokens the decisions; None: it is held for all."""
     antithetic: ClassVar[bool] = False
     """Whether perturbations come in pairs of opposite sign."""
 

@@ -8,7 +8,7 @@ from jaxpsn.core import checks, errors
 from jaxpsn.core.components import spec_of
 from jaxpsn.core.fields import Fraction, Whole
 from jaxpsn.noise import InputGain, LowRank, Structure
-from jaxpsn.noise.hold_rules import Episode, HoldRule, Steps
+from jaxpsn.noise.hold_rules import Episode, HoldRule
 from jaxpsn.noise.scale_rules import ScaleRule, begins, refuse_misfit
 from jaxpsn.rlvr.noise_family import NOISES, Noise
 from jaxpsn.rlvr.rules import Fixed, Kl
@@ -37,7 +37,7 @@ class Psn(Noise):
     """Parameter-space noise on the sampler's weights, held over whole answers (PSN-RLVR, arXiv 2602.02555).
 
     An answer is an episode, a token a decision: hold = episode is the paper's, and hold = tokens(1) the control that
-    takes consistency away and leaves the noise of each token as it is.
+    takes consistency away and leaves the noise of each token as it is. Between them hold = pink and colored(beta=...).
     """
 
     structure: Structure = LowRank()
@@ -49,7 +49,8 @@ class Psn(Noise):
     replicas: Annotated[int, Whole(1, 1 << 16)] | None = None
     """Samplers with a perturbation of their own (per = replica alone); divides the noisy answers of a group."""
     hold: HoldRule = Episode()
-    """How long a perturbation lasts: the whole answer (episode), or tokens(n) within it; per = step: the whole step."""
+    """How long a perturbation lasts: the whole answer (episode); or within it tokens(n), a random time (geometric,
+    zeta), or its components times of their own (pink, colored)."""
     clean_share: Fraction = 0.0
     """Share of a group's answers that the clean policy gives."""
     relative: bool = True
@@ -60,8 +61,10 @@ class Psn(Noise):
     def validate(self) -> None:
         """Refuse a selection that is none, replicas where there are none, and gains, which have no noise of biases."""
         refuse_misfit("psn.sigma", self.sigma, _fits)
-        if not isinstance(self.hold, Episode | Steps):
-            errors.refuse("psn.hold", spec_of(self.hold), "episode or tokens(n)")
+        if not self.hold.numbered:
+            allowed = "a hold of which each token's draw can be made again, such as geometric, as correlated, or pink"
+            errors.refuse("psn.hold", spec_of(self.hold), allowed)
+        self.hold.form(self.structure)
         if isinstance(self.structure, InputGain):
             errors.refuse("psn.structure", "input_gain", "a structure with noise of its own for every weight")
         if self.select.startswith("re:"):
@@ -76,9 +79,9 @@ class Psn(Noise):
             errors.refuse("psn.replicas", self.replicas, allowed)
 
     @property
-    def every(self) -> int | None:  # type: ignore[override]
-        """Tokens after which noise is drawn anew within an answer."""
-        return self.hold.n if isinstance(self.hold, Steps) else None
+    def within(self) -> HoldRule | None:  # type: ignore[override]
+        """The hold, if it ends within an answer."""
+        return None if isinstance(self.hold, Episode) else self.hold
 
     @property
     def antithetic(self) -> bool:  # type: ignore[override]

@@ -12,6 +12,7 @@ from jaxpsn.core import errors
 from jaxpsn.core.components import called
 from jaxpsn.lm import model, policies
 from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.noise.hold_rules import HoldRule
 from jaxpsn.noise.lazy import units
 from jaxpsn.rlvr.noises import SELECTIONS
 
@@ -31,8 +32,8 @@ class Perturbation(NamedTuple):
     answers: int
     purpose: int = PURPOSE
     """Probes have a stream of their own, so that they share no perturbation with the rollouts."""
-    every: int | None = None
-    """Tokens after which the noise is drawn anew within an answer; None: never."""
+    hold: HoldRule | None = None
+    """By which the noise is redrawn within an answer; None: never."""
 
     def draw(self, key: PRNGKeyArray, step: Any) -> "noise.Draw | Drawn":
         """The perturbations of ``step``; ``key`` is that of the run."""
@@ -41,7 +42,7 @@ class Perturbation(NamedTuple):
 
     def _drawn(self, key: PRNGKeyArray, members: Any) -> "noise.Draw | Drawn":
         first = self.kind.init(key, self.spec, members)
-        return first if self.every is None else Drawn(first, key)
+        return first if self.hold is None else Drawn(first, key)
 
     def dense(self) -> tuple[int, int]:
         """Matrices that a structure other than dense perturbs densely all the same, and matrices in all."""
@@ -57,9 +58,9 @@ class Perturbation(NamedTuple):
 
     def policy(self, params: Any, draw: "noise.Draw | Drawn", sigma: Any) -> policies.Policy:
         """All members as one policy of the sampler; ``sigma`` is a scalar or ``[members]``."""
-        if self.every is None:
+        if self.hold is None:
             return policies.perturbed(params, draw, sigma)
-        return policies.Redrawn(params, draw.first, sigma, draw.key, units(params, self.spec), self.every)
+        return policies.Redrawn(params, draw.first, sigma, draw.key, self.hold, units(params, self.spec))
 
 
 class Drawn(NamedTuple):
@@ -97,4 +98,5 @@ def plan(asked: Any, decoder: DecoderConfig, params: Any, members: int, answers:
 
     example = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     spec = noise.plan(full, params, example, select=selection(asked.select), relative=asked.relative)
-    return Perturbation(spec, asked.structure, members, answers, every=asked.every)
+    kind = asked.structure if asked.within is None else asked.within.form(asked.structure)
+    return Perturbation(spec, kind, members, answers, hold=asked.within)

@@ -12,7 +12,7 @@ from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.policies import Clean
 from jaxpsn.lm.prompts import Prompts
 from jaxpsn.rlvr import base as bases
-from jaxpsn.rlvr import gathering, learner, names, setup
+from jaxpsn.rlvr import evaluation, gathering, learner, names, setup
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.placement import Placement
@@ -69,8 +69,8 @@ def _rollout(config: RlvrConfig, form: Base, longest: int, answer: int, place: P
 def _judged(config: RlvrConfig, form: Base, longest: int, answer: int, place: Placement) -> Any:
     wanted = config.evaluation
     most = max(wanted.problems * wanted.samples, wanted.monitor_problems * wanted.monitor_samples)
-    rows = -(-min(wanted.rows, most) // place.parts)
-    return decoded(config, form, rows, 1, longest, answer)
+    rows = evaluation.rows(wanted.rows, form.decoder, longest + answer, config.dtype)
+    return decoded(config, form, -(-min(rows, most) // place.parts), 1, longest, answer)
 
 
 def decoded(config: RlvrConfig, form: Base, prompts: int, samples: int, longest: int, answer: int) -> Any:

@@ -24,6 +24,16 @@ class ChunkReport(NamedTuple):
     updates: Int[Array, "*seeds"] | None
     """Gradient updates since the start, if the state counts them."""
 
+    def names(self) -> dict[str, Any]:
+        """What it holds, in JSON."""
+        return {"totals": sorted(self.totals), "bad": sorted(self.bad), "updates": self.updates is not None}
+
+    @classmethod
+    def outline(cls, names: dict[str, Any]) -> "ChunkReport":
+        """A report that holds what :meth:`names` told, all zero."""
+        totals = {name: (0, 0) for name in names["totals"]}
+        return cls(totals, dict.fromkeys(names["bad"], 0), 0 if names["updates"] else None)
+
 
 def strip_weak_types(tree: Any) -> Any:
     """Give every array leaf its dtype for good, so that a state fed back to its own step is not traced again."""

@@ -1,5 +1,6 @@
 """What drives a program: compiled chunks of steps, or steps that the host makes one by one."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -13,7 +14,9 @@ from jaxpsn.core import errors, placement
 from jaxpsn.run import chunk, memory, report
 from jaxpsn.run.cadence import Cadence
 from jaxpsn.run.chunk import ChunkReport
+from jaxpsn.run.compiling import Part, Workshop
 from jaxpsn.run.config import RunConfig
+from jaxpsn.run.exported import Shelf
 from jaxpsn.run.program import HostProgram, Metrics, Program, State, since
 from jaxpsn.run.progress import Progress
 
@@ -84,20 +87,21 @@ class Engine(Protocol):
 
 
 class CompiledEngine:
-    """Compiled programs: a chunk, which always has the planned length, and an evaluation.
+    """Compiled programs: a chunk, which always has the planned length, an evaluation, and the first state.
 
     There is one chunk for the whole run, or two where a program gets simpler on its way (``since``).
     """
 
     stepwise = False
 
-    def __init__(self, program: Program, run: RunConfig):
-        self._program, self._seeds = program, run.seeds
+    def __init__(self, program: Program, run: RunConfig, shelf: Shelf | None = None):
+        self._program, self._seeds, self._shelf = program, run.seeds, shelf
         self._place = placement.of(program)
         self._layout, whole = chunk.layout(program, run.seeds), self._place.whole()
         self._whole = whole
         self._keys = self._place.put(chunk.seed_keys(run.seed, run.seeds), whole)
         self._init = self._place.jit(chunk.make_init(program, run.seeds), whole, self._layout)
+        self._first: Part | None = None
         self._chunk: Any = None
         self._later: Any = None  # the chunk from the call number _change on
         self._calls = self._change = 0
@@ -119,39 +123,54 @@ class CompiledEngine:
         per_call = self._program.steps_per_call
         self._calls, last = plan.start // per_call, plan.end // per_call - plan.calls
         now, then = (since(self._program, clock) for clock in (self._calls, last))
-        self._chunk, totals = self._compiled(now, "the training step", plan, template, show, note)
-        if now is self._program is not then:
-            later = range(self._calls + plan.calls, last + 1, plan.calls)
-            self._change = next(clock for clock in later if since(self._program, clock) is not self._program)
-            self._later, _ = self._compiled(then, "the step after the warm-up", plan, template, show, note)
-        evaluation = {}
-        if plan.eval_every:
-            start = time.monotonic()
-            with show.phase("compiling the evaluation"):
-                made = chunk.make_evaluate(self._program, self._seeds)
-                lowered = self._place.jit(made, (self._whole, self._layout), self._whole).lower(self._keys, template)
-                self._evaluate, evaluation = lowered.compile(), lowered.out_info
-            memory.check_compiled(self._program, self._evaluate, "the evaluation")
-            note("compile", "evaluation", time.monotonic() - start)
-        self.columns = report.columns(totals, evaluation, hasattr(template, "updates"))
+        with contextlib.closing(Workshop(self._place, self._shelf)) as shop:
+            with show.phase(f"compiling the training step ({plan.chunk:,} steps a chunk)"):
+                self._chunk = self._step(shop, now, plan.calls, template)
+                if now is self._program is not then:
+                    later = range(self._calls + plan.calls, last + 1, plan.calls)
+                    self._change = next(clock for clock in later if since(self._program, clock) is not self._program)
+                    self._later = self._step(shop, then, plan.calls, template)
+                if plan.start == 0:
+                    self._first = self._begin(shop, template)
+                if plan.eval_every:
+                    self._evaluate = self._judge(shop, template)
+                self._check("the training step", self._chunk, note)
+            for name, part in (("the step after the warm-up", self._later), ("the evaluation", self._evaluate)):
+                if part is not None:
+                    with show.phase(f"compiling {name}"):
+                        self._check(name, part, note)
+        evaluation = self._evaluate.outs if plan.eval_every else {}
+        self.columns = report.columns(self._chunk.outs[1].totals, evaluation, hasattr(template, "updates"))
 
-    def _compiled(
-        self, program: Program, name: str, plan: Cadence, template: State, show: Progress, note: Note
-    ) -> tuple[Any, Totals]:
-        """A chunk of ``program``, and the shapes of its metrics."""
-        start = time.monotonic()
-        with show.phase(f"compiling {name} ({plan.chunk:,} steps a chunk)"):
-            made = chunk.make_chunk(program, self._seeds, plan.calls)
-            made = self._place.jit(made, (self._layout,), (self._layout, self._whole), donate_argnums=0)
-            lowered = made.lower(template)
-            compiled = lowered.compile()
-        memory.check_compiled(self._program, compiled, name)
-        note("compile", name.removeprefix("the "), time.monotonic() - start)
-        return compiled, lowered.out_info[1].totals
+    def _check(self, name: str, part: Part, note: Note) -> None:
+        """Wait for a program, and refuse one that needs more memory than there is."""
+        memory.check_compiled(self._program, part.wait(), name)
+        note("compile", name.removeprefix("the "), part.seconds)
+
+    def _step(self, shop: Workshop, program: Program, calls: int, template: State) -> Part:
+        """A chunk of ``program``."""
+        name = f"{'step' if program is self._program else 'later step'} x {calls}"
+        made = chunk.make_chunk(program, self._seeds, calls)
+        places = (self._layout,), (self._layout, self._whole)
+
+        def read(told: Any) -> Any:
+            return template, chunk.ChunkReport.outline(told)
+
+        return shop.add(name, made, (template,), places, lambda made: made[1].names(), read, donate=True)
+
+    def _begin(self, shop: Workshop, template: State) -> Part:
+        """The first state."""
+        made, places = chunk.make_init(self._program, self._seeds), (self._whole, self._layout)
+        return shop.add("init", made, (self._keys,), places, lambda made: None, lambda told: template)
+
+    def _judge(self, shop: Workshop, template: State) -> Part:
+        """The evaluation."""
+        made, places = chunk.make_evaluate(self._program, self._seeds), ((self._whole, self._layout), self._whole)
+        return shop.add("evaluation", made, (self._keys, template), places, sorted, lambda told: dict.fromkeys(told, 0))
 
     def init(self) -> State:
         """The state of all seeds before the first step."""
-        return self._init(self._keys)
+        return (self._first or self._init)(self._keys)
 
     def advance(self, state: State, calls: int, go_on: Callable[[int], bool], totals: Totals) -> Advance:
         """One compiled chunk of ``calls``, which cannot be cut short."""
@@ -278,6 +297,6 @@ def _as_promised(state: State, template: State) -> State:
     return state
 
 
-def make(program: Program | HostProgram, run: RunConfig) -> Engine:
-    """The engine of ``program``. Raises UserError if it cannot serve ``run``."""
-    return HostEngine(program, run) if isinstance(program, HostProgram) else CompiledEngine(program, run)
+def make(program: Program | HostProgram, run: RunConfig, shelf: Shelf | None = None) -> Engine:
+    """The engine of ``program``, whose traces lie on ``shelf``, if any. Raises UserError if it cannot serve ``run``."""
+    return HostEngine(program, run) if isinstance(program, HostProgram) else CompiledEngine(program, run, shelf)

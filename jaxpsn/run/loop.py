@@ -16,6 +16,7 @@ from jaxpsn.run import folder as folders
 from jaxpsn.run.checkpoints.presence import Presence
 from jaxpsn.run.cluster.team import ALONE, Team
 from jaxpsn.run.config import RunConfig
+from jaxpsn.run.exported import Shelf
 from jaxpsn.run.interrupts import Interrupts
 from jaxpsn.run.loggers import callbacks, family, sinks
 from jaxpsn.run.loggers.lines import Ledger, happened
@@ -91,14 +92,14 @@ class _Span(NamedTuple):
         return cls(told["since"], {name: tuple(pair) for name, pair in told["totals"].items()})
 
 
-def ready(program: Program | HostProgram, run: RunConfig) -> engines.Engine:
-    """What drives ``program``, to be asked for before there is a folder.
+def ready(program: Program | HostProgram, run: RunConfig, shelf: Shelf | None = None) -> engines.Engine:
+    """What drives ``program``, to be asked for before there is a folder; ``shelf``: where its traces lie, if any.
 
     Raises UserError for what would be refused later: extras that are missing, a run that cannot be, too little memory.
     """
     family.require(run.log)
     _refuse_counts(program, run)
-    engine = engines.make(program, run)
+    engine = engines.make(program, run, shelf)
     try:
         memory.check(program, engine.template(), run.seeds)
     except BaseException:

@@ -7,6 +7,7 @@ from tyro.conf import arg
 
 from jaxpsn.core import checks, errors
 from jaxpsn.run.config import PROGRESS, RunConfig
+from jaxpsn.stats import hypotheses
 from jaxpsn.study.launchers import LAUNCHERS
 
 MAY_CHANGE = frozenset(
@@ -39,6 +40,8 @@ class Comparison:
     """First seed of the tuning, which shares none with what is reported."""
     tune_steps: int | None = None
     """Steps of each tuning run; those of the study if left out."""
+    hypotheses: Annotated[tuple[str, ...], arg(aliases=["--hypotheses"])] = ()
+    """What it is to find, as 'above(ARM, ARM, METRIC, margin=0.1)'; fixed from the first run on (--describe above)."""
     grid: tuple[str, ...] = ()
     """Values to try instead of an arm's own, as LABEL=0.1,0.2,0.4."""
     keep_checkpoints: bool = False
@@ -55,6 +58,7 @@ class Comparison:
         if self.tune_steps is not None:
             checks.whole("study.tune_steps", self.tune_steps, 1, 1 << 50)
         LAUNCHERS.make(self.launcher, "launcher")
+        hypotheses.read(self.hypotheses)
 
     def refuse_shared_seeds(self, count: int, what: str = "") -> None:
         """Refuse ``count`` seeds of the tuning ``what`` that meet the reported ones. Raises UserError."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from jaxpsn.run import interrupts, startup, status, vacancy
+from jaxpsn.stats import hypotheses
 from jaxpsn.study import scheduler
 from jaxpsn.study.record import STUDY, Study
 
@@ -13,6 +14,7 @@ def run(kind: type[Study], shared: Any, config: Any) -> int:
     Raises UserError for what cannot be, before anything is written as far as it is known without JAX.
     """
     arms, tasks = kind.plan(shared, config)
+    hypotheses.refuse_unknown(config.hypotheses, [arm.label for arm in arms], kind.KIND)
     if config.seeds == 1:
         startup.speak(kind.ONE_SEED)
     if config.resume is None:

@@ -142,6 +142,7 @@ TASKS: Family[Procedural] = Family(
         "chain_sum": "jaxpsn.tasks.sums",
         "countdown": "jaxpsn.tasks.countdown",
         "grid": "jaxpsn.tasks.grid",
+        "ladder": "jaxpsn.tasks.ladder",
         "modular": "jaxpsn.tasks.sums",
         "swaps": "jaxpsn.tasks.swaps",
         "target": "jaxpsn.tasks.target",

@@ -92,7 +92,7 @@ def test_peft_reads_it(written):
         (Psn(LowRank(rank=40)), ["noise.structure", "rank=40", "drawn whole"]),
         (Psn(select="norms"), ["noise.select", "scale", "linear layers"]),
         (Psn(LowRank(dense_head=False), select="all"), ["noise.select", "linear layers"]),
-        (Psn(hold=Steps(4)), ["noise.hold", "tokens(4)", "episode"]),
+        (Psn(hold=Steps(4)), ["noise.hold", "steps(n=4)", "episode"]),
     ],
 )
 def test_what_no_adapter_holds_is_refused_by_name(params, asked, parts):

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxpsn.control.agents import AGENTS, OffPolicy, ddpg, learner, losses, td3
+from jaxpsn.control.agents import AGENTS, ddpg, learner, losses, td3
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.control.state import Transition
 from jaxpsn.control.types import hyper, of_agent
@@ -95,6 +95,10 @@ def test_weight_decay_is_decoupled_and_of_kernels_only():
     after, _ = learner.descend(rule, params, rule.init(params), zero, jnp.float32(0.5))
     np.testing.assert_allclose(after["params"]["kernel"], 3 - 0.5 * 0.1 * 3)
     assert _equal((after["params"]["bias"], after["sigma"]), (layer["bias"], layer))
+    twins = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), {"params": layer})
+    zero = jax.tree.map(jnp.zeros_like, twins)
+    after, _ = learner.descend(rule, twins, rule.init(twins), zero, jnp.float32(0.5))
+    assert _equal(after["params"]["bias"], twins["params"]["bias"]), "in a stack a bias has two axes"
 
 
 def test_ddpg_moves_everything_and_td3_delays_actor_and_targets():
@@ -186,10 +190,13 @@ def test_bfloat16_learns_on_float32_weights():
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_normalises_every_hidden_layer(name):
     config = PRESETS[name].agent
-    state = jax.eval_shape(config.build(5, 2).init, KEY, of_agent(hyper(PRESETS[name])), {})
-    assert isinstance(config, OffPolicy) or state.critic is None, "evolution has none"
+    state = jax.eval_shape(config.build(500, 2).init, KEY, of_agent(hyper(PRESETS[name])), {})
+    assert (state.critic is not None) == hasattr(config, "critic_hidden"), "evolution and values have none"
     for params in (network["params"] for network in (state.actor, state.critic) if network is not None):
         hidden = [layer for key, layer in params.items() if key.startswith("hidden")]
+        if "trunk" in params:
+            assert all("gain" in block for key, block in params["trunk"].items()), "on the sphere instead"
+            continue
         assert hidden
         # The one exception is a column of the record: baselines' last default had none.
         assert all(("norm" in layer) == (name != "baselines-2020") for layer in hidden)

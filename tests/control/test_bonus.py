@@ -18,6 +18,7 @@ from jaxpsn.control.bonus.novelty import deviation, scaled
 from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.control.state import Transition
 from jaxpsn.core import replaced
+from jaxpsn.networks.values import incurious
 
 SMALL = "actor_hidden=16x16, critic_hidden=16x16, actor_lr=3e-3, critic_lr=1e-2, batch_size=64, updates=2, tau=0.05"
 LEARNS = f"{SMALL}, gamma=0.97, replay_capacity=16_000, warmup=128, observation_clip=5"
@@ -178,7 +179,7 @@ def _agent(name):
     agent = config.build(3, 2)
     hyper = RATES | ({"temperature": jnp.float32(0.2)} if name == "sac" else {})
     state = agent.init(KEY, hyper, {})
-    state = state.replace(intrinsic=agent.intrinsic(jax.random.key(7), jnp.float32(0.5), jnp.float32(0.01)))
+    state = agent.intrinsic(jax.random.key(7), state, jnp.float32(0.5), jnp.float32(0.01))
     return config, learner.networks(config, 3, 2, 1 if name == "ddpg" else 2, policy=agent.policy), state
 
 
@@ -310,21 +311,32 @@ def test_the_bonus_is_what_finds_the_reward():
     assert np.sum(found[:4] > 20) >= 3 and np.sum(found[4:] > 20) <= 1, found
 
 
+DQN = "hidden=8x8, batch_size=8, updates=1, replay_capacity=512, warmup=32"
+PPO = "actor_hidden=8, critic_hidden=8, rollout=8, epochs=1, minibatches=2"
+
+
 @pytest.mark.parametrize(
     "agent,bonus",
     [
         (f"ddpg({LEARNS}, critic=c51(atoms=11), n_step=3)", "drnd(hidden=8, features=4)"),
         (f"sac({LEARNS}, critic=hl_gauss(atoms=11))", "counts"),
         (f"td3({LEARNS}, precision=bfloat16, time_limit_terminal=true)", "rnd(hidden=8)"),
+        (f"dqn({DQN}, critic=c51(atoms=11), duelling=true, n_step=3)", "rnd(hidden=8)"),
+        (f"dqn({DQN}, policy_head=true)", "counts"),
+        ("pqn(hidden=8, rollout=8, epochs=1, minibatches=2)", "rnd(hidden=8)"),
+        (f"ppo({PPO}, redraw=episode, estimator=clean)", "drnd(hidden=8, features=4)"),
     ],
 )
 def test_every_agent_form_and_rule_goes_with_every_bonus(agent, bonus):
-    made = program.make(_config(agent, bonus, explore="parameter(probes=4)"))
+    values = agent.startswith(("dqn", "pqn"))
+    env = "probe/choice" if values else "probe/held_exploration"
+    made = program.make(_config(agent, bonus, env, explore="parameter(probes=4)"))
     state = jax.eval_shape(made.init, KEY, made.hyper)
     after, metrics = jax.eval_shape(made.step, state)
     assert jax.tree.all(jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), state, after))
     assert {"bonus", "bonus_q", "critic_loss"} <= metrics.keys() and "bonus.beta" in made.hyper
-    assert state.learner.intrinsic.critic.keys() == state.learner.critic.keys()
+    kept = state.learner.actor if values and "policy_head" not in agent else state.learner.critic
+    assert state.learner.intrinsic.critic.keys() == incurious(kept).keys()
 
 
 def test_without_a_bonus_there_is_nothing_of_it():

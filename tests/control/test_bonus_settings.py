@@ -21,9 +21,10 @@ KEY = jax.random.key(0)
 @pytest.mark.parametrize(
     "agent,bonus,said",
     [
-        ("es", "rnd", "bonus = 'rnd': none, as es does not learn from replay"),
-        ("es", "reward_noise", "bonus = 'reward_noise': none, as es does not learn from replay"),
+        ("es", "rnd", "bonus = 'rnd': none, as es learns from returns of whole episodes"),
+        ("es", "reward_noise", "bonus = 'reward_noise': none, as es learns from returns of whole episodes"),
         ("blind", "counts", "bonus = 'counts': none, as blind has no critics for it; "),
+        ("td3", "rnd(ladder=4)", "bonus.ladder = 4.0: 1, as td3 has one policy for every environment; "),
         ("td3", "rnd(targets=3)", "rnd.targets = '3': unknown"),
         ("td3", "rdn", "bonus = 'rdn': unknown; nearest: rnd"),
         ("td3", "rnd(beta=0)", "rnd.beta = 0: a number above 0"),

@@ -1,4 +1,4 @@
-"""DQN in the loop: probes are solved, heads and noise act, runs are exact, and what does not fit is refused."""
+"""DQN and PQN in the loop: probes are solved, heads and noise act, runs are exact, and what does not fit is refused."""
 
 import functools
 from dataclasses import replace
@@ -27,10 +27,13 @@ SMALL = {
     "hidden": (16, 16), "lr": 1e-2, "batch_size": 64, "updates": 2, "gamma": 0.9, "tau": 0.05,
     "replay_capacity": 20_000, "warmup": 128,
 }  # fmt: skip
+ROLLED = {
+    "hidden": (16, 16), "lr": 1e-2, "gamma": 0.9, "rollout": 8, "minibatches": 2, "epochs": 2, "q_lambda": 0.6,
+}  # fmt: skip
 
 
-def _config(name, explore="epsilon_greedy(0.2)", **fields):
-    agent = replaced(AGENTS.make("dqn"), SMALL | fields)
+def _config(name, explore="epsilon_greedy(0.2)", agent="dqn", **fields):
+    agent = replaced(AGENTS.make(agent), (SMALL if agent == "dqn" else ROLLED) | fields)
     return ControlConfig(EnvConfig(name=f"probe/{name}", num_envs=8), agent, explore, eval_envs=8)
 
 
@@ -62,8 +65,9 @@ QUICK = ("choice_discounting",)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else SLOW) for name in OBSERVATIONS])
-def test_probes_are_solved(name):
-    made = program.make(_config(name))
+@pytest.mark.parametrize("agent", ["dqn", pytest.param("pqn", marks=SLOW)])
+def test_probes_are_solved(name, agent):
+    made = program.make(_config(name, agent=agent))
     _solved(made, _train(made, 400), name)
 
 
@@ -77,6 +81,12 @@ def test_probes_are_solved(name):
         ),
         pytest.param("noisynet(probes=4)", {}, marks=SLOW),
         ("bootstrap(heads=4, prior=1)", {"tau": 1.0, "target_every": 10}),
+        (
+            "parameter(target=0.2, probes=4, structure=dense) + epsilon_greedy(0.01)",
+            {"agent": "pqn", "policy_head": True, "critic": "hl_gauss(atoms=21, low=-2, high=2)", "lr_steps": 8000},
+        ),
+        pytest.param("noisynet(probes=4)", {"agent": "pqn", "trace": "watkins"}, marks=SLOW),
+        pytest.param("bootstrap(heads=4, prior=1)", {"agent": "pqn"}, marks=SLOW),
     ],
 )
 def test_every_kind_solves_a_probe(explore, fields):
@@ -90,9 +100,9 @@ def test_every_kind_solves_a_probe(explore, fields):
 
 
 @functools.cache
-def _stepped(explore):
+def _stepped(explore, agent="dqn"):
     """A program and its compiled step."""
-    made = program.make(_config("observation_choice", explore, policy_head="parameter" in explore))
+    made = program.make(_config("observation_choice", explore, agent, policy_head="parameter" in explore))
     return made, jax.jit(made.step)
 
 
@@ -115,10 +125,15 @@ def test_heads_act_for_an_episode_and_learn_from_their_marks():
 
 
 @pytest.mark.parametrize(
-    "explore", [HEADS, pytest.param("parameter(probes=4) + epsilon_greedy(0.05, start=1, steps=200)", marks=SLOW)]
+    "explore,agent",
+    [
+        (HEADS, "dqn"),
+        pytest.param("parameter(probes=4) + epsilon_greedy(0.05, start=1, steps=200)", "dqn", marks=SLOW),
+        ("parameter(probes=2, hold=steps(3))", "pqn"),
+    ],
 )
-def test_seeds_side_by_side_are_single_runs_and_a_run_that_goes_on_is_the_whole(explore, tmp_path):
-    made, step = _stepped(explore)
+def test_seeds_side_by_side_are_single_runs_and_a_run_that_goes_on_is_the_whole(explore, agent, tmp_path):
+    made, step = _stepped(explore, agent)
     axes = made.axes(jax.eval_shape(made.init, jax.random.key(0), made.hyper))
     keys = jax.random.split(jax.random.key(0), 2)
     many = jax.jit(jax.vmap(lambda key: made.init(key, made.hyper), out_axes=axes))(keys)
@@ -157,7 +172,11 @@ def test_the_target_falls_as_a_schedule_of_epsilon_does():
         ("sac", "epsilon_greedy", "probe/action", "explore = 'epsilon_greedy': "),
         ("dqn", "ou", "probe/choice", "explore = 'ou': .*epsilon_greedy"),
         ("dqn", "none", "probe/action", "agent = 'dqn': .*td3"),
-        ("td3", "none", "probe/choice", "agent = 'td3': dqn"),
+        ("td3", "none", "probe/choice", "agent = 'td3': dqn, pqn"),
+        ("pqn", "none", "probe/action", "agent = 'pqn': .*td3"),
+        ("pqn", "natural", "probe/choice", "explore = 'natural': another rule, as pqn learns values"),
+        ("pqn(minibatches=7)", "none", "probe/choice", "agent.minibatches = 7: a divisor of the 256 steps"),
+        ("pqn(rollout=100)", "none", "probe/choice", "agent.rollout = 100: at most the 50 vector steps of 400 steps"),
         ("td3", "bootstrap", "probe/action", "explore = 'bootstrap': "),
         ("dqn(policy_head=true)", "bootstrap", "probe/choice", "agent.policy_head = True: false, as bootstrap"),
         ("dqn(critic=c51)", "bootstrap", "probe/choice", "agent.critic = 'c51': squared or huber, as bootstrap"),
@@ -169,6 +188,6 @@ def test_the_target_falls_as_a_schedule_of_epsilon_does():
 def test_what_does_not_fit_is_refused_with_what_does(agent, explore, env, said):
     with pytest.raises(errors.UserError, match=said):
         config = ControlConfig(EnvConfig(name=env, num_envs=8), AGENTS.make(agent), explore)
-        if "target_every" in agent:
+        if "target_every" in agent or "rollout" in agent:
             config.refuse_idle(400)
         program.make(replace(config, eval_envs=2))

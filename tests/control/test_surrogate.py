@@ -19,6 +19,27 @@ def _rollout(steps=40, envs=3):
     return reward, value, after, terminated, cut
 
 
+def test_lambda_returns_are_mixtures_of_returns_of_several_steps():
+    reward, _, after, terminated, cut = _rollout()
+    gamma, lam = 0.97, 0.8
+    found = surrogate.lambda_returns(
+        *(jnp.asarray(part, jnp.float32) for part in (reward, after)),
+        *(jnp.asarray(part) for part in (terminated, cut)), gamma, lam,
+    )  # fmt: skip
+    for i in range(3):
+        for t in range(40):
+            total, gained, weight = 0.0, 0.0, 1.0
+            for later in range(t, 40):
+                gained += gamma ** (later - t) * reward[later, i]
+                rest = 0.0 if terminated[later, i] else gamma ** (later - t + 1) * after[later, i]
+                last = terminated[later, i] or cut[later, i] or later == 39
+                total += (weight if last else weight * (1 - lam)) * (gained + rest)
+                if last:
+                    break
+                weight *= lam
+            assert float(found[t, i]) == pytest.approx(total, abs=1e-5)
+
+
 def test_advantages_are_sums_of_discounted_errors_up_to_a_cut():
     reward, value, after, terminated, cut = _rollout()
     gamma, lam = 0.97, 0.9

@@ -13,14 +13,16 @@ from jaxpsn.rlvr.perturbation import selection
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_policies_are_perturbed_but_for_their_layer_norms(name):
+def test_policies_are_perturbed_but_for_their_norms_and_gains(name):
     config = PRESETS[name]
-    agent = config.agent.build(7, 3)
+    agent = config.agent.build(700, 3)
     params = jax.eval_shape(agent.init, jax.random.key(0), of_agent(hyper(config)), {}).actor
     for rows in ((), (5,)):
-        spec = noise.plan(agent.policy, params, jax.ShapeDtypeStruct((*rows, 7), jnp.float32))
+        spec = noise.plan(agent.policy, params, jax.ShapeDtypeStruct((*rows, 700), jnp.float32))
         layers = {path.split("/")[-2] for path in spec.by_path}
-        assert layers == {"dense", "head"} and all(path.split("/")[-2] == "norm" for path in spec.left_alone)
+        # PPO's deviation belongs to the distribution and is no weight of a layer.
+        left = [path for path in spec.left_alone if path != "free/std"]
+        assert layers == {"dense", "head"} and all(path.split("/")[-2] in ("norm", "gain") for path in left)
         assert len(spec.leaves) + len(spec.left_alone) == len(jax.tree.leaves(params))
 
 

@@ -8,6 +8,7 @@ import pytest
 from jaxpsn.report import build
 from jaxpsn.report.reasoning.study import draws, hypotheses
 from jaxpsn.report.reasoning.study.scores import ALL
+from jaxpsn.stats.hypotheses import verdict as judge
 from jaxpsn.stats.statistics import Estimate
 
 
@@ -187,7 +188,7 @@ def test_verdicts_on_planted_effects(by_hand):
 )  # fmt: skip
 def test_what_an_interval_says(expects, low, high, verdict):
     found = Estimate((low + high) / 2, low, high, 5)
-    assert hypotheses._verdict(expects, found) == verdict
+    assert judge(expects, found, hypotheses.MARGIN if expects == "equal" else 0.0) == verdict
     assert hypotheses.told("undecided", [found, Estimate(0.0, -0.3, 0.01, 5)]).endswith("±30.0 points")
 
 

@@ -332,3 +332,23 @@ def test_tasks_are_combined_by_returns_over_the_best(studies, tmp_path, capsys):
     assert "no arm's return is above zero: sparse_cartpole_swingup (three)" in shown
     assert "not finished on every task: c." in shown and "the first 4 of each" in shown
     assert command.main([str(one), str(two), str(three), "--markdown"]) == 0 and capsys.readouterr().out == shown
+
+
+def test_what_was_to_be_found_comes_first_with_its_verdict(studies, tmp_path):
+    """Of 4 x 4 pairs a wins all: P less one half is 0.5; none of c, which has not finished, is tested."""
+    asked = [
+        'above(a, b, final, margin=0.3, stop="none early", says="a ends higher")', "equal(a, b, area, margin=0.1)",
+        "below(a, c, final)",
+    ]  # fmt: skip
+    config = {"seeds": 4, "steps": 3000, "hypotheses": asked}
+    folder = studies.simple(tmp_path / "s", {"a": [30, 31, 32, 33], "b": [1, 2, 3, 4]}, study=config)
+    content = json.loads((folder / "study.json").read_text())
+    content["arms"]["c"] = content["arms"]["a"] | {"spec": "c"}
+    (folder / "study.json").write_text(json.dumps(content))
+    text = studies.Page(build.build(folder)).text
+    first, then = text.index("What was to be found"), text.index("Final numbers")
+    for told in ("Fixed at 2026-01-02 03:04 UTC, before the first run", "a ends higher", "none early",
+                 "above, margin 0.3", "+0.5 [+0.5, +0.5] supported",
+                 "judged once, when all 4 seeds of both arms have made all 3000 steps", "a is equal to b",
+                 "contradicted", "a is below c", "not tested: not every seed of both arms has finished"):  # fmt: skip
+        assert first < text.index(told) < then, told

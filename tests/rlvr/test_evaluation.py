@@ -1,5 +1,7 @@
 """Judging: the same numbers whatever the size of a call, counts that are right, perturbed policies on request."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -175,3 +177,13 @@ def test_columns_are_unbiased_pass_at_k(whole):
     unknown = measures.evaluation_columns([one._replace(distinct=None) for one in found], SAMPLES)
     assert np.isnan(unknown["eval_distinct"])
     assert measures.evaluation_names(1) == ["eval_distinct", "eval_pass_at_1"]
+
+
+def test_answers_side_by_side_are_as_many_as_hold_a_gibibyte(small):
+    """SmolLM2-135M with answers of 672 slots: 31 MB of keys and values each in float32, and its logits."""
+    real = dataclasses.replace(
+        small.DECODER, vocab_size=49_152, num_layers=30, num_heads=9, num_kv_heads=3, head_dim=64
+    )
+    assert evaluation.rows(0, real, 672, "float32") == 33 and evaluation.rows(0, real, 672, "bfloat16") == 65
+    assert evaluation.rows(0, small.DECODER, 8, "float32") == evaluation.MOST
+    assert evaluation.rows(7, real, 672, "float32") == 7

@@ -31,6 +31,7 @@ OTHERS = {
     "weight_decay": (0.2, {}),
     "grad_clip": (0.3, {}),
     "micro_batches": (2, {}),
+    "token_budget": (64, {}),
 }
 """Another value, and what it needs beside it."""
 ELSEWHERE = {

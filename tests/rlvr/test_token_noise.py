@@ -9,6 +9,8 @@ import pytest
 
 from jaxpsn.core import errors
 from jaxpsn.lm import policies, sampler, scoring, tokenizer
+from jaxpsn.noise import colours, holds
+from jaxpsn.noise.hold_rules import HOLDS, Steps
 from jaxpsn.rlvr import correction, perturbation, rollout
 from jaxpsn.rlvr.corrections import CORRECTIONS
 from jaxpsn.rlvr.noises import Psn
@@ -51,16 +53,16 @@ def settings(small):
 
 @pytest.mark.parametrize(
     ("structure", "hold"),
-    [("lowrank(rank=2)", "tokens(1)"), ("flipout", "tokens(3)"), ("dense", "tokens(2)")],
+    [("lowrank(rank=2)", "tokens(1)"), ("flipout", "pink(longest=4)"), ("dense", "tokens(2)")],
 )
 def test_scoring_repeats_the_draws_of_sampling(small, prompts, settings, structure, hold):
     noise = planned(small, structure, hold)
     answers = jax.device_get(drawn(small.DECODER, noise, settings, small.BASE.params, prompts))
     again = rescored(small.DECODER, noise, small.BASE.params, prompts, answers)
     np.testing.assert_allclose(again, answers.log_probs, atol=1e-4)
-    held = noise._replace(every=None)
+    held = noise._replace(hold=None, kind=getattr(noise.kind, "of", noise.kind))
     other = rescored(small.DECODER, held, small.BASE.params, prompts, answers)
-    every = noise.every
+    every = noise.hold.n if isinstance(noise.hold, Steps) else 0  # the components of a colour have streams of their own
     # The first draw is that of noise which is held for the whole answer; later ones are others.
     np.testing.assert_allclose(other[..., :every], answers.log_probs[..., :every], atol=1e-4)
     assert np.abs(np.asarray(other) - answers.log_probs)[..., every:].max() > 0.05
@@ -75,14 +77,31 @@ def test_held_beyond_the_answer_it_is_noise_of_the_answer(small, prompts, settin
 
 def test_draws_are_a_function_of_member_and_token(small):
     noise = planned(small, "lowrank", "tokens(2)")
-    policy = noise.policy(small.BASE.params, noise.draw(KEY, STEP), SIGMA)
+    policy = noise.policy(small.BASE.params, noise.draw(KEY, STEP), SIGMA).over(5)
     drawn_at = [jax.tree.leaves(policy.at(token).draw.noise)[0] for token in range(4)]
     assert small.same(drawn_at[0], drawn_at[1]) and small.same(drawn_at[2], drawn_at[3])
     assert not small.same(drawn_at[0], drawn_at[2]) and not np.array_equal(drawn_at[0][0], drawn_at[0][1])
     few = noise.some(jax.random.key(1), jnp.array([4, 9], jnp.int32))
     alone = noise.some(jax.random.key(1), jnp.array([9], jnp.int32))
-    both, one = (some.policy(small.BASE.params, draw, SIGMA).at(5).draw.noise for some, draw in (few, alone))
+    both, one = (some.policy(small.BASE.params, draw, SIGMA).over(5).at(5).draw.noise for some, draw in (few, alone))
     np.testing.assert_array_equal(jax.tree.leaves(both)[0][1], jax.tree.leaves(one)[0][0])
+
+
+@pytest.mark.parametrize(("hold", "falls"), [("pink(longest=64)", -1.0), ("colored(beta=0.5, longest=64)", -0.5)])
+def test_over_tokens_noise_has_its_colour(small, hold, falls):
+    """Spectrum of a weight over 1024 tokens, of 256 members: each component a normal number for every redraw."""
+    rule = HOLDS.make(hold, "hold")
+    numbers = jnp.arange(256, dtype=jnp.uint32)
+    count = np.asarray(jax.jit(lambda: holds.turns(rule.build(), KEY, numbers, 1024))())
+    assert count.shape == (1024, 256, len(rule.components)) and not count[0].any()
+    values = np.random.default_rng(0).normal(size=(256, count.shape[2], count.max() + 1))
+    each = np.stack([values[member, k, count[:, member, k]] for member in range(256) for k in range(count.shape[2])])
+    weight = np.einsum("mkt,k->mt", each.reshape(256, -1, 1024), np.sqrt(list(rule.components.values())))
+    assert np.var(weight) == pytest.approx(1.0, abs=0.1)
+    density = np.mean(np.abs(np.fft.rfft(weight, axis=1)) ** 2, axis=0) / 1024
+    frequency = np.fft.rfftfreq(1024)
+    band = (frequency > 0.5 / (np.pi * 64)) & (frequency < 0.5 / np.pi)
+    assert colours.slope(frequency[band], density[band]) == pytest.approx(falls, abs=0.12)
 
 
 def test_the_correction_is_exact(small, prompts):
@@ -114,7 +133,7 @@ def test_a_step_trains_with_it(small):
 @pytest.mark.parametrize(
     ("sections", "said"),
     [
-        (dict(noise={"hold": "zeta"}), "psn.hold = 'zeta': episode or tokens(n)"),
+        (dict(noise={"hold": "drift"}), "psn.hold = 'drift': a hold of which each token"),
         (
             dict(noise={"hold": "tokens(2)"}, algorithm={"estimator": "pooled", "correction": "none"}),
             "noise.hold = 'steps(n=2)': episode with estimator = pooled",

@@ -30,6 +30,7 @@ CASES = {
         "dqn(hidden=16, batch_size=32, updates=1, replay_capacity=4096, warmup=64)",
         1,
     ),
+    "pqn": ("parameter(probes=4) + epsilon_greedy(0.1)", "pqn(hidden=16, rollout=5, minibatches=2, epochs=2)", 1),
     "evolution": (
         "parameter(structure=lowrank(antithetic=true), scale=constant, sigma=0.1)",
         "es(actor_hidden=16, actor_lr=0.01)",
@@ -60,7 +61,7 @@ def run(explore, agent, seeds, mesh):
     config = replace(
         smoke,
         env=replace(
-            smoke.env, num_envs=16, name="probe/observation_choice" if "dqn" in (agent or "") else smoke.env.name
+            smoke.env, num_envs=16, name="probe/observation_choice" if "qn(" in (agent or "") else smoke.env.name
         ),
         agent=agent or smoke.agent,
         explore=explore,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from benchmarks import acting, command, contenders, memory, options, startup, timing
+from benchmarks import acting, answers_options, command, contenders, memory, options, startup, timing, updating
 from benchmarks.contenders import Contender, Scene
 
 from jaxpsn.control.presets import PRESETS
@@ -38,6 +38,8 @@ def _run(arguments, folder, stem=None):
         "training --calls 0", "training --rules gausian", "training --rules none+gaussian", "training --rules",
         "training --structures lowrak", "training --preset defalt", "training --num-envs 0", "startup --rounds 0",
         "memory --forms dense-bf61", "replay --capacities 3", "replay --rounds 0", "decoding --tokens 0", "",
+        "updating --replicas 3", "updating --longest 9", "steps --samples 6", "steps --trl nowhere",
+        "steps --arms grop",
     ],
 )  # fmt: skip
 def test_bad_options_are_refused_in_one_line(line):
@@ -293,6 +295,16 @@ def test_decoding_times_every_form_of_noise_against_the_clean_sampler(tmp_path):
     for row in rows:
         drawn = 6 if row["name"].startswith("token") else 12
         assert float(row["tokens_per_second"]) * float(row["seconds"]) == pytest.approx(drawn)
+
+
+def test_the_update_of_long_answers_tells_the_tokens_that_it_reads():
+    """Lengths of 100 to 1000 tokens: by a budget about as many as prompts and answers have; clean prompts once."""
+    asked = answers_options.Updating()
+    arms, batch = updating.arms(asked), updating.experience(asked)
+    found = {name: updating.read(asked, algorithm, batch) for name, algorithm in arms.items()}
+    tokens = int(np.sum(batch.answers.lengths + batch.prompts.lengths))
+    assert found["tis"] == 4 * 64 + 32 * 1000 and found["pooled"] == 32 * 1064
+    assert tokens < found["tis, token budget"] < 1.3 * tokens and tokens < found["pooled, token budget"] < 1.5 * tokens
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(1500)  # it compiles for eight devices, maybe o
 CASES = [
     "sum",
     "evolution",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("flipout", "ladder", "sac", "dqn")),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("flipout", "ladder", "sac", "dqn", "pqn")),
 ]
 
 

@@ -64,8 +64,8 @@ def real(tmp_path, monkeypatch):
         place = {"resume": str(tmp_path / name)} if resume else {"out": str(tmp_path), "name": name}
         if resume:
             old = job.restore(ControlStudy.read(tmp_path / name))
-            config = StudyConfig(**(folder.plain(old.study) | {"arms": tuple(old.study.arms), "grid": ()}
-                                    | fields | place))  # fmt: skip
+            kept = {"arms": tuple(old.study.arms), "hypotheses": old.study.hypotheses, "grid": ()}
+            config = StudyConfig(**(folder.plain(old.study) | kept | fields | place))
         else:
             config = StudyConfig(**({"arms": ARMS} | SMALL | fields | place))
         return job.run(job.StudyJob(control, config)), tmp_path / name
@@ -109,6 +109,25 @@ def crash():
 def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(0.2)  # a thread takes it
+
+
+def test_hypotheses_are_fixed_before_the_first_run(compare, tmp_path):
+    asked = ("above(gaussian, none, final, margin=0.1)",)
+    wrongs = {"nothing, final": "nearest: none", "none, pass@1": "allowed: area, final"}
+    for wrong, told in wrongs.items():
+        with pytest.raises(UserError, match=told):
+            compare(hypotheses=(f"above(gaussian, {wrong})",))
+    assert not (tmp_path / "study").exists() and not compare.made
+    code, path = compare(hypotheses=asked)
+    began = study_json(path)["sessions"][0]["started"]
+    assert code == status.DONE and study_json(path)["study"]["hypotheses"] == list(asked)
+    for others in (("above(gaussian, none, final, margin=0.0)",), ()):
+        with pytest.raises(UserError, match=r"made with other settings: study\.hypotheses") as refused:
+            compare(resume=True, hypotheses=others)
+        assert "\n" not in str(refused.value)
+    assert compare(resume=True, arms=("ou",))[0] == status.DONE
+    assert study_json(path)["study"]["hypotheses"] == list(asked)
+    assert study_json(path)["sessions"][0]["started"] == began
 
 
 def test_a_study_leaves_what_its_format_says(compare, capsys):

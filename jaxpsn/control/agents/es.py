@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxpsn import noise
 from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents.family import AGENTS, Generational, Rate
+from jaxpsn.control.agents.nets.family import MLP
 from jaxpsn.control.exploration.parameter import Parameter
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.control.state import LearnerState
@@ -70,7 +71,7 @@ class Es(Generational):
         return {path: _SIGMAS if path == "sigma" else grid for path, grid in found.items()}
 
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> Evolver:
-        actor, rule = shared.actor_of(self, action_size), shared.optimizer(self.weight_decay)
+        actor, rule = MLP.actor(self, action_size), shared.optimizer(self.weight_decay)
 
         def init(key: PRNGKeyArray, hyper: Any, explored: Any) -> LearnerState:
             params = actor.init(jax.random.split(key)[0], jnp.zeros((observation_size,), jnp.float32))

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from jaxpsn.control.agents.critics.family import CriticForm, Squared
+from jaxpsn.control.agents.nets.family import MLP, NetworkForm
 from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.core import errors
 from jaxpsn.core.components import Component, called, fields_of, spec_of, terms_of
 from jaxpsn.core.families import Family
-from jaxpsn.core.fields import Fraction, Real, Traced, Whole, Widths
+from jaxpsn.core.fields import Fraction, NonNegative, Real, Traced, Whole, Widths
 from jaxpsn.envs.spaces import ActionSpace, Box
+from jaxpsn.networks.torso import Torso
 
 COUNTED = (1 << 31) - 1
 """Clocks and places in replay are int32."""
@@ -57,6 +59,8 @@ class Agent(Component):
     """Decoupled (AdamW) weight decay of the networks."""
     intrinsic: ClassVar[bool] = False
     """Whether it can have critics for a bonus, beside its own (:func:`jaxpsn.control.agents.learner.critics_step`)."""
+    scale_rewards: ClassVar[bool] = False
+    """Whether it learns from scaled rewards."""
     normalize_observations: bool = True
     """Running mean and standard deviation per dimension."""
     observation_clip: Annotated[float, Real(0.0, 1e6, open_low=True)] = _CLIP
@@ -79,12 +83,20 @@ class Agent(Component):
     def check(self, explore: Any, num_envs: int, action_repeat: int) -> None:
         """Refuse what this agent cannot do with. Raises UserError."""
 
+    def check_bonus(self, bonus: str, explore: Any) -> None:
+        """Refuse a bonus (its text) with critics of its own beside what explores. Raises UserError."""
+
     def refuse_idle(self, steps: int, per_call: int) -> None:
         """Refuse what never trains the actor in ``steps`` environment steps. Raises UserError."""
 
     def cadences(self, per_call: int, adapt_every: int) -> Cadences:
         """What happens when, for ``per_call`` environment steps in a vector step; no replay has to be filled."""
         return Cadences(0, 1, 1, adapt_every)
+
+    @property
+    def history(self) -> int:
+        """Observations that it looks at, the newest and those before it in the episode."""
+        return 1
 
     @property
     def widths(self) -> str:
@@ -96,6 +108,12 @@ class Agent(Component):
         return found
 
 
+def refuse_probes(term: Any, num_envs: int) -> None:
+    """Refuse a rule whose updates look at too many states. Raises UserError."""
+    if (probed := term.probed_states(num_envs)) > MOST_PROBED:
+        errors.refuse(f"{called(type(term))}: states of an update", probed, f"at most {MOST_PROBED:,} in all")
+
+
 @dataclass(frozen=True)
 class WithActor(Agent):
     """An agent whose policy is a network of its own."""
@@ -104,6 +122,18 @@ class WithActor(Agent):
     """Hidden widths of the actor."""
     actor_lr: Rate = 3e-4
     """Adam rate of the actor."""
+
+
+@dataclass(frozen=True)
+class WithTorso(Agent):
+    """An agent whose networks know how an observation is laid out."""
+
+    torso: Torso | None = None
+    """Layers before the hidden ones of every network: cnn for images, gru for what is not seen at once."""
+
+    @property
+    def history(self) -> int:
+        return 1 if self.torso is None else self.torso.steps
 
 
 @dataclass(frozen=True)
@@ -118,6 +148,11 @@ class OffPolicy(Agent):
     """Discount."""
     n_step: Annotated[int, Whole(1, 64)] = 1
     """Rewards in a target before it bootstraps; fewer at the end of an episode."""
+    scale_rewards: bool = False
+    """Learn from rewards over the running deviation of their discounted sum; what is stored and reported stays."""
+    return_bound: NonNegative = 0.0
+    """With scale_rewards: rewards are divided by at least what keeps their discounted sums within plus or minus this,
+    as the bins of a critic want it; 0: by the deviation alone."""
     tau: Annotated[float, Real(0.0, 1.0, open_low=True)] = 0.005
     """Rate at which targets follow."""
     time_limit_terminal: bool = False
@@ -140,6 +175,11 @@ class OffPolicy(Agent):
     stochastic: ClassVar[bool] = False
     """Whether its policy has a distribution."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.return_bound and not self.scale_rewards:
+            errors.refuse("agent.return_bound", self.return_bound, "0, the default, as scale_rewards is false")
+
     def check(self, explore: Any, num_envs: int, action_repeat: int) -> None:
         least, most = max(self.batch_size, num_envs), COUNTED * num_envs
         if not least <= self.replay_capacity <= most:
@@ -155,10 +195,7 @@ class OffPolicy(Agent):
             if term.distributional and not self.stochastic:
                 told = called(type(self))
                 errors.refuse("parameter.distance", "kl", f"action, as the policy of {told} has no distribution")
-            probed = term.probed_states(num_envs)
-            if probed > MOST_PROBED:
-                allowed = f"at most {MOST_PROBED:,} in all"
-                errors.refuse(f"{called(type(term))}: replayed states of an update", probed, allowed)
+            refuse_probes(term, num_envs)
 
     def cadences(self, per_call: int, adapt_every: int) -> Cadences:
         return Cadences(-(-self.warmup // per_call), self.update_every, self.updates, adapt_every)
@@ -183,11 +220,37 @@ class OffPolicy(Agent):
             errors.refuse("steps", steps, f"few enough for {COUNTED:,} updates, which are counted in 32 bits")
 
 
+@dataclass(frozen=True)
+class ByRollouts(Agent):
+    """An agent that learns from what was done since it last learnt, in several passes, and then forgets it."""
+
+    gamma: Fraction = 0.99
+    """Discount."""
+    rollout: Annotated[int, Whole(1, 1 << 16)] = 32
+    """Vector steps (all environments once) between rounds of updates."""
+    epochs: Annotated[int, Whole(1, 1 << 10)] = 4
+    """Passes through a rollout."""
+    minibatches: Annotated[int, Whole(1, 1 << 16)] = 4
+    """Updates in one pass through a rollout, whose steps are dealt out evenly."""
+    gradient_clip: Annotated[float, Real(0.0, 1e6)] = 1.0
+    """Greatest norm of the gradient of each network; 0: none."""
+
+    def cadences(self, per_call: int, adapt_every: int) -> Cadences:
+        return Cadences(0, self.rollout, self.epochs * self.minibatches, adapt_every)
+
+    def refuse_idle(self, steps: int, per_call: int) -> None:
+        calls = -(-steps // per_call)
+        if calls < self.rollout:
+            errors.refuse("agent.rollout", self.rollout, f"at most the {calls} vector steps of {steps} steps")
+        if calls // self.rollout * self.epochs * self.minibatches > COUNTED:
+            errors.refuse("steps", steps, f"few enough for {COUNTED:,} updates, which are counted in 32 bits")
+
+
 _TRUNCATION = 2.0
 
 
 @dataclass(frozen=True)
-class OnPolicy(WithActor):
+class OnPolicy(ByRollouts, WithActor):
     """An agent that learns from what the present policy, or perturbed followers of it, have just done; no replay.
 
     A rollout is ``rollout`` vector steps. Followers act with ``explore=parameter(...)``: each environment, or group of
@@ -201,20 +264,10 @@ class OnPolicy(WithActor):
     """Hidden widths of the value network."""
     critic_lr: Rate = 3e-4
     """Adam rate of the value network."""
-    gamma: Fraction = 0.99
-    """Discount."""
     gae_lambda: Fraction = 0.95
     """Generalised advantage estimation: 0 is one step, 1 whole returns."""
-    rollout: Annotated[int, Whole(1, 1 << 16)] = 32
-    """Vector steps (all environments once) between rounds of updates."""
-    epochs: Annotated[int, Whole(1, 1 << 10)] = 4
-    """Passes through a rollout."""
-    minibatches: Annotated[int, Whole(1, 1 << 16)] = 4
-    """Updates in one pass through a rollout, whose steps are dealt out evenly."""
     advantages: Literal["minibatch", "rollout", "group", "raw"] = "minibatch"
     """What advantages are normalised over; group: those of each follower get mean 0, all together variance 1."""
-    gradient_clip: Annotated[float, Real(0.0, 1e6)] = 1.0
-    """Greatest norm of the gradient of each network; 0: none."""
     estimator: Literal["reparameterised", "clean"] = "reparameterised"
     """How the leader learns from followers. reparameterised: by the likelihood ratio at the same perturbation, old
     weights and new ones both perturbed (Plappert et al. 2018, equation 2). clean: by the ratio of the clean policies,
@@ -242,8 +295,7 @@ class OnPolicy(WithActor):
             allowed = f"one of {', '.join(known)}, as {own} samples actions from its own policy"
             errors.refuse("explore", spec_of(explore), allowed)
         explore.check_followers(self.redraw, own)
-        if (probed := explore.probed_states(num_envs)) > MOST_PROBED:
-            errors.refuse(f"{called(type(explore))}: states of an update", probed, f"at most {MOST_PROBED:,} in all")
+        refuse_probes(explore, num_envs)
         groups = explore.members(num_envs)
         steps = self.rollout * (num_envs // groups)
         if groups % (self.minibatches // math.gcd(steps, self.minibatches)):
@@ -252,15 +304,7 @@ class OnPolicy(WithActor):
 
     def cadences(self, per_call: int, adapt_every: int) -> Cadences:
         # Within a rollout a scale stays: what is adapted more often is adapted once a rollout.
-        every = self.rollout * -(-adapt_every // self.rollout)
-        return Cadences(0, self.rollout, self.epochs * self.minibatches, every)
-
-    def refuse_idle(self, steps: int, per_call: int) -> None:
-        calls = -(-steps // per_call)
-        if calls < self.rollout:
-            errors.refuse("agent.rollout", self.rollout, f"at most the {calls} vector steps of {steps} steps")
-        if calls // self.rollout * self.epochs * self.minibatches > COUNTED:
-            errors.refuse("steps", steps, f"few enough for {COUNTED:,} updates, which are counted in 32 bits")
+        return super().cadences(per_call, self.rollout * -(-adapt_every // self.rollout))
 
 
 @dataclass(frozen=True)
@@ -269,6 +313,8 @@ class ActorCritic(OffPolicy, WithActor):
 
     critic: CriticForm = Squared()
     """What a critic says, and what it learns from."""
+    network: NetworkForm = MLP
+    """What actor and critics are made of."""
     critic_hidden: Widths = (128, 128)
     """Hidden widths of each critic."""
     action_layer: Annotated[int, Whole(0, 63)] = 0
@@ -285,6 +331,7 @@ class ActorCritic(OffPolicy, WithActor):
         if self.action_layer >= len(self.critic_hidden):
             allowed = f"a whole number from 0 to {len(self.critic_hidden) - 1}"
             errors.refuse("agent.action_layer", self.action_layer, allowed)
+        self.network.check(self)
 
 
 @dataclass(frozen=True)
@@ -297,6 +344,6 @@ class Generational(WithActor):
 AGENTS: Family[Agent] = Family(
     "agent",
     Agent,
-    {name: f"jaxpsn.control.agents.{name}" for name in ("ddpg", "td3", "sac", "dqn", "ppo", "es")},
+    {name: f"jaxpsn.control.agents.{name}" for name in ("ddpg", "td3", "sac", "dqn", "pqn", "ppo", "es")},
     doc="Who learns.",
 )

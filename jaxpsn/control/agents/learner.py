@@ -13,11 +13,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import losses
 from jaxpsn.control.agents.critics.family import CriticForm
-from jaxpsn.control.agents.family import ActorCritic, OffPolicy, WithActor
+from jaxpsn.control.agents.family import ActorCritic, OffPolicy
 from jaxpsn.control.exploration.rules import ActorRule, LearntNoise
 from jaxpsn.control.state import Intrinsic, LearnerState, Transition
 from jaxpsn.core import compat
-from jaxpsn.networks import Actor, Critic, Policy, ensemble_apply, ensemble_init
+from jaxpsn.networks import Policy, ensemble_apply, ensemble_init
 
 _OPTIMIZER = 2  # of a key that is also split
 Metrics = dict[str, tuple[Array, Array]]
@@ -37,7 +37,7 @@ class Learner(NamedTuple):
     ``update(key, learner, batch[B], hyper, count) -> (learner, metrics)``: one critic update. ``count`` (int32
     scalar, critic updates done before) is derived from the clock, so that vmapped seeds share its branches;
     ``mark(key, N) -> uint32 [N]``: what is stored with the transitions of a step, or None;
-    ``intrinsic(key, beta, floor) -> Intrinsic``: fresh critics of a bonus, if the agent can learn from one;
+    ``intrinsic(key, learner, beta, floor) -> LearnerState``: with fresh critics of a bonus, if it can learn from one;
     ``period``: ``update`` reads ``count`` modulo this only; a whole number of Python then spares the branches.
     """
 
@@ -45,7 +45,7 @@ class Learner(NamedTuple):
     policy: Policy
     update: Callable[..., tuple[LearnerState, Metrics]]
     mark: Callable[..., Array] | None = None
-    intrinsic: Callable[..., Intrinsic] | None = None
+    intrinsic: Callable[..., LearnerState] | None = None
     period: int = 1
 
 
@@ -54,7 +54,8 @@ class Networks(NamedTuple):
 
     ``actor(params, obs, key)`` is ``policy.raw``: actions, or what they are sampled from. A noisy actor takes a fresh
     draw from ``key``, any other does not look at it. ``fresh_critics(key)``: weights of all critics.
-    ``optimizer``: what moves the actor in place of the agent's, if noise brings its own.
+    ``optimizer``: what moves the actor in place of the agent's, if noise brings its own; ``project``: what weights
+    become after every update.
     """
 
     init: Callable[..., tuple[Any, Any]]
@@ -65,6 +66,7 @@ class Networks(NamedTuple):
     form: CriticForm
     fresh_critics: Callable[..., Any]
     optimizer: ActorRule | None = None
+    project: Callable[[Any], Any] = lambda params: params
 
 
 class Parts(NamedTuple):
@@ -89,12 +91,6 @@ def purposes(key: PRNGKeyArray, noisy: bool) -> Keys:
     return Keys(*(jax.random.fold_in(key, i) for i in range(3))) if noisy else Keys(key, None, None)
 
 
-def actor_of(config: WithActor, action_size: int) -> Actor:
-    """The actor of an agent, in float32."""
-    shared = {"nonlinearity": config.activation, "layer_norm": config.layer_norm, "head_scale": config.head_scale}
-    return Actor(action_size, tuple(config.actor_hidden), **shared)
-
-
 def networks(
     config: ActorCritic,
     observation_size: int,
@@ -105,27 +101,21 @@ def networks(
 ) -> Networks:
     """The networks of an agent with ``critics`` critics; ``noise`` in the actor learns with its weights.
 
-    ``policy``: what acts, in float32; the deterministic policy of :func:`actor_of` if left out.
+    ``policy``: what acts, in float32; the deterministic policy of the agent's actor if left out.
     """
     dtype = jnp.bfloat16 if config.precision == "bfloat16" else jnp.float32
-    shared = {"nonlinearity": config.activation, "layer_norm": config.layer_norm, "head_scale": config.head_scale}
-    policy = policy or Policy(actor_of(config, action_size))
+    made = config.network
+    policy = policy or Policy(made.actor(config, action_size))
     raw = dataclasses.replace(policy, actor=policy.actor.clone(dtype=dtype)).raw
-    critic = Critic(
-        tuple(config.critic_hidden),
-        action_layer=config.action_layer,
-        outputs=config.critic.outputs,
-        dtype=dtype,
-        **shared,
-    )
+    critic = made.critic(config).clone(dtype=dtype)
     obs, action = jnp.zeros((observation_size,), jnp.float32), jnp.zeros((action_size,), jnp.float32)
 
     def fresh_critics(key: PRNGKeyArray) -> Any:
-        return ensemble_init(critic, key, critics, obs, action)
+        return made.project(ensemble_init(critic, key, critics, obs, action))
 
     def init(key: PRNGKeyArray, explored: Any) -> tuple[Any, Any]:
         actor_key, critic_key = jax.random.split(key)
-        params = policy.actor.init(actor_key, obs)
+        params = made.project(policy.actor.init(actor_key, obs))
         if noise is not None:
             params = noise.widen(params, explored)
         return params, fresh_critics(critic_key)
@@ -134,7 +124,7 @@ def networks(
         return raw(params, obs) if noise is None else noise.sample(raw, params, obs, key)
 
     together, own = ensemble_apply(critic.apply), None if noise is None else noise.optimizer
-    return Networks(init, policy, learning, critic.apply, together, config.critic, fresh_critics, own)
+    return Networks(init, policy, learning, critic.apply, together, config.critic, fresh_critics, own, made.project)
 
 
 def learner(
@@ -168,24 +158,37 @@ def fresh(parts: Parts, key: PRNGKeyArray, hyper: Any, explored: Any) -> Learner
     return init(parts.nets, parts.rule, key, explored)
 
 
-def fresh_intrinsic(parts: Parts, key: PRNGKeyArray, beta: Float[Array, ""], floor: Float[Array, ""]) -> Intrinsic:
-    """Fresh critics of a bonus."""
-    critic = parts.nets.fresh_critics(key)
-    return Intrinsic(critic, jax.tree.map(jnp.copy, critic), parts.rule.init(critic), beta, floor)
+def fresh_intrinsic(
+    parts: Parts, key: PRNGKeyArray, learner: LearnerState, beta: Float[Array, ""], floor: Float[Array, ""]
+) -> LearnerState:
+    """The learner with fresh critics of a bonus."""
+    return learner.replace(intrinsic=intrinsic(parts.rule, parts.nets.fresh_critics(key), beta, floor))
 
 
-def optimizer(weight_decay: float) -> optax.GradientTransformation:
-    """Adam, or AdamW (decay of kernels only), of rate one and positive sign; :func:`descend` applies the rate."""
+def intrinsic(
+    rule: optax.GradientTransformation, critic: Any, beta: Float[Array, ""], floor: Float[Array, ""]
+) -> Intrinsic:
+    """Critics of a bonus that have learnt nothing."""
+    return Intrinsic(critic, jax.tree.map(jnp.copy, critic), rule.init(critic), beta, floor)
+
+
+def optimizer(weight_decay: float, scale: Callable[[], Any] = optax.scale_by_adam, clip: float = 0.0) -> Any:
+    """Adam, or AdamW (decay of kernels only), of rate one and positive sign; :func:`descend` applies the rate.
+
+    ``scale``: what stands in Adam's place; ``clip``: greatest norm of the gradient, 0: none.
+    """
 
     def kernels(params: Any) -> Any:
-        # Learnt noise scales are no kernels, and priors stay: decay would end the exploration.
-        return {
-            name: jax.tree.map(lambda x, kept=name != "params": x.ndim > 1 and not kept, tree)
-            for name, tree in params.items()
-        }
+        # By name: in a stack of critics a bias has two axes too. Of the other collections learnt noise scales are no
+        # kernels, and priors stay: decay would end the exploration.
+        def decays(path: Any, _: Any) -> bool:
+            return path[0].key == "params" and path[-1].key == "kernel"
+
+        return jax.tree_util.tree_map_with_path(decays, params)
 
     decay = optax.add_decayed_weights(weight_decay, mask=kernels)
-    return optax.chain(optax.scale_by_adam(), *([decay] if weight_decay else []))
+    rule = optax.chain(scale(), *([decay] if weight_decay else []))
+    return optax.chain(optax.clip_by_global_norm(clip), rule) if clip else rule
 
 
 def descend(
@@ -225,7 +228,7 @@ def move_actor(
     """One step of the actor, by ``rule`` or by what noise brings in its place."""
     move = functools.partial(descend, rule) if nets.optimizer is None else nets.optimizer.step
     actor, state = move(learner.actor, learner.actor_optimizer, gradient, rate)
-    return learner.replace(actor=actor, actor_optimizer=state)
+    return learner.replace(actor=nets.project(actor), actor_optimizer=state)
 
 
 def target_of(
@@ -261,7 +264,8 @@ def critic_step(
 
     gradient, metrics = jax.grad(loss, has_aux=True)(learner.critic)
     critic, state = descend(rule, learner.critic, learner.critic_optimizer, gradient, rate)
-    return learner.replace(critic=critic, critic_optimizer=state), {k: once(v) for k, v in metrics.items()}
+    told = {name: once(value) for name, value in metrics.items()}
+    return learner.replace(critic=nets.project(critic), critic_optimizer=state), told
 
 
 def critics_step(

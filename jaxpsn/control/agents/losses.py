@@ -71,19 +71,20 @@ def actor_loss(q: Float[Array, " batch"]) -> Float[Array, ""]:
 
 
 def balance(
-    value: Float[Array, " batch"],
-    q: Float[Array, " batch"],
-    paid: Float[Array, " batch"],
-    beta: Float[Array, ""],
+    value: Float[Array, "*batch"],
+    q: Float[Array, "*batch"],
+    paid: Float[Array, "*batch"],
+    beta: Float[Array, "..."],
     floor: Float[Array, ""],
-) -> Float[Array, " batch"]:
+) -> Float[Array, "*batch"]:
     """``value / mean|q| + beta paid / mean|paid|``: the value of the task and that of a bonus at equal sizes.
 
-    ``value`` is ``q``, or ``q`` with what is added to it, such as entropy. The sizes are at least ``floor``, and no
-    gradient passes through them (as in TD3+BC, Fujimoto and Gu 2021, arXiv 2106.06860, equation 5).
+    ``value`` is ``q``, or ``q`` with what is added to it, such as entropy; ``beta`` is a number, or broadcast to them.
+    The sizes are at least ``floor``, and no gradient passes through them (as in TD3+BC, Fujimoto and Gu 2021, arXiv
+    2106.06860, equation 5).
     """
 
-    def size(of: Float[Array, " batch"]) -> Float[Array, ""]:
+    def size(of: Float[Array, "*batch"]) -> Float[Array, ""]:
         return lax.stop_gradient(jnp.maximum(jnp.mean(jnp.abs(of)), floor))
 
     return value / size(q) + beta * paid / size(paid)

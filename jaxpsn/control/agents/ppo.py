@@ -12,13 +12,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents import surrogate
-from jaxpsn.control.agents.family import AGENTS, OnPolicy
+from jaxpsn.control.agents.family import AGENTS, OnPolicy, WithTorso
 from jaxpsn.control.exploration.rules import LearntNoise
-from jaxpsn.control.state import LearnerState
+from jaxpsn.control.state import Intrinsic, LearnerState
 from jaxpsn.core import errors
 from jaxpsn.core.fields import Real, Traced
-from jaxpsn.networks import Diagonal, Policy, Values
+from jaxpsn.networks import Actor, Diagonal, Policy, Values
 from jaxpsn.networks.gaussian import sample
+from jaxpsn.networks.torso import layers
 
 
 @struct.dataclass
@@ -34,6 +35,15 @@ class Samples:
     target: Any  # [G, R]
     groups: Any  # [G] int32
     tags: Any  # [G, R] uint32, or None
+    paid: Any = None  # Paid, if a bonus is learnt from
+
+
+@struct.dataclass
+class Paid:
+    """What values of a bonus learn from."""
+
+    value: Any  # [G, R] of the old weights
+    target: Any  # [G, R]
 
 
 class OnPolicyLearner(NamedTuple):
@@ -42,18 +52,20 @@ class OnPolicyLearner(NamedTuple):
     ``init(key, hyper, explored) -> LearnerState`` without targets; ``policy`` as of :class:`Learner`, with a
     distribution; ``value(params, obs[..., O]) -> [...]``;
     ``update(key, learner, samples, act, hyper) -> (learner, metrics)``: one minibatch, where ``act(params)`` are the
-    moments [G, R, 2 A] of those who acted, or of the clean policy, as the estimator has it.
+    moments [G, R, 2 A] of those who acted, or of the clean policy, as the estimator has it;
+    ``intrinsic`` as of :class:`Learner`, with a value network like the agent's own.
     """
 
     init: Callable[..., LearnerState]
     policy: Policy
     value: Callable[..., Array]
     update: Callable[..., tuple[LearnerState, shared.Metrics]]
+    intrinsic: Callable[..., LearnerState] | None = None
 
 
 @AGENTS.register("ppo")
 @dataclass(frozen=True)
-class Ppo(OnPolicy):
+class Ppo(OnPolicy, WithTorso):
     """PPO: a tanh-Gaussian actor, a value network, and several passes through each rollout with a clipped objective.
 
     With ``explore=parameter(...)`` or ``followers`` each group of environments acts with perturbed weights of its own,
@@ -78,6 +90,7 @@ class Ppo(OnPolicy):
     """Greatest logarithm of it."""
 
     learnt: ClassVar[tuple[str, ...]] = ("critic_loss", "actor_loss", "entropy", "kl", "clipped")
+    intrinsic: ClassVar[bool] = True
 
     def validate(self) -> None:
         super().validate()
@@ -88,10 +101,12 @@ class Ppo(OnPolicy):
 
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> OnPolicyLearner:
         free = self.std_of == "parameter"
-        actor = shared.actor_of(self, action_size if free else 2 * action_size)
+        common = layers(self.activation, self.layer_norm, self.torso, observation_size)
+        common |= {"head_scale": self.head_scale}
+        actor = Actor(action_size if free else 2 * action_size, tuple(self.actor_hidden), **common)
         policy = Diagonal(actor, self.log_std_low, self.log_std_high, start=self.std, free=free)
-        likeness = {"nonlinearity": self.activation, "layer_norm": self.layer_norm, "head_scale": self.head_scale}
-        critic, rule = Values(1, tuple(self.critic_hidden), **likeness), optimizer(self)
+        critic = Values(1, tuple(self.critic_hidden), **common)
+        rule = shared.optimizer(self.weight_decay, clip=self.gradient_clip)
 
         def value(params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch"]:
             return critic.apply(params, obs)[..., 0]
@@ -106,15 +121,14 @@ class Ppo(OnPolicy):
         ) -> tuple[LearnerState, shared.Metrics]:
             learner, told = actor_step(self, rule, key, learner, samples, act, hyper)
             learner, loss = critic_step(self, value, rule, learner, samples, hyper["critic_lr"])
-            return learner, {name: shared.once(one) for name, one in (told | {"critic_loss": loss}).items()}
+            learner, paid = paid_step(self, value, rule, learner, samples, hyper["critic_lr"])
+            return learner, {name: shared.once(one) for name, one in (told | {"critic_loss": loss} | paid).items()}
 
-        return OnPolicyLearner(init, policy, value, update)
+        def intrinsic(key: PRNGKeyArray, learner: LearnerState, beta: Any, floor: Any) -> LearnerState:
+            values = critic.init(key, jnp.zeros((observation_size,), jnp.float32))
+            return learner.replace(intrinsic=Intrinsic(values, None, rule.init(values), beta, floor))
 
-
-def optimizer(config: OnPolicy) -> optax.GradientTransformation:
-    """That of the off-policy agents, on gradients of bounded norm."""
-    plain = shared.optimizer(config.weight_decay)
-    return optax.chain(optax.clip_by_global_norm(config.gradient_clip), plain) if config.gradient_clip else plain
+        return OnPolicyLearner(init, policy, value, update, intrinsic)
 
 
 def actor_step(
@@ -165,3 +179,23 @@ def critic_step(
     error, gradient = jax.value_and_grad(loss)(learner.critic)
     critic, state = shared.descend(rule, learner.critic, learner.critic_optimizer, gradient, rate)
     return learner.replace(critic=critic, critic_optimizer=state), error
+
+
+def paid_step(
+    config: Ppo,
+    apply: Callable[..., Array],
+    rule: optax.GradientTransformation,
+    learner: LearnerState,
+    samples: Samples,
+    rate: Float[Array, ""],
+) -> tuple[LearnerState, dict[str, Float[Array, ""]]]:
+    """One step of the values of a bonus towards their targets, if there is one."""
+    own = learner.intrinsic
+    if own is None:
+        return learner, {}
+    as_learner = learner.replace(critic=own.critic, critic_optimizer=own.critic_optimizer)
+    theirs = samples.replace(value=samples.paid.value, target=samples.paid.target)
+    as_learner, loss = critic_step(config, apply, rule, as_learner, theirs, rate)
+    own = own.replace(critic=as_learner.critic, critic_optimizer=as_learner.critic_optimizer)
+    told = {"bonus_critic_loss": loss, "bonus_q": jnp.mean(samples.paid.value)}
+    return learner.replace(intrinsic=own), told

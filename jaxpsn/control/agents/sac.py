@@ -18,7 +18,7 @@ from jaxpsn.control.state import LearnerState, Transition
 from jaxpsn.core import errors
 from jaxpsn.core.components import called, terms_of
 from jaxpsn.core.fields import Real, Traced
-from jaxpsn.networks import Actor, Gaussian
+from jaxpsn.networks import Gaussian
 from jaxpsn.networks.gaussian import sample
 
 _NEXT, _OWN = 3, 4  # samples of an update, beside the purposes of its keys
@@ -75,7 +75,7 @@ class Sac(ActorCritic):
             errors.refuse("agent.behaviour", self.behaviour, allowed)
 
     def build(self, observation_size: int, action_size: int, learnt: LearntNoise | None = None) -> shared.Learner:
-        actor: Actor = shared.actor_of(self, 2 * action_size)
+        actor = self.network.actor(self, 2 * action_size)
         policy = Gaussian(actor, self.log_std_low, self.log_std_high, self.behaviour)
         sizes, update = (observation_size, action_size), functools.partial(_update, action_size)
         return shared.learner(self, sizes, learnt, update, policy=policy, begin=_begin)

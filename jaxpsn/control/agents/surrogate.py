@@ -34,6 +34,32 @@ def advantages(
     return lax.scan(back, zero[0], (delta, carried), reverse=True)[1]
 
 
+def lambda_returns(
+    reward: Float[Array, "T N"],
+    next_value: Float[Array, "T N"],
+    terminated: Bool[Array, "T N"],
+    cut: Bool[Array, "T N"],
+    gamma: float | Float[Array, ""],
+    lam: float,
+) -> Float[Array, "T N"]:
+    """Mixtures of the returns of 1, 2, ... steps, with weights that fall by ``lam``, backwards in time.
+
+    ``G_t = r_t + gamma (1 - terminated_t) ((1 - lam_t) V(s'_t) + lam_t G_{t+1})``, ``lam_t`` is ``lam``, or 0 where
+    the trace is ``cut`` and at the newest step. ``next_value`` is of the true next observation, before any reset: with
+    the greatest value of all actions it is Q(lambda) (Peng and Williams 1996), where the actions that follow stand as
+    they were, greedy or not.
+    """
+    zero = jnp.zeros_like(reward)
+    follows = jnp.where(cut, zero, zero + lam).at[-1].set(0.0)
+
+    def back(later: Array, now: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
+        reward, value, end, mixed = now
+        found = reward + gamma * jnp.where(end, 0.0, (1.0 - mixed) * value + mixed * later)
+        return found, found
+
+    return lax.scan(back, zero[0], (reward, next_value, terminated, follows), reverse=True)[1]
+
+
 def normalised(advantage: Float[Array, "G R"], over: str, axis: int | tuple[int, ...]) -> Float[Array, "G R"]:
     """Mean 0 along ``axis``, and mean square 1 over all; ``over`` raw: as they are."""
     if over == "raw":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from jaxpsn.control.agents.family import Agent, OffPolicy
+from jaxpsn.control.agents.family import Agent, Generational
 from jaxpsn.control.bonus.rules import BonusFunctions
 from jaxpsn.core import errors
 from jaxpsn.core.components import Component, called, spec_of
@@ -25,10 +25,12 @@ class Bonus(Component):
     learnt: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics that it adds to those of an update."""
 
-    def check(self, agent: Agent) -> None:
-        """Refuse an agent that cannot learn from it. Raises UserError."""
-        if not isinstance(agent, OffPolicy):
-            errors.refuse("bonus", spec_of(self), f"none, as {called(type(agent))} does not learn from replay")
+    def check(self, agent: Agent, explore: Any) -> None:
+        """Refuse an agent that cannot learn from it beside what explores. Raises UserError."""
+        if isinstance(agent, Generational):
+            errors.refuse(
+                "bonus", spec_of(self), f"none, as {called(type(agent))} learns from returns of whole episodes"
+            )
 
     def build(self, space: BonusSpace) -> BonusFunctions | None:
         """The bonus as pure functions; None if there is none."""
@@ -48,7 +50,7 @@ BONUSES: Family[Bonus] = Family(
 class NoBonus(Bonus):
     """The reward of the task and nothing else."""
 
-    def check(self, agent: Agent) -> None:
+    def check(self, agent: Agent, explore: Any) -> None:
         pass
 
     def build(self, space: BonusSpace) -> BonusFunctions | None:

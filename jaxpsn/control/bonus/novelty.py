@@ -9,10 +9,9 @@ from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpsn.control import statistics
-from jaxpsn.control.agents.family import AGENTS, Agent
+from jaxpsn.control.agents.family import AGENTS, Agent, OnPolicy
 from jaxpsn.control.bonus.family import Bonus, BonusSpace
 from jaxpsn.control.bonus.rules import BonusFunctions
-from jaxpsn.control.state import Transition
 from jaxpsn.core import errors
 from jaxpsn.core.components import called, spec_of
 from jaxpsn.core.fields import Positive, Real, Traced
@@ -45,26 +44,35 @@ class NovelState:
 class Novel(Bonus):
     """A bonus for novel observations, with critics of its own.
 
-    Measured anew whenever a transition is sampled, never stored; what it learns from is seen once. Its values go on
+    Measured anew whenever a transition is learnt from, never stored; what it learns from is seen once. Its values go on
     through the ends of episodes, from the observation that the next one starts with (Burda et al. 2018, arXiv
-    1810.12894, section 2.3). Novelty is divided by the running deviation of its discounted sum.
+    1810.12894, section 2.3). Novelty is divided by the running deviation of its discounted sum. Under ``dqn`` it
+    explores only: the clean policy, which is evaluated and saved, is greedy for the task alone.
     """
 
     beta: Traced[Positive] = 1.0
-    """Weight of the bonus: the actor ascends Q / mean|Q| + beta Q_i / mean|Q_i|."""
+    """Weight of the bonus: the actor ascends Q / mean|Q| + beta Q_i / mean|Q_i|; under ppo advantages stand for Q, and
+    under dqn, which takes the greatest, Q - mean_a Q in the sizes."""
+    ladder: Annotated[float, Real(1.0, 1e6)] = 1.0
+    """Greatest beta over the least, of on-policy agents: every group of environments has its own, log-spaced around
+    beta, beside a sigma of its own where parameter.ladder is set too (Badia et al. 2020, arXiv 2002.06038)."""
     gamma: Annotated[float, Real(0.0, 0.9999)] = 0.99
     """Discount of the bonus."""
     floor: Traced[Positive] = 0.01
-    """Least mean|Q| that values are divided by: critics that have seen no reward say nothing."""
+    """Least of the means that values are divided by: critics that have seen no reward say nothing."""
 
     learnt: ClassVar[tuple[str, ...]] = ("bonus_critic_loss", "bonus_q")
 
-    def check(self, agent: Agent) -> None:
-        super().check(agent)
+    def check(self, agent: Agent, explore: Any) -> None:
+        super().check(agent, explore)
         if not agent.intrinsic:
             able = [name for name in AGENTS.names() if AGENTS.get(name).intrinsic]
             allowed = f"none, as {called(type(agent))} has no critics for it; {', '.join(able)} have"
             errors.refuse("bonus", spec_of(self), allowed)
+        agent.check_bonus(spec_of(self), explore)
+        if self.ladder > 1.0 and not isinstance(agent, OnPolicy):
+            allowed = f"1, as {called(type(agent))} has one policy for every environment; on-policy agents take others"
+            errors.refuse("bonus.ladder", self.ladder, allowed)
 
     def novelty(self, space: BonusSpace) -> Novelty:
         """The measure, of observations as the environment gives them."""
@@ -81,7 +89,7 @@ def scaled(novelty: Novelty, num_envs: int, gamma: float) -> BonusFunctions:
         learnt = {"novelty": novelty.init(key, hyper), "sums": statistics.init(1)}
         return NovelState(jnp.zeros((num_envs,), jnp.float32), learnt)
 
-    def observe(key: PRNGKeyArray, state: NovelState, row: Transition) -> tuple[NovelState, Transition, dict[str, Any]]:
+    def observe(key: PRNGKeyArray, state: NovelState, row: Any) -> tuple[NovelState, Any, dict[str, Any]]:
         found = novelty.measure(state.learnt["novelty"], row.next_obs)
         sums = gamma * state.sums + found
         seen = statistics.update(state.learnt["sums"], sums[:, None])

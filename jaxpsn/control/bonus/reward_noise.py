@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpsn.control.bonus.family import BONUSES, Bonus, BonusSpace
 from jaxpsn.control.bonus.rules import BonusFunctions
-from jaxpsn.control.state import Transition
 from jaxpsn.core.fields import Positive, Traced
 
 
@@ -26,9 +25,7 @@ class RewardNoise(Bonus):
     """Standard deviation, in units of the reward of a step."""
 
     def build(self, space: BonusSpace) -> BonusFunctions:
-        def observe(
-            key: PRNGKeyArray, std: Float[Array, ""], row: Transition
-        ) -> tuple[Float[Array, ""], Transition, dict[str, Any]]:
+        def observe(key: PRNGKeyArray, std: Float[Array, ""], row: Any) -> tuple[Float[Array, ""], Any, dict[str, Any]]:
             noise = std * jax.random.normal(key, row.reward.shape, jnp.float32)
             return std, row.replace(reward=row.reward + noise), {"bonus_std": jnp.std(noise)}
 

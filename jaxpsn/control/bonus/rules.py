@@ -11,7 +11,7 @@ class BonusFunctions(NamedTuple):
     """``init(key, hyper) -> state``"""
     observe: Callable[..., tuple[Any, Any, dict[str, Any]]]
     """``observe(key, state, row[N]) -> (state, row, metrics)``: once after every vector step, what it brought (a
-    Transition), to learn from it; the row that is returned is what replay stores."""
+    Transition, or a row of a rollout), to learn from it; the row that is returned is what is stored."""
     reward: Callable[..., Any] | None = None
     """``reward(state, reached[..., O]) -> [...]``: what reaching these observations is worth now; asked for whenever
     transitions are sampled. None: nothing is paid apart, and there are no critics for it."""

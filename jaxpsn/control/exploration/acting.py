@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -33,8 +34,22 @@ def distance(policy: Any, kind: str = "action") -> Callable[..., Array]:
     return known[kind]
 
 
-def twice(leaf: Array) -> Array:
-    """Of members, and the same members again."""
+def in_one_pass(
+    perturbed: Callable[..., Array], params: Any, draw: Any, sigma: Any, slices: Float[Array, "P B O"]
+) -> tuple[Array, Array]:
+    """What the clean policy and the perturbed ones say, ``[P, B, ...]`` each, from one pass of twice as many members.
+
+    The clean half is that of members whose sigma is 0. On a GPU each kernel has its price.
+    """
+    count = slices.shape[0]
+    sigmas = jnp.where(jnp.arange(2 * count) < count, _twice(jnp.broadcast_to(sigma, (count,))), 0.0)
+    twice, seen = jax.tree.map(_twice, (draw.replace(base={}), slices))
+    both = perturbed(params, twice.replace(base=draw.base), sigmas, seen)
+    return both[count:], both[:count]
+
+
+def _twice(leaf: Array) -> Array:
+    """Of members, and the same members again: a compiler reads it where it is used, what is concatenated it writes."""
     return jnp.broadcast_to(leaf[None], (2, *leaf.shape)).reshape(-1, *leaf.shape[1:])
 
 

@@ -319,11 +319,7 @@ class Parameter(Behaviour):
             draw, perturbed = fresh.init(key, spec, count), noise.fused(raw, spec, fresh, silent)
             if silent:
                 return apart(raw(params, slices), perturbed(params, draw, sigma, slices), axis)
-            # One pass for both: the clean half is that of members whose sigma is 0. On a GPU each kernel has its price.
-            both, slices = jax.tree.map(acting.twice, (draw.replace(base={}), slices))
-            sigmas = jnp.where(jnp.arange(2 * count) < count, acting.twice(jnp.broadcast_to(sigma, (count,))), 0.0)
-            found = perturbed(params, both.replace(base=draw.base), sigmas, slices)
-            return apart(found[count:], found[:count], axis)
+            return apart(*acting.in_one_pass(perturbed, params, draw, sigma, slices), axis)
 
         return measure
 

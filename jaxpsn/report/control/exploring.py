@@ -36,7 +36,7 @@ def told(config: Mapping[str, Any]) -> str:
 
 def distance(config: Mapping[str, Any]) -> tuple[str, str]:
     """What the distance of the noise measures: the words for its axis, and for its unit."""
-    if named(config, "agent") == "dqn":
+    if named(config, "agent") in ("dqn", "pqn"):
         return "distance (epsilon of an epsilon-greedy policy as far away)", "epsilon"
     if "natural" in parts(config) or _setting(config, "distance") == "kl":
         return "KL of clean and noisy policy (nats)", "nats"

@@ -40,10 +40,13 @@ _LENGTHS = {
     "default": RunConfig(steps=500_000, chunk=6400, eval_every=32_000, checkpoint_every=96_000),
     "gpu": RunConfig(steps=50_000_000, chunk=4096 * 50, eval_every=4096 * 250, checkpoint_every=4096 * 1000),
     "fast": RunConfig(steps=50_000_000, chunk=1024 * 100, eval_every=1024 * 1000, checkpoint_every=1024 * 4000),
+    "flash-sac": RunConfig(steps=50_000_000, chunk=1024 * 100, eval_every=1024 * 1000, checkpoint_every=1024 * 4000),
     "ppo": RunConfig(steps=5_242_880, chunk=32_768, eval_every=131_072, checkpoint_every=524_288),
     "sac": RunConfig(steps=5_000_000, chunk=12_800, eval_every=512_000, checkpoint_every=512_000),
     "dqn": RunConfig(steps=100_000, chunk=2000, eval_every=10_000, checkpoint_every=50_000),
     "dqn-chain": RunConfig(steps=54_000, chunk=540, eval_every=540, checkpoint_every=13_500),
+    "pqn": RunConfig(steps=491_520, chunk=20_480, eval_every=40_960, checkpoint_every=122_880),
+    "pqn-minatar": RunConfig(steps=9_994_240, chunk=81_920, eval_every=409_600, checkpoint_every=1_638_400),
     "sparse": RunConfig(steps=400_000, chunk=8000, eval_every=16_000, checkpoint_every=80_000),
     "es": RunConfig(steps=1_280_000, chunk=12_800, eval_every=25_600, checkpoint_every=256_000),
     "smoke": RunConfig(steps=1600, chunk=160, eval_every=800, checkpoint_every=320),
@@ -114,14 +117,22 @@ def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tu
     with contextlib.closing(show), interrupts.stage(leave=show.close), show.phase("loading JAX and the physics"):
         from jaxpsn.control import placement
         from jaxpsn.control import program as programs
-        from jaxpsn.run import cache, loop
+        from jaxpsn.run import cache, exported, loop
 
-        cache.enable()
-        place = placement.Placement(job.mesh)
-        program = programs.make(job.control, -(-run.steps // job.control.steps_per_call), env, place)
+        kept, place = cache.enable(), placement.Placement(job.mesh)
+        plan, calls = cadence.plan(run, job.control.steps_per_call), -(-run.steps // job.control.steps_per_call)
+        own = env is not None or place.mesh is not None
+        shelf = None if own else exported.shelf(kept, job.control, calls=calls, seeds=run.seeds)
+        if shelf is not None:
+            shelf.begin((f"step x {plan.calls}", "init", "evaluation"))
+        program = programs.make(job.control, calls, env, place)
         if team is not None:
             distributed.meet(team, place.mesh)
-        return program, loop.ready(program, run)
+        engine = loop.ready(program, run, shelf)
+    if team is None or team.first:
+        for line in program.remarks():
+            startup.speak(line)
+    return program, engine
 
 
 def refuse(job: ControlJob, env: Any = None) -> None:

@@ -57,7 +57,7 @@ class EvaluateJob:
     seed: int = 0
     """Of problems and answers; 0 is what runs judge themselves by."""
     rows: int = EvaluationConfig.rows
-    """Answers decoded (or scored) side by side."""
+    """Answers decoded (or scored) side by side; 0 for as many as hold a gibibyte, and at most 1024."""
     max_prompt: int | None = None
     """Longest prompt in tokens; left out, as the run has it, or what the task needs."""
     max_tokens: int | None = None
@@ -81,7 +81,7 @@ class EvaluateJob:
     def __post_init__(self) -> None:
         for name, low, high in (
             ("step", 0, 1 << 50), ("problems", 1, 1 << 16), ("samples", 1, 1 << 14), ("top_k", 0, 1 << 20),
-            ("seed", 0, (1 << 31) - 1), ("rows", 1, 1 << 20), ("max_prompt", 1, 1 << 20), ("max_tokens", 1, 1 << 20),
+            ("seed", 0, (1 << 31) - 1), ("rows", 0, 1 << 20), ("max_prompt", 1, 1 << 20), ("max_tokens", 1, 1 << 20),
             ("segment", 0, 1 << 20),
         ):  # fmt: skip
             if getattr(self, name) is not None:

@@ -14,7 +14,7 @@ from jaxpsn.core.components import called
 from jaxpsn.lm import hub, lora
 from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import base as bases
-from jaxpsn.rlvr import data, learner, perturbation, setup, sizes
+from jaxpsn.rlvr import data, evaluation, learner, perturbation, setup, sizes
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig, RolloutConfig
 from jaxpsn.rlvr.evaluation import Judge
@@ -163,7 +163,8 @@ def refuse_large(judged: Sequence[Candidate], asked: Questions, wanted: Evaluate
     for one in judged:
         width, tokens = limits(one, asked.task, wanted)
         config = dataclasses.replace(one.config, dtype=wanted.dtype or one.config.dtype)
-        rows = -(-min(wanted.rows, len(asked.problems) * wanted.samples) // place.parts)
+        rows = evaluation.rows(wanted.rows, one.form.decoder, width + tokens, config.dtype)
+        rows = -(-min(rows, len(asked.problems) * wanted.samples) // place.parts)
         caches = sizes.decoded(config, one.form, rows, 1, width, tokens)
         # At least: those of a checkpoint are float32 until they are used.
         weights = memory.held(sizes.weights(one.form.decoder, place)) * jnp.dtype(config.dtype).itemsize // 4

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxpsn.core import errors, text
-from jaxpsn.rlvr import data, journal
+from jaxpsn.rlvr import data, evaluation, journal
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.run import progress
 from jaxpsn.run.checkpoints import store
@@ -95,7 +95,9 @@ def replay(origin: Origin, job: EvaluateJob, show: progress.Progress) -> Told:
         known = _Known(None, train, 0)
     notes, steps, answers, gaps = _Notes(), [], 0, []
     one = judging.candidate(str(origin.path), origin, config)
-    rescorer = Rescorer(one, seed, job.rows, job.tolerance)
+    slots = sum(judging.limits(one, task, job))
+    side_by_side = evaluation.rows(job.rows, one.form.decoder, slots, config.dtype)
+    rescorer = Rescorer(one, seed, side_by_side, job.tolerance)
     told = progress.teller(show)
     # What a checkpoint counts on was made durable before it; only beyond the last one a step may be half written.
     sure = max(store.steps(origin.path / "checkpoints"), default=0)

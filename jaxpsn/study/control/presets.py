@@ -45,6 +45,14 @@ _RIVALS = _arms(*_FIRST, "gsde", "noisynet", "lattice", "zeta")
 _EVOLVING = (*_arms("parameter", "parameter-ladder", "parameter-return", "parameter-novelty"), "es", "es-lowrank")
 
 
+_PLAYGROUND = "playground/CheetahRun"
+_LONG = StudyConfig(
+    arms=("sac: none", "td3: gaussian(std=0.1), agent=td3"), seeds=5, steps=5_000_000, chunk=12_800, eval_every=512_000,
+    checkpoint_every=512_000,
+)  # fmt: skip
+_LONGER = replace(
+    _LONG, arms=("ppo: none",), steps=60_000_000, chunk=983_040, eval_every=5_898_240, checkpoint_every=5_898_240
+)
 _DENSE = replace(_STUDY, steps=200_000, eval_every=16_000)
 _FAR = _arms("parameter-dense", "parameter-flipout", "parameter-factorised", target=0.6)
 
@@ -70,6 +78,28 @@ def _evolution() -> ControlConfig:
     return replace(base, env=env, agent=replaced(base.agent, {"actor_hidden": (128, 128), "updates": 2}))
 
 
+def _published() -> ControlConfig:
+    # Constants of Playground's configuration of Brax's SAC for dm_control; TD3 takes all that it shares with it.
+    base = CONTROL_PRESETS["sac"]
+    return replace(base, env=replace(base.env, name=_PLAYGROUND), explore="none")
+
+
+def _published_ppo() -> ControlConfig:
+    # Those of Brax's PPO (brax_ppo_config of dm_control_suite_params.py, networks and clip by Brax's defaults): 1024 x
+    # 32 pieces of 30 steps a round, which of 2048 environments are 480 steps each. Its rewards are times 10, which here
+    # only the value network would see.
+    return ControlConfig(
+        env=EnvConfig(name=_PLAYGROUND, num_envs=2048),
+        agent=(
+            "ppo(actor_hidden=32x32x32x32, critic_hidden=256x256x256x256x256, activation=swish, layer_norm=false, "
+            "actor_lr=1e-3, critic_lr=1e-3, gamma=0.995, gae_lambda=0.95, rollout=480, epochs=16, minibatches=32, "
+            "clip=0.3, entropy=0.01, gradient_clip=0)"
+        ),
+        explore="none",
+        eval_envs=128,
+    )
+
+
 def _smoke() -> ControlConfig:
     base = CONTROL_PRESETS["smoke"]
     return replace(base, agent=replaced(base.agent, {"replay_capacity": 1600}))
@@ -85,6 +115,8 @@ _ALL: dict[str, tuple[Callable[[], ControlConfig], StudyConfig]] = {
     "structures-sparse": (_mountain, replace(_SHORT, steps=100_000, arms=_FAR)),
     "structures-dense": (_cheetah, replace(_DENSE, steps=96_000, arms=_STRUCTURES)),
     "evolution": (_evolution, replace(_STUDY, arms=_EVOLVING)),
+    "published": (_published, _LONG),
+    "published-ppo": (_published_ppo, _LONGER),
     "rivals": (_cartpole, replace(_STUDY, arms=_RIVALS)),
     "smoke": (
         _smoke,

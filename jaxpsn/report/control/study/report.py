@@ -13,6 +13,7 @@ from jaxpsn.report.charts.spec import Chart
 from jaxpsn.report.control.study import curves, scores, words
 from jaxpsn.report.control.study.folder import Study
 from jaxpsn.report.control.study.scores import LAST, Results
+from jaxpsn.report.study import preregistered
 from jaxpsn.report.study import words as shared
 from jaxpsn.report.study.folder import Choice, mapping
 from jaxpsn.stats import statistics
@@ -37,6 +38,7 @@ def content(results: Results, drawn: Mapping[str, Chart]) -> page.Content:
     """What the report of a study says; ``drawn`` are its charts."""
     study = results.study
     sections = (
+        *preregistered.sections(study.content, results.difference),
         page.Section("results", "Final numbers", _table(results)),
         page.Section("learning", "Learning curves", [*page.shown(drawn, "learning", "behaviour"), *_details(drawn)]),
         page.Section("exploration", "Exploration", _exploration(results, drawn)),

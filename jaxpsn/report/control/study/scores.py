@@ -11,6 +11,7 @@ from jaxpsn.report.control.study.folder import Arm, Study
 from jaxpsn.report.runs import Run, Series
 from jaxpsn.report.study import tidy
 from jaxpsn.stats import statistics
+from jaxpsn.stats.hypotheses import METRICS, Hypothesis
 from jaxpsn.stats.statistics import Estimate
 
 LAST = 3
@@ -77,6 +78,14 @@ class Results:
     def pair(self, ours: str, theirs: str, of: str = "final return") -> Estimate | None:
         """The estimate of one pair, None where it is not known."""
         return next((one.estimate for one in self.pairs if (one.ours, one.theirs, one.of) == (ours, theirs, of)), None)
+
+    def difference(self, asked: Hypothesis) -> Estimate | None:
+        """P(a run of ``asked.ours`` does better than one of ``theirs``) less one half; None until both are finished."""
+        found = self.pair(asked.ours, asked.theirs, METRICS["control"][asked.metric])
+        if found is None:
+            return None
+        low, high = (None if end is None else end - 0.5 for end in (found.low, found.high))
+        return Estimate(found.value - 0.5, low, high, found.runs)
 
 
 def compute(study: Study) -> Results:

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from jaxpsn.core import text
 from jaxpsn.report.reasoning.study.scores import REFERENCE, Contrast, Results
+from jaxpsn.stats.hypotheses import CONTRADICTED, OPEN, SUPPORTED, UNDECIDED, verdict
 from jaxpsn.stats.statistics import Estimate
 
 MARGIN = 0.02
 """Two arms are about equal where their difference lies within this, in shares: 2 points."""
-SUPPORTED, CONTRADICTED, UNDECIDED, OPEN = "supported", "contradicted", "undecided", "not tested"
 _SMALL, _LARGE, _TOP = (1, 2, 4), (64, 256), (256,)
 
 
@@ -62,7 +62,10 @@ def told(verdict: str, found: Sequence[Estimate]) -> str:
     """A verdict in words; one that is undecided says within how many points the intervals lie."""
     if verdict != UNDECIDED:
         return verdict
-    widest = max(abs(end) for one in found for end in (one.low, one.high) if end is not None)
+    ends = [abs(end) for one in found for end in (one.low, one.high) if end is not None]
+    if not ends:
+        return f"{UNDECIDED}: one run gives no interval"
+    widest = max(ends)
     return f"{UNDECIDED} within \u00b1{100 * widest:.1f} points"
 
 
@@ -114,19 +117,11 @@ def _answer(results: Results, one: Hypothesis, task: str) -> Answer:
     if missing:
         return Answer(one, sentence, task, (), OPEN, missing)
     found = (results.contrast(task, *pair, k) for pair in one.pairs for k in places)
-    parts = tuple(Part(each, _verdict(one.expects, each.estimate)) for each in found if each is not None)
+    margin = MARGIN if one.expects == "equal" else 0.0
+    parts = tuple(Part(each, verdict(one.expects, each.estimate, margin)) for each in found if each is not None)
     verdicts = {part.verdict for part in parts}
     whole = CONTRADICTED if CONTRADICTED in verdicts else UNDECIDED if UNDECIDED in verdicts else SUPPORTED
     return Answer(one, sentence, task, parts, whole, ())
-
-
-def _verdict(expects: str, found: Estimate) -> str:
-    """What an interval says to an expectation; about equal is to lie within the margin, unequal to lie beyond it."""
-    low, high = (found.value if end is None else end for end in (found.low, found.high))
-    if expects == "equal":
-        return SUPPORTED if max(-low, high) < MARGIN else CONTRADICTED if max(low, -high) > MARGIN else UNDECIDED
-    low, high = (low, high) if expects == "above" else (-high, -low)
-    return SUPPORTED if low > 0 else CONTRADICTED if high < 0 else UNDECIDED
 
 
 def rows(results: Results) -> Iterator[Sequence[object]]:
@@ -134,8 +129,8 @@ def rows(results: Results) -> Iterator[Sequence[object]]:
     for answer in answers(results, None):
         about = [answer.hypothesis.name, "paper" if answer.hypothesis.paper else "ours", answer.sentence,
                  answer.hypothesis.expects, answer.task]  # fmt: skip
-        for contrast, verdict in answer.parts:
-            yield [*about, *contrast[1:4], *contrast.estimate[:3], contrast.probability, verdict, answer.said]
+        for contrast, said in answer.parts:
+            yield [*about, *contrast[1:4], *contrast.estimate[:3], contrast.probability, said, answer.said]
         if not answer.parts:
             yield [*about, *[None] * 8, answer.said]
 

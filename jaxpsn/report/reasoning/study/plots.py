@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from jaxpsn.report.charts.spec import Axis, Box, Chart, Dots, Layer, Line, Panel, Rule
 from jaxpsn.report.reasoning.evaluation_plot import over_k
 from jaxpsn.report.reasoning.study import curves, hypotheses, look
-from jaxpsn.report.reasoning.study.hypotheses import CONTRADICTED, MARGIN, SUPPORTED, Answer, Part
+from jaxpsn.report.reasoning.study.hypotheses import MARGIN, Answer, Part
 from jaxpsn.report.reasoning.study.scores import ALL, REFERENCE, Results
 from jaxpsn.report.reasoning.study.words import gain, named, points, where
 from jaxpsn.report.study import plots as shared
 from jaxpsn.stats.evaluations import BASE
+from jaxpsn.stats.hypotheses import CONTRADICTED, SUPPORTED
 
 _INTERVALS = "95 % bootstrap intervals over problems and seeds"
 _SIGNS = {"above": ">", "below": "<", "equal": "≈"}

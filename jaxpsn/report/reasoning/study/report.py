@@ -13,6 +13,7 @@ from jaxpsn.report.reasoning.study import tables as csv
 from jaxpsn.report.reasoning.study.draws import RESAMPLES
 from jaxpsn.report.reasoning.study.hypotheses import MARGIN
 from jaxpsn.report.reasoning.study.scores import ALL, REFERENCE, Contrast, Results
+from jaxpsn.report.study import preregistered
 from jaxpsn.report.study import words as shared
 from jaxpsn.report.study.folder import Choice
 from jaxpsn.stats.evaluations import BASE
@@ -47,8 +48,8 @@ def content(results: Results, drawn: Mapping[str, Chart]) -> page.Content:
     return page.Content(
         title=_title(results),
         lede=words.lede(results),
-        sections=[*sections, page.Section("tuning", "Tuning", _tuning(results, drawn)),
-                  page.Section("method", "Method", method)],
+        sections=[*preregistered.sections(study.content, results.difference), *sections,
+                  page.Section("tuning", "Tuning", _tuning(results, drawn)), page.Section("method", "Method", method)],
         notes=(*_NOTES, *words.few(results)) if task is not None else _NOTES,
         kind="Study",
         warnings=words.warnings(results),

@@ -15,6 +15,7 @@ from jaxpsn.report.reasoning.study.draws import Sampled
 from jaxpsn.report.reasoning.study.folder import Cell, Study, Task
 from jaxpsn.stats import pass_at_k
 from jaxpsn.stats.evaluations import BASE, Evaluation
+from jaxpsn.stats.hypotheses import Hypothesis
 from jaxpsn.stats.statistics import Estimate
 
 ALL = "all"
@@ -101,6 +102,14 @@ class Results:
             return None
         difference, index = mine - other, self.ks.index(k)
         return Contrast(task, ours, theirs, k, difference.estimate(index), difference.above(index))
+
+    def difference(self, asked: Hypothesis) -> Estimate | None:
+        """pass@k of ``asked.ours`` minus ``theirs`` on the mean of the tasks; None until both have all their seeds."""
+        places = [(task.label, arm) for task in self.study.tasks for arm in (asked.ours, asked.theirs)]
+        if any(len(self.study.cells[place].finished) != self.study.seeds for place in places):
+            return None
+        found = self.contrast(self.chief, asked.ours, asked.theirs, int(asked.metric.removeprefix("pass@")))
+        return None if found is None else found.estimate
 
     def contrasts(self) -> Iterable[Contrast]:
         """Every arm against the reference, on every task, at each of CONTRASTS that there is."""

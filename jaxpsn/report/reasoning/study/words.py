@@ -6,13 +6,14 @@ from jaxpsn.core import text
 from jaxpsn.report import page
 from jaxpsn.report.page import Cell
 from jaxpsn.report.reasoning.study import hypotheses, training
-from jaxpsn.report.reasoning.study.hypotheses import CONTRADICTED, OPEN, SUPPORTED, UNDECIDED, Answer
+from jaxpsn.report.reasoning.study.hypotheses import Answer
 from jaxpsn.report.reasoning.study.scores import ALL, REFERENCE, Contrast, Results
 from jaxpsn.report.study import folder
 from jaxpsn.report.study.folder import FAILED, FINISHED
 from jaxpsn.report.study.words import NONE, cell, grouped, interval, seeds
 from jaxpsn.stats import pass_at_k
 from jaxpsn.stats.evaluations import BASE
+from jaxpsn.stats.hypotheses import CONTRADICTED, OPEN, SUPPORTED, UNDECIDED
 from jaxpsn.stats.statistics import Estimate
 
 _FEW = 10  # seeds below which an interval tends to be too narrow

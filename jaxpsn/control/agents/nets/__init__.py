@@ -1,0 +1,1 @@
+"""What actors and critics are made of: one file per form."""

@@ -1,0 +1,76 @@
+"""The programs of a run: traced one after the other, or taken from a shelf, and compiled side by side."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+
+from jaxpsn.core import platforms
+from jaxpsn.core.placement import Placement
+from jaxpsn.run.exported import Shelf
+
+
+class Part:
+    """A program that is being compiled, to be called once it is; ``outs``: a tree of the structure of its results."""
+
+    def __init__(self, outs: Any, compiled: "Future[Any]", flat: bool, begun: float):
+        self.outs, self._future, self._begun = outs, compiled, begun
+        self._tree = jax.tree.structure(outs) if flat else None
+        self._compiled: Any = None
+        self.seconds = 0.0
+        """From the beginning of its trace to the end of its compilation."""
+        compiled.add_done_callback(self._done)
+
+    def _done(self, _: Any) -> None:
+        self.seconds = time.monotonic() - self._begun
+
+    def wait(self) -> Any:
+        """XLA's executable. Raises what compiling raised."""
+        if self._compiled is None:
+            self._compiled = self._future.result()
+        return self._compiled
+
+    def __call__(self, *args: Any) -> Any:
+        """Run it."""
+        if self._tree is None:
+            return self.wait()(*args)
+        return jax.tree.unflatten(self._tree, self.wait()(*jax.tree.leaves(args)))
+
+
+class Workshop:
+    """Compiles in threads of its own: two on a CPU, as much of XLA's work there keeps a single core busy, else one.
+
+    On a GPU XLA tries kernels out, which must not disturb each other, and processes of one mesh compile in one order.
+    """
+
+    def __init__(self, place: Placement, shelf: Shelf | None):
+        self._place, self._shelf = place, shelf
+        alone = place.platform == platforms.CPU and place.mesh is None
+        self._pool = ThreadPoolExecutor(2 if alone else 1, thread_name_prefix="compile")
+
+    def add(
+        self, name: str, function: Callable[..., Any], args: Any, shardings: tuple[Any, Any],
+        told: Callable[[Any], Any], read: Callable[[Any], Any], donate: bool = False,
+    ) -> Part:  # fmt: skip
+        """Trace ``function(*args)``, shapes or arrays, and begin to compile it.
+
+        ``told`` makes JSON of the structure of what it returns, and ``read`` a tree of that structure again.
+        ``donate``: its first argument may be overwritten.
+        """
+        begun = time.monotonic()
+        jitted = self._place.jit(function, *shardings, donate_argnums=(0,) if donate else ())
+        if self._shelf is None:
+            lowered = jitted.lower(*args)
+            return Part(lowered.out_info, self._pool.submit(lowered.compile), False, begun)
+        if found := self._shelf.ready(name, args):
+            done: Future[Any] = Future()
+            done.set_result(found[0])
+            return Part(read(found[1]), done, True, begun)
+        kept = self._shelf.lower(name, jitted, args, told, donate)
+        return Part(read(kept.outs), self._pool.submit(kept.lowered.compile), True, begun)
+
+    def close(self) -> None:
+        """End the threads; what nobody waited for is not begun."""
+        self._pool.shutdown(cancel_futures=True)
