@@ -42,14 +42,14 @@ def in_one_pass(
     The clean half is that of members whose sigma is 0. On a GPU each kernel has its price.
     """
     count = slices.shape[0]
+    both, seen = jax.tree.map(_twice, (draw.replace(base={}), slices))
     sigmas = jnp.where(jnp.arange(2 * count) < count, _twice(jnp.broadcast_to(sigma, (count,))), 0.0)
-    twice, seen = jax.tree.map(_twice, (draw.replace(base={}), slices))
-    both = perturbed(params, twice.replace(base=draw.base), sigmas, seen)
-    return both[count:], both[:count]
+    found = perturbed(params, both.replace(base=draw.base), sigmas, seen)
+    return found[count:], found[:count]
 
 
 def _twice(leaf: Array) -> Array:
-    """Of members, and the same members again: a compiler reads it where it is used, what is concatenated it writes."""
+    """Of members, and the same members again."""
     return jnp.broadcast_to(leaf[None], (2, *leaf.shape)).reshape(-1, *leaf.shape[1:])
 
 
