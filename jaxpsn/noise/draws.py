@@ -95,6 +95,8 @@ def draw_member(kind: Any, spec: Spec, key: PRNGKeyArray, number: Array, counter
         identity, negate = number // jnp.uint32(2), (number % jnp.uint32(2)) == 1
 
     leaves = [leaf for leaf in spec.leaves if kind.has_state(leaf)]
+    if not leaves:
+        return {}
     streams = _leaf_keys(key, [leaf.path for leaf in leaves])
     streams = [_slice_keys(leaf, streams[place]) for place, leaf in enumerate(leaves)]
     # The keys of all leaves in one: on a GPU every fold is a kernel.
