@@ -4,18 +4,19 @@ A page holds a table between `<!-- table NAME -->` and `<!-- /table -->`; what s
 function of that name here. A test renders every page again and compares.
 """
 
-import csv
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-RESULTS = ROOT / "results"
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+from _make import evidence  # noqa: E402  - found where this file is run as a script
+from _make.cells import RESULTS, Row, interval, markdown, number, points, ratio, rows  # noqa: E402
+
 _BLOCK = re.compile(r"(<!-- table ([\w/ -]+?) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
-Row = dict[str, str]
 
 
 def pages() -> list[Path]:
@@ -32,43 +33,6 @@ def table(name: str) -> str:
     """One table as Markdown; ``NAME ARGUMENT`` gives the function an argument."""
     function, _, argument = name.partition(" ")
     return TABLES[function](*([argument] if argument else []))
-
-
-def rows(file: str) -> list[Row]:
-    """The lines of a CSV file below results/."""
-    with open(RESULTS / file, newline="") as opened:
-        return list(csv.DictReader(opened))
-
-
-def markdown(head: Iterable[str], body: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *map(list, body)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def number(value: str | float, digits: int = 3) -> str:
-    """A number to so many significant digits, with commas; `never` for infinity, a dash for nothing."""
-    if value == "" or float(value) != float(value):
-        return "-"
-    value = float(value)
-    if value == float("inf"):
-        return "never"
-    places = max(0, digits - len(str(int(abs(value)))))
-    return f"{value:,.{places}f}" if abs(value) >= 0.005 or value == 0 else f"{value:.1g}"
-
-
-def ratio(row: Row | None, name: str = "ratio") -> str:
-    """`1.32 (1.11 .. 3.26)`: the median over rounds with the 10 % and 90 % quantiles."""
-    if row is None or not row.get(name):
-        return "-"
-    return f"{number(row[name])} ({number(row[f'{name}_low'])} .. {number(row[f'{name}_high'])})"
-
-
-def interval(row: Row, name: str) -> str:
-    """`0.99 [0.79, 1.00]`: an estimate with its 95 % interval."""
-    low, high = row.get(f"{name}_low", ""), row.get(f"{name}_high", "")
-    return number(row[name]) + (f" [{number(low)}, {number(high)}]" if low and high else "")
 
 
 _FORMS = {
@@ -172,6 +136,26 @@ def study(argument: str) -> str:
     return markdown([*head, "cells visited", "action distance"], body)
 
 
+def deep(argument: str) -> str:
+    """Seeds that solve a task of one straight path, and the episodes that it takes them: ``chain``, ``deepsea``."""
+    body = []
+    for row in rows(f"deep/{argument}.csv"):
+        share = f"{row['solved']} of {row['seeds']}"
+        if row["share_low"]:
+            share += f" [{number(row['share_low'])}, {number(row['share_high'])}]"
+        median = interval(row, "median") if row["median"] else "-"
+        body.append([row["size"], row["mapping"], f"`{row['arm']}`", share, median])
+    return markdown(["N", "mapping", "arm", "seeds that solve it", "episodes to it, median of all seeds"], body)
+
+
+def untrained() -> str:
+    """Share of episodes in which policies that have learnt nothing reach the far end."""
+    told = [[row["task"], row["mapping"], row["noise"], f"{int(row['reached']):,} of {int(row['episodes']):,}",
+             f"{float(row['share']):.5f} [{float(row['share_low']):.5f}, {float(row['share_high']):.5f}]"]
+            for row in rows("deep/untrained.csv")]  # fmt: skip
+    return markdown(["task", "mapping", "actions", "episodes", "share"], told)
+
+
 def commands() -> str:
     """Every study with its seeds, steps and the number of its arms."""
     body = []
@@ -227,12 +211,6 @@ def _percent(row: Row, k: int) -> str:
     return f"{100 * float(row[f'pass_at_{k}']):.1f}"
 
 
-def _points(row: Row, digits: int = 1) -> str:
-    """A difference in points with its interval."""
-    point, low, high = (f"{100 * float(row[name]):+.{digits}f}" for name in ("difference", "low", "high"))
-    return f"{point} [{low}, {high}]"
-
-
 def reasoning(argument: str = "all") -> str:
     """The arms of the study of reasoning on one task, or their mean over the tasks."""
     contrasts = [row for row in rows("reasoning/contrasts.csv") if row["task"] == argument]
@@ -240,7 +218,7 @@ def reasoning(argument: str = "all") -> str:
     ks, body = (1, 4, 16, 64, 256), []
     for row in rows("reasoning/table.csv"):
         if row["task"] == argument:
-            gain = _points(against[row["arm"]]) if row["arm"] in against else "-"
+            gain = points(against[row["arm"]]) if row["arm"] in against else "-"
             idle = f"{100 * float(row['zero_advantage']):.0f} %" if row["zero_advantage"] else "-"
             told = [f"`{row['arm']}`", *(_percent(row, k) for k in ks), gain, number(row["distinct"])]
             body.append([*told, idle, number(row["kl"], 3)])
@@ -255,7 +233,7 @@ def hypotheses() -> str:
         whole.setdefault(row["statement"], []).append(row)
     body = []
     for statement, found in whole.items():
-        told = "; ".join(f"`{row['ours']}` minus `{row['theirs']}` at {row['k']}: {_points(row)}" for row in found)
+        told = "; ".join(f"`{row['ours']}` minus `{row['theirs']}` at {row['k']}: {points(row)}" for row in found)
         body.append([statement, told, found[0]["whole"]])
     return markdown(["statement", "difference, points", "verdict"], body)
 
@@ -269,10 +247,14 @@ def spectra() -> str:
 
 TABLES: dict[str, Callable[..., str]] = {
     "acting": acting,
+    "answers": evidence.answers,
+    "claims": evidence.claims,
     "commands": commands,
     "countdown": countdown,
+    "deep": deep,
     "halfcheetah": halfcheetah,
     "hypotheses": hypotheses,
+    "ladder": evidence.ladder,
     "memory": memory,
     "peers": peers,
     "physics": physics,
@@ -281,6 +263,8 @@ TABLES: dict[str, Callable[..., str]] = {
     "spectra": spectra,
     "startup": startup,
     "study": study,
+    "when": evidence.when,
+    "untrained": untrained,
 }
 """The functions by the names that pages use."""
 

@@ -7,6 +7,9 @@ from typing import ClassVar
 from benchmarks.options import Timed, names
 from jaxpsn.core import checks, errors
 
+UPDATES = tuple(f"{name}{how}" for how in ("", ", token budget") for name in ("tis", "smoothed", "pooled"))
+"""Updates that can be compared: clean and corrected, or at the perturbed weights; all at once, or by a token budget."""
+
 
 @dataclass(frozen=True)
 class Updating(Timed):
@@ -18,6 +21,8 @@ class Updating(Timed):
 
     name: ClassVar[str] = "updating"
 
+    arms: tuple[str, ...] = UPDATES
+    """What is compared; the first is what all are compared with."""
     hidden_size: int = 96
     """Width of a decoder with random weights."""
     layers: int = 3
@@ -41,6 +46,7 @@ class Updating(Timed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        names("arms", self.arms, UPDATES)
         for name in ("hidden_size", "layers", "vocab", "prompts", "samples", "shortest", "budget", "replicas"):
             checks.whole(name, getattr(self, name), 1, 1 << 20)
         checks.whole("longest", self.longest, self.shortest, 1 << 20)

@@ -66,8 +66,7 @@ def _kept(options: Deep) -> list[Row]:
 
 
 def _details(options: Deep, runs: list[Row]) -> dict[str, Any]:
-    configs = {f"{size} {mapping} {arm}": _told(options.control(size, mapping, arm)) for size, mapping, arm in
-               cells(options)}  # fmt: skip
+    configs = {" ".join(map(str, cell)): _told(options.control(*cell)) for cell in _known(options, runs)}
     return {"plan": options.plan, "settings": options.settings(), "configs": configs, "runs": runs}
 
 
@@ -125,12 +124,18 @@ def _reward(made: Any, state: ProgramState) -> tuple[ProgramState, Float[Array, 
 def rows(options: Deep, runs: list[Row]) -> list[Row]:
     """A row for every cell that has runs: seeds, how many solve it, and the median of the episodes that it takes."""
     found = []
-    for size, mapping, arm in cells(options):
+    for size, mapping, arm in _known(options, runs):
         cell = {"size": size, "mapping": mapping, "arm": arm}
-        of = [one for one in runs if cell.items() <= one.items() and one["seed"] < options.seeds]
-        if of:
-            found.append({"name": f"{arm}, N = {size}, {mapping}"} | cell | summary([one["solved"] for one in of]))
+        of = [one["solved"] for one in runs if cell.items() <= one.items()]
+        found.append({"name": f"{arm}, N = {size}, {mapping}"} | cell | summary(of))
     return found
+
+
+def _known(options: Deep, runs: list[Row]) -> list[tuple[int, str, str]]:
+    """The cells that have runs, also of earlier calls, by size, mapping and arm."""
+    order = list(options.rules)
+    there = {(one["size"], one["mapping"], one["arm"]) for one in runs}
+    return sorted(there, key=lambda cell: (*cell[:2], order.index(cell[2])))
 
 
 def summary(solved: list[int | None]) -> Row:

@@ -34,6 +34,8 @@ HELD, REDRAWN, TEMPERATURE, FORMULA = "held", "redrawn", "temperature", "formula
 NOISE = {HELD: "psn", REDRAWN: "psn(hold=tokens(1))"}
 CHUNK = 128
 """Members that are scored side by side."""
+SEEDS = 5
+"""Bases before which no claim is judged."""
 
 
 class Claim(NamedTuple):
@@ -264,12 +266,16 @@ def _spread(name: str, found: Estimate) -> Row:
 
 
 def judged(seeds: dict[str, Any]) -> list[dict[str, Any]]:
-    """The claims with their verdicts: contradicted by one length, supported by all."""
+    """The claims with their verdicts: contradicted by one length, supported by all; none before all seeds are there."""
     found = []
     for claim in CLAIMS:
-        each = [hypotheses.verdict(claim.expects, _mean(_ratios(seeds, claim.of, LENGTHS.index(length))), claim.margin)
-                for length in claim.lengths]  # fmt: skip
-        order = (hypotheses.CONTRADICTED, hypotheses.UNDECIDED, hypotheses.SUPPORTED)
-        whole = next(one for one in order if one in each)
-        found.append(claim._asdict() | {"by_length": each, "verdict": whole})
+        each = [_verdict(claim, seeds, length) for length in claim.lengths]
+        order = (hypotheses.OPEN, hypotheses.CONTRADICTED, hypotheses.UNDECIDED, hypotheses.SUPPORTED)
+        found.append(claim._asdict() | {"by_length": each, "verdict": next(one for one in order if one in each)})
     return found
+
+
+def _verdict(claim: Claim, seeds: dict[str, Any], length: int) -> str:
+    if len(seeds) < SEEDS:
+        return hypotheses.OPEN
+    return hypotheses.verdict(claim.expects, _mean(_ratios(seeds, claim.of, LENGTHS.index(length))), claim.margin)

@@ -27,11 +27,13 @@ PROMPT = 64
 
 def arms(options: Updating) -> dict[str, AlgorithmConfig]:
     """The updates that are compared; the first is what all are compared with."""
-    free = {"correction": "none"}
-    found = {"tis": {}, "smoothed": {"estimator": "smoothed"} | free, "pooled": {"estimator": "pooled"} | free}
-    budget = {"token_budget": options.budget}
-    every = found | {f"{name}, token budget": asked | budget for name, asked in found.items()}
-    return {name: AlgorithmConfig(**asked) for name, asked in every.items()}
+
+    def of(name: str) -> AlgorithmConfig:
+        estimator, _, budget = name.partition(", ")
+        asked = {} if estimator == "tis" else {"estimator": estimator, "correction": "none"}
+        return AlgorithmConfig(**asked, token_budget=options.budget if budget else 0)
+
+    return {name: of(name) for name in options.arms}
 
 
 def table(options: Updating) -> Table:

@@ -179,9 +179,9 @@ class Rollouts(off_policy.Program):
         own, rows = state.learner.intrinsic, state.replay.data
         if own is None:
             return gain, None
-        follows = jnp.concatenate([rows.obs[1:], state.envs.obs[None]])
         value, after = (
-            self.agent.value(own.critic, self.normalise(state.statistics, one)) for one in (rows.obs, follows)
+            self.agent.value(own.critic, self.normalise(state.statistics, one))
+            for one in (rows.obs, paying.seen_next(state))
         )
         paid = self.bonus.reward(state.bonus, rows.next_obs)
         lam = self.config.agent.gae_lambda

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from jaxpsn.control import replay, returns
 from jaxpsn.control.bonus.family import BONUSES
@@ -54,14 +54,31 @@ def attach(program: Any, state: ProgramState, drawn: replay.Places, batches: Tra
     bonus = program.bonus
     if bonus is None or bonus.reward is None:
         return batches
-    ring, clock, shape = state.replay, state.clock, batches.reward.shape
+    ring, clock = state.replay, state.clock
     row, env, held = drawn
     if program.config.agent.n_step > 1:
         row = returns.row(ring, clock, held, row)
     reached = ring.data.next_obs.at[row, env].get(mode="promise_in_bounds")
     follows = replay.successors(ring, clock, row, env, state.envs.obs)
-    paid = bonus.reward(state.bonus, reached)
-    never = jnp.zeros(shape, bool)
-    discount = jnp.full(shape, bonus.gamma, jnp.float32)
-    seen = program.normalise(state.statistics, follows)
-    return batches.replace(intrinsic=Transition(None, None, paid, never, never, seen, discount))
+    return batches.replace(intrinsic=_endless(program, state, reached, follows))
+
+
+@jax.named_scope("pay")
+def attach_rollout(program: Any, state: ProgramState, rows: Transition) -> Transition:
+    """``rows`` of a whole rollout [T, N], with what the bonus pays for them now, as :func:`attach` does."""
+    if state.learner.intrinsic is None:
+        return rows
+    kept = state.replay.data
+    return rows.replace(intrinsic=_endless(program, state, kept.next_obs, seen_next(state)))
+
+
+def seen_next(state: ProgramState) -> Array:
+    """What each environment saw next after each row of a rollout [T, N, O]: after an end, the start of an episode."""
+    return jnp.concatenate([state.replay.data.obs[1:], state.envs.obs[None]])
+
+
+def _endless(program: Any, state: ProgramState, reached: Array, follows: Array) -> Transition:
+    """One step without an end, paid for what it ``reached``, to what ``follows``."""
+    paid = program.bonus.reward(state.bonus, reached)
+    never, discount = jnp.zeros(paid.shape, bool), jnp.full(paid.shape, program.bonus.gamma, jnp.float32)
+    return Transition(None, None, paid, never, never, program.normalise(state.statistics, follows), discount)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxpsn.control import off_policy, on_policy, replay
+from jaxpsn.control import off_policy, on_policy, paying, replay
 from jaxpsn.control.agents import pqn
 from jaxpsn.control.state import LearnerState, ProgramState
 from jaxpsn.control.types import Hyper, of_agent
@@ -49,6 +49,7 @@ class QRollouts(off_policy.Program):
                 obs=self.normalise(state.statistics, rows.obs),
                 next_obs=self.normalise(state.statistics, rows.next_obs),
             )
+            rows = paying.attach_rollout(self, state, rows)
             looking, passing = jax.random.split(own)
             samples = self.agent.samples(looking, learner, rows)
             return self._passes(passing, learner, samples, self._now(state))

@@ -106,6 +106,17 @@ def _token_by_token(
     return jnp.moveaxis(readings, 0, -1), jnp.moveaxis(hidden, 0, 2)
 
 
+def _read_redrawn(
+    config: DecoderConfig, policy: Redrawn, prompts: Prompts, x: dict[str, Any], temperature: Any, vocab: int
+) -> tuple[Array, Array]:
+    """Readings of the answers' tokens, and the sum of their hidden states, of noise that is drawn anew within them."""
+    tokens = jnp.asarray(x["tokens"], jnp.int32)
+    found, after = _token_by_token(config, policy, prompts, tokens, temperature, vocab)
+    here = jnp.arange(tokens.shape[2], dtype=jnp.int32)[None, None] < jnp.asarray(x["lengths"])[..., None]
+    pooled = jnp.sum(jnp.where(here[..., None], after.astype(jnp.float32), 0.0), axis=2)
+    return jnp.where(here[:, None], found, 0.0), pooled
+
+
 def _flash(config: DecoderConfig, params: model.Params) -> bool:
     return config.flash and attention.fits_cudnn(params["embed"]["embedding"].dtype, config.head_dim)
 
@@ -162,11 +173,7 @@ def score(
 
     x = {"tokens": tokens, "lengths": lengths}
     if isinstance(policy, Redrawn):
-        tokens = jnp.asarray(tokens, jnp.int32)
-        found, after = _token_by_token(config, policy, prompts, tokens, jnp.asarray(temperature, jnp.float32), vocab)
-        here = jnp.arange(tokens.shape[2], dtype=jnp.int32)[None, None] < jnp.asarray(lengths)[..., None]
-        found = jnp.where(here[:, None], found, 0.0)
-        pooled = jnp.sum(jnp.where(here[..., None], after.astype(jnp.float32), 0.0), axis=2)
+        found, pooled = _read_redrawn(config, policy, prompts, x, jnp.asarray(temperature, jnp.float32), vocab)
     elif isinstance(policy, Clean) and members > 1:
         reader = read_apart if _flash(config, policy.params) else read_together
         found, pooled = reader(policy.params, x)

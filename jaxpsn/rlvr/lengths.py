@@ -33,7 +33,6 @@ def limits(config: RlvrConfig, base: Any, task: Any, generated: bool) -> tuple[i
     longest = rollout.max_prompt or longest
     answer = rollout.max_tokens or (task.max_answer + 1 if by_character else min(LONGEST_ANSWER, positions - longest))
     check(positions, longest, answer)
-    check_budget(config, longest + answer)
     return longest, answer
 
 

@@ -13,6 +13,7 @@ from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr import data, evaluation
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.lengths import check_budget
 from jaxpsn.rlvr.lengths import limits as limits
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import Problems, Reasoner, RlvrState, evaluation_key
@@ -106,6 +107,7 @@ def _task(config: RlvrConfig, say: Say) -> tuple[Any, Sequence[Any] | None, Sequ
 def _asked(config, form, task, train, test, seed, say) -> tuple[data.Source, Sequence[Any], int, int]:
     """The stream to train on, the problems to be judged by, and the limits in tokens."""
     longest, answer = limits(config, form, task, train is None)
+    check_budget(config, longest + answer)
     wanted = config.evaluation
     count = max(wanted.problems, wanted.monitor_problems)
     if train is None:

@@ -205,6 +205,7 @@ def test_a_learner_refuses_a_cluster_that_would_ignore_it(tiny):
     "changes, word",
     [
         ({"noise": Psn(sigma=Composite())}, "noise.sigma = 'composite'"),
+        ({"noise": "psn(hold=pink)"}, "noise.hold = 'pink': episode on tunix"),
         ({"correction": "tokens"}, "correction"),
         ({"correction": "token(cap=0)"}, "cap"),
         ({"seed": -1}, "seed"),

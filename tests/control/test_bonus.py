@@ -323,17 +323,19 @@ PPO = "actor_hidden=8, critic_hidden=8, rollout=8, epochs=1, minibatches=2"
         (f"td3({LEARNS}, precision=bfloat16, time_limit_terminal=true)", "rnd(hidden=8)"),
         (f"dqn({DQN}, critic=c51(atoms=11), duelling=true, n_step=3)", "rnd(hidden=8)"),
         (f"dqn({DQN}, policy_head=true)", "counts"),
+        ("pqn(hidden=8, rollout=8, epochs=1, minibatches=2)", "rnd(hidden=8)"),
         (f"ppo({PPO}, redraw=episode, estimator=clean)", "drnd(hidden=8, features=4)"),
     ],
 )
 def test_every_agent_form_and_rule_goes_with_every_bonus(agent, bonus):
-    env = "probe/choice" if agent.startswith("dqn") else "probe/held_exploration"
+    values = agent.startswith(("dqn", "pqn"))
+    env = "probe/choice" if values else "probe/held_exploration"
     made = program.make(_config(agent, bonus, env, explore="parameter(probes=4)"))
     state = jax.eval_shape(made.init, KEY, made.hyper)
     after, metrics = jax.eval_shape(made.step, state)
     assert jax.tree.all(jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), state, after))
     assert {"bonus", "bonus_q", "critic_loss"} <= metrics.keys() and "bonus.beta" in made.hyper
-    kept = state.learner.actor if agent.startswith("dqn") and "policy_head" not in agent else state.learner.critic
+    kept = state.learner.actor if values and "policy_head" not in agent else state.learner.critic
     assert state.learner.intrinsic.critic.keys() == incurious(kept).keys()
 
 

@@ -92,6 +92,20 @@ def test_rollouts_add_advantages_of_a_stream_without_ends():
     assert float(last["bonus_critic_loss"][0]) > 0
 
 
+def test_returns_of_a_bonus_pass_through_ends():
+    agent = AGENTS.make("pqn(hidden=8, head_scale=0.5, q_lambda=0.5)").build(3, 2)
+    state = agent.intrinsic(jax.random.key(1), agent.init(KEY, RATE, {}), jnp.float32(1.0), jnp.float32(0.01))
+    batch = jax.tree.map(lambda leaf: leaf.reshape(3, 2, *leaf.shape[1:]), _batch())
+    paid = np.asarray(agent.samples(KEY, state, batch).paid)
+    own = batch.intrinsic
+    value = np.asarray(agent.policy.scores(state.intrinsic.critic, own.next_obs), np.float64).max(axis=-1)
+    found, later = [], value[2]
+    for t in (2, 1, 0):
+        later = np.asarray(own.reward[t]) + 0.9 * (0.5 * value[t] + 0.5 * later)
+        found.insert(0, later)
+    np.testing.assert_allclose(paid, found, rtol=1e-5)
+
+
 def test_values_of_several_networks_take_no_bonus():
     with pytest.raises(errors.UserError) as caught:
         ControlConfig(EnvConfig(name="probe/choice", num_envs=8), "dqn", "bootstrap", bonus="rnd")

@@ -29,7 +29,7 @@ def _blocks(path, language):
 def _commands():
     """Every command line of a page, and of the code within its sentences, without comments."""
     for page in PAGES:
-        lines = [line for block in _blocks(page, "sh") for line in block.splitlines()]
+        lines = [line for block in _blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
         lines += re.findall(r"`(python experiments/[^`.]+\.py[^`]*)`", page.read_text().replace("\n", " "))
         yield from ((page, line) for line in lines if shlex.split(line, comments=True))
 

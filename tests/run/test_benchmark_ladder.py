@@ -45,5 +45,6 @@ def test_verdicts_and_chart():
     assert row["formula_coherent"] == pytest.approx(5.9, abs=0.05)
     chart = ladder_plot.ladder({"rows": ladder.summary(seeds), "options": {"kl": 0.05}})
     assert chart.finding == "Held noise over temperature: 0.93 at 4 choices, 3.3 at 8"
+    assert {claim["verdict"] for claim in ladder.judged({"0": seeds["0"]})} == {"not tested"}
     alone = ladder.summary({"0": seeds["0"]})
     assert alone[0]["over_temperature_low"] is None and ladder_plot.ladder({"rows": alone, "options": {"kl": 0.05}})

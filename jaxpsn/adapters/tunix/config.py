@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxpsn.core import checks, errors
-from jaxpsn.core.components import called, terms_of
+from jaxpsn.core.components import called, spec_of, terms_of
 from jaxpsn.rlvr.corrections import CORRECTIONS, Correction, Token
 from jaxpsn.rlvr.noise_family import NOISES, Noise
 from jaxpsn.rlvr.noises import Psn
@@ -38,6 +38,8 @@ class PSNConfig:
         object.__setattr__(self, "correction", CORRECTIONS.make(self.correction, "correction"))
         if not all(gate.counted for gate in terms_of(self.correction.gate)):
             errors.refuse("correction.gate.counted", False, "true on tunix, which has the mask of its loss to itself")
+        if self.noise.within is not None:
+            errors.refuse("noise.hold", spec_of(self.noise.within), "episode on tunix, which samples whole answers")
         if not isinstance(self.sigma, Fixed | Kl):
             errors.refuse("noise.sigma", called(type(self.sigma)), "fixed or kl on tunix")
 

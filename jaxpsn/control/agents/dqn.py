@@ -98,7 +98,7 @@ class Dqn(Valued, OffPolicy):
     ) -> shared.Learner:
         nets = networks(self, observation_size, action_size, learnt)
         parts = shared.Parts(self, nets, shared.optimizer(self.weight_decay), isinstance(learnt, LearntNoise))
-        begin, update, paid = (functools.partial(one, parts) for one in (_init, _update, _intrinsic))
+        begin, update, paid = (functools.partial(one, parts) for one in (_init, _update, intrinsic))
         return shared.Learner(begin, nets.policy, update, marker(nets), paid)
 
 
@@ -226,7 +226,7 @@ def _init(parts: shared.Parts, key: PRNGKeyArray, hyper: Any, explored: Any) -> 
     return state.replace(**{told.target: jax.tree.map(jnp.copy, getattr(state, told.weights))})
 
 
-def _intrinsic(
+def intrinsic(
     parts: shared.Parts, key: PRNGKeyArray, learner: LearnerState, beta: Float[Array, ""], floor: Float[Array, ""]
 ) -> LearnerState:
     """The learner with values of a bonus, of a network like those of the task, which explore beside them."""
@@ -234,9 +234,13 @@ def _intrinsic(
     return _admit(parts, learner.replace(intrinsic=own), jnp.zeros((), jnp.float32))
 
 
+def admit(parts: shared.Parts, learner: LearnerState, obs: Float[Array, "b o"]) -> LearnerState:
+    """What acts, with the present values of the bonus in it, at the weight that ``obs`` give them."""
+    return _admit(parts, learner, weight_of_bonus(parts, learner, obs))
+
+
 def _admit(parts: shared.Parts, learner: LearnerState, weight: Float[Array, ""]) -> LearnerState:
-    """What acts, with the present values of the bonus in it; a policy head has learnt from them instead."""
-    if parts.config.policy_head:
+    if parts.config.policy_head:  # it has learnt from them instead
         return learner
     # A copy, as a donated state may not hold one buffer twice.
     paid = jax.tree.map(jnp.copy, learner.intrinsic.critic)
@@ -268,8 +272,7 @@ def _update(
     )
     learner = learner.replace(**{slot.target: target})
     if own is not None:
-        learner = learner.replace(intrinsic=own.replace(target_critic=follows))
-        learner = _admit(parts, learner, weight_of_bonus(parts, learner, batch.obs))
+        learner = admit(parts, learner.replace(intrinsic=own.replace(target_critic=follows)), batch.obs)
     return learner, metrics | told | paid
 
 
@@ -288,12 +291,19 @@ def _paid_step(
     parts: shared.Parts, learner: LearnerState, batch: Transition, rate: Float[Array, ""], keys: shared.Keys
 ) -> tuple[LearnerState, shared.Metrics]:
     """Move the values of a bonus, if there is one, towards targets of their own: they have no ends."""
-    own, slot = learner.intrinsic, slots(parts.config)
-    if own is None:
+    if learner.intrinsic is None:
         return learner, {}
     paid = batch.intrinsic.replace(obs=batch.obs, action=batch.action)
+    return as_bonus(parts, learner, lambda learner: _td_step(parts, learner, paid, rate, keys))
+
+
+def as_bonus(
+    parts: shared.Parts, learner: LearnerState, step: Callable[[LearnerState], tuple[LearnerState, shared.Metrics]]
+) -> tuple[LearnerState, shared.Metrics]:
+    """``step`` of the values of the bonus, as if they were those of the task; its metrics say so."""
+    own, slot = learner.intrinsic, slots(parts.config)
     weights = {slot.weights: own.critic, slot.target: own.target_critic, slot.optimizer: own.critic_optimizer}
-    after, metrics = _td_step(parts, learner.replace(**weights), paid, rate, keys)
+    after, metrics = step(learner.replace(**weights))
     own = own.replace(critic=getattr(after, slot.weights), critic_optimizer=getattr(after, slot.optimizer))
     return learner.replace(intrinsic=own), {f"bonus_{name}": value for name, value in metrics.items()}
 

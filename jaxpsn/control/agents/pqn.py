@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from jaxpsn.core import errors
 from jaxpsn.core.components import called, terms_of
 from jaxpsn.core.fields import Fraction, Real, Whole
 from jaxpsn.networks import Greedy
-from jaxpsn.networks.values import best
+from jaxpsn.networks.values import best, incurious
 
 
 @struct.dataclass
@@ -32,6 +32,7 @@ class Samples:
     action: Any  # [...] int32
     returns: Any  # [...] float32, or [..., H] of several heads
     mask: Any  # [...] uint32, which heads learn from it; None: all
+    paid: Any = None  # [...] float32, returns of a bonus, if there is one
 
 
 class RolloutLearner(NamedTuple):
@@ -47,7 +48,7 @@ class RolloutLearner(NamedTuple):
     samples: Callable[..., Samples]
     update: Callable[..., tuple[LearnerState, shared.Metrics]]
     mark: Callable[..., Array] | None = None
-    intrinsic: None = None
+    intrinsic: Callable[..., LearnerState] | None = None
 
 
 @AGENTS.register("pqn")
@@ -60,6 +61,7 @@ class Pqn(dqn.Valued, ByRollouts):
     """
 
     program = "q_rollouts"
+    intrinsic: ClassVar[bool] = True
 
     critic: CriticForm = Squared()
     """What is said of an action, and what it learns from."""
@@ -92,8 +94,10 @@ class Pqn(dqn.Valued, ByRollouts):
         nets = dqn.networks(self, observation_size, action_size, learnt)
         rule = shared.optimizer(self.weight_decay, optax.scale_by_radam, self.gradient_clip)
         parts = shared.Parts(self, nets, rule, isinstance(learnt, LearntNoise))
-        of_parts = (functools.partial(function, parts) for function in (samples_of, update))
-        return RolloutLearner(functools.partial(dqn.begin, parts), nets.policy, *of_parts, dqn.marker(nets))
+        begin, *of_parts, paid = (
+            functools.partial(one, parts) for one in (dqn.begin, samples_of, update, dqn.intrinsic)
+        )
+        return RolloutLearner(begin, nets.policy, *of_parts, dqn.marker(nets), paid)
 
 
 def samples_of(parts: shared.Parts, key: PRNGKeyArray, learner: LearnerState, rows: Transition) -> Samples:
@@ -110,7 +114,15 @@ def samples_of(parts: shared.Parts, key: PRNGKeyArray, learner: LearnerState, ro
         return surrogate.lambda_returns(rows.reward, value, rows.terminated, cut, config.gamma, config.q_lambda)
 
     found = dqn.each(nets)(returns)(getattr(learner, dqn.slots(config).weights))
-    return Samples(rows.obs, rows.action, jnp.moveaxis(found, 0, -1) if nets.heads else found, rows.mask)
+    paid = None if learner.intrinsic is None else _paid(parts, learner.intrinsic.critic, rows.intrinsic)
+    return Samples(rows.obs, rows.action, jnp.moveaxis(found, 0, -1) if nets.heads else found, rows.mask, paid)
+
+
+def _paid(parts: shared.Parts, params: Any, rows: Transition) -> Float[Array, "T N"]:
+    """Lambda returns of what a bonus pays, through ends of episodes."""
+    value = jnp.max(parts.nets.form.value(parts.nets.values(params, rows.next_obs, None)), axis=-1)
+    gamma, lam = rows.discount[0, 0], parts.config.q_lambda  # one for all
+    return surrogate.lambda_returns(rows.reward, value, rows.terminated, rows.terminated, gamma, lam)
 
 
 def departs(values: Float[Array, "T N A"], action: Array) -> Bool[Array, "T N"]:
@@ -124,6 +136,7 @@ def update(
 ) -> tuple[LearnerState, shared.Metrics]:
     """Move the policy head, if there is one, and the values towards the returns of a minibatch."""
     nets, keys = parts.nets, shared.purposes(key, parts.noisy)
+    learner = learner.replace(actor=incurious(learner.actor))
     learner, told = dqn.head_step(parts, learner, batch.obs, hyper["lr"], keys.online)
     over = jnp.ones(batch.action.shape, bool)
 
@@ -134,4 +147,11 @@ def update(
 
     wanted = jax.vmap(target, in_axes=-1)(batch.returns) if nets.heads else target(batch.returns)
     learner, metrics = dqn.value_step(parts, learner, batch, wanted, hyper["lr"], keys)
+    if learner.intrinsic is not None:
+
+        def step(learner: LearnerState) -> tuple[LearnerState, shared.Metrics]:
+            return dqn.value_step(parts, learner, batch, target(batch.paid), hyper["lr"], keys)
+
+        learner, paid = dqn.as_bonus(parts, learner, step)
+        learner, told = dqn.admit(parts, learner, batch.obs), told | paid
     return learner, metrics | told

@@ -39,7 +39,7 @@ def lambda_returns(
     next_value: Float[Array, "T N"],
     terminated: Bool[Array, "T N"],
     cut: Bool[Array, "T N"],
-    gamma: float,
+    gamma: float | Float[Array, ""],
     lam: float,
 ) -> Float[Array, "T N"]:
     """Mixtures of the returns of 1, 2, ... steps, with weights that fall by ``lam``, backwards in time.

@@ -314,16 +314,12 @@ class Parameter(Behaviour):
         axis = 1 if self.member_sigma else None
 
         def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
-            slices = sliced(obs, count)
+            slices = acting.sliced(obs, count)
             spec = planner(slices.shape[1:2])
             draw, perturbed = fresh.init(key, spec, count), noise.fused(raw, spec, fresh, silent)
             if silent:
                 return apart(raw(params, slices), perturbed(params, draw, sigma, slices), axis)
-            # One pass for both: the clean half is that of members whose sigma is 0. On a GPU each kernel has its price.
-            sigmas = jnp.concatenate([jnp.broadcast_to(sigma, (count,)), jnp.zeros((count,), jnp.float32)])
-            given = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), (draw.replace(base={}), slices))
-            both = perturbed(params, given[0].replace(base=draw.base), sigmas, given[1])
-            return apart(both[count:], both[:count], axis)
+            return apart(*acting.in_one_pass(perturbed, params, draw, sigma, slices), axis)
 
         return measure
 
@@ -391,11 +387,3 @@ def _planner(policy: Any, params: Any, observation_size: int, relative: bool) ->
         return noise.plan(policy, shapes, example, select=noise.all_but_norms, relative=relative)
 
     return plan
-
-
-def sliced(obs: Float[Array, "B O"], count: int) -> Float[Array, "count rows O"]:
-    """A batch as one slice for each of ``count`` perturbations; what is left over is left out."""
-    rows = obs.shape[0] // count
-    if rows == 0:
-        errors.refuse("batch", obs.shape[0], f"at least the {count} perturbations that measure the distance")
-    return obs[: count * rows].reshape(count, rows, obs.shape[-1])

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxpsn.core import checks
+from jaxpsn.core.components import spec_of
 from jaxpsn.core.errors import refuse
 from jaxpsn.lm import distribution, model, policies, sampler, tokenizer
 from jaxpsn.lm.config import DecoderConfig
@@ -92,8 +93,8 @@ def perturbed(
 
     ``rows``: answers decoded at once, to bound memory; they are the same whatever it is. Compiled once.
     """
-    if noise.every is not None:
-        refuse("noise.hold", f"tokens({noise.every})", "episode, as a curve shows one policy for an answer")
+    if noise.hold is not None:
+        refuse("noise.hold", spec_of(noise.hold), "episode, as a curve shows one policy for an answer")
     return _explored(ground, noise, noise.members * noise.answers, [(sigma, 1.0) for sigma in sigmas], 0, seed, rows)
 
 
