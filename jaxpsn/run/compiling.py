@@ -61,15 +61,14 @@ class Workshop:
         """
         begun = time.monotonic()
         jitted = self._place.jit(function, *shardings, donate_argnums=(0,) if donate else ())
-        if self._shelf is None:
-            lowered = jitted.lower(*args)
-            return Part(lowered.out_info, self._pool.submit(lowered.compile), False, begun)
-        if found := self._shelf.ready(name, args):
+        if found := self._shelf and self._shelf.ready(name, args):
             done: Future[Any] = Future()
             done.set_result(found[0])
             return Part(read(found[1]), done, True, begun)
-        kept = self._shelf.lower(name, jitted, args, told, donate)
-        return Part(read(kept.outs), self._pool.submit(kept.lowered.compile), True, begun)
+        if kept := self._shelf and self._shelf.lower(name, jitted, args, told, donate):
+            return Part(read(kept.outs), self._pool.submit(kept.lowered.compile), True, begun)
+        lowered = jitted.lower(*args)
+        return Part(lowered.out_info, self._pool.submit(lowered.compile), False, begun)
 
     def close(self) -> None:
         """End the threads; what nobody waited for is not begun."""

@@ -72,7 +72,7 @@ class Shelf:
     def lower(
         self, name: str, function: Callable[..., Any], args: Any, told: Callable[[Any], Any], donate: bool
     ) -> Any:
-        """The kept program ``name``, or ``function(*args)``, which is then kept, as :class:`Lowered`.
+        """The kept program ``name``, or ``function(*args)``, which is then kept; None if it is none that can be.
 
         ``told``: the structure of what it returns, in JSON. ``donate``: its arguments may be overwritten.
         """
@@ -86,7 +86,10 @@ class Shelf:
                 outs[:] = [told(made)]
                 return jax.tree.leaves(made)
 
-            exported = export.export(jax.jit(flat, donate_argnums=_all(leaves, donate)))(*leaves)
+            try:
+                exported = export.export(jax.jit(flat, donate_argnums=_all(leaves, donate)))(*leaves)
+            except (ValueError, NotImplementedError):  # a call of which JAX does not vouch that it stays what it is
+                return None
             self._write(name, exported, {"outs": outs[0], "donate": donate})
             found = _lowered(exported, outs[0], donate)
         return found

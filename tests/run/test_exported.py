@@ -74,6 +74,15 @@ def test_what_is_damaged_or_foreign_is_written_anew(train, kept):
     assert not [one for one in kept.iterdir() if one.name.startswith(".")], "nothing half written is left"
 
 
+def test_what_jax_does_not_export_is_compiled_all_the_same(train, kept, monkeypatch):
+    def refuse(function):
+        raise ValueError("Cannot serialize code with custom calls whose targets have no compatibility guarantees")
+
+    monkeypatch.setattr(exported.export, "export", refuse)
+    outcome, traces = train(exported.Shelf(kept, "refused"), "refused")
+    assert traces > 0 and outcome.finished
+
+
 def test_what_decides_a_program_decides_its_file(tmp_path, monkeypatch):
     first = exported.Shelf(tmp_path, {"config": 1})._file("init")
     assert exported.Shelf(tmp_path, {"config": 1})._file("init") == first
