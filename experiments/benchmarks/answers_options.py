@@ -69,7 +69,7 @@ class Steps(Timed):
 
     arms: tuple[str, ...] = ARMS
     """What is compared; the first is what all are compared with."""
-    trl: Path | None = None
+    trl: str | None = None
     """Python of an environment with trl, accelerate and datasets, whose GRPO step is timed too; left out, none."""
     hidden_size: int = 96
     """Width of the decoder."""
@@ -91,5 +91,5 @@ class Steps(Timed):
             checks.whole(name, getattr(self, name), 1, 1 << 20)
         if self.samples % 4:
             errors.refuse("samples", self.samples, "a multiple of 4")
-        if self.trl is not None and not self.trl.is_file():
-            errors.refuse("trl", str(self.trl), "the Python of an environment; there is no such file")
+        if self.trl is not None and not Path(self.trl).is_file():
+            errors.refuse("trl", self.trl, "the Python of an environment; there is no such file")

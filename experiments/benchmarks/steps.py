@@ -124,4 +124,4 @@ def _trl(options: Steps, folder: Path, task: Any) -> _Trl:
         "folder": str(folder / "model"), "out": str(folder), "prompts": asked, "problems": options.prompts,
         "samples": options.samples, "tokens": options.tokens,
     }  # fmt: skip
-    return _Trl(Worker(options.trl, RUNNER, told, folder / "cache"))
+    return _Trl(Worker(Path(options.trl), RUNNER, told, folder / "cache"))
