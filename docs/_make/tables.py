@@ -263,8 +263,8 @@ TABLES: dict[str, Callable[..., str]] = {
     "spectra": spectra,
     "startup": startup,
     "study": study,
-    "when": evidence.when,
     "untrained": untrained,
+    "when": evidence.when,
 }
 """The functions by the names that pages use."""
 
