@@ -141,11 +141,12 @@ def _dqn_chain() -> ControlConfig:
 
 def _pqn() -> ControlConfig:
     # Constants of the authors' code for CartPole (purejaxql, pqn_cartpole.yaml) but for rewards a tenth as large; noise
-    # in the weights stands in the place of epsilon, with the floor of dqn's preset.
+    # in the weights stands in the place of epsilon, with the floor of dqn's preset. Little is learnt from each sample,
+    # so that the measuring of distances counts: the scale moves seldom, by longer steps.
     return ControlConfig(
         env=EnvConfig(name="cartpole", num_envs=32),
         agent=("pqn(hidden=256x256, lr=1e-4, rollout=64, epochs=4, minibatches=16, q_lambda=0.95, lr_steps=500000)"),
-        explore="parameter(target=0.1, adapt_every=10) + epsilon_greedy(0.01)",
+        explore="parameter(target=0.1, scale.rate=1.03, adapt_every=32) + epsilon_greedy(0.01)",
     )
 
 
@@ -158,7 +159,10 @@ def _pqn_minatar() -> ControlConfig:
             "pqn(torso=cnn, hidden=128, lr=5e-4, lr_steps=10000000, rollout=32, epochs=2, minibatches=32, "
             "q_lambda=0.65, normalize_observations=false)"
         ),
-        explore="parameter(target=0.05, target_from=4, target_over=781, adapt_every=10) + epsilon_greedy(0.01)",
+        explore=(
+            "parameter(target=0.05, target_from=4, target_over=244, scale.rate=1.03, adapt_every=32)"
+            " + epsilon_greedy(0.01)"
+        ),
         eval_envs=128,
     )
 

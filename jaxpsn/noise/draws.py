@@ -12,7 +12,7 @@ import numpy as np
 from flax import struct
 from jax import lax
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, Bool, PRNGKeyArray, UInt32
+from jaxtyping import Array, Bool, Key, PRNGKeyArray, UInt32
 
 from jaxpsn.core.compat import anywhere
 from jaxpsn.noise.inputs import is_array
@@ -68,20 +68,20 @@ def per_slice(leaf: Leaf, key: PRNGKeyArray, draw: Callable[[PRNGKeyArray], Any]
     return _of_slices(leaf, _slice_keys(leaf, key), draw)
 
 
-def _leaf_keys(key: PRNGKeyArray, paths: list[str]) -> PRNGKeyArray:
+def _leaf_keys(key: PRNGKeyArray, paths: list[str]) -> Key[Array, " paths"]:
     """:func:`leaf_key` of every path."""
     low, high = np.asarray([path_hash(path) for path in paths], np.uint32).T
     return jax.vmap(jax.random.fold_in)(jax.vmap(jax.random.fold_in, (None, 0))(key, low), high)
 
 
-def _slice_keys(leaf: Leaf, key: PRNGKeyArray) -> PRNGKeyArray:
+def _slice_keys(leaf: Leaf, key: PRNGKeyArray) -> Key[Array, " slices"]:
     """A key for each slice of a leaf; of one slice the leaf's own."""
     if not leaf.lead:
         return key[None]
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(math.prod(leaf.lead), dtype=jnp.uint32))
 
 
-def _of_slices(leaf: Leaf, keys: PRNGKeyArray, draw: Callable[[PRNGKeyArray], Any]) -> Any:
+def _of_slices(leaf: Leaf, keys: Key[Array, " slices"], draw: Callable[[PRNGKeyArray], Any]) -> Any:
     if not leaf.lead:
         return draw(keys[0])
     return jax.tree.map(lambda x: x.reshape(leaf.lead + x.shape[1:]), jax.vmap(draw)(keys))

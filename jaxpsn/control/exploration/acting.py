@@ -42,7 +42,20 @@ def in_one_pass(
     The clean half is that of members whose sigma is 0. On a GPU each kernel has its price.
     """
     count = slices.shape[0]
-    sigmas = jnp.concatenate([jnp.broadcast_to(sigma, (count,)), jnp.zeros((count,), jnp.float32)])
-    twice, seen = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), (draw.replace(base={}), slices))
-    both = perturbed(params, twice.replace(base=draw.base), sigmas, seen)
-    return both[count:], both[:count]
+    both, seen = jax.tree.map(_twice, (draw.replace(base={}), slices))
+    sigmas = jnp.where(jnp.arange(2 * count) < count, _twice(jnp.broadcast_to(sigma, (count,))), 0.0)
+    found = perturbed(params, both.replace(base=draw.base), sigmas, seen)
+    return found[count:], found[:count]
+
+
+def _twice(leaf: Array) -> Array:
+    """Of members, and the same members again."""
+    return jnp.broadcast_to(leaf[None], (2, *leaf.shape)).reshape(-1, *leaf.shape[1:])
+
+
+def sliced(obs: Float[Array, "B O"], count: int) -> Float[Array, "count rows O"]:
+    """A batch as one slice for each of ``count`` perturbations; what is left over is left out."""
+    rows = obs.shape[0] // count
+    if rows == 0:
+        errors.refuse("batch", obs.shape[0], f"at least the {count} perturbations that measure the distance")
+    return obs[: count * rows].reshape(count, rows, obs.shape[-1])

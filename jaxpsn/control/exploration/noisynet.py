@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxpsn import noise
 from jaxpsn.control.exploration import acting, held
 from jaxpsn.control.exploration.family import EXPLORATION, Behaviour, Space
-from jaxpsn.control.exploration.parameter import Cadence, sliced
+from jaxpsn.control.exploration.parameter import Cadence
 from jaxpsn.control.exploration.rules import ActorRule, BehaviourFunctions, LearntNoise
 from jaxpsn.core.components import Tune, called
 from jaxpsn.core.fields import Real, Traced
@@ -91,7 +91,7 @@ class Drawn(Behaviour):
             return held.renew(self.kind, hold, key, state, done)
 
         def measure(key: PRNGKeyArray, params: Any, state: NoisyState, obs: Float[Array, "B O"]) -> NoisyState:
-            slices = sliced(obs, self.probes)
+            slices = acting.sliced(obs, self.probes)
             each = plan(slices.shape[1:2])
             fresh = self.kind.init(key, each, self.probes)
             distance = apart(raw(params, slices), noisy.fused(raw, each, self.kind)(params, fresh, slices))

@@ -314,7 +314,7 @@ class Parameter(Behaviour):
         axis = 1 if self.member_sigma else None
 
         def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
-            slices = sliced(obs, count)
+            slices = acting.sliced(obs, count)
             spec = planner(slices.shape[1:2])
             draw, perturbed = fresh.init(key, spec, count), noise.fused(raw, spec, fresh, silent)
             if silent:
@@ -387,11 +387,3 @@ def _planner(policy: Any, params: Any, observation_size: int, relative: bool) ->
         return noise.plan(policy, shapes, example, select=noise.all_but_norms, relative=relative)
 
     return plan
-
-
-def sliced(obs: Float[Array, "B O"], count: int) -> Float[Array, "count rows O"]:
-    """A batch as one slice for each of ``count`` perturbations; what is left over is left out."""
-    rows = obs.shape[0] // count
-    if rows == 0:
-        errors.refuse("batch", obs.shape[0], f"at least the {count} perturbations that measure the distance")
-    return obs[: count * rows].reshape(count, rows, obs.shape[-1])
