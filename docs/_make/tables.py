@@ -263,6 +263,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "spectra": spectra,
     "startup": startup,
     "study": study,
+    "thickets": evidence.thickets,
     "untrained": untrained,
     "when": evidence.when,
 }
