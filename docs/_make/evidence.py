@@ -92,3 +92,19 @@ def claims() -> str:
         [one["says"], ", ".join(map(str, one["lengths"])), ", ".join(one["by_length"]), one["verdict"]] for one in found
     ]
     return markdown(["expected", "like choices", "at each of them", "verdict"], body)
+
+
+def thickets() -> str:
+    """Shares of perturbations that are better than a policy of ours, by its size."""
+    body = []
+    for path in sorted((RESULTS / "thickets").glob("*/thickets.json")):
+        found = json.loads(path.read_text())
+        for row in found["rows"]:
+            told = [
+                f"{found['parameters'] / 1e6:.2f} M",
+                f"`{row['structure']}`",
+                f"{row['sigma']:g}" if row["sigma"] else "-",
+            ]
+            shares = [interval({name: str(value) for name, value in row.items()}, name) for name in ("better", "new")]
+            body.append([*told, *shares, number(row["pass_1"]), number(row["best"])])
+    return markdown(["parameters", "structure", "sigma", "better", "solve a new one", "mean pass@1", "best"], body)

@@ -263,8 +263,9 @@ TABLES: dict[str, Callable[..., str]] = {
     "spectra": spectra,
     "startup": startup,
     "study": study,
-    "when": evidence.when,
+    "thickets": evidence.thickets,
     "untrained": untrained,
+    "when": evidence.when,
 }
 """The functions by the names that pages use."""
 
