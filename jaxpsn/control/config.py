@@ -65,7 +65,7 @@ class ControlConfig:
         for term in terms_of(self.explore):
             term.check(self.env.num_envs)
         self.agent.check(self.explore, self.env.num_envs, self.env.action_repeat)
-        self.bonus.check(self.agent, self.explore)
+        self.bonus.check(self.agent, self.explore, self.members)
 
     def refuse_idle(self, steps: int) -> None:
         """Refuse what never trains the actor in ``steps`` environment steps, or counts further than 32 bits."""

@@ -80,3 +80,8 @@ def test_flags_and_python_set_it_and_its_fields():
     assert command.from_record(ControlConfig, record) == job.control
     del record["bonus"]  # of a run that was made before there were bonuses
     assert command.from_record(ControlConfig, record) == replace(job.control, bonus="none")
+
+
+def test_a_ladder_wants_groups_to_stand_on_it():
+    with pytest.raises(errors.UserError, match=r"bonus\.ladder = 4\.0: 1, as all environments are one group"):
+        ControlConfig(EnvConfig(name="probe/action", num_envs=1), "ppo", "none", bonus="rnd(ladder=4)")

@@ -25,8 +25,8 @@ class Bonus(Component):
     learnt: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics that it adds to those of an update."""
 
-    def check(self, agent: Agent, explore: Any) -> None:
-        """Refuse an agent that cannot learn from it beside what explores. Raises UserError."""
+    def check(self, agent: Agent, explore: Any, groups: int) -> None:
+        """Refuse an agent that cannot learn from it beside what explores, in so many groups. Raises UserError."""
         if isinstance(agent, Generational):
             errors.refuse(
                 "bonus", spec_of(self), f"none, as {called(type(agent))} learns from returns of whole episodes"
@@ -50,7 +50,7 @@ BONUSES: Family[Bonus] = Family(
 class NoBonus(Bonus):
     """The reward of the task and nothing else."""
 
-    def check(self, agent: Agent, explore: Any) -> None:
+    def check(self, agent: Agent, explore: Any, groups: int) -> None:
         pass
 
     def build(self, space: BonusSpace) -> BonusFunctions | None:

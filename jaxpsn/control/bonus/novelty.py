@@ -63,8 +63,8 @@ class Novel(Bonus):
 
     learnt: ClassVar[tuple[str, ...]] = ("bonus_critic_loss", "bonus_q")
 
-    def check(self, agent: Agent, explore: Any) -> None:
-        super().check(agent, explore)
+    def check(self, agent: Agent, explore: Any, groups: int) -> None:
+        super().check(agent, explore, groups)
         if not agent.intrinsic:
             able = [name for name in AGENTS.names() if AGENTS.get(name).intrinsic]
             allowed = f"none, as {called(type(agent))} has no critics for it; {', '.join(able)} have"
@@ -73,6 +73,8 @@ class Novel(Bonus):
         if self.ladder > 1.0 and not isinstance(agent, OnPolicy):
             allowed = f"1, as {called(type(agent))} has one policy for every environment; on-policy agents take others"
             errors.refuse("bonus.ladder", self.ladder, allowed)
+        if self.ladder > 1.0 and groups < 2:
+            errors.refuse("bonus.ladder", self.ladder, "1, as all environments are one group")
 
     def novelty(self, space: BonusSpace) -> Novelty:
         """The measure, of observations as the environment gives them."""
