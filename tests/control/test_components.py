@@ -24,6 +24,7 @@ from jaxpsn.core import errors, fields, fields_of, load_plugin, replaced, spec_o
 from jaxpsn.core.components import Nested
 from jaxpsn.envs import registry
 from jaxpsn.networks import Actor, Gaussian, Greedy, Policy, Values, noisy
+from jaxpsn.networks.torso import TORSOS
 from jaxpsn.noise.hold_rules import HOLDS
 from jaxpsn.noise.scale_rules import SCALES
 from jaxpsn.noise.structures import STRUCTURES
@@ -247,6 +248,9 @@ def learnt(config):
     return str(told), Schedule.from_config(config), fingerprint(begin, jax.random.key(0))
 
 
+GIVEN = {"action_layer": 1, "replay_capacity": 800, "torso": TORSOS.make("gru(size=4, steps=2)")}
+
+
 @pytest.mark.parametrize(("agent", "field"), LEARNERS, ids=[".".join(case) for case in LEARNERS])
 def test_no_setting_of_an_agent_does_nothing(agent, field):
     made = agents.AGENTS.make(agent)
@@ -257,9 +261,9 @@ def test_no_setting_of_an_agent_does_nothing(agent, field):
     task = EnvConfig(name="probe/action", num_envs=4, episode_length=10)
     config = ControlConfig(task, made, "parameter(probes=4)", eval_envs=2)
     one = next(each for each in fields_of(type(made)) if each.name == field)
-    (value, *_) = (1,) if field == "action_layer" else others(one, getattr(made, field))
+    value = GIVEN[field] if field in GIVEN else others(one, getattr(made, field))[0]
     try:
-        changed = replace(config, agent=replace(made, **{field: 800 if field == "replay_capacity" else value}))
+        changed = replace(config, agent=replace(made, **{field: value}))
     except errors.UserError:
         return
     assert learnt(changed) != learnt(config)

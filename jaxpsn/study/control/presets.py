@@ -81,7 +81,7 @@ def _evolution() -> ControlConfig:
 def _published() -> ControlConfig:
     # Constants of Playground's configuration of Brax's SAC for dm_control; TD3 takes all that it shares with it.
     base = CONTROL_PRESETS["sac"]
-    return replace(base, env=replace(base.env, name=_PLAYGROUND), explore="none")
+    return replace(base, env=replace(base.env, name=_PLAYGROUND), explore=ControlConfig().explore, diagnose=True)
 
 
 def _published_ppo() -> ControlConfig:
@@ -95,8 +95,8 @@ def _published_ppo() -> ControlConfig:
             "actor_lr=1e-3, critic_lr=1e-3, gamma=0.995, gae_lambda=0.95, rollout=480, epochs=16, minibatches=32, "
             "clip=0.3, entropy=0.01, gradient_clip=0)"
         ),
-        explore="none",
         eval_envs=128,
+        diagnose=True,
     )
 
 
