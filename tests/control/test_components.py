@@ -1,6 +1,7 @@
 """Pieces of one's own go wherever a name goes, and no setting of ours does nothing."""
 
 import contextlib
+import functools
 import json
 import subprocess
 import sys
@@ -218,6 +219,15 @@ def _cases():
             )
 
 
+ACTING = {"squashed": SQUASHED, "box": (POLICY, CLEAN), "choices": CHOICES}
+
+
+@functools.cache
+def before(base, acting):
+    """The program of a rule as it is, which many cases change."""
+    return acted(base, *ACTING[acting])
+
+
 @pytest.mark.parametrize(("rule", "path"), [case[1:] for case in _cases()], ids=[case[0] for case in _cases()])
 def test_no_setting_of_exploration_does_nothing(rule, path):
     base = exploration.EXPLORATION.make(rule)
@@ -226,15 +236,15 @@ def test_no_setting_of_exploration_does_nothing(rule, path):
     one = next(each for each in fields_of(type(owner)) if each.name == name)
     assert one.default is not MISSING
     stochastic = path == "distance" or rule.startswith("natural")
-    acting = SQUASHED if stochastic else (POLICY, CLEAN) if envs.Box in base.spaces else CHOICES
-    before = acted(base, *acting)
+    acting = "squashed" if stochastic else "box" if envs.Box in base.spaces else "choices"
     for value in others(one, getattr(owner, name)):
-        assert acted(replaced(base, {path: value}), *acting) != before, f"{path} = {value}"
+        assert acted(replaced(base, {path: value}), *ACTING[acting]) != before(base, acting), f"{path} = {value}"
 
 
 LEARNERS = [(name, one.name) for name, kind in _components(agents.AGENTS) for one in fields_of(kind)]
 
 
+@functools.cache
 def learnt(config):
     """What an agent makes of a run: its program, its cadences, the shapes of its state, and its numbers."""
     made = program.make(config, env=None if envs.Box in config.agent.spaces else Steps())
