@@ -4,7 +4,7 @@ from typing import Any
 
 from benchmarks.bars import bar, row_panel
 from jaxpsn.core import text
-from jaxpsn.report.charts.spec import Axis, Chart, Line, Panel, Rule, Text
+from jaxpsn.report.charts.spec import Axis, Chart, Line, Panel, Text
 
 _COLORS = {"parameter": "blue", "bootstrap-prior": "vermilion", "bootstrap": "orange", "epsilon": "ink",
            "noisynet": "green"}  # fmt: skip
@@ -37,7 +37,7 @@ def untrained(told: dict[str, Any]) -> Chart:
     """Share of episodes that reach the far end before anything is learnt, a bar for each case, log axis."""
     rows = told["rows"]
     least = min(row["share_high"] for row in rows)
-    layers: list[Any] = [Rule(1.0, color="soft", dash="dotted")]
+    layers: list[Any] = []
     for place, row in enumerate(rows):
         color = "soft" if row["noise"] == "uniform" else "blue" if row["mapping"] == "fixed" else "vermilion"
         value = max(row["share"], least / 10)
