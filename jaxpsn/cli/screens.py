@@ -3,13 +3,16 @@
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
-from jaxpsn.core.components import called, terms_of
+from jaxpsn.core import text
+from jaxpsn.core.components import called
 from jaxpsn.run import started
 
 WIDTH = 100
 """Characters of a line."""
+_MANY = 16
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Screen:
         if self.described is not None:
             presets: Mapping[str, Any] = importlib.import_module(self.module).PRESETS
             described = self.described
-            lines += ["", *_pairs("presets", [(preset, described(job)) for preset, job in presets.items()])]
+            lines += ["", *_presets([(preset, described(job)) for preset, job in presets.items()])]
         lines += ["", "examples:", *(f"  {called} {example}".rstrip() for example in self.examples)]
         return "\n".join(lines)
 
@@ -46,17 +49,23 @@ def _pairs(title: str, pairs: Any) -> list[str]:
     return [f"{title}:", *(_cut(f"  {left:<26}{right}") for left, right in pairs)]
 
 
+def _presets(pairs: list[tuple[str, str]]) -> list[str]:
+    """A line each, or two in a line where there are many, which are those of a run of control."""
+    if len(pairs) <= _MANY:
+        return _pairs("presets", pairs)
+    half = -(-len(pairs) // 2)
+    rows = zip_longest(pairs[:half], pairs[half:], fillvalue=("", ""))
+    cells = ((f"{left:<15}{right:<33}" for left, right in row) for row in rows)
+    return ["presets: task, agent, environment steps", *(_cut(f"  {' '.join(row)}".rstrip()) for row in cells)]
+
+
 def _cut(line: str) -> str:
     return line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..."
 
 
 def _of_control(job: Any) -> str:
     config = job.control
-    return f"{config.env.name}, {called(type(config.agent))}, {_names(config.explore)}, {job.run.steps:,} steps"
-
-
-def _names(explore: Any) -> str:
-    return " + ".join(called(type(term)) for term in terms_of(explore))
+    return f"{config.env.name} {called(type(config.agent))}, {text.count(job.run.steps)}"
 
 
 def _of_study(job: Any) -> str:
