@@ -196,8 +196,9 @@ class Program:
             "optimiser": (learner.actor_optimizer, learner.critic_optimizer, learner.temperature_optimizer),
             **{name: metrics[name] for name in self.learnt if name.endswith("loss")},
             "observation statistics": state.statistics,
-            "reward statistics": state.gauge,
         }
+        if state.gauge is not None:
+            trees["reward statistics"] = state.gauge
         if state.bonus is not None:
             trees["bonus"] = (learner.intrinsic, state.bonus)
         return trees | {name: metrics[name] for name in ("sigma", "temperature") if name in metrics}
