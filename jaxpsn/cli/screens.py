@@ -12,7 +12,6 @@ from jaxpsn.run import started
 
 WIDTH = 100
 """Characters of a line."""
-_MANY = 16
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Screen:
     described: Callable[[Any], str] | None = None
     """What a line says of a preset of the module's ``PRESETS``."""
     usage: str = "[--preset NAME] [flags]"
+    short: str = ""
+    """What ``described`` says, if it is so short that two presets stand in a line."""
 
     def text(self, name: str) -> str:
         """The screen of the command ``name``, at most 40 lines."""
@@ -40,23 +41,21 @@ class Screen:
         if self.described is not None:
             presets: Mapping[str, Any] = importlib.import_module(self.module).PRESETS
             described = self.described
-            lines += ["", *_presets([(preset, described(job)) for preset, job in presets.items()])]
+            lines += ["", *self._presets([(preset, described(job)) for preset, job in presets.items()])]
         lines += ["", "examples:", *(f"  {called} {example}".rstrip() for example in self.examples)]
         return "\n".join(lines)
+
+    def _presets(self, pairs: list[tuple[str, str]]) -> list[str]:
+        if not self.short:
+            return _pairs("presets", pairs)
+        half = -(-len(pairs) // 2)
+        rows = zip_longest(pairs[:half], pairs[half:], fillvalue=("", ""))
+        cells = ((f"{left:<15}{right:<33}" for left, right in row) for row in rows)
+        return [f"presets: {self.short}", *(_cut(f"  {' '.join(row)}".rstrip()) for row in cells)]
 
 
 def _pairs(title: str, pairs: Any) -> list[str]:
     return [f"{title}:", *(_cut(f"  {left:<26}{right}") for left, right in pairs)]
-
-
-def _presets(pairs: list[tuple[str, str]]) -> list[str]:
-    """A line each, or two in a line where there are many, which are those of a run of control."""
-    if len(pairs) <= _MANY:
-        return _pairs("presets", pairs)
-    half = -(-len(pairs) // 2)
-    rows = zip_longest(pairs[:half], pairs[half:], fillvalue=("", ""))
-    cells = ((f"{left:<15}{right:<33}" for left, right in row) for row in rows)
-    return ["presets: task, agent, environment steps", *(_cut(f"  {' '.join(row)}".rstrip()) for row in cells)]
 
 
 def _cut(line: str) -> str:
@@ -118,6 +117,7 @@ SCREENS: dict[str, Screen] = {
         ),
         _of_control,
         "[--preset NAME | --resume RUN] [flags]",
+        "task, agent, environment steps",
     ),
     "compare": Screen(
         "Ways to explore compared on one task: the same learner, seeds and steps for every arm, and a report.",
