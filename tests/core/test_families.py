@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jaxpsn.core import Component, Family, Sum, from_json, spec_of, to_json
 from jaxpsn.core.errors import UserError
+from tests.core import toys
 from tests.core.toys import (
     FORMS,
     HOLDS,
@@ -161,7 +162,8 @@ def test_streams_are_functions_of_the_name():
     assert HOLDS.stream("episode") >= 1024
 
 
-def test_registering():
+def test_registering(monkeypatch):
+    monkeypatch.setattr(toys, "OWN", {})  # the family made here is of this test alone
     with unlisted():
         family = Family("toy-more", _Base, modules={"later": "tests.core.toys"})
         with pytest.raises(ValueError, match="there is a family toy-more already"):

@@ -50,7 +50,7 @@ def test_names_of_a_job_are_those_that_its_command_line_takes(kind, home, capsys
     with pytest.raises(SystemExit):
         command.parse(kind, home.PRESETS, ["--help-all"], home.restore, "")
     told = set(re.findall(r"(?<![\w-])--([a-z][\w.-]*\w)", re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)))
-    assert told - {"preset", "help"} == flag_names.of(kind).plain - {"preset", "help", "help-all"}
+    assert told - {"preset", "help", "describe"} == flag_names.of(kind).plain - {"preset", "help", "help-all"}
 
 
 def test_values_are_made_once_when_they_are_asked_for():
