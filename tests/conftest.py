@@ -8,6 +8,8 @@ from pathlib import Path
 _CACHE = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", Path(tempfile.gettempdir()) / "jaxpsn-test-cache"))
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Programs of tests run for moments and compile for minutes. See `optimised`.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAXPSN_KEEP_PROGRAMS", "0")  # what a test trains it trains once
 
 import hypothesis  # noqa: E402
@@ -44,6 +46,19 @@ def few_memory_maps():
     if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > _MAPS_KEPT:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture(scope="module")
+def optimised():
+    """Compile as for a user, here and in processes: for tests of what is compiled, or of the last bits of long runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+        before = jax.config.jax_disable_most_optimizations
+        jax.config.update("jax_disable_most_optimizations", False)
+        jax.clear_caches()
+        yield
+        jax.config.update("jax_disable_most_optimizations", before)
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)

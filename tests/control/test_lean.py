@@ -19,6 +19,8 @@ from jaxpsn.run import sweep
 from tests.control.test_agents import HYPER, KEY, SMALL, _batch
 from tests.envs.test_episodes import Counter, run
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 ENVS, WARMUP = 4, 3
 CONFIG = ControlConfig(
     env=EnvConfig(name="probe/action", num_envs=ENVS, reset="cached"),

@@ -24,6 +24,8 @@ from jaxpsn.run import command
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.jobs import control
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "control.py"
 STEPS = 8000
 TIMING = ("seconds", "steps_per_second")

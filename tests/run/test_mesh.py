@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("mesh.py")
-pytestmark = pytest.mark.timeout(1500)  # it compiles for eight devices, maybe on two busy cores
+# It compiles for eight devices, maybe on two busy cores.
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.usefixtures("optimised")]
 CASES = [
     "sum",
     "evolution",

@@ -39,6 +39,8 @@ from jaxpsn.run.jobs import rlvr
 from jaxpsn.run.reasoning.job import SHORT
 from jaxpsn.stats import evaluations
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "rlvr.py"
 STEPS = 40
 TIMING = ("seconds", "steps_per_second", "tokens_per_second", "sampled_per_second")
