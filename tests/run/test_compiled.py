@@ -26,9 +26,7 @@ WIDE = ("--preset", "gpu", *_TASK, "--explore", "parameter")
 @cache
 def rows(target, home, *flags, structures=(), programs=(), clean=True):
     """What the worker makes of these flags."""
-    options = Compile(
-        target=target, home=home, flags=flags, structures=structures, programs=programs, calls=2, clean=clean
-    )
+    options = Compile(target=target, home=home, flags=flags, structures=structures, programs=programs, clean=clean)
     return compile.compiled(options, targets.parse(target))
 
 

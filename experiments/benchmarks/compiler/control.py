@@ -87,7 +87,8 @@ def arms(config: ControlConfig, against: Sequence[str], structures: Sequence[str
 def compile_all(compiler: Compiler, options: Compile) -> None:
     """Rows of everything."""
     job, structures, calls = options.job(), options.structures, options.calls
-    for name, explore in arms(job.control, options.against, structures, options.clean).items():
+    found = arms(job.control, options.against, structures, options.clean)
+    for name, explore in found.items():
         try:
             config = replace(job.control, explore=explore)
             made = Programs(compiler, replace(job, control=config), calls)
@@ -102,8 +103,8 @@ def compile_all(compiler: Compiler, options: Compile) -> None:
             continue
         if STEP in options.chosen:
             compiler.add("vector step", name, *made.chunk(), environment_steps=config.steps_per_call)
-        if EVALUATION in options.chosen and name == CLEAN:
-            compiler.add("evaluation", name, *made.evaluation())
+        if EVALUATION in options.chosen and name == next(iter(found)):  # the clean policy's, whatever the noise
+            compiler.add("evaluation", CLEAN, *made.evaluation())
         if options.largest and name != CLEAN:
             fits(compiler, replace(job, control=config), calls, name)
 
