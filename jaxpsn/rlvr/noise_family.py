@@ -25,7 +25,7 @@ class Noise(Component):
     """Whether perturbations come in pairs of opposite sign."""
     learnt: ClassVar[bool] = False
     """Whether each weight has a scale of its own, which an optimiser of the noise's learns with the weights; it then
-    says ``optimizer(rate, bound, spec)`` and ``scales(opt_state, spec)``, as ivon does."""
+    says ``optimizer``, ``begin`` and ``scales``, as ivon does."""
 
     def members(self, answers: int) -> int:
         """Distinct perturbations for that many noisy answers of a group."""

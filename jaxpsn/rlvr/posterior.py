@@ -66,6 +66,14 @@ class Ivon(Variational, Perturbed):
         """The steps of an entry."""
         return Newton(*(getattr(self, name) for name in Newton._fields))
 
+    def begin(self, params: Any, spec: Spec) -> Curvature:
+        """The optimiser before its first step."""
+        parts = taken_apart(params)
+        pairs = zip(parts.paths, parts.arrays, strict=True)
+        shapes = [leaf.shape if path in spec.by_path else () for path, leaf in pairs]
+        hessian = parts.whole([jnp.full(shape, self.hessian, jnp.float32) for shape in shapes])
+        return Curvature(jax.tree.map(jnp.zeros_like, params), hessian, jnp.int32(0))
+
     def scales(self, opt_state: Curvature, spec: Spec) -> dict[str, Array]:
         """Path -> the standard deviation of every entry of a perturbed leaf."""
         parts = taken_apart(opt_state.hessian)
@@ -75,13 +83,6 @@ class Ivon(Variational, Perturbed):
     def optimizer(self, rate: Callable[[Array], Array], bound: float, spec: Spec) -> optax.GradientTransformation:
         """What learns means and curvature: gradients are a noise.Posterior's, updates those of its means."""
         law, clip = self.law, optax.clip_by_global_norm(bound)
-
-        def init(params: Any) -> Curvature:
-            parts = taken_apart(params)
-            pairs = zip(parts.paths, parts.arrays, strict=True)
-            shapes = [leaf.shape if path in spec.by_path else () for path, leaf in pairs]
-            hessian = parts.whole([jnp.full(shape, self.hessian, jnp.float32) for shape in shapes])
-            return Curvature(jax.tree.map(jnp.zeros_like, params), hessian, jnp.int32(0))
 
         def update(gradient: Any, state: Curvature, params: Any = None) -> tuple[Any, Curvature]:
             bounded = clip.update(gradient.mean, optax.EmptyState())[0]
@@ -99,4 +100,4 @@ class Ivon(Variational, Perturbed):
 
             return jax.tree.map(down, params, momentum, hessian), Curvature(momentum, hessian, count)
 
-        return optax.GradientTransformation(init, update)
+        return optax.GradientTransformation(lambda params: self.begin(params, spec), update)
