@@ -27,6 +27,10 @@ CASES = {
         algorithm={"mini_batches": 2, "micro_batches": 2, "kl_coefficient": 0.1, "warmup": 0, "learning_rate": 0.01},
     ),
     "paper": dict(noise={"structure": "dense", "per": "step"}, rollout_rows=16),
+    "ivon": dict(
+        noise="ivon(per=replica, replicas=2, select=linear)",
+        algorithm={"estimator": "smoothed", "correction": "none", "learning_rate": 0.1, "warmup": 0},
+    ),
 }
 
 
