@@ -131,7 +131,9 @@ class Program:
         explore = self._judge(jax.random.fold_in(key, _JUDGE), state, explore, outcome)
         clock = state.clock + 1
         with jax.named_scope("begin"):
-            explore = self.explorer.begin(jax.random.fold_in(key, _BEGIN), explore, done)
+            # So that the physics is not cut into more kernels because something else reads who is done.
+            ended = lax.optimization_barrier(done) if self.lean else done
+            explore = self.explorer.begin(jax.random.fold_in(key, _BEGIN), explore, ended)
         with jax.named_scope("store"):
             stored = replay.insert(state.replay, state.clock, row)
         state = state.replace(
