@@ -79,7 +79,8 @@ def _plain(phases: Phases) -> dict[str, dict[str, float]]:
 def of_step(config: ControlConfig) -> Phases:
     """Counts of a vector step after the warm-up, all but physics, the mean over steps.
 
-    What happens once in several steps, a round of learning, a scale update, a redraw of all, counts by its share.
+    What happens once in several steps, a round of learning, a scale update, a redraw of all, counts by its share. A
+    redraw where episodes end counts in full, as if one always ended.
     """
     task = config.env
     limit = task.episode_length or registry.default_episode_length(task.name)
