@@ -187,9 +187,10 @@ def compile_all(compiler: Compiler, options: Compile) -> None:
         made = Programs(compiler, config, options.shape)
         kept = made.kept
         state = sum(kept.values())
-        if DECODING in options.chosen:
+        answers = options.clean or name != CLEAN
+        if DECODING in options.chosen and answers:
             compiler.add("decoding step", name, *made.decoding())
-        if ROLLOUT in options.chosen:
+        if ROLLOUT in options.chosen and answers:
             compiler.add("rollout", name, *made.rollout(), beside=state - kept["weights"])
         if UPDATE in options.chosen and (name == CLEAN or config.algorithm.estimator != "clean"):
             compiler.add("update", name, *made.update(), beside=kept["start"], state_bytes=state)
