@@ -53,7 +53,7 @@ def optimised():
     """Compile as for a user, here and in processes: for tests of what is compiled, or of the last bits of long runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
-        before = jax.config.jax_disable_most_optimizations
+        before = jax.config.read("jax_disable_most_optimizations")
         jax.config.update("jax_disable_most_optimizations", False)
         jax.clear_caches()
         yield

@@ -46,7 +46,18 @@ def compiled(options: Compile, target: Target) -> list[Row]:
     python = compiler(target)
     told = {
         name: getattr(options, name)
-        for name in ("home", "target", "flags", "structures", "against", "programs", "shape", "calls", "largest")
+        for name in (
+            "home",
+            "target",
+            "flags",
+            "structures",
+            "against",
+            "programs",
+            "shape",
+            "calls",
+            "clean",
+            "largest",
+        )
     }
     with tempfile.TemporaryDirectory() as folder, _alone(target):
         file = Path(folder) / "rows.json"

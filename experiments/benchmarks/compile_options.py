@@ -44,6 +44,8 @@ class Compile(Benchmark):
     """Of rlvr: a published decoder by its sizes alone, no weights: qwen2.5-0.5b, qwen2.5-1.5b, qwen2.5-7b."""
     calls: int = 10
     """Vector steps of a compiled chunk, tokens of a compiled rollout."""
+    clean: bool = True
+    """Whether the program without noise is compiled beside what was asked for."""
     largest: bool = False
     """Also look for the largest number of environments that fits, by three more compilations."""
     home: tyro.conf.Suppress[Literal["control", "rlvr"]] = "control"
@@ -129,6 +131,8 @@ def split(argv: Sequence[str]) -> tuple[str, list[str], list[str]]:
         "--programs",
         "--shape",
         "--calls",
+        "--clean",
+        "--no-clean",
         "--largest",
         "--no-largest",
         "--out",

@@ -34,6 +34,7 @@ from jaxpsn.noise.lowrank import LowRank as LowRank
 from jaxpsn.noise.multiscale import Multiscale as Multiscale
 from jaxpsn.noise.nnx import nnx_policy as nnx_policy
 from jaxpsn.noise.plan import plan as plan
+from jaxpsn.noise.posterior import Posterior as Posterior
 from jaxpsn.noise.scales import Scale as Scale
 from jaxpsn.noise.scales import adaptive as adaptive
 from jaxpsn.noise.scales import bisection as bisection

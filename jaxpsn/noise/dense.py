@@ -21,6 +21,8 @@ class Dense(Structure):
     for few members or groups ``x[groups, envs, ...]``.
     """
 
+    scalable: ClassVar[bool] = True
+
     store: Literal["float32", "bfloat16"] = "float32"
     """Precision in which it is held."""
 
@@ -39,6 +41,10 @@ class Dense(Structure):
 
     def entries(self, leaf: Leaf, noise: Any, base: Any, weight: Any) -> Array:
         return noise["noise"].T
+
+    def scaled(self, leaf: Leaf, noise: Any, scale: Float[Array, "*lead rows columns"]) -> Any:
+        own = scale[..., 0] if leaf.is_vector else jnp.swapaxes(scale, -1, -2)
+        return {"noise": noise["noise"].astype(jnp.float32) * own[None]}
 
     def total(self, leaf: Leaf, noise: Any, base: Any, weight: Any, weights: Float[Array, " members"]) -> Array:
         return jnp.tensordot(weights, noise["noise"].astype(jnp.float32), 1).T

@@ -13,14 +13,14 @@ from jaxtyping import Array
 from jaxpsn.core import compat
 from jaxpsn.core.compat import anywhere
 from jaxpsn.core.errors import refuse
-from jaxpsn.noise import inputs
+from jaxpsn.noise import inputs, products
 from jaxpsn.noise.convolutions import as_outside
 from jaxpsn.noise.draws import Draw
 from jaxpsn.noise.interpret import Rules, bind, evaluate, is_lazy
 from jaxpsn.noise.lazy import Lazy, make_lazy, matrix_view, settle, wider
 from jaxpsn.noise.spec import Leaf, Parts, Spec, taken_apart
 from jaxpsn.noise.structures import Structure, lazy_leaf, leaf_sigmas
-from jaxpsn.noise.views import Contraction, contraction, taken_axis
+from jaxpsn.noise.views import Contraction, View, contraction, taken_axis
 
 
 @dataclass
@@ -56,28 +56,45 @@ class _Forward:
         flip = flip and not straight
         dtype = eqn.outvars[0].aval.dtype
         operands = (lazy.weight, other) if side == 0 else (other, lazy.weight)
+        shape = eqn.outvars[0].aval.shape
         if jnp.finfo(dtype).bits < 32:
             # The sum is rounded once, so that noise below the clean value's last bit still counts.
             clean = bind(eqn, *operands, preferred_element_type=jnp.dtype(jnp.float32))
-        else:
+        elif leaf.batch or (leaf.rows if flip else leaf.columns) > products.THIN:
             clean = bind(eqn, *operands)
-        noise = self._noise(leaf, lazy, found, other, flip, eqn.outvars[0].aval.shape)
+        else:
+            thin = partial(self._thin, leaf, lazy.view, found, side, flip, shape)
+            clean = lax.platform_dependent(*operands, cpu=partial(bind, eqn), default=thin)
+        noise = self._noise(leaf, lazy, found, other, flip, shape)
         return (clean + lazy.sigma.astype(clean.dtype) * noise.astype(clean.dtype)).astype(dtype)
+
+    def _thin(
+        self,
+        leaf: Leaf,
+        view: View,
+        found: Contraction,
+        side: int,
+        flip: bool,
+        shape: tuple[int, ...],
+        *operands: Array,
+    ) -> Array:
+        """W x of few numbers, in the axes of the equation's result."""
+        matrix = matrix_view(leaf, operands[side], view)
+
+        def apply(x):
+            return products.thin_product(x, matrix if flip else matrix.T)
+
+        return _arranged(leaf, found, operands[1 - side], flip, shape, apply)
 
     def _noise(self, leaf: Leaf, lazy: Lazy, found: Contraction, x: Array, flip: bool, shape: tuple[int, ...]) -> Array:
         """E x in the axes of the equation's result."""
-        batch, free = (tuple(x.shape[axis] for axis in axes) for axes in (found.x_batch, found.x_free))
-        x = x.transpose(found.x_batch + found.x_free + found.x_contract)
-        width = leaf.rows if flip else leaf.columns
-        x = x.reshape(((-1,) if batch else ()) + (_count(free), width))
         weight = matrix_view(leaf, lazy.weight, lazy.view) if self.kind.reads_weight else None
 
         def apply(noise, base, weight, x):
             return self.kind.contract(leaf, noise, base, weight, x, flip)
 
-        out = (jax.vmap(apply) if batch else apply)(lazy.noise, lazy.base, weight, x)
-        out = out.reshape(batch + free + leaf.sizes(found.out))
-        return out.transpose(found.result).reshape(shape)
+        whole = jax.vmap(apply) if found.x_batch else apply
+        return _arranged(leaf, found, x, flip, shape, partial(whole, lazy.noise, lazy.base, weight))
 
     def _take(self, eqn: Any, lazy: Lazy, indices: Array) -> Array | None:
         leaf, axis = self._leaf(lazy), taken_axis(eqn, lazy.view)
@@ -97,6 +114,17 @@ class _Forward:
         clean = bind(eqn, lazy.weight, indices)
         wide = wider(clean.dtype)
         return (clean.astype(wide) + (lazy.sigma * noise).astype(wide)).astype(clean.dtype)
+
+
+def _arranged(
+    leaf: Leaf, found: Contraction, x: Array, flip: bool, shape: tuple[int, ...], apply: Callable[[Array], Array]
+) -> Array:
+    """``apply`` of the rows ``[batch?, F, contract]`` that ``x`` holds, in the axes of the equation's result."""
+    batch, free = (tuple(x.shape[axis] for axis in axes) for axes in (found.x_batch, found.x_free))
+    x = x.transpose(found.x_batch + found.x_free + found.x_contract)
+    width = leaf.rows if flip else leaf.columns
+    out = apply(x.reshape(((-1,) if batch else ()) + (_count(free), width)))
+    return out.reshape(batch + free + leaf.sizes(found.out)).transpose(found.result).reshape(shape)
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -7,12 +7,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Int, UInt32
+
+from jaxpsn.noise.products import at_default_precision
 
 # Below this many rows or columns a Kronecker product saves nothing over one matrix product ...
 _SMALL = 64
 # ... which needs the matrix as a constant of the program, so it must not be large.
 _CONSTANT = 1 << 16
+# Off a CPU one product of up to so many entries is cheaper than two small ones with a result between them.
+_AT_ONCE = 1 << 18
 
 
 def words(count: int) -> int:
@@ -85,13 +90,43 @@ def _transform(x: Float[Array, "f n"], blocks: _Blocks, flip: bool) -> Float[Arr
     return jnp.einsum("pa,nab,bq->npq", left, grid, right).reshape(x.shape)
 
 
+@lru_cache(maxsize=32)
+def fixed_matrix(rows: int, columns: int, seed: tuple[int, int]) -> np.ndarray:
+    """The fixed matrix M itself."""
+    if not uses_kronecker(rows, columns):
+        return fixed_signs((rows, columns), seed)
+    blocks = _blocks(rows, columns, seed)
+    square = np.kron(blocks.left, hadamard(blocks.fine))
+    if rows >= columns:
+        whole = (square[None] * blocks.signs[:, None, :]).reshape(-1, blocks.side)
+    else:
+        whole = (square[None] * blocks.signs[:, :, None]).transpose(1, 0, 2).reshape(blocks.side, -1)
+    return whole[:rows, :columns]
+
+
 def apply_fixed(
     x: Float[Array, "f n"], rows: int, columns: int, flip: bool, seed: tuple[int, int]
 ) -> Float[Array, "f m"]:
     """``M x`` (``M^T x`` if ``flip``) for the fixed +-1 matrix M of this shape and seed."""
-    if not uses_kronecker(rows, columns):
+
+    def at_once(x: Array) -> Array:
+        matrix = fixed_matrix(rows, columns, seed)
+        return at_default_precision(x, matrix if flip else matrix.T)
+
+    def in_parts(x: Array) -> Array:
+        if uses_kronecker(rows, columns):
+            return _apply_blocks(x, rows, columns, flip, seed)
         matrix = jnp.asarray(fixed_signs((rows, columns), seed), x.dtype)
         return x @ (matrix if flip else matrix.T)
+
+    if rows * columns > _AT_ONCE:
+        return in_parts(x)
+    return lax.platform_dependent(x, cpu=in_parts, default=at_once)
+
+
+def _apply_blocks(
+    x: Float[Array, "f n"], rows: int, columns: int, flip: bool, seed: tuple[int, int]
+) -> Float[Array, "f m"]:
     wanted = columns if flip else rows
     blocks = _blocks(rows, columns, seed)
     count, side, signs = len(blocks.signs), blocks.side, jnp.asarray(blocks.signs, x.dtype)

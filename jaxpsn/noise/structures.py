@@ -35,6 +35,7 @@ class Structure(Component):
 
     bias_from_partner: ClassVar[bool] = False  # a bias reuses the output factor of its matrix
     reads_weight: ClassVar[bool] = False  # E depends on W
+    scalable: ClassVar[bool] = False  # every entry has a number of its own, so that it may have a scale of its own
     cheap: ClassVar[bool] = False  # so few numbers that drawing all members can cost less than finding who changes
 
     def init(self, key: Any, spec: Any, members: Any) -> Draw:
@@ -153,6 +154,10 @@ class Structure(Component):
 
         shape = (leaf.rows,) if leaf.is_vector else (leaf.rows, leaf.columns)
         return jax.lax.scan(add, jnp.zeros(shape, jnp.float32), (noise, weights))[0]
+
+    def scaled(self, leaf: Leaf, noise: Any, scale: Float[Array, "*lead rows columns"]) -> Any:
+        """The states of all members with every entry of E times its own ``scale``, a matrix for each slice."""
+        raise NotImplementedError
 
     def factored(self, leaf: Leaf) -> bool:
         """Whether E of the leaf is a product of two thin matrices, which ``thin`` gives."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jaxpsn.core import checks, errors
-from jaxpsn.core.components import Sum, spec_of
+from jaxpsn.core.components import Sum, called, spec_of
 from jaxpsn.rlvr.algorithms import (
     ADVANTAGES,
     LOSSES,
@@ -302,6 +302,8 @@ class RlvrConfig:
     def _check_estimator(self) -> None:
         """Refuse noise of which no gradient at the perturbed weights can be taken."""
         estimator = self.algorithm.estimator
+        if self.noise.learnt:
+            self._check_learnt(estimator)
         if estimator == "clean":
             return
         if not self.members:
@@ -330,6 +332,18 @@ class RlvrConfig:
                 allowed = f"pooled where a member gives one answer to a problem (psn.per = {self.noise.per})"
                 errors.refuse("algorithm.estimator", estimator, allowed)
             self.algorithm.advantage.check(each)
+
+    def _check_learnt(self, estimator: str) -> None:
+        """Refuse what does not go with noise whose optimiser learns a scale of each weight."""
+        name = called(type(self.noise))
+        if estimator not in ("smoothed", "pooled"):
+            allowed = f"smoothed or pooled with noise = {name}, which is learnt from gradients at the perturbed weights"
+            errors.refuse("algorithm.estimator", estimator, allowed)
+        if self.algorithm.weight_decay:
+            allowed = f"0 with noise = {name}, whose prior decays the weights"
+            errors.refuse("algorithm.weight_decay", self.algorithm.weight_decay, allowed)
+        if self.lora.rank:
+            errors.refuse("lora.rank", self.lora.rank, f"0 with noise = {name}, which learns whole matrices")
 
     @property
     def sigma(self) -> Any:

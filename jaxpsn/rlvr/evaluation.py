@@ -66,7 +66,8 @@ class Judge:
             return
         self._draw = rollout.at_once
         self._sample = place.jit(self._clean, ins, whole)
-        self._sample_noisy = place.jit(self._noisy, (*ins, whole), whole, static_argnums=5)
+        # What perturbed policies are made of lies where it is: scales that are learnt come with the weights.
+        self._sample_noisy = place.jit(self._noisy, (None, *ins[1:], whole), whole, static_argnums=5)
 
     def _clean(self, params: Any, prompts: Any, rows: Any, key: PRNGKeyArray) -> Any:
         params = self._place.working(self._decoder, params, self._dtype)

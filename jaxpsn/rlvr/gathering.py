@@ -127,8 +127,13 @@ class Gatherer:
             self._block = {part: settings.prompts for part in listed}
             return
         whole = place.whole()
-        ins = (place.weights(decoder), place.rows(), whole, whole, whole, whole, whole)
-        self._draw = {part: place.jit(partial(self.sampled, part, rollout.at_once), ins, whole) for part in listed}
+        rest = (place.rows(), whole, whole, whole, whole, whole)
+        self._draw = {
+            part: place.jit(
+                partial(self.sampled, part, rollout.at_once), (place.drawn_from(decoder, part.noise), *rest), whole
+            )
+            for part in listed
+        }
         self._block = {part: block(settings.prompts, part.count, settings.rows, place.parts) for part in listed}
 
     def on(self, source: data.Source) -> "Gatherer":

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jax import lax
@@ -18,6 +19,7 @@ from jaxpsn.core.components import terms_of
 from jaxpsn.lm import lora, packing, policies, scoring
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.sampler import Prompts
+from jaxpsn.noise import Posterior
 from jaxpsn.rlvr import correction, diagnostics, evolving, losses, overlong, rollout
 from jaxpsn.rlvr.config import AlgorithmConfig, RlvrConfig
 from jaxpsn.rlvr.corrections import Correction, NoGate
@@ -164,25 +166,26 @@ class Learner(NamedTuple):
         given = batch.prompts, answers.tokens, answers.lengths
         first, perturbed = batch.old is None, self.perturbed(batch)
 
-        def objective(params: Any) -> tuple[Array, Any]:
-            scores = self.scores(params, *given, algorithm.micro_batches, perturbed, frozen)
+        def objective(weights: Any) -> tuple[Array, Any]:
+            scores = self.scores(weights, *given, algorithm.micro_batches, perturbed, frozen)
             later = batch.old if perturbed is None else answers.log_probs
             old = lax.stop_gradient(scores.log_probs) if first else later
             seen = Seen(old, answers.log_probs, mask, batch.advantages)
-            weights = correction.weights(self._correction, *seen)
+            shares = correction.weights(self._correction, *seen)
             learnt = counted & correction.learnt(self._correction, seen)
             loss, metrics = losses.policy_loss(
-                scores.log_probs, old, batch.advantages, learnt, weights, self.settings, batch.reference, scores.entropy
+                scores.log_probs, old, batch.advantages, learnt, shares, self.settings, batch.reference, scores.entropy
             )
             return loss, (metrics, old)
 
-        gradient, (metrics, old) = jax.grad(objective, has_aux=True)(params)
+        drawn_from = params if perturbed is None else self.noise.weights(params, memory)
+        gradient, (metrics, old) = jax.grad(objective, has_aux=True)(drawn_from)
         metrics["ppo_ratio"] = metrics.pop("ratio_mean")  # the correction has ratios of its own
         if first:
             clean = old if perturbed is None else self.log_probs(self.whole(params, frozen), *given)
             metrics |= self.mismatch(clean, answers, batch.advantages)
         with compat.foreign():
-            metrics["grad_norm"] = optax.tree.norm(gradient)
+            metrics |= measured(drawn_from, gradient)
             change, moved = self.optimiser.update(gradient, memory, params)
             after = optax.apply_updates(params, change), moved
         if not self.gated:
@@ -285,14 +288,25 @@ def make(
         top_entropy=algorithm.top_entropy,
         entropy_coefficient=algorithm.entropy_coefficient,
     )
-    return Learner(config, decoder, settings, _optimiser(algorithm), vocab, place, noise)
+    return Learner(config, decoder, settings, _optimiser(algorithm, noise), vocab, place, noise)
 
 
-def _optimiser(algorithm: AlgorithmConfig) -> optax.GradientTransformation:
-    """AdamW behind a bound on the gradient's norm; the rate rises linearly, then stays."""
+def measured(weights: Any, gradient: Any) -> dict[str, Array]:
+    """The gradient's norm; where scales are learnt that to the means, and the root mean square of the scales."""
+    if not isinstance(weights, Posterior):
+        return {"grad_norm": optax.tree.norm(gradient)}
+    entries = sum(leaf.size for leaf in weights.scale.values())
+    deviation = optax.tree.norm(weights.scale) / np.sqrt(np.float32(entries))
+    return {"grad_norm": optax.tree.norm(gradient.mean), "posterior_std": deviation}
+
+
+def _optimiser(algorithm: AlgorithmConfig, noise: Perturbation | None) -> optax.GradientTransformation:
+    """AdamW behind a bound on the gradient's norm, or what the noise brings; the rate rises linearly, then stays."""
     rate = optax.linear_schedule(
         algorithm.learning_rate / (algorithm.warmup + 1), algorithm.learning_rate, algorithm.warmup
     )
+    if noise is not None and noise.learnt is not None:
+        return noise.learnt.optimizer(rate, algorithm.grad_clip, noise.spec)
     return optax.chain(
         optax.clip_by_global_norm(algorithm.grad_clip),
         optax.adamw(rate, b2=0.95, weight_decay=algorithm.weight_decay),

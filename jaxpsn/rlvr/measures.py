@@ -105,6 +105,8 @@ def names(config: RlvrConfig) -> list[str]:
         found.add("skipped")
     if config.algorithm.estimator == "evolution":
         found.add("fitness_std")
+    if config.noise.learnt:
+        found.add("posterior_std")
     if config.rollout.gate != "none":
         found.add("problems_solved")
     if config.probed is not None:

@@ -23,6 +23,9 @@ class Noise(Component):
     """Hold rule by which noise is redrawn within an answer, its tokens the decisions; None: it is held for all."""
     antithetic: ClassVar[bool] = False
     """Whether perturbations come in pairs of opposite sign."""
+    learnt: ClassVar[bool] = False
+    """Whether each weight has a scale of its own, which an optimiser of the noise's learns with the weights; it then
+    says ``optimizer``, ``begin`` and ``scales``, as ivon does."""
 
     def members(self, answers: int) -> int:
         """Distinct perturbations for that many noisy answers of a group."""
@@ -32,6 +35,6 @@ class Noise(Component):
 NOISES: Family[Noise] = Family(
     "noise",
     Noise,
-    {"none": "jaxpsn.rlvr.noises", "psn": "jaxpsn.rlvr.noises"},
+    {"none": "jaxpsn.rlvr.noises", "psn": "jaxpsn.rlvr.noises", "ivon": "jaxpsn.rlvr.posterior"},
     doc="What perturbs the weights that answers are sampled from.",
 )

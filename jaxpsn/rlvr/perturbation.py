@@ -9,9 +9,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn import noise
 from jaxpsn.core import errors
-from jaxpsn.core.components import called
+from jaxpsn.core.components import called, spec_of
 from jaxpsn.lm import model, policies
 from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.noise import posterior
 from jaxpsn.noise.hold_rules import HoldRule
 from jaxpsn.noise.lazy import units
 from jaxpsn.rlvr.noises import SELECTIONS
@@ -34,6 +35,8 @@ class Perturbation(NamedTuple):
     """Probes have a stream of their own, so that they share no perturbation with the rollouts."""
     hold: HoldRule | None = None
     """By which the noise is redrawn within an answer; None: never."""
+    learnt: Any = None
+    """The component whose optimiser learns a scale of each weight; None where sigma alone scales the noise."""
 
     def draw(self, key: PRNGKeyArray, step: Any) -> "noise.Draw | Drawn":
         """The perturbations of ``step``; ``key`` is that of the run."""
@@ -52,12 +55,30 @@ class Perturbation(NamedTuple):
         whole = [leaf for leaf in matrices if self.kind.state_numbers(leaf) >= math.prod(leaf.shape)]
         return len(whole), len(matrices)
 
+    def told(self, asked: Any) -> list[str]:
+        """What a user is told of it, whose component is ``asked``."""
+        entries = sum(math.prod(leaf.shape) for leaf in self.spec.leaves)
+        lines = [f"{self.members} perturbations a step of {entries:,} weights ({asked.select})"]
+        small, matrices = self.dense()
+        if small:
+            structure = spec_of(asked.structure)
+            lines.append(
+                f"{small} of {matrices} matrices are too small for {structure} noise to save anything: dense there"
+            )
+        return lines
+
     def some(self, key: PRNGKeyArray, members: Int[Array, " some"]) -> tuple["Perturbation", "noise.Draw | Drawn"]:
         """The members of these numbers out of endlessly many, one answer each: the same in whatever company."""
         return self._replace(members=members.shape[0], answers=1), self._drawn(key, members)
 
+    def weights(self, params: Any, opt_state: Any) -> Any:
+        """What policies are made of: ``params``, or where their scales are learnt both, as a noise.Posterior."""
+        return params if self.learnt is None else noise.Posterior(params, self.learnt.scales(opt_state, self.spec))
+
     def policy(self, params: Any, draw: "noise.Draw | Drawn", sigma: Any) -> policies.Policy:
-        """All members as one policy of the sampler; ``sigma`` is a scalar or ``[members]``."""
+        """All members as one policy of the sampler, of :meth:`weights`; ``sigma`` is a scalar or ``[members]``."""
+        if isinstance(params, noise.Posterior):
+            params, draw = params.mean, posterior.scaled(draw, params.scale)
         if self.hold is None:
             return policies.perturbed(params, draw, sigma)
         return policies.Redrawn(params, draw.first, sigma, draw.key, self.hold, units(params, self.spec))
@@ -99,4 +120,5 @@ def plan(asked: Any, decoder: DecoderConfig, params: Any, members: int, answers:
     example = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     spec = noise.plan(full, params, example, select=selection(asked.select), relative=asked.relative)
     kind = asked.structure if asked.within is None else asked.within.form(asked.structure)
-    return Perturbation(spec, kind, members, answers, hold=asked.within)
+    learnt = asked if asked.learnt else None
+    return Perturbation(spec, kind, members, answers, hold=asked.within, learnt=learnt)

@@ -11,6 +11,7 @@ from jaxpsn.core import placement, platforms
 from jaxpsn.core.placement import DATA
 from jaxpsn.lm import sharding
 from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.noise import Posterior
 
 
 class Placement(placement.Placement):
@@ -30,8 +31,19 @@ class Placement(placement.Placement):
 
     def working(self, decoder: DecoderConfig, params: Any, dtype: str) -> Any:
         """The weights as passes use them: in ``dtype``, and gathered over ``data`` once, not in every layer."""
+        if isinstance(params, Posterior):
+            return params.replace(mean=self.working(decoder, params.mean, dtype))
         cast = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(dtype)), params)
         return cast if self.mesh is None else self.constrain(cast, sharding.shardings(decoder, self.mesh))
+
+    def drawn_from(self, decoder: DecoderConfig, noise: Any) -> Any:
+        """Shardings of what perturbed policies are made of (``Perturbation.weights``); scales lie as weights do."""
+        places = self.weights(decoder)
+        if places is None or noise is None or noise.learnt is None:
+            return places
+        found = jax.tree_util.tree_leaves_with_path(places)
+        by_path = {jax.tree_util.keystr(path, simple=True, separator="/"): place for path, place in found}
+        return Posterior(places, {leaf.path: by_path[leaf.path] for leaf in noise.spec.leaves})
 
     def rows(self) -> Any:
         """The sharding of arrays ``[P, ...]``."""
@@ -47,7 +59,7 @@ class Placement(placement.Placement):
             return None
         return optax.tree_utils.tree_map_params(
             optimiser,
-            lambda _, place: place,
+            lambda leaf, place: place if leaf.ndim else self.whole(),
             opt_state,
             weights,
             transform_non_params=lambda _: self.whole(),

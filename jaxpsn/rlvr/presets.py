@@ -70,6 +70,12 @@ def _c3po() -> RlvrConfig:
     return RlvrConfig(noise="psn(per=replica, replicas=4)", algorithm=AlgorithmConfig(correction="c3po"))
 
 
+def _ivon() -> RlvrConfig:
+    # 3PO's M form itself: four draws of an IVON posterior. The rate is that of gradient descent, which has no Adam.
+    algorithm = AlgorithmConfig(estimator="smoothed", correction=Uncorrected(), learning_rate=0.1)
+    return RlvrConfig(noise="ivon(per=replica, replicas=4)", algorithm=algorithm)
+
+
 def _eggroll() -> RlvrConfig:
     # EGGROLL (arXiv 2511.16652): every answer by a rank-1 member of its own, no derivative. Scale and rate are ours.
     noise = "psn(structure=lowrank(rank=1, antithetic=true), relative=false, sigma=fixed(0.02))"
@@ -101,6 +107,7 @@ PRESETS: Lazy[RlvrConfig] = Lazy(
         "b3po": lambda: _at_draws("per=step"),
         "m3po": lambda: _at_draws("per=replica, replicas=4"),
         "c3po": _c3po,
+        "ivon": _ivon,
         "eggroll": _eggroll,
         "paper-fixed": _paper,
         "paper-kl": _paper_kl,

@@ -1,7 +1,6 @@
 """PSN-GRPO as the run loop drives it: gather on the perturbed policy, verify, update the clean one, move sigma."""
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxpsn.core.components import spec_of
 from jaxpsn.lm import lora
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.noise import scale_rules, scales
@@ -172,6 +170,9 @@ class Reasoner:
         self._mismatch = place.jit(self.learner.mismatch, (wide, answers, wide), whole)
         self._move = place.jit(self._rule.update, whole, whole)
         self._count = place.jit(_counted, whole, whole)
+        if self.config.noise.learnt:
+            ins, outs = (self._weights, self._moments), place.drawn_from(self.base.decoder, self.noise)
+            self._posterior = place.jit(self.noise.weights, ins, outs)
         self._merge = jax.jit(partial(lora.merged, scale=self.config.lora.scale))
         advantage = self.config.algorithm.advantage
         self._advantages = jax.jit(lambda rewards, likely: advantage.compute(advantage.shaped(rewards, likely)))
@@ -215,6 +216,11 @@ class Reasoner:
         """``state`` with the weights that passes take for ``params``: itself but with LoRA, whose adapters they are."""
         return state.replace(params=self.learner.whole(state.params, self.base.params))
 
+    def acting(self, state: RlvrState) -> RlvrState:
+        """:meth:`whole`, with the scales of a noise that learns them: what perturbed policies are made of."""
+        learnt = self.config.noise.learnt
+        return state.replace(params=self._posterior(state.params, state.opt_state)) if learnt else self.whole(state)
+
     def weights(self, state: RlvrState) -> Any:
         """The weights of the policy as a model has them: ``state.params``, or with LoRA the adapters merged in."""
         return self._merge(self.base.params, state.params) if self.config.lora.rank else state.params
@@ -230,7 +236,7 @@ class Reasoner:
         """One training step; ``state.params`` and ``state.opt_state`` are given up to the new state."""
         clock, seen = gathering.Clock(), {}
         decide = None if self._signals is None else self._decider(state, seen)
-        found = self._gatherer.gather(self.whole(state), decide, clock)
+        found = self._gatherer.gather(self.acting(state), decide, clock)
         rewards, answers = found.experience.rewards, found.experience.answers
         compared = [
             each.reshape(len(rewards) * learner.own_groups(self.config), -1)
@@ -338,17 +344,13 @@ class Reasoner:
         """Compile sampling and update."""
         self._say = say
         say(f"{self.base.decoder.parameters:,} parameters, answers of up to {self.problems.max_tokens} tokens")
-        if self.noise is not None:
-            entries = sum(math.prod(leaf.shape) for leaf in self.noise.spec.leaves)
-            say(f"{self.noise.members} perturbations a step of {entries:,} weights ({self.config.noise.select})")
-            small, matrices = self.noise.dense()
-            if small:
-                structure = spec_of(self.config.noise.structure)
-                say(f"{small} of {matrices} matrices are too small for {structure} noise to save anything: dense there")
+        for line in () if self.noise is None else self.noise.told(self.config.noise):
+            say(line)
         if self._compiled:
             return
-        whole = jax.eval_shape(self.whole, state_template) if self.config.lora.rank else state_template
-        prompts, answers = self._gatherer.prepare(whole)
+        more = self.config.lora.rank or self.config.noise.learnt
+        acting = jax.eval_shape(self.acting, state_template) if more else state_template
+        prompts, answers = self._gatherer.prepare(acting)
         self._update = self._compile_update(state_template, prompts, answers)
         self._compiled = True
 

@@ -198,6 +198,7 @@ def judge_trained(program: Reasoner, state: RlvrState, folder: Path, told: Told)
     params = program.weights(state)
     judge(program, params, folder, evaluations.TRAINED, step, told)
     if program.config.evaluation.noisy and program.noise is not None:
+        params = program.acting(state).params if program.config.noise.learnt else params
         judge(program, params, folder, f"{evaluations.TRAINED}-noisy", step, told, state)
 
 

@@ -16,6 +16,7 @@ from jaxpsn.rlvr import evaluation, gathering, learner, names, setup
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.placement import Placement
+from jaxpsn.rlvr.program import perturbations
 
 
 def parts(config: RlvrConfig, place: Placement) -> dict[str, tuple[Any, str]]:
@@ -30,7 +31,8 @@ def parts(config: RlvrConfig, place: Placement) -> dict[str, tuple[Any, str]]:
         form = bases.outline(Path(config.model), config.system)
     longest, answer = setup.limits(config, form, task, task is not None)
     held = weights(form.decoder, place)
-    optimiser = learner.make(config, form.decoder, answer, form.words.vocab_size, place).optimiser
+    noise = perturbations(config, form.decoder, held)[0] if config.noise.learnt else None
+    optimiser = learner.make(config, form.decoder, answer, form.words.vocab_size, place, noise).optimiser
     trained = learner.trained(config, form.decoder, held)
     moments = jax.eval_shape(optimiser.init, trained)
     moments = place.shapes(moments, place.moments(optimiser, moments, place.weights(form.decoder)))

@@ -143,7 +143,7 @@ def fingerprint(function, *given):
 
 
 def acted(explore, policy=POLICY, clean=CLEAN):
-    """The program of some steps with a rule, and what the loop asks of it."""
+    """The program of a step with a rule and of the next action, and what the loop asks of it."""
     learnt = exploration.learnt_noise(explore)
     if isinstance(learnt, exploration.Heads):
         nets = dqn.networks(agents.AGENTS.make("dqn(hidden=8)"), OBS, A, learnt)
@@ -158,14 +158,13 @@ def acted(explore, policy=POLICY, clean=CLEAN):
 
     def steps(key, params, obs, batch):
         params = learnt.widen(params, given) if isinstance(learnt, exploration.LearntNoise) else params
-        state, told = made.init(key, params, given), []
-        for index in range(2):
-            action, state = made.act(key, params, state, obs)
-            state = made.adapt(key, params, state, batch)
-            first = action.reshape(N, -1)[:, 0].astype(jnp.float32)
-            state = made.judge(key, state, first, first > 0, obs)
-            state = made.begin(key, state, first > index)
-            told.append((action, made.report(state)))
+        state = made.init(key, params, given)
+        action, state = made.act(key, params, state, obs)
+        state = made.adapt(key, params, state, batch)
+        first = action.reshape(N, -1)[:, 0].astype(jnp.float32)
+        state = made.judge(key, state, first, first > 0, obs)
+        state = made.begin(key, state, first > 0)
+        told = [action, made.report(state)]
         optimizer = getattr(learnt, "optimizer", None)
         if optimizer is not None:
             told.append(optimizer.step(params, optimizer.init(key, params, given), params, jnp.float32(0.1)))

@@ -13,6 +13,7 @@ from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.control.exploration import EXPLORATION, adam_sgld, ivon, learnt_noise
 from jaxpsn.core import replaced
 from jaxpsn.networks import Actor, noisy
+from jaxpsn.noise.posterior import Newton
 
 KEY = jax.random.key(0)
 CURVATURE = np.array([0.5, 1.0, 4.0])
@@ -69,7 +70,7 @@ def test_ivon_is_its_algorithm_and_learns_the_curvature_of_a_quadratic(steps):
     hyper = {"precision": 100.0, "hessian": 2.0, "prior": 0.01, "momentum_decay": 0.9, "hessian_decay": 0.99}
     traced = {name: jnp.float32(value) for name, value in hyper.items()}
     layer = {"kernel": jnp.asarray([1.0, -2.0, 0.5])}
-    scale = ivon.deviation(traced["hessian"], traced)
+    scale = Newton(**traced).deviation(traced["hessian"])
     params = {"params": {"a": layer}, "sigma": {"a": {"kernel": jnp.ones(3) * scale}}}
     draws = np.random.default_rng(0).normal(size=(steps, 3))
 

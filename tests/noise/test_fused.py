@@ -69,3 +69,34 @@ def test_fused_is_the_materialised_forward_and_gradient(law, name):
         chex.assert_trees_all_close(fast_tree, slow_tree, rtol=0, atol=1e-4 * scale)
     clean = jax.vmap(model.apply, (None, 0))(model.params, x)
     assert float(jnp.max(jnp.abs(clean - got[0]))) > 1e-2
+
+
+def test_an_accelerators_program_is_the_same_but_for_the_precision_of_its_products(monkeypatch):
+    params = {"first": (4, 64), "second": (64, 64), "head": (64, 2)}
+    params = {name: jax.random.normal(KEY, shape) / shape[0] ** 0.5 for name, shape in params.items()}
+
+    def apply(params, x):
+        return jnp.tanh(jnp.tanh(x @ params["first"]) @ params["second"]) @ params["head"]
+
+    spec, kind = noise.plan(apply, params, jnp.zeros(4)), noise.Flipout()
+    draw, x = kind.init(KEY, spec, MEMBERS), jax.random.normal(KEY, (MEMBERS, 4))
+    act = noise.fused(apply, spec, kind, exact_zero=False)
+
+    def run(params, sigma, x):
+        return outputs_and_gradients(lambda p, s, x: act(p, draw, s, x), params, sigma, x)
+
+    sigma = jnp.full((MEMBERS,), 0.1)
+    want = run(params, sigma, x)
+    taken = []
+
+    def elsewhere(*operands, default, **by_platform):
+        taken.append(default)
+        return default(*operands)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
+    jax.clear_caches()
+    # The first layer's clean product, and three of the noise.
+    chex.assert_trees_all_close(run(params, sigma, x), want, rtol=0.02, atol=0.02)
+    assert len(taken) == 4
+    with jax.default_matmul_precision("highest"):
+        chex.assert_trees_all_close(run(params, sigma, x), want, rtol=1e-4, atol=1e-5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxpsn import noise
-from jaxpsn.noise.signs import apply_fixed, fixed_rows, uses_kronecker
+from jaxpsn.noise.signs import apply_fixed, fixed_matrix, fixed_rows, uses_kronecker
 
 SIDE, DRAWS = 64, 8000
 KEY = jax.random.key(2)
@@ -109,6 +109,7 @@ def test_fixed_base_is_the_same_applied_and_formed(rows, columns):
     seed = (5, 9)
     formed = np.asarray(fixed_rows(jnp.arange(rows), rows, columns, True, seed), np.float64)
     np.testing.assert_array_equal(np.abs(formed), 1)
+    np.testing.assert_array_equal(fixed_matrix(rows, columns, seed), formed)
     np.testing.assert_array_equal(fixed_rows(jnp.arange(columns), rows, columns, False, seed), formed.T)
     rng = np.random.default_rng(1)
     x, y = rng.standard_normal((3, columns)), rng.standard_normal((3, rows))

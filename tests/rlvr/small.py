@@ -13,7 +13,7 @@ from jaxpsn.noise.scales import ScaleState
 from jaxpsn.rlvr import data, gathering, program
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import AlgorithmConfig, EvaluationConfig, RlvrConfig, RolloutConfig
-from jaxpsn.rlvr.noises import NoNoise, Psn
+from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import Problems, Reasoner
 from jaxpsn.tasks.problem import TASKS
@@ -46,13 +46,13 @@ def even(problems, texts):
 
 
 def config(**sections):
-    """A config of small sizes; ``noise=dict(...)`` and the like change fields of its sections; ``noise="none"``.
+    """A config of small sizes; ``noise=dict(...)`` and the like change fields of its sections; or noise as a text.
 
     ``sigma``: the rule as a text.
     """
     kinds = {"rollout": RolloutConfig, "algorithm": AlgorithmConfig, "evaluation": EvaluationConfig}
     asked, rule = sections.pop("noise", {}), sections.pop("sigma", "fixed(0.5)")
-    noise = NoNoise() if asked == "none" else Psn(sigma=rule, **asked)
+    noise = asked if isinstance(asked, str) else Psn(sigma=rule, **asked)
     small = {
         "rollout": {"prompts": PROMPTS, "samples": SAMPLES},
         "algorithm": {"warmup": 0},

@@ -33,6 +33,10 @@ CASES = {
         rollout={"prompts": 4, "samples": 4, "refills": 1},
         algorithm={"correction": "geometric_mask(gate.low=0.5, gate.high=2)"},
     ),
+    "ivon": dict(
+        noise="ivon(per=replica, replicas=2, precision=1e3)",
+        algorithm={"estimator": "smoothed", "correction": "none", "token_budget": 64, "learning_rate": 0.1},
+    ),
 }
 
 
@@ -74,7 +78,7 @@ def test_columns_are_named_beforehand_and_filled(cases, small, name):
     named = set(made.metric_names())
     assert set(metrics) <= named
     # What never is reported: the columns of several perturbations where there is one.
-    assert named - set(metrics) == ({"target"} if name in ("plain", "staged") else set())
+    assert named - set(metrics) == ({"target"} if name in ("plain", "staged", "ivon") else set())
     measured = {key for key, value in metrics.items() if np.isfinite(value)}
     wanted = {"reward", "score", "loss", "grad_norm", "sigma", "length", "entropy", "seconds_sample", "seconds_update",
               "seconds_verify", "seconds_step", "tokens_per_second", "groups_zero_advantage", "weight_ess", "ratio_min",

@@ -7,14 +7,14 @@ from pathlib import Path
 import jax
 import pytest
 from benchmarks import compile
-from benchmarks.compile_options import ACTING, Compile
+from benchmarks.compile_options import ACTING, PROGRAMS, STEP, Compile
 from benchmarks.compiler import targets
 
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.noise.structures import STRUCTURES
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 
-pytestmark = [pytest.mark.compile, pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.compile, pytest.mark.timeout(7200), pytest.mark.usefixtures("optimised")]
 
 BUDGETS = json.loads((Path(__file__).parent / "budgets.json").read_text())
 """What was counted when it was last looked at, by version of JAX, target and program."""
@@ -24,10 +24,9 @@ WIDE = ("--preset", "gpu", *_TASK, "--explore", "parameter")
 
 
 @cache
-def rows(target, home, *flags, structures=()):
+def rows(target, home, *flags, structures=(), programs=(), clean=True):
     """What the worker makes of these flags."""
-    programs = (ACTING,) if structures else ()
-    options = Compile(target=target, home=home, flags=flags, structures=structures, programs=programs)
+    options = Compile(target=target, home=home, flags=flags, structures=structures, programs=programs, clean=clean)
     return compile.compiled(options, targets.parse(target))
 
 
@@ -41,7 +40,7 @@ def programs(found):
 def test_every_preset_of_control_compiles_and_gives_its_state_away(preset, target):
     if preset == "pqn-minatar":
         pytest.importorskip("pgx_minatar")
-    found = programs(rows(target, "control", "--preset", preset))
+    found = programs(rows(target, "control", "--preset", preset, programs=(STEP,), clean=False))
     steps = [row for (program, _), row in found.items() if program == "vector step"]
     assert steps and all(row["fits"] for row in found.values())
     for row in steps:
@@ -51,7 +50,7 @@ def test_every_preset_of_control_compiles_and_gives_its_state_away(preset, targe
 @pytest.mark.parametrize("target", [GPU, TPU])
 @pytest.mark.parametrize("preset", [name for name in RLVR_PRESETS if not name.startswith("paper")])
 def test_every_preset_of_reasoning_compiles(preset, target):
-    found = programs(rows(target, "rlvr", "--preset", preset))
+    found = programs(rows(target, "rlvr", "--preset", preset, clean=preset == "grpo"))
     assert all(row["fits"] for row in found.values())
     update = found["update", "none"]
     assert update["aliased_bytes"] >= 0.5 * update["argument_bytes"]  # weights and moments, not the batch
@@ -61,7 +60,8 @@ def test_every_preset_of_reasoning_compiles(preset, target):
 @pytest.mark.parametrize("home", ["control", "rlvr"])
 def test_over_a_mesh_programs_talk_to_each_other(home, target):
     narrow = ("--dtype", "bfloat16") if home == "rlvr" else ()  # so that texts go to cuDNN
-    found = programs(rows(target, home, "--preset", "smoke", "--mesh", "data=4", *narrow))
+    wanted = PROGRAMS[home] if home == "control" else ("rollout", "update")
+    found = programs(rows(target, home, "--preset", "smoke", "--mesh", "data=4", *narrow, programs=wanted, clean=False))
     talking = [row for (program, _), row in found.items() if program in ("vector step", "update")]
     assert talking and all(row["collective_bytes"] > 0 for row in talking)
     # Answers are told to all devices; the texts that they are read from are not.
@@ -72,7 +72,7 @@ def test_over_a_mesh_programs_talk_to_each_other(home, target):
 @pytest.mark.parametrize("target", [GPU, TPU])
 def test_no_structure_but_dense_forms_a_perturbed_matrix(target):
     structures = tuple(STRUCTURES.names())
-    found = programs(rows(target, "control", *WIDE, structures=structures))
+    found = programs(rows(target, "control", *WIDE, structures=structures, programs=(ACTING,)))
     whole = 4096 * 256 * 256
     for name in structures:
         held = STRUCTURES.make(name)
@@ -85,10 +85,13 @@ def test_counts_are_within_their_budgets(target):
     known = BUDGETS.get(jax.__version__, {}).get(target.partition(":")[0])
     if known is None:
         pytest.skip(f"nobody has counted with JAX {jax.__version__}")
-    found = programs(rows(target, "control", *WIDE, structures=tuple(STRUCTURES.names())))
-    found |= programs(rows(target, "control", *WIDE))
-    counted = {f"{program}, {arm}": {"kernels": row["kernels"], "waits": row["waits"]}
-               for (program, arm), row in found.items()}  # fmt: skip
+    found = programs(rows(target, "control", *WIDE, structures=tuple(STRUCTURES.names()), programs=(ACTING,)))
+    if any(name.startswith("vector step") for name in known):
+        found |= programs(rows(target, "control", *WIDE, programs=(STEP,)))
+    counted = {
+        f"{program}, {arm}": {name: row[name] for name in ("kernels", "waits")} | {"megabytes": row["bytes"] / 1e6}
+        for (program, arm), row in found.items()
+    }
     for name, budget in known.items():
         assert {field: counted[name][field] <= most for field, most in budget.items()} == dict.fromkeys(budget, True), (
             name

@@ -44,12 +44,13 @@ pytestmark = pytest.mark.usefixtures("optimised")
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "rlvr.py"
 STEPS = 40
 TIMING = ("seconds", "steps_per_second", "tokens_per_second", "sampled_per_second")
-# Everything that a step remembers: probes and their range, refills, several updates, a reference, moving sigma.
+# Everything that a step remembers: probes and their range, refills, several updates, a reference, moving sigma; and
+# pieces by a token budget.
 FLAGS = (
     "--preset", "smoke", "--steps", str(STEPS), "--eval-every", "20", "--checkpoint-every", "5", "--progress", "plain",
     "--sigma", "composite(initial=1, rate=1.1, high=8)", "--rollout.refills", "1", "--algorithm.mini-batches", "2",
     "--algorithm.kl-coefficient", "0.01", "--algorithm.learning-rate", "0.01", "--noise.antithetic",
-    "--rollout.prompts", "4", "--rollout.samples", "4",
+    "--rollout.prompts", "4", "--rollout.samples", "4", "--algorithm.token-budget", "128",
 )  # fmt: skip
 
 

@@ -74,9 +74,9 @@ class Programs:
         return found, counts.count(found.text).entry()
 
 
-def arms(config: ControlConfig, against: Sequence[str], structures: Sequence[str]) -> dict[str, Any]:
-    """The explorations that are compiled: none, the one that was asked for, others, and its structures."""
-    found = {spec_of(explore): explore for explore in map(EXPLORATION.make, (CLEAN, *against))}
+def arms(config: ControlConfig, against: Sequence[str], structures: Sequence[str], clean: bool) -> dict[str, Any]:
+    """The explorations that are compiled: none if ``clean``, the one that was asked for, others, and its structures."""
+    found = {spec_of(explore): explore for explore in map(EXPLORATION.make, (*clean * (CLEAN,), *against))}
     found.setdefault(spec_of(config.explore), config.explore)
     weights = config.explore if "structure" in paths_of(config.explore) else EXPLORATION.make("parameter")
     for name in structures:
@@ -87,7 +87,8 @@ def arms(config: ControlConfig, against: Sequence[str], structures: Sequence[str
 def compile_all(compiler: Compiler, options: Compile) -> None:
     """Rows of everything."""
     job, structures, calls = options.job(), options.structures, options.calls
-    for name, explore in arms(job.control, options.against, structures).items():
+    found = arms(job.control, options.against, structures, options.clean)
+    for name, explore in found.items():
         try:
             config = replace(job.control, explore=explore)
             made = Programs(compiler, replace(job, control=config), calls)
@@ -102,8 +103,8 @@ def compile_all(compiler: Compiler, options: Compile) -> None:
             continue
         if STEP in options.chosen:
             compiler.add("vector step", name, *made.chunk(), environment_steps=config.steps_per_call)
-        if EVALUATION in options.chosen and name == CLEAN:
-            compiler.add("evaluation", name, *made.evaluation())
+        if EVALUATION in options.chosen and name == next(iter(found)):  # the clean policy's, whatever the noise
+            compiler.add("evaluation", CLEAN, *made.evaluation())
         if options.largest and name != CLEAN:
             fits(compiler, replace(job, control=config), calls, name)
 

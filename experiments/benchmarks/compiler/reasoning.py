@@ -17,6 +17,7 @@ from benchmarks.shapes import SHAPES, Words
 from jaxpsn.core import override, spec_of
 from jaxpsn.lm import decoding, policies, sharding
 from jaxpsn.lm.prompts import Prompts
+from jaxpsn.noise import Posterior
 from jaxpsn.rlvr import gathering, learner, lengths, names, rollout, setup, sizes
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
@@ -55,6 +56,11 @@ class Programs:
         self._key = jax.eval_shape(lambda: jax.random.key(0))
 
     @property
+    def _acting(self) -> Any:
+        """What perturbed policies are made of: the weights, with their scales where those are learnt."""
+        return self._params if self._noise is None else jax.eval_shape(self._noise.weights, self._params, self._moments)
+
+    @property
     def _share(self) -> int:
         return self._config.rollout.prompts // self._config.algorithm.mini_batches
 
@@ -75,7 +81,7 @@ class Programs:
         rows = _Shape((members, samples * problems // members), jnp.int32)
         ends, pad, vocab = tuple(self._words.ends), self._words.pad, self._words.vocab_size
         sampling = decoding.Sampling(max_tokens=self._answer, ends=ends, pad=pad, vocab=vocab)
-        params = jax.tree.map(lambda leaf: _Shape(leaf.shape, jnp.dtype(config.dtype)), self._params)
+        params = jax.eval_shape(lambda acting: Placement().working(decoder, acting, config.dtype), self._acting)
         draw = None if noise is None else jax.eval_shape(noise.draw, self._key, _Shape((), jnp.int32))
         one = _Shape((), jnp.float32)
 
@@ -96,7 +102,9 @@ class Programs:
             caches = self._place.sharding(None, None, "data", None, "model")
             outs = jax.tree.map(lambda leaf: wide if leaf.ndim else whole, state)
             outs = outs.replace(cache=jax.tree.map(lambda _: caches, state.cache))
-            ins = (sharding.shardings(decoder, self._place.mesh), whole, whole, outs, whole)
+            weights, acting = sharding.shardings(decoder, self._place.mesh), self._place.drawn_from(decoder, noise)
+            acting = acting.replace(mean=weights) if isinstance(acting, Posterior) else weights
+            ins = (acting, whole, whole, outs, whole)
         given = params, draw, one, state, self._key
         found = self._compiler.compile(
             "a decoding step", step, given, ins, outs, names.LOWERS_ROLLOUT, donate_argnums=3
@@ -115,10 +123,11 @@ class Programs:
         problems = gathering.block(config.rollout.prompts, part.count, config.rollout.rows, place.parts)
         number = _Shape((), jnp.int32)
         shapes = (
-            self._params, self._prompts(problems), self._key, number, number, _Shape((), jnp.float32), number,
+            self._acting, self._prompts(problems), self._key, number, number, _Shape((), jnp.float32), number,
         )  # fmt: skip
         whole = place.whole()
-        ins = (place.weights(self._decoder), place.rows(), *(5 * [whole])) if place.mesh is not None else None
+        acting = place.drawn_from(self._decoder, self._noise)
+        ins = (acting, place.rows(), *(5 * [whole])) if place.mesh is not None else None
         function = partial(gatherer.sampled, part, rollout.at_once)
         found = self._compiler.compile("a rollout", function, shapes, ins, whole, names.LOWERS_ROLLOUT)
         return found, counts.count(found.text).entry()
@@ -134,12 +143,13 @@ class Programs:
         answers = Answers(tokens, log_probs, lengths, _Shape(grid, jnp.bool), member, sigma)
         old = log_probs if algorithm.epochs * algorithm.mini_batches > 1 else None
         reference = log_probs if algorithm.kl_coefficient else None
-        batch = learner.Batch(self._prompts(problems), answers, number, old, reference)
+        seed = None if algorithm.estimator == "clean" else (self._key, _Shape((), jnp.int32))
+        batch = learner.Batch(self._prompts(problems), answers, number, old, reference, seed)
         ins = outs = None
         if place.mesh is not None:
             wide, whole, weights = place.answers(), place.whole(), place.weights(self._decoder)
             held = place.moments(self._learner.optimiser, self._moments, weights)
-            spread = learner.Batch(place.rows(), Answers(wide, wide, wide, wide, whole, whole), wide, wide, wide)
+            spread = learner.Batch(place.rows(), Answers(wide, wide, wide, wide, whole, whole), wide, wide, wide, whole)
             ins, outs = (weights, held, spread), (weights, held, whole)
         given = self._params, self._moments, batch
         found = self._compiler.compile(
@@ -161,8 +171,9 @@ def _bytes(tree: Any, shardings: Any) -> int:
 
 def arms(config: RlvrConfig, structures: Sequence[str]) -> dict[str, RlvrConfig]:
     """What is compiled: without noise, as asked for, and its structures."""
-    found = {CLEAN: replace(config, noise=NoNoise())}
-    if isinstance(config.noise, Psn):
+    still = replace(config.algorithm, estimator="clean")
+    found = {CLEAN: replace(config, noise=NoNoise(), algorithm=still)}
+    if not isinstance(config.noise, NoNoise):
         found[spec_of(config.noise)] = config
     asked = config.noise if isinstance(config.noise, Psn) else Psn()
     for name in structures:
@@ -171,14 +182,15 @@ def arms(config: RlvrConfig, structures: Sequence[str]) -> dict[str, RlvrConfig]
 
 
 def compile_all(compiler: Compiler, options: Compile) -> None:
-    """Rows of everything; an update is the clean policy's, whatever the noise."""
+    """Rows of everything; an update is the clean policy's, whatever the noise, but where it is learnt at."""
     for name, config in arms(options.job().rlvr, options.structures).items():
         made = Programs(compiler, config, options.shape)
         kept = made.kept
         state = sum(kept.values())
-        if DECODING in options.chosen:
+        answers = options.clean or name != CLEAN
+        if DECODING in options.chosen and answers:
             compiler.add("decoding step", name, *made.decoding())
-        if ROLLOUT in options.chosen:
+        if ROLLOUT in options.chosen and answers:
             compiler.add("rollout", name, *made.rollout(), beside=state - kept["weights"])
-        if UPDATE in options.chosen and name == CLEAN:
+        if UPDATE in options.chosen and (name == CLEAN or config.algorithm.estimator != "clean"):
             compiler.add("update", name, *made.update(), beside=kept["start"], state_bytes=state)

@@ -1,7 +1,7 @@
 """IVON: the actor's weights as a Gaussian that is learnt by variational Newton steps (arXiv 2402.17641)."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,8 @@ from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.control.exploration.noisynet import Drawn
 from jaxpsn.control.exploration.rules import ActorRule
 from jaxpsn.core.components import Tune
-from jaxpsn.core.fields import Positive, Real, Traced
 from jaxpsn.networks import noisy
-
-Beta = Traced[Annotated[float, Real(0.0, 1.0)]]
+from jaxpsn.noise.posterior import Newton, Variational
 
 
 @struct.dataclass
@@ -28,17 +26,11 @@ class Curvature:
     hyper: Any  # precision, prior, hessian, momentum_decay, hessian_decay: [] float32
 
 
-def deviation(hessian: Float[Array, "*shape"], hyper: Any) -> Float[Array, "*shape"]:
-    """``1 / sqrt(precision (h + prior))``."""
-    return jax.lax.rsqrt(hyper["precision"] * (hessian + hyper["prior"]))
-
-
 def begin(key: PRNGKeyArray, params: Any, hyper: Any) -> Curvature:
     """The optimiser before its first step."""
     momentum = jax.tree.map(jnp.zeros_like, params["params"])
     hessian = jax.tree.map(lambda leaf: jnp.zeros_like(leaf) + hyper["hessian"], params["sigma"])
-    names = ("precision", "prior", "hessian", "momentum_decay", "hessian_decay")
-    return Curvature(momentum, hessian, jnp.int32(0), {name: hyper[name] for name in names})
+    return Curvature(momentum, hessian, jnp.int32(0), {name: hyper[name] for name in Newton._fields})
 
 
 def step(params: Any, state: Curvature, gradient: Any, rate: Float[Array, ""]) -> tuple[Any, Curvature]:
@@ -47,28 +39,13 @@ def step(params: Any, state: Curvature, gradient: Any, rate: Float[Array, ""]) -
     ``gradient`` is that at one draw ``w = m + s e``: to the means g, to the scales ``g e``, which over s is the
     estimate of the curvature, ``g (w - m) / s^2``.
     """
-    hyper, means, scales = state.hyper, params["params"], params["sigma"]
-    count, one, two, prior = state.count + 1, hyper["momentum_decay"], hyper["hessian_decay"], hyper["prior"]
-    momentum = jax.tree.map(lambda m, g: one * m + (1 - one) * g, state.momentum, gradient["params"])
-    hessian = jax.tree.map(lambda h, g, s: curved(h, g / s, two, prior), state.hessian, gradient["sigma"], scales)
-    debias = 1 - one ** count.astype(jnp.float32)
-    start = hyper["hessian"]
-    whole = _over(jax.tree.map(lambda leaf: jnp.zeros_like(leaf) + start, means), hessian)
-
-    def move(mean: Array, g: Array, h: Array) -> Array:
-        return mean - rate * (start + prior) * (g / debias + prior * mean) / (h + prior)
-
-    moved = jax.tree.map(move, means, momentum, whole)
-    sigma = jax.tree.map(lambda h: deviation(h, hyper), hessian)
-    return {**params, "params": moved, "sigma": sigma}, Curvature(momentum, hessian, count, hyper)
-
-
-def curved(
-    hessian: Float[Array, "*shape"], estimate: Float[Array, "*shape"], decay: Float[Array, ""], prior: Float[Array, ""]
-) -> Float[Array, "*shape"]:
-    """The curvature after one estimate; the last term keeps ``h + prior`` above 0 (arXiv 2002.10060)."""
-    moved = (1 - decay) * (hessian - estimate)
-    return hessian - moved + 0.5 * jnp.square(moved) / (hessian + prior)
+    law, means, scales, count = Newton(**state.hyper), params["params"], params["sigma"], state.count + 1
+    momentum = jax.tree.map(law.averaged, state.momentum, gradient["params"])
+    hessian = jax.tree.map(lambda h, g, s: law.curved(h, g / s), state.hessian, gradient["sigma"], scales)
+    whole = _over(jax.tree.map(lambda leaf: jnp.zeros_like(leaf) + law.hessian, means), hessian)
+    moved = jax.tree.map(lambda m, g, h: m - law.descent(m, g, h, rate, count), means, momentum, whole)
+    sigma = jax.tree.map(law.deviation, hessian)
+    return {**params, "params": moved, "sigma": sigma}, Curvature(momentum, hessian, count, state.hyper)
 
 
 def _over(tree: Any, part: Any) -> Any:
@@ -80,7 +57,7 @@ def _over(tree: Any, part: Any) -> Any:
 
 @EXPLORATION.register("ivon")
 @dataclass(frozen=True)
-class Ivon(Drawn):
+class Ivon(Variational, Drawn):
     """IVON: every environment acts with a draw of the Gaussian that the optimiser of the actor learns.
 
     A weight has mean m and variance ``1 / (precision (h + prior))``; h is the curvature of the actor's loss, estimated
@@ -93,18 +70,7 @@ class Ivon(Drawn):
     kind: ClassVar[noisy.Learnt] = noisy.INDEPENDENT
     optimizer: ClassVar[ActorRule | None] = ActorRule(begin, step)
 
-    precision: Traced[Positive] = 1e4
-    """Effective sample size: the larger, the less noise."""
-    hessian: Traced[Positive] = 0.1
-    """Curvature at the start; with prior and precision it sets the first scale of the noise."""
-    prior: Traced[Positive] = 1e-3
-    """Weight decay, which is the precision of the prior."""
-    momentum_decay: Beta = 0.9
-    """Decay of the mean gradient."""
-    hessian_decay: Beta = 0.999
-    """Decay of the curvature (paper: 0.99999 for long trainings)."""
-
     def widened(self, params: Any, hyper: Any) -> Any:
-        scale = deviation(hyper["hessian"], hyper)
-        widest = noisy.widen(params, 1.0)
+        law, widest = Newton(**{name: hyper[name] for name in Newton._fields}), noisy.widen(params, 1.0)
+        scale = law.deviation(hyper["hessian"])
         return {**widest, "sigma": jax.tree.map(lambda leaf: jnp.ones_like(leaf) * scale, widest["sigma"])}

@@ -20,7 +20,7 @@ from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig, RolloutConfig
 from jaxpsn.rlvr.evaluation import Judge
 from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.placement import Placement
-from jaxpsn.rlvr.program import evaluation_key
+from jaxpsn.rlvr.program import evaluation_key, perturbations
 from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.run import cache, memory, progress
 from jaxpsn.run.checkpoints import store
@@ -57,6 +57,8 @@ class Weights(NamedTuple):
     step: int | None
     sigma: Any
     """Scale of its perturbation; None if nothing says."""
+    hessian: Any = None
+    """Of a checkpoint whose noise learns a scale of every weight, the curvature that gives it."""
 
 
 def task_of(origin: Origin) -> tuple[Any, list[Any], list[Any]]:
@@ -223,12 +225,41 @@ def checkpointed(one: Candidate, place: Placement, show: progress.Progress) -> W
         params = place.shapes(adapters, jax.tree.map(lambda _: place.whole(), adapters))
     sigma = place.shapes(jax.ShapeDtypeStruct((), jnp.float32), place.whole())
     template = {"params": params, "sigma": {"sigma": sigma}}
+    if one.config.noise.learnt:
+        template["opt_state"] = {"hessian": _curvature(one, place, params)}
     with show.phase(f"reading a checkpoint of {origin.path}"):
         found = store.read(origin.path / "checkpoints", template, origin.step)
     for text in found.broken:
         show.say(text)
     show.say(f"{origin.path}: step {found.step:,}")
-    return Weights(found.state["params"], found.step, found.state["sigma"]["sigma"])
+    curved = found.state["opt_state"]["hessian"] if one.config.noise.learnt else None
+    return Weights(found.state["params"], found.step, found.state["sigma"]["sigma"], curved)
+
+
+def _learnt(one: Candidate) -> perturbation.Perturbation:
+    return perturbations(one.config, one.form.decoder, sizes.weights(one.form.decoder))[0]
+
+
+def _curvature(one: Candidate, place: Placement, params: Any) -> Any:
+    """The curvature in a checkpoint of a run whose noise learns its scales, as shapes with shardings."""
+    noise = _learnt(one)
+    optimiser = noise.learnt.optimizer(lambda count: count, 1.0, noise.spec)
+    shapes = jax.eval_shape(optimiser.init, params)
+    return place.shapes(shapes, place.moments(optimiser, shapes, place.weights(one.form.decoder))).hessian
+
+
+def drawn_from(one: Candidate, found: Weights) -> Any:
+    """What perturbed policies of its run are made of: the weights, with their scales where the noise learns them."""
+    if one.origin.config is None or not one.config.noise.learnt:
+        return found.params
+    noise = _learnt(one)
+
+    @jax.jit
+    def made(params: Any, hessian: Any) -> Any:
+        start = noise.learnt.begin(params, noise.spec)
+        return noise.weights(params, start if hessian is None else start.replace(hessian=hessian))
+
+    return made(found.params, found.hessian)
 
 
 def judge(
@@ -245,8 +276,9 @@ def judge(
     show.say(f"judging {name}: {len(asked.problems)} problems, {wanted.samples} answers of up to {tokens} tokens")
     told = progress.teller(show, "answers")
     judged = judge_of(one, asked, wanted, grade, place, dtype).judge(
-        found.params, asked.problems, wanted.samples, evaluation_key(wanted.seed),
-        noise, None if noise is None else jnp.float32(sigma), lambda done, total: told(done, total, {}),
+        found.params if noise is None else drawn_from(one, found), asked.problems, wanted.samples,
+        evaluation_key(wanted.seed), noise, None if noise is None else jnp.float32(sigma),
+        lambda done, total: told(done, total, {}),
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     path = evaluations.record(

@@ -220,7 +220,7 @@ def _score(
         return []
     weights = judging.weights(one._replace(origin=where), Placement(mesh), one.config.dtype, show, apart=True)
     with show.phase(f"scoring step {step} anew"):
-        gap = rescorer.gap(weights.params, told)
+        gap = rescorer.gap(judging.drawn_from(one, weights), told)
     for place in np.flatnonzero(~(gap.each <= rescorer.tolerance)):
         shown = f"{gap.found[place]:.5f} ({gap.each[place]:.2g} nats a token)"
         notes.add(f"{rows[place]}: log_prob is {told[place]['log_prob']:g}, scored anew {shown}")

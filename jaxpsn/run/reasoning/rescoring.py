@@ -11,6 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from jaxpsn.lm import policies, scoring, tokenizer
 from jaxpsn.lm.sampler import Prompts
+from jaxpsn.noise import Posterior
 from jaxpsn.rlvr import gathering, rollout, sizes
 from jaxpsn.rlvr.gathering import Part
 from jaxpsn.rlvr.placement import Placement
@@ -127,7 +128,7 @@ class Rescorer:
         decoder, temperature = Placement(None).decoder(self._decoder), jnp.float32(self._config.rollout.temperature)
         params = Placement(None).working(decoder, params, self._config.dtype)
         vocab, chunk = self._words.vocab_size, 0 if decoder.vocab_size <= _SMALL else _CHUNK
-        clean = policies.Clean(params, part.count)
+        clean = policies.Clean(params.mean if isinstance(params, Posterior) else params, part.count)
         scores = scoring.score(decoder, clean, prompts, tokens, lengths, temperature, chunk=chunk, vocab=vocab)
         plain = jnp.sum(scores.log_probs, axis=-1)
         if part.noise is None:

@@ -43,6 +43,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "noise.structure": "dense", "noise.select": "norms", "noise.per": "step", "noise.relative": "false",
         "noise.sigma": "staged(initial=0.1, final=0.001)", "algorithm.correction": "none",
     },
+    # Four draws of a posterior that is learnt, a gradient at each (arXiv 2608.09805); its rate is no AdamW's.
+    "ivon": {
+        "noise": "ivon(per=replica, replicas=4)", "algorithm.estimator": "smoothed", "algorithm.correction": "none",
+        "algorithm.learning_rate": 0.1,
+    },
     "pass-at-k": _GRPO | {"algorithm.advantage": "pass_at_k"},
     "psn-pass-at-k": _PSN | {"algorithm.advantage": "pass_at_k"},
 }  # fmt: skip
@@ -72,6 +77,7 @@ _PLAIN: dict[str, Scale] = {
     "psn-double": replace(_LIKE, factor=2.0),
     "psn-step": _LIKE,
     "psn-pass-at-k": _LIKE,
+    "ivon": Scale("noise.precision", (1e3, 1e4, 1e5)),
 }
 _OF_RULES = {PSN: "fixed", "psn-kl": "kl", "psn-composite": "composite", "qerl": "staged"}
 """Named arms that are tuned over the grid of their scale rule."""
