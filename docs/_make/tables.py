@@ -148,6 +148,13 @@ def deep(argument: str) -> str:
     return markdown(["N", "mapping", "arm", "seeds that solve it", "episodes to it, median of all seeds"], body)
 
 
+def price() -> str:
+    """What noise in weights adds to a training step of each agent."""
+    body = [[f"`{row['name']}`", row["agent"], f"{float(row['flops_ratio']):.3f}", f"{float(row['bytes_ratio']):.3f}"]
+            for row in rows("price.csv")]  # fmt: skip
+    return markdown(["preset", "agent", "products", "bytes"], body)
+
+
 def untrained() -> str:
     """Share of episodes in which policies that have learnt nothing reach the far end."""
     told = [[row["task"], row["mapping"], row["noise"], f"{int(row['reached']):,} of {int(row['episodes']):,}",
@@ -258,6 +265,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "memory": memory,
     "peers": peers,
     "physics": physics,
+    "price": price,
     "ratios": ratios,
     "reasoning": reasoning,
     "spectra": spectra,

@@ -40,6 +40,7 @@ def write(path: Path) -> Path:
         "startup": startup,
         "memory": memory,
         "physics": physics,
+        "price": price,
         "response": response_plot.response,
     }
     whole = {
@@ -163,6 +164,20 @@ def physics(rows: list[Row]) -> Chart:
     ours = [row for row in rows if row["name"].endswith("lanes")]
     low, high = (text.number(end(row["ratio"] for row in ours)) for end in (min, max))
     return _timed("physics", ours, f"In lanes physics takes {low} to {high} times as long", "Brax's own layout")
+
+
+def price(rows: list[Row]) -> Chart:
+    """Products and bytes of a training step with noise in weights, in terms of those of the same step without."""
+    most = {one: max(row[f"{one}_ratio"] for row in rows) for one in ("flops", "bytes")}
+    finding = "Noise in weights adds at most " + " and ".join(
+        f"{text.number(100 * (value - 1))} % to the {name} of a training step"
+        for name, value in zip(("products", "bytes"), most.values(), strict=True)
+    )
+    panels = [
+        _bars(rows, f"{one}_ratio", f"{label} of a training step, times those without", _ratio)
+        for one, label in (("flops", "matrix products"), ("bytes", "bytes moved"))
+    ]
+    return Chart("price", finding, "Counted in compiled programs, physics left out.", panels, columns=2)
 
 
 def _timed(name: str, rows: list[Row], finding: str, baseline: str) -> Chart:

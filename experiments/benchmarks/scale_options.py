@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from benchmarks.options import STRUCTURES, Acting, Benchmark, Decoding, Limited, Training, counts, names
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS
-from jaxpsn.core import checks, errors, replaced
+from jaxpsn.core import checks, errors, paths_of, replaced, spec_of, terms_of
 
 
 @dataclass(frozen=True)
@@ -214,5 +214,39 @@ class Gpu(Benchmark):
         ]
 
 
-COMMANDS: dict[str, type[Benchmark]] = {kind.name: kind for kind in (Seeds, Scaling, Physics, Gpu)}
+@dataclass(frozen=True)
+class Price(Benchmark):
+    """What weight noise adds to a training step of every agent: products and bytes, counted; times nothing.
+
+    Acting, learning, redraws and scale updates, at the sizes of presets; the program without noise has all else, as an
+    epsilon. Counted from what the compiler of this machine's processor makes of it, in which loops count as often as
+    they run. ``training`` times it, ``compile`` counts the kernels of accelerators.
+    """
+
+    name: ClassVar[str] = "price"
+
+    presets: tuple[str, ...] = ("default", "sac", "ppo", "dqn", "pqn", "paper")
+    """Presets of experiments/control.py, one an agent; of followers both estimators."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names("presets", self.presets, tuple(PRESETS))
+        self.pairs()
+
+    def pairs(self) -> dict[str, tuple[ControlConfig, ControlConfig]]:
+        """Of each preset what is trained with noise in weights, and without."""
+        found = {}
+        for name in self.presets:
+            config = PRESETS[name]
+            if config.agent.program == "evolution":
+                errors.refuse("presets", name, "one whose agent also learns without noise in its weights")
+            left = [spec_of(term) for term in terms_of(config.explore) if "structure" not in paths_of(term)]
+            found[name] = config, replace(config, explore=" + ".join(left) or "none")
+            if getattr(config.agent, "estimator", None) == "reparameterised":
+                other = replaced(config.agent, {"estimator": "clean"})
+                found[f"{name}, clean"] = tuple(replace(one, agent=other) for one in found[name])
+        return found
+
+
+COMMANDS: dict[str, type[Benchmark]] = {kind.name: kind for kind in (Seeds, Scaling, Physics, Gpu, Price)}
 """Benchmarks by the names of their commands."""

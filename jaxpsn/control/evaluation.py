@@ -1,6 +1,6 @@
 """How good the clean policy is: whole episodes, apart from behaviour and its noise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -27,15 +27,17 @@ def play(
     action_repeat: int,
     limit: int,
     spread: Callable[[Any], Any] = lambda tree: tree,
+    starts: Sequence[Array] | None = None,
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """One episode in each of ``episodes``' N environments: its return, and its length in environment steps.
 
     ``act(obs[N, O]) -> action[N, ...]``. Each environment counts until its first episode ends, by itself or by the time
     limit; ``limit`` (decisions) bounds the loop, which stops as soon as all have ended. ``spread`` cuts what has an
-    entry per environment over the devices of a mesh.
+    entry per environment over the devices of a mesh. ``starts``: the start states, if they are there already, as
+    ``episodes.reset`` takes them.
     """
     zeros = jnp.zeros((episodes.num_envs,), jnp.float32)
-    first = episodes.reset(key)
+    first = episodes.reset(key, starts)
     first = first.replace(obs=spread(first.obs), env=spread(first.env))
     start = _Progress(jnp.int32(0), first, *spread((jnp.ones_like(zeros, bool), zeros, zeros)))
 

@@ -1,5 +1,6 @@
 """Evolution in the control loop: generations of perturbed policies, each judged by whole episodes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +45,9 @@ class Evolution(off_policy.Program):
 
     agent: agents.Evolver
 
-    def init(self, key: PRNGKeyArray, hyper: Hyper) -> ProgramState:
+    def init(self, key: PRNGKeyArray, hyper: Hyper, starts: Sequence[Array] | None = None) -> ProgramState:
         """The state of one seed before its first step."""
-        state = super().init(key, hyper)
+        state = super().init(key, hyper, starts)
         zeros = jnp.zeros((self.config.env.num_envs,), jnp.float32)
         first = Generation(jnp.ones_like(zeros, bool), zeros, statistics.init(self.episodes.observation_size))
         return state.replace(generation=first)

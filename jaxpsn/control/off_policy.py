@@ -1,6 +1,6 @@
 """The off-policy loop as one pure step: act, step the environments, store, learn, adapt the noise."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,12 +83,26 @@ class Program:
         """Under which condition on a row nothing can be learnt, by what is said of it."""
         return {"no reward but 0 was seen": lambda row: row.get("reward") == 0.0}
 
-    def init(self, key: PRNGKeyArray, hyper: Hyper) -> ProgramState:
-        """The state of one seed before its first step."""
+    @property
+    def starts(self) -> Callable[[PRNGKeyArray, Array], list[Array]] | None:
+        """``starts(key, judging)``: where the episodes of :meth:`init`, or of :meth:`evaluate`, on ``key`` begin.
+
+        Resetting the physics takes a compiler as long as a step of it, and both need it. None where they cannot share.
+        """
+        make = envs.together(self.episodes, self.trials) if self.place.mesh is None else None
+
+        def starts(key: PRNGKeyArray, judging: Bool[Array, ""]) -> list[Array]:
+            ours = self.episodes.keys(jax.random.fold_in(key, _ENVS))
+            return make(judging.astype(jnp.int32), ours, self.trials.keys(key))
+
+        return starts if make else None
+
+    def init(self, key: PRNGKeyArray, hyper: Hyper, starts: Sequence[Array] | None = None) -> ProgramState:
+        """The state of one seed before its first step; ``starts``: of :attr:`starts`, if they are there already."""
         learner = self.agent.init(jax.random.fold_in(key, _LEARNER), of_agent(hyper), of_explore(hyper))
         own = jax.random.fold_in(key, _BONUS)
         learner, bonus = paying.begin(self.agent, self.config.bonus, self.bonus, own, hyper, learner)
-        states = self.episodes.reset(jax.random.fold_in(key, _ENVS))
+        states = self.episodes.reset(jax.random.fold_in(key, _ENVS), starts)
         count = self.config.env.num_envs
         return ProgramState(
             clock=jnp.int32(0),
@@ -159,14 +173,14 @@ class Program:
             state, metrics = state.replace(diagnosis=seen), metrics | found
         return state, metrics
 
-    def evaluate(self, key: PRNGKeyArray, state: ProgramState) -> Metrics:
-        """Episodes of the clean policy, side by side."""
+    def evaluate(self, key: PRNGKeyArray, state: ProgramState, starts: Sequence[Array] | None = None) -> Metrics:
+        """Episodes of the clean policy, side by side; ``starts`` as of :meth:`init`."""
 
         def act(obs: Float[Array, "n o"]) -> Array:
             return self.agent.policy(state.learner.actor, self.normalise(state.statistics, obs))
 
-        limit = episode_length(self.config)
-        return evaluation.evaluate(key, self.trials, act, self.config.env.action_repeat, limit, self.place.spread)
+        limit, repeat = episode_length(self.config), self.config.env.action_repeat
+        return evaluation.evaluate(key, self.trials, act, repeat, limit, self.place.spread, starts)
 
     @property
     def lower(self) -> dict[str | None, str]:

@@ -10,7 +10,7 @@ _HOMES = {
     "Cells": "coverage", "cells": "coverage",
     "ActionSpace": "spaces", "Box": "spaces", "Discrete": "spaces", "space_of": "spaces",
     "EpisodeState": "episodes", "Episodes": "episodes", "StepOutcome": "episodes",
-    "reset_one": "episodes", "step_one": "episodes",
+    "reset_one": "episodes", "step_one": "episodes", "together": "episodes",
     "default_episode_length": "registry", "make": "registry", "names": "registry", "register": "registry",
     "check_given": "given.checked",
     "Gymnax": "foreign", "Pgx": "foreign",
@@ -19,6 +19,7 @@ _HOMES = {
 __all__ = [
     "ActionSpace", "Box", "Cells", "Discrete", "EpisodeState", "Episodes", "Gymnax", "Pgx", "StepOutcome", "cells",
     "check_given", "default_episode_length", "make", "names", "register", "reset_one", "space_of", "step_one",
+    "together",
 ]  # fmt: skip
 
 

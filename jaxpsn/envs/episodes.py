@@ -1,7 +1,7 @@
 """Many copies of one environment, each running episode after episode on its own clock."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxpsn.core import checks, compat, errors, platforms
 from jaxpsn.envs import brax_door, lanes
@@ -94,17 +94,39 @@ class Episodes:
             start = jax.eval_shape(env.reset, jax.eval_shape(jax.random.PRNGKey, 0))
         if isinstance(start.obs, Mapping) or start.obs.ndim != 1:
             errors.refuse("env.name", type(env).__name__, "its observation must be one vector")
+        self._tree = jax.tree.structure(start)
         self.observation_size = int(start.obs.shape[0])
         self.observation_shape = tuple(getattr(env, "observation_shape", start.obs.shape))
         self.space = space_of(env)
         self.action_size = self.space.size
 
-    def reset(self, key: PRNGKeyArray) -> EpisodeState:
-        """Every environment at the start of its first episode."""
+    def reset(self, key: PRNGKeyArray, made: Sequence[jax.Array] | None = None) -> EpisodeState:
+        """Every environment at the start of its first episode.
+
+        ``made``: what :meth:`make` made of :meth:`keys`, and maybe of more behind them, where a program of its own did.
+        """
+        leaves = self.make(self.keys(key)) if made is None else [leaf[: self.fresh] for leaf in made]
+        states = jax.tree.unflatten(self._tree, leaves)
         episode = jnp.zeros(self.num_envs, jnp.int32)
-        pool = self._make_pool(key) if self.cached else None
-        env = self._starts(key, episode, pool)
+        env = self._starts(key, episode, states) if self.cached else states
+        pool = states if self.cached else None
         return EpisodeState(_observation(env), jnp.zeros_like(episode), episode, env, key, pool)
+
+    @property
+    def fresh(self) -> int:
+        """Start states that :meth:`reset` makes."""
+        return self.pool_size if self.cached else self.num_envs
+
+    def keys(self, key: PRNGKeyArray) -> Key[Array, " fresh"]:
+        """The keys of the start states that :meth:`reset` makes, ``[fresh]``."""
+        if not self.cached:
+            return self._start_keys(key, jnp.zeros(self.num_envs, jnp.int32))
+        entries = jnp.arange(self.pool_size, dtype=jnp.int32)
+        return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, _POOL), entries)
+
+    def make(self, keys: Key[Array, " n"]) -> list[jax.Array]:
+        """The leaves of the environment's start states, one for each key."""
+        return jax.tree.leaves(self._reset_env(keys))
 
     def step(
         self, state: EpisodeState, action: Float[Array, "N A"] | Int[Array, " N"], restart: bool = True
@@ -151,18 +173,35 @@ class Episodes:
 
     def _starts(self, key: jax.Array, episode: jax.Array, pool: Any) -> Any:
         """Start states of every environment's episode number ``episode``."""
-        keys = jax.vmap(_start_key, (None, 0, 0))(key, jnp.asarray(self._starters), episode)
+        keys = self._start_keys(key, episode)
         if pool is None:
             return self._reset_env(keys)
         index = jax.vmap(functools.partial(jax.random.randint, shape=(), minval=0, maxval=self.pool_size))(keys)
         return jax.tree.map(lambda leaf: leaf[index], pool)
 
-    def _make_pool(self, key: jax.Array) -> Any:
-        entries = jnp.arange(self.pool_size, dtype=jnp.int32)
-        return self._reset_env(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, _POOL), entries))
+    def _start_keys(self, key: jax.Array, episode: jax.Array) -> jax.Array:
+        return jax.vmap(_start_key, (None, 0, 0))(key, jnp.asarray(self._starters), episode)
 
     def _reset_env(self, keys: jax.Array) -> Any:
         return jax.vmap(functools.partial(reset_one, self.env))(keys)
+
+
+def together(*batches: Episodes) -> Callable[..., list[jax.Array]] | None:
+    """Start states of any of ``batches``, all of one environment, made by a single program.
+
+    Returns ``make(number, *keys)``, ``keys`` being of :meth:`Episodes.keys` of each: for the batch of that number its
+    leaves of :meth:`Episodes.make`, as many as the largest needs. None where the last bit of a start state could depend
+    on how many are made beside it: XLA rounds ``sin`` and ``exp`` by where in a vector register a number lies.
+    """
+    sizes = [batch.fresh for batch in batches]
+    if len(set(sizes)) > 1 and any(size % lanes.FEWEST for size in sizes):
+        return None
+
+    def make(number: Int[Array, ""], *keys: Key[Array, " _"]) -> list[jax.Array]:
+        padded = [own[np.arange(max(sizes)) % size] for own, size in zip(keys, sizes, strict=True)]
+        return batches[0].make(jnp.stack(padded)[number])
+
+    return make
 
 
 def reset_one(env: Any, key: PRNGKeyArray) -> Any:

@@ -68,26 +68,53 @@ def layout(program: Program, seeds: int) -> Any:
     return place.shardings(state, axes)
 
 
+def make_starts(program: Program, seeds: int) -> Any:
+    """Function ``(keys, clock) -> starts`` of an evaluation at ``clock``, or of the first state where that is negative.
+
+    None for a program whose other parts make their own (:class:`jaxpsn.run.program.Program`).
+    """
+    made = getattr(program, "starts", None)
+
+    def starts(key: Array, clock: Int[Array, ""]) -> Any:
+        judging = clock >= 0
+        return made(jnp.where(judging, _judged(key, clock), key), judging)
+
+    return made and (starts if seeds == 1 else jax.vmap(starts, in_axes=(0, None)))
+
+
 def make_init(program: Program, seeds: int) -> Any:
-    """Function ``keys -> state``; a swept program's seeds have hyper-parameters of their own."""
+    """Function ``(keys, [starts]) -> state``; a swept program's seeds have hyper-parameters of their own."""
 
-    def init(key: Array, hyper: Any) -> State:
-        return strip_weak_types(program.init(key, hyper))
+    def init(key: Array, hyper: Any, *starts: Any) -> State:
+        return strip_weak_types(program.init(key, hyper, *starts))
 
-    if seeds > 1:
-        swept = isinstance(program, sweep.Swept)
-        init = jax.vmap(init, in_axes=(0, 0 if swept else None), out_axes=_state_axes(program))
-    return lambda keys: init(keys, program.hyper)
+    def made(keys: Array, *starts: Any) -> State:
+        if seeds == 1:
+            return init(keys, program.hyper, *starts)
+        axes = 0, 0 if isinstance(program, sweep.Swept) else None, *(0 for _ in starts)
+        return jax.vmap(init, axes, _state_axes(program))(keys, program.hyper, *starts)
+
+    return made
 
 
 def make_evaluate(program: Program, seeds: int) -> Any:
-    """Function ``(keys, state) -> metrics``; its randomness is a function of the seed and the clock alone."""
+    """Function ``(keys, state, [starts]) -> metrics``; its randomness is a function of the seed and the clock alone."""
 
-    def evaluate(key: Array, state: State) -> dict[str, Any]:
-        key = jax.random.fold_in(jax.random.fold_in(key, EVALUATION), state.clock)
-        return {name: jnp.asarray(value, jnp.float32) for name, value in program.evaluate(key, state).items()}
+    def evaluate(key: Array, state: State, *starts: Any) -> dict[str, Any]:
+        found = program.evaluate(_judged(key, state.clock), state, *starts)
+        return {name: jnp.asarray(value, jnp.float32) for name, value in found.items()}
 
-    return evaluate if seeds == 1 else jax.vmap(evaluate, in_axes=(0, _state_axes(program)))
+    def made(keys: Array, state: State, *starts: Any) -> dict[str, Any]:
+        if seeds == 1:
+            return evaluate(keys, state, *starts)
+        return jax.vmap(evaluate, (0, _state_axes(program), *(0 for _ in starts)))(keys, state, *starts)
+
+    return made
+
+
+def _judged(key: Array, clock: Any) -> Array:
+    """The key of a seed's evaluation at ``clock``."""
+    return jax.random.fold_in(jax.random.fold_in(key, EVALUATION), clock)
 
 
 def _measure(metrics: dict[str, Any]) -> Float[Array, "2 metrics"]:

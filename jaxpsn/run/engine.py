@@ -86,10 +86,15 @@ class Engine(Protocol):
         ...
 
 
+_BEFORE = np.int32(-1)
+"""The clock of :func:`jaxpsn.run.chunk.make_starts` for the first state."""
+
+
 class CompiledEngine:
     """Compiled programs: a chunk, which always has the planned length, an evaluation, and the first state.
 
-    There is one chunk for the whole run, or two where a program gets simpler on its way (``since``).
+    There is one chunk for the whole run, or two where a program gets simpler on its way (``since``). What the first
+    state and evaluations begin with is made by a program of its own, if the program tells what that is (``starts``).
     """
 
     stepwise = False
@@ -100,6 +105,9 @@ class CompiledEngine:
         self._layout, whole = chunk.layout(program, run.seeds), self._place.whole()
         self._whole = whole
         self._keys = self._place.put(chunk.seed_keys(run.seed, run.seeds), whole)
+        starts = chunk.make_starts(program, run.seeds)
+        self._starts = starts and jax.jit(starts)
+        self._begun = starts and jax.eval_shape(starts, self._keys, _BEFORE)
         self._init = self._place.jit(chunk.make_init(program, run.seeds), whole, self._layout)
         self._first: Part | None = None
         self._chunk: Any = None
@@ -112,8 +120,18 @@ class CompiledEngine:
     def template(self) -> State:
         """Shapes and dtypes of the state of all seeds, on a mesh with shardings."""
         if self._template is None:
-            self._template = self._place.shapes(jax.eval_shape(self._init, self._keys), self._layout)
+            shapes = jax.eval_shape(self._init, self._keys, *self._extra)
+            self._template = self._place.shapes(shapes, self._layout)
         return self._template
+
+    @property
+    def _extra(self) -> tuple[Any, ...]:
+        """Shapes of what the first state and evaluations take besides."""
+        return () if self._begun is None else (self._begun,)
+
+    def _made(self, clock: Any) -> tuple[Any, ...]:
+        """The same, for an evaluation at ``clock`` or for the first state."""
+        return () if self._starts is None else (self._starts(self._keys, clock),)
 
     def attach(self, folder: Path, kept: int) -> None:
         """Nothing to do: a compiled program writes no files."""
@@ -130,6 +148,8 @@ class CompiledEngine:
                     later = range(self._calls + plan.calls, last + 1, plan.calls)
                     self._change = next(clock for clock in later if since(self._program, clock) is not self._program)
                     self._later = self._step(shop, then, plan.calls, template)
+                if self._begun is not None and (plan.start == 0 or plan.eval_every):
+                    self._starts = self._start(shop)
                 if plan.start == 0:
                     self._first = self._begin(shop, template)
                 if plan.eval_every:
@@ -158,19 +178,25 @@ class CompiledEngine:
 
         return shop.add(name, made, (template,), places, lambda made: made[1].names(), read, donate=True)
 
+    def _start(self, shop: Workshop) -> Part:
+        """What the first state and evaluations begin with."""
+        made, args = chunk.make_starts(self._program, self._seeds), (self._keys, _BEFORE)
+        return shop.add("starts", made, args, (None, None), lambda made: None, lambda told: self._begun)
+
     def _begin(self, shop: Workshop, template: State) -> Part:
         """The first state."""
         made, places = chunk.make_init(self._program, self._seeds), (self._whole, self._layout)
-        return shop.add("init", made, (self._keys,), places, lambda made: None, lambda told: template)
+        return shop.add("init", made, (self._keys, *self._extra), places, lambda made: None, lambda told: template)
 
     def _judge(self, shop: Workshop, template: State) -> Part:
         """The evaluation."""
         made, places = chunk.make_evaluate(self._program, self._seeds), ((self._whole, self._layout), self._whole)
-        return shop.add("evaluation", made, (self._keys, template), places, sorted, lambda told: dict.fromkeys(told, 0))
+        args = self._keys, template, *self._extra
+        return shop.add("evaluation", made, args, places, sorted, lambda told: dict.fromkeys(told, 0))
 
     def init(self) -> State:
         """The state of all seeds before the first step."""
-        return (self._first or self._init)(self._keys)
+        return (self._first or self._init)(self._keys, *self._made(_BEFORE))
 
     def advance(self, state: State, calls: int, go_on: Callable[[int], bool], totals: Totals) -> Advance:
         """One compiled chunk of ``calls``, which cannot be cut short."""
@@ -182,7 +208,7 @@ class CompiledEngine:
 
     def judge(self, state: State) -> Metrics:
         """The compiled evaluation."""
-        return jax.device_get(self._evaluate(self._keys, state))
+        return jax.device_get(self._evaluate(self._keys, state, *self._made(state.clock)))
 
     def sync(self) -> None:
         """Nothing to do."""

@@ -20,6 +20,9 @@ class Program(Protocol):
     seed, ``axes`` being those of seeds as of :meth:`axes`. It may have an attribute ``silences``: conditions on a row
     of metrics under which nothing can be learnt, by the words that tell them (:mod:`jaxpsn.run.quiet`). It may have a
     method ``since(clock, hyper)``: a program equal to it in every call from that one on, which is compiled for them.
+    It may have an attribute ``starts``, None or a function ``(key, judging) -> arrays`` of what ``init``, or
+    ``evaluate`` where ``judging``, makes of its key first; both then take the arrays as a last argument, and one
+    program makes them for both.
     """
 
     steps_per_call: int

@@ -44,17 +44,22 @@ class Swept:
         program = since(self.program, clock, self.hyper)
         return self if program is self.program else replace(self, program=program)
 
-    def init(self, key: PRNGKeyArray, hyper: Any) -> State:
+    @property
+    def starts(self) -> Any:
+        """What makes start states, if the program has it."""
+        return getattr(self.program, "starts", None)
+
+    def init(self, key: PRNGKeyArray, hyper: Any, *starts: Any) -> State:
         """The state of one run; ``hyper`` is its own, without the axis of runs."""
-        return self.program.init(key, hyper)
+        return self.program.init(key, hyper, *starts)
 
     def step(self, state: State) -> tuple[State, Metrics]:
         """One call of one run."""
         return self.program.step(state)
 
-    def evaluate(self, key: PRNGKeyArray, state: State) -> Metrics:
+    def evaluate(self, key: PRNGKeyArray, state: State, *starts: Any) -> Metrics:
         """Judge one run."""
-        return self.program.evaluate(key, state)
+        return self.program.evaluate(key, state, *starts)
 
     def watch(self, state: State, metrics: Metrics) -> dict[str, Any]:
         """What must stay finite."""

@@ -8,6 +8,7 @@ import pytest
 from jaxpsn import envs
 from jaxpsn.core.errors import UserError
 from jaxpsn.envs import own, probes
+from jaxpsn.run.checkpoints.store import digest
 
 
 class Counter(own.OwnEnv):
@@ -96,6 +97,17 @@ def test_cached_starts_come_from_the_pool():
     pool = np.asarray(state.pool.obs[:, 0])
     assert len(np.unique(pool)) == 5
     assert set(np.unique(obs[..., 0])) == set(pool), "all of it is used"
+
+
+@pytest.mark.parametrize("sizes", [(32, 16), (3, 3)])
+@pytest.mark.parametrize("reset", ["random", "cached"])
+def test_start_states_made_together_are_those_made_apart(sizes, reset):
+    batches = [envs.Episodes(Counter(), size, 9, reset=reset, pool_size=size) for size in sizes]
+    keys = [jax.random.key(number) for number in range(2)]
+    make = jax.jit(envs.together(*batches))
+    for number, (batch, key) in enumerate(zip(batches, keys, strict=True)):
+        made = make(jnp.int32(number), *(each.keys(own) for each, own in zip(batches, keys, strict=True)))
+        assert digest(jax.jit(batch.reset)(key, made)) == digest(jax.jit(batch.reset)(key))
 
 
 def test_action_repeat_stops_at_the_end_of_the_episode():

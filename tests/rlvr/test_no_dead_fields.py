@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ import pytest
 from jaxpsn.core import errors, fields
 from jaxpsn.core.components import Nested, fields_of
 from jaxpsn.lm.model_families import MODELS
+from jaxpsn.noise import Posterior
 from jaxpsn.noise.scale_rules import SCALES, Run, begins
 from jaxpsn.rlvr import correction, losses, perturbation, sigma
 from jaxpsn.rlvr.algorithms import ADVANTAGES, LOSSES
-from jaxpsn.rlvr.config import RlvrConfig, RolloutConfig
+from jaxpsn.rlvr.config import AlgorithmConfig, RlvrConfig, RolloutConfig
 from jaxpsn.rlvr.corrections import CORRECTIONS, GATES
 from jaxpsn.rlvr.gating import Seen
 from jaxpsn.rlvr.likeness import SIMILARITIES
@@ -92,10 +94,19 @@ def of_likeness(one, small):
 
 
 def of_noise(noise, small):
-    config = RlvrConfig(noise=noise, rollout=RolloutConfig(samples=8))
-    members = config.members
-    plan = perturbation.plan(noise, small.DECODER, small.BASE.params, members, config.noisy_samples // max(members, 1))
-    return repr(plan), members, config.clean_samples, config.sigma
+    algorithm = AlgorithmConfig(estimator="pooled", correction="none") if noise.learnt else AlgorithmConfig()
+    config = RlvrConfig(noise=noise, rollout=RolloutConfig(samples=8), algorithm=algorithm)
+    members, params = config.members, small.BASE.params
+    plan = perturbation.plan(noise, small.DECODER, params, members, config.noisy_samples // max(members, 1))
+    told = members, config.clean_samples, config.sigma
+    if not noise.learnt:
+        return repr(plan), *told
+    made = noise.optimizer(lambda count: 0.1, 1.0, plan.spec)
+    scales, state = noise.scales(made.init(params), plan.spec), made.init(params)
+    for _ in range(2):
+        change, state = made.update(Posterior(params, scales), state, params)
+    moved = [float(jnp.sum(leaf)) for leaf in jax.tree.leaves((change, noise.scales(state, plan.spec)))]
+    return repr(plan._replace(learnt=None)), moved, *told
 
 
 BEHAVIOUR = {
@@ -112,7 +123,8 @@ TEXTS = {
 NUMBERS = (0.5, 0.3, 2, 0.1, 1.5, 3, 5, 6, 8, 4, 0.9, 12, 0.01, 50)
 TOGETHER = {
     ("composite", "normalisation"): {"rate": 9.0, "initial": 0.01}, ("composite", "target"): {"drop": None},
-    ("psn", "replicas"): {"per": "replica"}, ("token", "of"): {"high": 1.5}, ("max", "of"): {"high": 1.5},
+    ("psn", "replicas"): {"per": "replica"},
+    ("ivon", "replicas"): {"per": "replica"}, ("token", "of"): {"high": 1.5}, ("max", "of"): {"high": 1.5},
     ("composite", "probe_policy"): {"drop": None, "target": 0.5},
 }  # fmt: skip
 """What a field needs beside it."""
@@ -129,7 +141,8 @@ def values(kind, name):
     if isinstance(kind, fields.Choice):
         return kind.names
     if isinstance(kind, Nested):
-        return tuple(other for other in kind.base.family.kinds if other != "bert")
+        pairs = ("dense(antithetic=true)",) if name == "structure" else ()
+        return (*(other for other in kind.base.family.kinds if other != "bert"), *pairs)
     return TEXTS[name] if isinstance(kind, fields.Text) else NUMBERS
 
 

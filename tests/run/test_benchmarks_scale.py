@@ -6,8 +6,13 @@ import types
 
 import numpy as np
 import pytest
-from benchmarks import command, gpu, gpu_tables, learning, scale_options, scaling, tables
+from benchmarks import command, gpu, gpu_tables, learning, price, scale_options, scaling, tables
+from benchmarks.compiler import counts
 
+from jaxpsn.control.config import ControlConfig, EnvConfig
+from jaxpsn.control.presets import PRESETS
+from jaxpsn.control.schedule import Schedule
+from jaxpsn.core import spec_of
 from jaxpsn.core.errors import UserError
 
 SMALL = "--env probe/action --preset smoke --num-envs 4 --calls 2 --rounds 2"
@@ -171,3 +176,33 @@ def test_a_process_says_in_one_line_what_it_cannot_do():
     with pytest.raises(UserError, match="nearest"):
         worker.answer()
     worker.close()
+
+
+def test_the_price_of_a_step_counts_what_is_rare_by_its_share():
+    each = counts.Counts(kernels=4, bytes=16, flops=8)
+    phases = dict.fromkeys(("act", "physics", "learn", "begin"), each)
+    assert counts.total(price.per_step(phases, {"learn": 1 / 4})) == counts.Counts(kernels=9, bytes=36, flops=18)
+    ppo, dqn = (
+        types.SimpleNamespace(config=one, schedule=Schedule.from_config(one))
+        for one in (PRESETS["ppo"], PRESETS["dqn-chain"])
+    )
+    assert price.shares(ppo) == {"learn": 1 / 32, "adapt": 1 / 32, "begin": 1 / 32}
+    assert price.shares(dqn) == {"learn": 1, "adapt": 1 / 50}
+
+
+def test_the_price_of_a_step_is_that_of_its_products():
+    """A network of 10, 16, 16 and 2: forwards, the targets too; backwards all weights, and all inputs but the first."""
+    agent = "dqn(hidden=16x16, double=false, batch_size=32, updates=3, update_every=2, replay_capacity=1000, warmup=0)"
+    config = ControlConfig(EnvConfig("chain(length=10)", num_envs=4), agent, "none", 2)
+    forward, inputs = 10 * 16 + 16 * 16 + 16 * 2, 16 * 16 + 16 * 2
+    found = price.of_step(config)
+    assert found["learn"].flops == 2 * 32 * (3 * forward + inputs) * 3 / 2
+    assert found["act"].flops == 2 * 4 * forward and "physics" not in found
+
+
+def test_what_is_priced_is_compared_with_all_else():
+    pairs = command.parse(["price", "--presets", "dqn", "ppo"]).pairs()
+    assert spec_of(pairs["dqn"][1].explore) == "epsilon_greedy(epsilon=0.01)"
+    assert list(pairs) == ["dqn", "ppo", "ppo, clean"] and pairs["ppo, clean"][1].agent.estimator == "clean"
+    with pytest.raises(UserError, match="presets = 'es': one whose agent also learns without"):
+        command.parse(["price", "--presets", "es"])

@@ -124,7 +124,7 @@ def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tu
         own = env is not None or place.mesh is not None
         shelf = None if own else exported.shelf(kept, job.control, calls=calls, seeds=run.seeds)
         if shelf is not None:
-            shelf.begin((f"step x {plan.calls}", "init", "evaluation"))
+            shelf.begin((f"step x {plan.calls}", "starts", "init", "evaluation"))
         program = programs.make(job.control, calls, env, place)
         if team is not None:
             distributed.meet(team, place.mesh)
