@@ -12,12 +12,12 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
 
-from jaxpsn.control import off_policy, paying, replay
+from jaxpsn.control import exploration, off_policy, paying, replay
 from jaxpsn.control.agents import losses, ppo, surrogate
 from jaxpsn.control.agents.family import ByRollouts
 from jaxpsn.control.exploration import population
 from jaxpsn.control.state import LearnerState, ProgramState
-from jaxpsn.control.types import of_agent
+from jaxpsn.control.types import of_agent, of_explore
 from jaxpsn.core.branches import when
 from jaxpsn.noise import kl_gaussian
 
@@ -25,6 +25,8 @@ from jaxpsn.noise import kl_gaussian
 _ACT, _BEGIN, _LEARN, _PAY = off_policy._ACT, off_policy._BEGIN, off_policy._LEARN, off_policy._PAY
 
 Metrics = off_policy.Metrics
+Recall = Callable[..., Array]
+"""As of :class:`jaxpsn.control.exploration.rules.Followers`."""
 
 
 @struct.dataclass
@@ -112,8 +114,9 @@ class Rollouts(off_policy.Program):
     @jax.named_scope("act")
     def _sample(self, key: PRNGKeyArray, state: ProgramState) -> tuple[Float[Array, "n a"], Float[Array, "n a"]]:
         """A sample of each environment's policy before it is squashed, and the action."""
-        obs = self.normalise(state.statistics, state.envs.obs)
-        moments = self.explorer.behaviour.act(state.learner.actor, state.explore.behaviour, obs)
+        # With a border around it the policy is computed alike in all programs, also in the branch of silent noise.
+        seen = lax.optimization_barrier((state.learner.actor, self.normalise(state.statistics, state.envs.obs)))
+        moments = lax.optimization_barrier(self.explorer.behaviour.act(seen[0], state.explore.behaviour, seen[1]))
         mean, log_std = jnp.split(moments, 2, axis=-1)
         drawn = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
         return drawn, jnp.tanh(drawn)
@@ -130,11 +133,19 @@ class Rollouts(off_policy.Program):
         """Learn from a rollout if it is complete; absent metrics are (0, 0)."""
         key = jax.random.fold_in(key, _LEARN)
 
-        def learn(learner: LearnerState, stats: Any) -> tuple[LearnerState, Any, Metrics]:
-            samples, told = self._samples(state)
-            learner, metrics = self._passes(key, learner, samples, state)
+        def learn_from(recall: Recall, learner: LearnerState, stats: Any) -> tuple[LearnerState, Any, Metrics]:
+            samples, told = self._samples(state, recall)
+            learner, metrics = self._passes(key, learner, samples, state, recall)
             rows = state.replay.data.obs
             return learner, self._observe(stats, rows.reshape(-1, rows.shape[-1])), metrics | told
+
+        def learn(learner: LearnerState, stats: Any) -> tuple[LearnerState, Any, Metrics]:
+            followers = self.explorer.behaviour.followers
+            perturbed, plain = (partial(learn_from, recall) for recall in (followers.recall, self._led))
+            if followers.loud is None or not exploration.silent(self.config.explore, of_explore(self.hyper)):
+                return perturbed(learner, stats)
+            # Noise of size zero sums in another order: a program of its own is that of plain PPO to the last bit.
+            return lax.cond(followers.loud(state.explore.behaviour), perturbed, plain, learner, stats)
 
         def skip(learner: LearnerState, stats: Any) -> tuple[LearnerState, Any, Metrics]:
             zero = jnp.zeros((), jnp.float32)
@@ -142,7 +153,13 @@ class Rollouts(off_policy.Program):
 
         return when(self.schedule.learns(state.clock), learn, skip, state.learner, state.statistics)
 
-    def _samples(self, state: ProgramState) -> tuple[ppo.Samples, Metrics]:
+    def _led(
+        self, params: Any, state: Any, obs: Float[Array, "G R O"], groups: Any, tags: Any
+    ) -> Float[Array, "G R K"]:
+        """What followers without noise would do."""
+        return self.agent.policy.raw(params, obs)
+
+    def _samples(self, state: ProgramState, recall: Recall) -> tuple[ppo.Samples, Metrics]:
         """The rollout by groups, with advantages, and how far its followers are from the leader."""
         config, rows = self.config.agent, state.replay.data
         obs, following = self.normalise(state.statistics, rows.obs), self.normalise(state.statistics, rows.next_obs)
@@ -154,9 +171,7 @@ class Rollouts(off_policy.Program):
         obs, before, gain, value, tags = self._by_group((obs, rows.before, gain, value, rows.tags))
         groups = jnp.arange(obs.shape[0], dtype=jnp.int32)
         clean = self.agent.policy.raw(state.learner.actor, obs)
-        acted = self.explorer.behaviour.followers.recall(
-            state.learner.actor, state.explore.behaviour, obs, groups, tags
-        )
+        acted = recall(state.learner.actor, state.explore.behaviour, obs, groups, tags)
         leading, own = surrogate.log_prob(before, clean), surrogate.log_prob(before, acted)
         told = {"divergence": _divergence(clean, acted), "ess": surrogate.sample_size(leading - own)}
         weight, reference = jnp.ones_like(own), own
@@ -200,9 +215,9 @@ class Rollouts(off_policy.Program):
         return jax.tree.map(turn, tree)
 
     def _passes(
-        self, key: PRNGKeyArray, learner: LearnerState, samples: ppo.Samples, state: ProgramState
+        self, key: PRNGKeyArray, learner: LearnerState, samples: ppo.Samples, state: ProgramState, recall: Recall
     ) -> tuple[LearnerState, Metrics]:
-        config, hyper, recall = self.config.agent, of_agent(state.hyper), self.explorer.behaviour.followers.recall
+        config, hyper = self.config.agent, of_agent(state.hyper)
 
         def act(samples: ppo.Samples, params: Any) -> Float[Array, "G R K"]:
             if config.estimator == "clean":

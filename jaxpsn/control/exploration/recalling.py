@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from jaxpsn import noise
 from jaxpsn.control.exploration.rules import Followers
+from jaxpsn.core.compat import anywhere
 from jaxpsn.noise.draws import draw_all
 
 
@@ -34,7 +35,9 @@ def followers(raw: Callable[..., Array], form: noise.Structure, rows: int) -> Fo
         moved = noise.fused(raw, draw.spec, form, exact_zero=False)(params, draw, own, seen)
         return moved.reshape(*obs.shape[:2], moved.shape[-1])
 
-    return Followers(recall, lambda state: jnp.repeat(state.draw.counter, rows))
+    return Followers(
+        recall, lambda state: jnp.repeat(state.draw.counter, rows), lambda state: anywhere(state.sigma != 0)
+    )
 
 
 def taken(draw: noise.Draw, members: Int[Array, " G"]) -> noise.Draw:

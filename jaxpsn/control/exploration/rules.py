@@ -34,6 +34,8 @@ class Followers(NamedTuple):
     tags: Callable[..., Any]
     """``tags(state) -> [N]``: what tells the perturbation that each environment holds from its others; whole numbers
     that change with a redraw."""
+    loud: Callable[..., Any] | None = None
+    """``loud(state) -> bool``: whether the weights of anybody are perturbed; None where nobody asks."""
 
 
 class Explorer(NamedTuple):
