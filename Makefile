@@ -28,10 +28,10 @@ notebooks: .venv/ready
 	$(BIN)/jupyter lab notebooks $(ARGS)
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not slurm and not compile" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not slurm and not compile" $(ARGS)
 
 test-slow: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow $(ARGS)
 
 test-slurm: .venv/ready
 	$(BIN)/python -m pytest -m slurm $(ARGS)
