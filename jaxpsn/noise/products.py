@@ -16,10 +16,10 @@ def thin_product(x: Float[Array, "f n"], matrix: Float[Array, "n m"]) -> Float[A
 
 
 def at_default_precision(x: Float[Array, "f n"], matrix: Any) -> Float[Array, "f m"]:
-    """``x @ matrix`` for entries +-1, rounded as accelerators round products of float32 by default.
+    """``x @ matrix`` for entries +-1; of float32 with x and result rounded to bfloat16, as TPUs round by default.
 
-    What stands between kernels is then half as large. With a precision of JAX's own choice (its configuration
-    ``jax_default_matmul_precision``) in x's type.
+    GPUs keep three bits more. What stands between kernels is then half as large; the rounding is of noise alone. Where
+    JAX's configuration names a precision (``jax_default_matmul_precision``) nothing is rounded here.
     """
     if x.shape[-1] <= THIN:
         return thin_product(x, jnp.asarray(matrix, x.dtype))

@@ -50,6 +50,9 @@ class RolloutConfig:
     gate: Literal["none", "unsolved"] = "none"
     """Which problems of a file or pool are asked: all, or those that no answer has solved so far (arXiv 2606.15455);
     solved ones only where too few others are left."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Dtype of the weights in sampling alone; left out, that of training. Log-probs of a sampler in float16 are closer
+    to those in float32 than bfloat16's (arXiv 2510.26788); what is left the correction weighs, as it does noise."""
 
     def __post_init__(self) -> None:
         checks.whole("rollout.prompts", self.prompts, 1, 1 << 20)
@@ -63,6 +66,8 @@ class RolloutConfig:
         checks.whole("rollout.refills", self.refills, 0, 1000)
         checks.whole("rollout.pool", self.pool, 0, 1 << 20)
         checks.choice("rollout.gate", self.gate, ("none", "unsolved"))
+        if self.dtype is not None:
+            checks.choice("rollout.dtype", self.dtype, ("float32", "bfloat16", "float16"))
         if 0 < self.pool < self.prompts:
             errors.refuse("rollout.pool", self.pool, f"at least the {self.prompts} prompts of a step, or 0")
 
@@ -225,7 +230,7 @@ class RlvrConfig:
     """System message for a model's chat template."""
     template: TemplateConfig = field(default_factory=TemplateConfig)
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Dtype of a loaded model's weights in sampling and training."""
+    """Dtype of a loaded model's weights in sampling, unless rollout.dtype is another, and training."""
     remat: bool = False
     """Recompute activations in the backward pass, to save memory."""
     mesh: str | None = None

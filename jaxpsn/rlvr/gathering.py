@@ -98,6 +98,11 @@ class Clock:
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - begun
 
 
+def sampled_in(config: RlvrConfig) -> str:
+    """The dtype of the weights that answers are sampled from."""
+    return config.rollout.dtype or config.dtype
+
+
 class Gatherer:
     """Draws answers from the clean and the perturbed policy and has them verified."""
 
@@ -158,7 +163,7 @@ class Gatherer:
 
         They are a function of (run key, step, turn, sample, problem), noise of (run key, step, member, path).
         """
-        params = self._place.working(self._decoder, params, self._config.dtype)
+        params = self._place.working(self._decoder, params, sampled_in(self._config))
         stream = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, SAMPLE), step), turn)
         ids = rollout.Ids(part.first, begin, self._config.rollout.prompts)
         settings = (stream, jnp.float32(self._config.rollout.temperature), self._sampling[part.probing])

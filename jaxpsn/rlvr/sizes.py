@@ -65,24 +65,24 @@ def _rollout(config: RlvrConfig, form: Base, longest: int, answer: int, place: P
     """What decoding holds of the answers that are decoded side by side, on one device."""
     wanted = config.rollout
     problems = gathering.block(wanted.prompts, wanted.samples, wanted.rows, place.parts) // place.parts
-    return decoded(config, form, problems, wanted.samples, longest, answer)
+    return decoded(form, gathering.sampled_in(config), problems, wanted.samples, longest, answer)
 
 
 def _judged(config: RlvrConfig, form: Base, longest: int, answer: int, place: Placement) -> Any:
     wanted = config.evaluation
     most = max(wanted.problems * wanted.samples, wanted.monitor_problems * wanted.monitor_samples)
     rows = evaluation.rows(wanted.rows, form.decoder, longest + answer, config.dtype)
-    return decoded(config, form, -(-min(rows, most) // place.parts), 1, longest, answer)
+    return decoded(form, config.dtype, -(-min(rows, most) // place.parts), 1, longest, answer)
 
 
-def decoded(config: RlvrConfig, form: Base, prompts: int, samples: int, longest: int, answer: int) -> Any:
+def decoded(form: Base, dtype: str, prompts: int, samples: int, longest: int, answer: int) -> Any:
     """The state of decoding ``samples`` answers to each of ``prompts``, of these lengths in tokens, as shapes.
 
     Caches, tokens and what is known of them, on one device and for one set of weights.
     """
     words, whole = form.words, jax.ShapeDtypeStruct
     sampling = decoding.Sampling(max_tokens=answer, ends=tuple(words.ends), pad=words.pad, vocab=words.vocab_size)
-    params = jax.tree.map(lambda leaf: whole(leaf.shape, jnp.dtype(config.dtype)), weights(form.decoder))
+    params = jax.tree.map(lambda leaf: whole(leaf.shape, jnp.dtype(dtype)), weights(form.decoder))
     asked = Prompts(whole((prompts, longest), jnp.int32), whole((prompts,), jnp.int32))
     rows = whole((1, samples * prompts), jnp.int32)
 

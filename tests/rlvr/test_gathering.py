@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxpsn.lm import policies, scoring
 from jaxpsn.noise.scales import ScaleState
 from jaxpsn.rlvr import gathering, rollout
 from jaxpsn.rlvr.rules import Composite
@@ -274,3 +275,15 @@ def test_extra_probes_are_not_drawn_again_for_refills(small):
     made._answers = answers
     made.gather(small.state(), lambda *_: ScaleState(jnp.float32(0.1)), gathering.Clock())
     assert sent == [(True, 0), (False, 0), (False, 1), (False, 2)]
+
+
+def test_a_sampler_in_float16_is_nearer_to_float32_than_one_in_bfloat16(small):
+    apart = {}
+    for dtype in ("float16", "bfloat16"):
+        made = small.gatherer(small.config(noise="none", rollout={"dtype": dtype}))
+        found = made.gather(small.state(), None, gathering.Clock()).experience
+        tokens, lengths = jnp.asarray(found.answers.tokens), jnp.asarray(found.answers.lengths)
+        clean = policies.Clean(small.BASE.params, small.SAMPLES)
+        exact = scoring.score(small.DECODER, clean, found.prompts, tokens, lengths, jnp.float32(1.0)).log_probs
+        apart[dtype] = float(np.abs(np.asarray(exact) - found.answers.log_probs).sum() / np.sum(found.answers.lengths))
+    assert 1e-6 < apart["float16"] < apart["bfloat16"] / 4 < 0.05

@@ -67,12 +67,13 @@ class EvaluateJob:
     system: str | None = None
     """System message for the chat template of a Hugging Face folder."""
     template: TemplateConfig = field(default_factory=TemplateConfig)
-    dtype: Literal["float32", "bfloat16"] | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Dtype of the weights in use; left out, the run's, else float32."""
     mesh: str | None = None
     """Devices, such as data=4,model=2; left out, one device."""
     tolerance: float | None = None
-    """With --replay: nats a token by which log-probs may differ; left out, 0.0001 on a CPU, else 0.01; bfloat16 0.1."""
+    """With --replay: nats a token by which log-probs may differ; left out, 0.0001 on a CPU, else 0.01; a sampler in
+    float16 0.02, in bfloat16 0.1."""
     out: str = "results/evaluation"
     """Folder for evaluations/LABEL.json and pass_at_k.csv, .json and .svg."""
     progress: Literal["auto", "rich", "plain", "none"] = "auto"
@@ -94,7 +95,7 @@ class EvaluateJob:
         checks.choice("verifier", self.verifier, file_task.VERIFIERS)
         checks.choice("data_kind", self.data_kind, problem_files.KINDS)
         if self.dtype is not None:
-            checks.choice("dtype", self.dtype, ("float32", "bfloat16"))
+            checks.choice("dtype", self.dtype, ("float32", "bfloat16", "float16"))
         checks.choice("progress", self.progress, PROGRESS)
         if self.task is not None:
             TASKS.make(self.task, "task")

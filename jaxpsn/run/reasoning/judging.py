@@ -164,12 +164,12 @@ def refuse_large(judged: Sequence[Candidate], asked: Questions, wanted: Evaluate
     place = Placement(wanted.mesh)
     for one in judged:
         width, tokens = limits(one, asked.task, wanted)
-        config = dataclasses.replace(one.config, dtype=wanted.dtype or one.config.dtype)
-        rows = evaluation.rows(wanted.rows, one.form.decoder, width + tokens, config.dtype)
+        dtype = wanted.dtype or one.config.dtype
+        rows = evaluation.rows(wanted.rows, one.form.decoder, width + tokens, dtype)
         rows = -(-min(rows, len(asked.problems) * wanted.samples) // place.parts)
-        caches = sizes.decoded(config, one.form, rows, 1, width, tokens)
+        caches = sizes.decoded(one.form, dtype, rows, 1, width, tokens)
         # At least: those of a checkpoint are float32 until they are used.
-        weights = memory.held(sizes.weights(one.form.decoder, place)) * jnp.dtype(config.dtype).itemsize // 4
+        weights = memory.held(sizes.weights(one.form.decoder, place)) * jnp.dtype(dtype).itemsize // 4
         parts = {
             f"weights of {one.name}": (weights, "the size of the model"),
             "caches": (memory.held(caches), "rows, max_tokens, max_prompt"),

@@ -18,7 +18,7 @@ from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import perturbations
 from jaxpsn.run.reasoning import judging
 
-TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
+TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
 """Nats a token by which a log-prob may differ from what was logged, by the dtype of the passes."""
 COARSE = 0.01
 """The same for float32 on an accelerator, whose matrix products have fewer digits."""
@@ -45,7 +45,7 @@ class Rescorer:
         self._config, self._decoder, self._words = one.config, one.form.decoder, one.form.words
         self._key, self._rows = jax.random.key(seed), rows
         least = 0.0 if jax.default_backend() == "cpu" else COARSE
-        self.tolerance = max(TOLERANCE[one.config.dtype], least) if tolerance is None else tolerance
+        self.tolerance = max(TOLERANCE[gathering.sampled_in(one.config)], least) if tolerance is None else tolerance
         noise, probe_noise = perturbations(one.config, self._decoder, sizes.weights(self._decoder))
         plan = gathering.plan(one.config, noise, probe_noise)
         early = [plan.probes] if plan.probes is not None and one.config.early_samples else []
@@ -126,7 +126,7 @@ class Rescorer:
     ) -> tuple[Array, Array]:
         """Log-probs of whole answers [samples, problems]: by the policy that drew them, and by the clean one."""
         decoder, temperature = Placement(None).decoder(self._decoder), jnp.float32(self._config.rollout.temperature)
-        params = Placement(None).working(decoder, params, self._config.dtype)
+        params = Placement(None).working(decoder, params, gathering.sampled_in(self._config))
         vocab, chunk = self._words.vocab_size, 0 if decoder.vocab_size <= _SMALL else _CHUNK
         clean = policies.Clean(params.mean if isinstance(params, Posterior) else params, part.count)
         scores = scoring.score(decoder, clean, prompts, tokens, lengths, temperature, chunk=chunk, vocab=vocab)
