@@ -290,7 +290,7 @@ def test_what_is_sampled_is_paid_now_and_goes_on_from_the_start_of_the_next_epis
 def test_the_bonus_is_what_finds_the_reward():
     """The end of the corridor, with white noise too small for it: seeds and weights side by side in one program."""
     made, _, _ = _corridor()
-    seeds = jax.random.split(KEY, 4)
+    seeds = jax.random.split(KEY, 6)
 
     @jax.jit
     def ends(seeds, beta):
@@ -301,14 +301,15 @@ def test_the_bonus_is_what_finds_the_reward():
         axes = made.axes(state)
         state = state.replace(clock=state.clock[0])
         step = jax.vmap(lambda state: made.step(state)[0], in_axes=(axes,), out_axes=axes)
-        state = jax.lax.scan(lambda s, _: (step(s), None), state, None, length=1500)[0]
-        return jnp.sum(state.replay.data.terminated[:, :1500], axis=(1, 2)), state.learner.intrinsic.beta
+        state = jax.lax.scan(lambda s, _: (step(s), None), state, None, length=2400)[0]
+        return jnp.sum(state.replay.data.terminated[:, :2400], axis=(1, 2)), state.learner.intrinsic.beta
 
-    beta = jnp.repeat(jnp.asarray([1.0, 1e-6], jnp.float32), 4)
+    beta = jnp.repeat(jnp.asarray([1.0, 1e-6], jnp.float32), 6)
     found, kept = ends(jnp.concatenate([seeds, seeds]), beta)
     found = np.asarray(found)
     np.testing.assert_array_equal(kept, beta)
-    assert np.sum(found[:4] > 20) >= 3 and np.sum(found[4:] > 20) <= 1, found
+    # Some find it by luck, and then learn from it.
+    assert np.median(found[:6]) > 100 and np.median(found[6:]) < 20, found
 
 
 DQN = "hidden=8x8, batch_size=8, updates=1, replay_capacity=512, warmup=32"
