@@ -180,6 +180,7 @@ def test_without_noise_it_acts_with_the_clean_policy(behaviour):
     np.testing.assert_allclose(action, gaussian.sample(stream, moments)[0], atol=1e-6)
 
 
+@pytest.mark.usefixtures("optimised")  # for its last bits; and so is what follows in this file
 @pytest.mark.parametrize("behaviour", ["sample", "mean"])
 def test_it_acts_with_perturbed_weights_and_sigma_0_is_the_clean_policy(behaviour):
     made, state, obs = _started("parameter(sigma=0.5, scale=constant, structure=dense)", behaviour=behaviour)

@@ -11,6 +11,8 @@ from jaxpsn import envs
 from jaxpsn.envs import box2d, cartpole, double_pendulum, mountain_car
 from jaxpsn.envs.box2d import Triple
 
+pytestmark = pytest.mark.usefixtures("optimised")  # what was stored is of such programs, to the last bit
+
 STORED = np.load(pathlib.Path(__file__).parent / "original" / "box2d.npz")
 STEPS = 100
 # For each task: where an episode begins, centres of mass from the bodies' origins, and the physics' fields.
