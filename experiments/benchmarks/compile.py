@@ -57,7 +57,7 @@ def compiled(options: Compile, target: Target) -> list[Row]:
             "calls",
             "clean",
             "largest",
-        )
+        )  # fmt: skip
     }
     with tempfile.TemporaryDirectory() as folder, _alone(target):
         file = Path(folder) / "rows.json"
