@@ -41,24 +41,16 @@ def table(options: Compile) -> Table:
     return Table(rows, machine, {"assumptions": target.assumptions, "target": vars(target)})
 
 
+_ASKED = (
+    "home", "target", "flags", "structures", "against", "programs", "shape", "calls", "clean", "largest",
+)  # fmt: skip
+"""The options that a worker is told."""
+
+
 def compiled(options: Compile, target: Target) -> list[Row]:
     """The rows that a worker made. Raises SystemExit with its status where it ended by itself, having said why."""
     python = compiler(target)
-    told = {
-        name: getattr(options, name)
-        for name in (
-            "home",
-            "target",
-            "flags",
-            "structures",
-            "against",
-            "programs",
-            "shape",
-            "calls",
-            "clean",
-            "largest",
-        )  # fmt: skip
-    }
+    told = {name: getattr(options, name) for name in _ASKED}
     with tempfile.TemporaryDirectory() as folder, _alone(target):
         file = Path(folder) / "rows.json"
         command = [str(python), "-m", "benchmarks.compiler.worker", json.dumps(told), str(file)]
