@@ -5,11 +5,10 @@ import os
 import tempfile
 from pathlib import Path
 
+_TESTS = Path(__file__).resolve().parent
 _CACHE = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", Path(tempfile.gettempdir()) / "jaxpsn-test-cache"))
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Programs of tests run for moments and compile for minutes. See `optimised`.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAXPSN_KEEP_PROGRAMS", "0")  # what a test trains it trains once
 
 import hypothesis  # noqa: E402
@@ -48,17 +47,34 @@ def few_memory_maps():
         gc.collect()
 
 
+_QUICK = ("adapters", "api", "control", "core", "docs", "envs")
+"""Rooms whose tests compile small programs for minutes that run for moments."""
+
+
+def _compile(quickly):
+    """From now on without what makes machine code fast, or as for a user; here, and in processes that are started."""
+    if jax.config.read("jax_disable_most_optimizations") != quickly:
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quickly))
+        jax.config.update("jax_disable_most_optimizations", quickly)
+        jax.clear_caches()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled(request):
+    """Every module begins as its room is compiled."""
+    _compile(request.path.relative_to(_TESTS).parts[0] in _QUICK)
+
+
 @pytest.fixture(scope="module")
-def optimised():
-    """Compile as for a user, here and in processes: for tests of what is compiled, or of the last bits of long runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
-        before = jax.config.read("jax_disable_most_optimizations")
-        jax.config.update("jax_disable_most_optimizations", False)
-        jax.clear_caches()
-        yield
-        jax.config.update("jax_disable_most_optimizations", before)
-        jax.clear_caches()
+def optimised(compiled):
+    """As for a user: for tests of what is compiled, and of last bits; from the first that asks on to the module's end."""
+    _compile(False)
+
+
+@pytest.fixture(scope="module")
+def quickly_compiled(compiled):
+    """Half the compilation time, in a module of another room."""
+    _compile(True)
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
-import pytest
 
 from jaxpsn import noise
 from jaxpsn.lm import model
@@ -22,14 +21,6 @@ SIGMA = 0.5
 KEY = jax.random.key(7)
 SAMPLING = Sampling(12, (1, 5), 0, indicators=True)
 _sample = jax.jit(sample, static_argnums=(0, 6))
-
-
-@pytest.fixture(scope="module")
-def quickly_compiled():
-    """Half the compilation time; these programs run for milliseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def full_logits(params, tokens, start=None):

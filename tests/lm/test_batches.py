@@ -11,7 +11,6 @@ from jaxpsn.lm.prompts import pack
 from jaxpsn.lm.sampler import Prompts, Sampler, Sampling
 from tests.lm import members
 from tests.lm.members import CONFIG, KEY, PARAMS, PROMPTS, SAMPLING, sampled
-from tests.lm.members import quickly_compiled as quickly_compiled
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 

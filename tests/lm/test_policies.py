@@ -8,7 +8,6 @@ import pytest
 from jaxpsn.core.errors import UserError
 from jaxpsn.lm.policies import Single
 from tests.lm import members
-from tests.lm.members import quickly_compiled as quickly_compiled
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 

@@ -18,7 +18,6 @@ from jaxpsn.lm.policies import Clean, Fused, Single
 from jaxpsn.lm.sampler import Prompts, Sampling, sample
 from tests.lm import members
 from tests.lm.members import CONFIG, KEY, MEMBERS, PARAMS, PROMPTS, SAMPLING, rows_of, sampled
-from tests.lm.members import quickly_compiled as quickly_compiled
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -210,9 +209,9 @@ def test_bfloat16_weights_keep_float32_log_probs():
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(found))
 
 
+@pytest.mark.usefixtures("optimised")
 def test_the_cache_is_never_copied_whole():
     """Decoding needs room for one cache, and no operation of the loop makes another."""
-    jax.config.update("jax_disable_most_optimizations", False)
     policy, steps = members.policy_of("low rank")[0], 500
     prompts = Prompts(PROMPTS.tokens, PROMPTS.lengths)
     sampling = Sampling(steps, (), 0)

@@ -17,7 +17,6 @@ from jaxpsn.lm.prompts import pack
 from jaxpsn.lm.scoring import score
 from tests.lm import members
 from tests.lm.members import CONFIG, MEMBERS, NAMES, PARAMS, PROMPTS, sampled
-from tests.lm.members import quickly_compiled as quickly_compiled
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
