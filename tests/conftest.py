@@ -60,19 +60,19 @@ def _compile(quickly):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled(request):
+def compiled_as_its_room(request):
     """Every module begins as its room is compiled."""
     _compile(request.path.relative_to(_TESTS).parts[0] in _QUICK)
 
 
 @pytest.fixture(scope="module")
-def optimised(compiled):
-    """As for a user: for tests of what is compiled, and of last bits; from the first that asks on to the module's end."""
+def optimised(compiled_as_its_room):
+    """As for a user: for tests of what is compiled, and of last bits; from the first that asks to the module's end."""
     _compile(False)
 
 
 @pytest.fixture(scope="module")
-def quickly_compiled(compiled):
+def quickly_compiled(compiled_as_its_room):
     """Half the compilation time, in a module of another room."""
     _compile(True)
 
