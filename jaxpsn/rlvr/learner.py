@@ -31,6 +31,8 @@ from jaxpsn.rlvr.tokens import token_mask
 
 ADAPTERS = 0x4C4F5241
 """Folded into a run's key: where its adapters begin."""
+LOGITS = 1024
+"""Tokens of all members whose logits exist at once with a token budget, where the vocabulary is large."""
 EACH = 16
 """Perturbations of a step that are reported one by one; of more only the spread."""
 
@@ -110,17 +112,18 @@ class Learner(NamedTuple):
         temperature, limit = jnp.float32(self.config.rollout.temperature), tokens.shape[-1]
         members = 1 if perturbed is None else self.noise.members
         texts = packing.joined(*rollout.of_members(members, prompts, tokens, lengths))
+        at_once = self.chunk and max(1, LOGITS // members)
 
         def view(trained: Any, rest: tuple[Any, Any], part: packing.Texts) -> scoring.Scores:
             frozen, perturbed = rest
             weights = self.place.working(self.decoder, self.whole(trained, frozen), self.config.dtype)
             policy = policies.Clean(weights) if perturbed is None else self.noise.policy(weights, *perturbed)
-            given = self.decoder, policy, part.tokens, part.lengths, part.first, temperature
-            return scoring.score_texts(*given, remat=self.config.remat, chunk=self.chunk, vocab=self.vocab)
+            given = self.decoder, policy, part.tokens, part.lengths, part.first, limit, temperature
+            return scoring.score_texts(*given, remat=self.config.remat, chunk=at_once, vocab=self.vocab)
 
         budget = self.config.algorithm.token_budget
         cut = packing.plan(budget, members, texts.tokens.shape[1], prompts.tokens.shape[1] + limit)
-        found = packing.scores(view, cut, params, (frozen, perturbed), texts, limit)
+        found = packing.scores(view, cut, params, (frozen, perturbed), texts)
         return jax.tree.map(lambda leaf: leaf.reshape(*lengths.shape, *leaf.shape[2:]), found)
 
     def places(self) -> tuple[Any, ...]:
