@@ -150,9 +150,9 @@ def deep(argument: str) -> str:
 
 def price() -> str:
     """What noise in weights adds to a training step of each agent."""
-    body = [[f"`{row['name']}`", row["agent"], f"{float(row['flops_ratio']):.3f}", f"{float(row['bytes_ratio']):.3f}"]
-            for row in rows("price.csv")]  # fmt: skip
-    return markdown(["preset", "agent", "products", "bytes"], body)
+    body = [[f"`{row['name']}`", row["agent"], f"{float(row['flops_ratio']):.3f}", f"{float(row['bytes_ratio']):.3f}",
+             ratio(row, "seconds_ratio")] for row in rows("price.csv")]  # fmt: skip
+    return markdown(["preset", "agent", "products", "bytes", "processor seconds"], body)
 
 
 def untrained() -> str:
