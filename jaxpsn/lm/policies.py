@@ -15,6 +15,7 @@ from jaxpsn import noise
 from jaxpsn.core.errors import refuse
 from jaxpsn.noise.holds import turns
 from jaxpsn.noise.lazy import units
+from jaxpsn.noise.structures import sizes
 
 Function = Callable[[Any, Any], Any]
 TURNS = 0x5455524E
@@ -75,6 +76,15 @@ class Fused(_Held):
     def members(self) -> int:
         """Number of members."""
         return self.draw.members
+
+    def over(self, tokens: int) -> "Fused":
+        """The policy for answers of so many tokens: where weights are narrower than float32, with its noise placed."""
+        dtypes = {leaf.dtype for leaf in jax.tree.leaves(self.params) if jnp.issubdtype(leaf.dtype, jnp.floating)}
+        if len(dtypes) > 1 or self.sigma is None or jnp.finfo(dtype := dtypes.pop()).bits >= 32:
+            return self
+        rms = units(self.params, self.draw.spec) if self.rms is None else self.rms
+        placed = self.draw.kind.placed(self.draw, sizes(self.draw, self.sigma, rms), dtype)
+        return self if placed is None else self.replace(draw=placed, sigma=None)
 
     def apply(self, fn: Function, x: Any) -> Any:
         """``fn(W + sigma E_m, x[m])`` for every member."""

@@ -66,7 +66,7 @@ class _Forward:
             thin = partial(self._thin, leaf, lazy.view, found, side, flip, shape)
             clean = lax.platform_dependent(*operands, cpu=partial(bind, eqn), default=thin)
         noise = self._noise(leaf, lazy, found, other, flip, shape)
-        return (clean + lazy.sigma.astype(clean.dtype) * noise.astype(clean.dtype)).astype(dtype)
+        return (clean + lazy.sized(noise.astype(clean.dtype))).astype(dtype)
 
     def _thin(
         self,
@@ -113,7 +113,7 @@ class _Forward:
         noise = jnp.moveaxis(noise, tuple(range(ids.ndim, noise.ndim)), offsets)
         clean = bind(eqn, lazy.weight, indices)
         wide = wider(clean.dtype)
-        return (clean.astype(wide) + (lazy.sigma * noise).astype(wide)).astype(clean.dtype)
+        return (clean.astype(wide) + lazy.sized(noise).astype(wide)).astype(clean.dtype)
 
 
 def _arranged(
@@ -157,7 +157,8 @@ def fused(apply: Any, spec: Any, kind: Any, exact_zero: Any = True) -> Callable[
     """``act(params, draw, sigma, x)``: every member's ``apply(W + sigma E_i, x_i)`` at nearly the price of one batch.
 
     ``x``: one array or tree, every leaf ``[members, ...]``; the rest is what ``apply`` takes, so
-    ``[members, E, ...]`` serves E rows per member. ``sigma``: scalar, ``[members]``, or path -> either.
+    ``[members, E, ...]`` serves E rows per member. ``sigma``: scalar, ``[members]``, path -> either, or None where the
+    draw's numbers have their size already (:meth:`Structure.placed`).
     Equal to ``vmap(apply . materialise)``, forward and gradient; the products with the clean weights
     stay shared by all members, and no perturbed matrix is formed unless ``plan`` reported it.
 
@@ -187,7 +188,7 @@ def _act(
 ):
     spec, parts = draw.spec, taken_apart(params)
     sigmas = leaf_sigmas(spec, sigma, draw.members)
-    loud = not exact_zero or (isinstance(sigma, float | int) and bool(sigma))
+    loud = not exact_zero or sigma is None or (isinstance(sigma, float | int) and bool(sigma))
     if not loud:
         loud = anywhere(jnp.stack([jnp.any(value != 0) for value in sigmas.values()]))
     # Inside shard_map all operands differ between devices once one does, so that equations can be bound as traced.

@@ -21,8 +21,15 @@ class Lazy:
     weight: Any
     noise: Any  # this member's state of the structure
     base: Any  # arrays of the structure that all members share
-    sigma: Any  # f32[stack...], already times the RMS when relative
+    sigma: Any  # f32[stack...], already times the RMS when relative; None where the noise is of that size itself
     view: View = struct.field(pytree_node=False)
+
+    def sized(self, noise: Array) -> Array:
+        """``sigma`` times ``noise``: of one slice, or ``[stack..., entries]``."""
+        if self.sigma is None:
+            return noise
+        sigma = self.sigma.astype(noise.dtype)
+        return (sigma[..., None] if sigma.ndim else sigma) * noise
 
 
 def wider(dtype: Any) -> Any:
@@ -106,7 +113,7 @@ def settle(leaf: Leaf, lazy: Lazy, kind: Any) -> Array:
         entries = jax.vmap(entries)
     weight = matrix_view(leaf, lazy.weight, lazy.view) if kind.reads_weight else None
     noise = entries(lazy.noise, lazy.base, weight).astype(jnp.float32)
-    flat = noise.reshape((*leaf.sizes(stack), -1)) * lazy.sigma[..., None]
-    offset = spread(leaf, flat, lazy.view, lazy.weight.shape)
+    flat = noise.reshape((*leaf.sizes(stack), -1))
+    offset = spread(leaf, lazy.sized(flat), lazy.view, lazy.weight.shape)
     wide = wider(lazy.weight.dtype)
     return (lazy.weight.astype(wide) + offset.astype(wide)).astype(lazy.weight.dtype)

@@ -10,6 +10,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxpsn.core.fields import Whole
+from jaxpsn.noise.draws import Draw
+from jaxpsn.noise.lazy import wider
 from jaxpsn.noise.normals import normal
 from jaxpsn.noise.signs import unpack, words
 from jaxpsn.noise.spec import Leaf
@@ -17,6 +19,8 @@ from jaxpsn.noise.structures import STRUCTURES, Structure
 
 # A matrix of at most this many entries (an action head) gets dense noise.
 _HEAD = 4096
+# Numbers that one sum of an inner product takes.
+_PIECE = 16384
 
 
 def _factors(key: PRNGKeyArray, shape: tuple[int, int], law: str) -> Float[Array, "n r"]:
@@ -145,6 +149,82 @@ class LowRank(_Factored):
     def drift(self, leaf: Leaf, old: dict[str, Array], fresh: dict[str, Array], rho: float) -> dict[str, Array]:
         # A matrix is a product of two factors that move at a time: the correlation of E is the product of theirs.
         return super().drift(leaf, old, fresh, math.sqrt(rho) if "in" in old else rho)
+
+    def placed(self, draw: Draw, sizes: dict[str, Array], dtype: Any) -> Draw | None:
+        known = draw.spec.by_path
+        groups = {tuple(path for path in leaf.beside if self.factored(known[path])) for leaf in known.values()}
+        kind = Placed(self, tuple(sorted(groups)))
+        noise = {leaf.path: kind.of_draw(leaf, draw.noise, sizes[leaf.path], dtype) for leaf in known.values()}
+        return draw.replace(noise=noise, kind=kind)
+
+
+@dataclass(frozen=True)
+class Placed(Structure):
+    """Low-rank noise as a loop over tokens reads it: of its size, in the weights' dtype.
+
+    Matrices that read the same activations (:attr:`Leaf.beside`) share their inner products: each has the factors of
+    all, so that a compiler finds the same product several times and makes it once.
+    """
+
+    of: LowRank
+    """The structure that was drawn."""
+    groups: tuple[tuple[str, ...], ...]
+    """Paths of those that share products."""
+
+    def of_draw(self, leaf: Leaf, noise: dict[str, Any], size: Array, dtype: Any) -> dict[str, Array]:
+        """The state of one leaf, of all members, from those that were drawn."""
+        own = noise[leaf.path]
+        size = size.reshape(size.shape + (1,) * (own[next(iter(own))].ndim - size.ndim))
+        if not self.of.factored(leaf):
+            return {name: (size * value).astype(dtype) for name, value in own.items()}
+        out, _ = self.of.thin(leaf, own)
+        into = [jnp.swapaxes(noise[path]["in"], -1, -2) for path in self._group(leaf)]
+        return {"out": (size * out).astype(dtype), "in": jnp.concatenate(into, axis=-2).astype(dtype)}
+
+    def _group(self, leaf: Leaf) -> tuple[str, ...]:
+        return next((group for group in self.groups if leaf.path in group), (leaf.path,))
+
+    def _own(self, leaf: Leaf, factors: Array, axis: int) -> Array:
+        """Those of the leaf among the factors, or the products with them, of all that lie beside it."""
+        rank = self.of.rank
+        place = self._group(leaf).index(leaf.path) * rank
+        return lax.slice_in_dim(factors, place, place + rank, axis=axis)
+
+    def contract(self, leaf: Leaf, noise: Any, base: Any, weight: Any, x: Array, flip: bool) -> Array:
+        if "dense" in noise:
+            return self.of.contract(leaf, noise, base, weight, x, flip)
+        wide = wider(x.dtype)
+        if flip:
+            return (x @ noise["out"]) @ self._own(leaf, noise["in"], 0)
+        if self.of.rank == 1:
+            inner = self._own(leaf, _inner(x.astype(wide), noise["in"].astype(wide)), 1)
+            return inner * noise["out"].T.astype(wide)
+        return self._own(leaf, x @ noise["in"].T, 1) @ noise["out"].T
+
+    def entries(self, leaf: Leaf, noise: Any, base: Any, weight: Any) -> Array:
+        if not self.of.factored(leaf):
+            return self.of.entries(leaf, noise, base, weight)
+        return noise["out"].astype(jnp.float32) @ self._own(leaf, noise["in"], 0).astype(jnp.float32)
+
+    def rows(self, leaf: Leaf, noise: Any, base: Any, weight: Any, ids: Array, of_out: bool) -> Array:
+        if not self.of.factored(leaf):
+            return super().rows(leaf, noise, base, weight, ids, of_out)
+        out, into = noise["out"].astype(jnp.float32), self._own(leaf, noise["in"], 0).astype(jnp.float32)
+        return out[ids] @ into if of_out else into.T[ids] @ out.T
+
+
+def _inner(x: Float[Array, "f n"], factors: Float[Array, "g n"]) -> Float[Array, "f g"]:
+    """``x @ factors.T`` as sums, which a GPU's compiler takes into the kernel that makes x.
+
+    In pieces, as of more numbers XLA makes two sums, both of them kernels; behind the barrier it adds the few pieces,
+    in place of all numbers, for every output.
+    """
+    length = x.shape[-1]
+    pieces = next((count for count in range(1, 33) if length % count == 0 and length // count <= _PIECE), 1)
+    product = x[:, None, :] * factors[None]
+    partial = jnp.sum(product.reshape(*product.shape[:-1], pieces, length // pieces), axis=-1)
+    kept = lax.optimization_barrier(partial)
+    return sum(kept[..., piece] for piece in range(pieces))
 
 
 @STRUCTURES.register("factorised")

@@ -1,6 +1,6 @@
 """One abstract pass over a model: which leaves it uses, and how."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import jax
@@ -32,6 +32,8 @@ class _Recorder:
 
     def __init__(self) -> None:
         self.seen: dict[str, list[_Seen]] = {}
+        self.read: dict[Any, tuple[Any, list[str]]] = {}
+        """By activations, which are kept so that none takes the place of another: the matrices that read them."""
 
     def rules(self) -> Rules:
         return Rules(self._contract, self._take, self._form, lambda lazy: scanned(lazy.view) is not None)
@@ -42,6 +44,7 @@ class _Recorder:
     def _contract(self, eqn, lazy, side, other):
         found = contraction(eqn, lazy.view, side)
         self._note(lazy, *(("matmul", *found.roles) if found.contract else ("formed",)))
+        self.read.setdefault((id(other), found.x_contract), (other, []))[1].append(lazy.view.path)
         return bind(eqn, *((lazy.weight, other) if side == 0 else (other, lazy.weight)))
 
     def _take(self, eqn, lazy, indices):
@@ -57,7 +60,7 @@ class _Recorder:
         return lazy.weight
 
 
-def _trace(closed: Any, parts: Parts, example: Any, chosen: set[str]) -> dict[str, list[_Seen]]:
+def _trace(closed: Any, parts: Parts, example: Any, chosen: set[str]) -> _Recorder:
     recorder = _Recorder()
 
     def lazily(path, weight):
@@ -71,7 +74,7 @@ def _trace(closed: Any, parts: Parts, example: Any, chosen: set[str]) -> dict[st
         return [rules.form(out) if is_lazy(out) else out for out in evaluate(closed, args, rules)]
 
     jax.eval_shape(run, parts.arrays, example)
-    return recorder.seen
+    return recorder
 
 
 def _leaf(path: str, shape: tuple[int, ...], seen: list[_Seen]) -> Leaf:
@@ -106,6 +109,17 @@ def _paired(leaf: Leaf, leaves: dict[str, Leaf]) -> Leaf:
                 out = tuple(axis for axis in inner if axis not in batch)
                 return Leaf(leaf.path, leaf.shape, "vector", leaf.stack, batch, (), out, other.path)
     return leaf
+
+
+def _beside(leaf: Leaf, leaves: dict[str, Leaf], read: list[list[str]]) -> Leaf:
+    """A matrix, given those that read what it reads; one that is read in several ways has none."""
+    own = [paths for paths in read if leaf.path in paths]
+    if len(own) != 1 or leaf.batch or leaf.materialised:
+        return leaf
+    alike = [leaves[path] for path in own[0]]
+    kept = [one for one in alike if one.sizes(one.stack) == leaf.sizes(leaf.stack) and one.columns == leaf.columns
+            and not one.batch and not one.materialised]  # fmt: skip
+    return replace(leaf, beside=tuple(one.path for one in kept))
 
 
 def _floating(leaf: Any) -> bool:
@@ -159,11 +173,12 @@ def plan(
         _nothing(parts, rule)
     closed = jax.make_jaxpr(lambda arrays, example: apply(parts.whole(arrays), example))(parts.arrays, example)
     chosen = _chosen(closed, parts, rule)
-    seen = _trace(closed, parts, example, set(chosen))
+    recorder = _trace(closed, parts, example, set(chosen))
+    seen, read = recorder.seen, [paths for _, paths in recorder.read.values()]
     missing = sorted(set(chosen) - set(seen))
     if missing:
         refuse("select", inputs.few(missing), "selected, but not consumed by apply(params, example)")
     leaves = {path: _leaf(path, shape, seen[path]) for path, shape in chosen.items()}
-    paired = tuple(_paired(leaf, leaves) for leaf in leaves.values())
+    paired = tuple(_beside(_paired(leaf, leaves), leaves, read) for leaf in leaves.values())
     left_alone = tuple(path for path in (*parts.paths, *parts.others) if path not in chosen)
     return Spec(paired, relative, left_alone)

@@ -59,7 +59,8 @@ class Leaf:
 
     ``stack`` are the axes a scan slices away (each slice has its own noise), ``batch`` those batched
     in its contraction (an ensemble, likewise), ``contract`` and ``out`` the rest: seen through them the
-    leaf is a matrix ``[out, contract]``. ``partner`` is the matrix whose output this vector is added to.
+    leaf is a matrix ``[out, contract]``. ``partner`` is the matrix whose output this vector is added to. ``beside``:
+    paths of all matrices that read the same activations as this one, itself among them.
     """
 
     path: str
@@ -71,6 +72,7 @@ class Leaf:
     out: tuple[int, ...] = ()
     partner: str | None = None
     materialised: bool = False
+    beside: tuple[str, ...] = field(default=(), compare=False)
 
     def sizes(self, axes: tuple[int, ...]) -> tuple[int, ...]:
         """Lengths of these axes."""

@@ -159,6 +159,13 @@ class Structure(Component):
         """The states of all members with every entry of E times its own ``scale``, a matrix for each slice."""
         raise NotImplementedError
 
+    def placed(self, draw: Draw, sizes: dict[str, Array], dtype: Any) -> Draw | None:
+        """``draw`` for whoever reads it again and again: noise of its size, ``sizes`` by path, in ``dtype``.
+
+        It is used with sigma None. ``sizes``: ``[members or 1, stack...]``. None: nothing is gained.
+        """
+        return None
+
     def factored(self, leaf: Leaf) -> bool:
         """Whether E of the leaf is a product of two thin matrices, which ``thin`` gives."""
         return False
@@ -228,7 +235,9 @@ def mixed(old: Array, fresh: Array, rho: float) -> Array:
 
 
 def leaf_sigmas(spec: Spec, sigma: Sigma, members: int) -> dict[str, Array]:
-    """Sigma of every leaf, each a scalar or ``[members]``, in float32."""
+    """Sigma of every leaf, each a scalar or ``[members]``, in float32; of None none."""
+    if sigma is None:
+        return {}
     if not isinstance(sigma, dict):
         sigma = {leaf.path: sigma for leaf in spec.leaves}
     for path in sigma:
@@ -238,6 +247,16 @@ def leaf_sigmas(spec: Spec, sigma: Sigma, members: int) -> dict[str, Array]:
     if missing:
         refuse("sigma", inputs.few(missing), "every perturbed leaf needs a sigma when they are given by path")
     return {path: _sigma(path, value, members) for path, value in sigma.items()}
+
+
+def sizes(draw: Draw, sigma: Sigma, rms: dict[str, Array] | None) -> dict[str, Float[Array, "..."]]:
+    """What the noise of every leaf is multiplied by, ``[members or 1, stack...]``; ``rms``: of a relative sigma."""
+    found = {}
+    for path, own in leaf_sigmas(draw.spec, sigma, draw.members).items():
+        leaf = draw.spec.by_path[path]
+        unit = jnp.ones(leaf.sizes(leaf.stack), jnp.float32) if rms is None else rms[path]
+        found[path] = own.reshape(-1, *(1 for _ in leaf.stack)) * unit[None]
+    return found
 
 
 def _sigma(path: str, value: Any, members: int) -> Array:
@@ -264,6 +283,8 @@ def lazy_leaf(
     if tuple(weight.shape) != leaf.shape:
         refuse(leaf.path, tuple(weight.shape), f"the planned shape is {leaf.shape}")
     owner = leaf.path if kind.has_state(leaf) else leaf.partner
-    sigma = effective_sigma(leaf, weight, sigmas[leaf.path], spec.relative, rms and rms[leaf.path])
+    sigma = sigmas.get(leaf.path)
+    if sigma is not None:
+        sigma = effective_sigma(leaf, weight, sigma, spec.relative, rms and rms[leaf.path])
     view = View(leaf.path, tuple(range(len(leaf.shape))))
     return Lazy(weight, noise.get(owner, {}), base.get(owner, {}), sigma, view)
