@@ -179,7 +179,9 @@ def price(rows: list[Row]) -> Chart:
         for one, label in labels.items()
         if f"{one}_ratio" in rows[0]
     ]
-    caption = "Counted in compiled programs; seconds: medians, 10 % and 90 % of rounds. Physics left out."
+    caption = "Counted in compiled programs, physics left out."
+    if "seconds_ratio" in rows[0]:
+        caption += " Seconds: median, 10 % and 90 % of rounds."
     return Chart("price", finding, caption, panels, columns=len(panels))
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import threading
 
@@ -55,37 +54,6 @@ def run(tmp_path_factory):
 def kept(tmp_path_factory):
     """The same run in a folder."""
     return jaxpsn.train(**SHORT, folder=tmp_path_factory.mktemp("runs") / "kept")
-
-
-_OFF = "batch_size=32, updates=1, warmup=64, replay_capacity=4096"
-_ROLL = "rollout=5, minibatches=2, epochs=2"
-_NOVEL = "(hidden=8, features=4)"
-_GREEDY = "parameter(probes=4) + epsilon_greedy(0.1)"
-REMEMBERS = {  # agent, exploration, bonus, task: colours, sizes of rewards, statistics of layers, bins, novelty
-    "sac": (
-        f"sac(network=xqc, scale_rewards=true, return_bound=5, critic=c51, n_step=2, {_OFF}, "
-        "actor_hidden=16, critic_hidden=16)",
-        "parameter(hold=pink, distance=kl, scale=first_order(exponent=0.5))",
-        f"drnd{_NOVEL}",
-        "probe/action",
-    ),
-    "dqn": (f"dqn(hidden=16, critic=hl_gauss, {_OFF})", _GREEDY, f"rnd{_NOVEL}", "probe/observation_choice"),
-    "pqn": (f"pqn(hidden=16, {_ROLL})", _GREEDY, "reward_noise", "probe/observation_choice"),
-    "ppo": (f"ppo(actor_hidden=16, critic_hidden=16, {_ROLL})", "followers", "counts", "probe/action"),
-}
-
-
-@pytest.mark.parametrize("name", REMEMBERS)
-def test_what_agents_colours_and_bonuses_remember_goes_on_bit_for_bit(name, tmp_path):
-    """Of two seeds in one program; a checkpoint lies within a rollout."""
-    agent, explore, bonus, task = REMEMBERS[name]
-    asked = dict(agent=agent, explore=explore, bonus=bonus, steps=352, checkpoint_every=176, chunk=176, eval_every=0)
-    asked = SHORT | asked | dict(folder=tmp_path / "run")
-    whole = jaxpsn.train(task, **asked).state
-    assert whole.bonus is not None and (whole.gauge is None) == (name != "sac")
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "352")
-    again = jaxpsn.train(task, **asked, resume=True)
-    assert again.step == 352 and digest(again.state) == digest(whole)
 
 
 def test_metrics_are_arrays_of_points_and_seeds(run):
