@@ -19,8 +19,8 @@ class Xqc(NetworkForm):
     and are saved with the weights, of which they are a part; those of targets follow as weights do. Weight noise is
     added to the projected weights, is not projected, and acts under the statistics of the clean network: what a
     perturbation does to the size of a layer is not taken out again. Norms and their statistics are left alone. Made for
-    critics of bins and rewards of a known size, ``scale_rewards=true``; ``normalize_observations=false`` leaves the
-    size of observations to the first norm, as in the paper. Source: XQC, Palenicek et al. 2025 (arXiv 2509.25174); one
+    critics of bins and rewards of a known size, ``scale_rewards=true``; with ``normalize_observations=false`` the
+    first norm alone looks after the size of observations. Source: XQC, Palenicek et al. 2025 (arXiv 2509.25174); one
     batch for both, CrossQ, Bhatt et al. 2024 (arXiv 1902.05605).
     """
 
