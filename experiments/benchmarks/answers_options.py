@@ -60,7 +60,7 @@ ARMS = ("grpo", "tis, fixed", "tis, kl", "composite", "smoothed", "pooled")
 
 @dataclass(frozen=True)
 class Steps(Timed):
-    """Whole training steps with answers of one length, in processor seconds: GRPO, noise, Variant II; TRL beside them.
+    """Whole training steps with answers of one length, in processor seconds: GRPO, noise, Variant II; others' beside.
 
     All have the same decoder with random weights, and answers that no token ends; the reward costs nothing.
     """
@@ -71,6 +71,8 @@ class Steps(Timed):
     """What is compared; the first is what all are compared with."""
     trl: str | None = None
     """Python of an environment with trl, accelerate and datasets, whose GRPO step is timed too; left out, none."""
+    tunix: str | None = None
+    """Python of an environment with google-tunix, likewise."""
     hidden_size: int = 96
     """Width of the decoder."""
     layers: int = 3
@@ -91,5 +93,7 @@ class Steps(Timed):
             checks.whole(name, getattr(self, name), 1, 1 << 20)
         if self.samples % 4:
             errors.refuse("samples", self.samples, "a multiple of 4")
-        if self.trl is not None and not Path(self.trl).is_file():
-            errors.refuse("trl", self.trl, "the Python of an environment; there is no such file")
+        for name in ("trl", "tunix"):
+            python = getattr(self, name)
+            if python is not None and not Path(python).is_file():
+                errors.refuse(name, python, "the Python of an environment; there is no such file")

@@ -1,5 +1,6 @@
-"""The price of whole training steps of the reasoning home with long answers, and of TRL's GRPO step beside them."""
+"""The price of whole training steps of the reasoning home with long answers, and of others' GRPO steps beside them."""
 
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ import jax
 import numpy as np
 
 from benchmarks.answers_options import Steps
+from benchmarks.peers_runners import protocol
 from benchmarks.peers_worker import Worker
 from benchmarks.reasoning import Step
 from benchmarks.tables import Table
@@ -27,8 +29,8 @@ from jaxpsn.rlvr.noises import NoNoise, Psn
 from jaxpsn.rlvr.program import Problems, Reasoner
 from jaxpsn.tasks.problem import TASKS
 
-TRL = "trl"
-RUNNER = Path(__file__).with_name("peers_runners") / "trl_grpo.py"
+OTHERS = {"trl": ("trl", "torch", "transformers"), "tunix": ("google-tunix", "jax", "flax")}
+"""Trainers of others, each with a runner, ``peers_runners/NAME_grpo.py``, and the packages whose versions are told."""
 
 
 class Endless(CharTokenizer):
@@ -38,7 +40,7 @@ class Endless(CharTokenizer):
 
 
 def table(options: Steps) -> Table:
-    """A row for every arm, and for TRL where it is asked for."""
+    """A row for every arm, and for those of :data:`OTHERS` that are asked for."""
     task = TASKS.get("chain_sum")(terms=3, digits=2)
     words = CharTokenizer(task.alphabet)
     decoder = decoders.tiny(words.vocab_size, options.hidden_size, options.layers, max(1, options.hidden_size // 32))
@@ -47,13 +49,17 @@ def table(options: Steps) -> Table:
         contenders: dict[str, Callable[[], float]] = {}
         for name in options.arms:
             contenders[name] = _timed(Step(_program(options, name, task, base)))
-        if options.trl is not None:
+        pythons = {name: python for name in OTHERS if (python := getattr(options, name)) is not None}
+        if pythons:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             bases.save(folder / "model", base._replace(words=words), base.params)
-            contenders[TRL] = stack.enter_context(_trl(options, folder, task))
+        for name, python in pythons.items():
+            contenders[name] = stack.enter_context(_Other(name, Path(python), _told(options, folder, task), folder))
         seconds = interleaved(contenders, options.rounds)
     rows = [timing._asdict() for timing in compare(list(contenders), seconds)]
-    return Table(rows, machine() | {"clock": "processor seconds of all threads of the process that makes the step"})
+    clock = {"clock": "processor seconds of all threads of the process that makes the step"}
+    others = {name: _versions(python, OTHERS[name]) for name, python in pythons.items()}
+    return Table(rows, machine() | clock, {"others": others} if others else None)
 
 
 def interleaved(contenders: dict[str, Callable[[], float]], rounds: int) -> np.ndarray:
@@ -77,8 +83,8 @@ def _timed(step: Step) -> Callable[[], float]:
 
 
 def even(problems: Sequence[Any], texts: Sequence[str]) -> list[float]:
-    """1 for texts whose digits add up to an even number."""
-    return [float(sum(map(int, filter(str.isdigit, text))) % 2 == 0) for text in texts]
+    """The reward of all trainers."""
+    return protocol.even(list(texts))
 
 
 def _program(options: Steps, name: str, task: Any, base: Base) -> Reasoner:
@@ -102,26 +108,34 @@ def _program(options: Steps, name: str, task: Any, base: Base) -> Reasoner:
     return Reasoner(config, base, problems, 0, 1000)
 
 
-class _Trl:
-    """TRL's trainer in a process of its own; every call has it make a step, and tells its processor seconds."""
+class _Other:
+    """A trainer in a process of its own; every call has it make a step, and tells its processor seconds."""
 
-    def __init__(self, worker: Worker):
-        self._worker = worker
+    def __init__(self, name: str, python: Path, task: dict[str, Any], folder: Path):
+        runner = Path(__file__).with_name("peers_runners") / f"{name}_grpo.py"
+        self._worker = Worker(python, runner, task, folder / f"{name}-cache")
 
     def __call__(self) -> float:
         return self._worker.chunk().seconds
 
-    def __enter__(self) -> "_Trl":
+    def __enter__(self) -> "_Other":
         return self
 
     def __exit__(self, *_: Any) -> None:
         self._worker.close()
 
 
-def _trl(options: Steps, folder: Path, task: Any) -> _Trl:
+def _versions(python: str, packages: Sequence[str]) -> dict[str, str]:
+    """Versions of packages in the environment of another Python."""
+    asked = "import sys; from importlib import metadata; print(*map(metadata.version, sys.argv[1:]))"
+    told = subprocess.run([python, "-c", asked, *packages], capture_output=True, text=True, check=True)
+    return dict(zip(packages, told.stdout.split(), strict=True))
+
+
+def _told(options: Steps, folder: Path, task: Any) -> dict[str, Any]:
+    """What a trainer is told; see ``peers_runners.protocol.Answers``."""
     asked = [problem.prompt for problem in task.distinct("train", 0, 64)]
-    told = {
+    return {
         "folder": str(folder / "model"), "out": str(folder), "prompts": asked, "problems": options.prompts,
         "samples": options.samples, "tokens": options.tokens,
     }  # fmt: skip
-    return _Trl(Worker(Path(options.trl), RUNNER, told, folder / "cache"))

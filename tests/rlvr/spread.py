@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxpsn.rlvr.placement import Placement
+from jaxpsn.rlvr.program import evaluation_key
 from jaxpsn.run.cluster import distributed
 from jaxpsn.run.config import ClusterConfig
 
@@ -67,6 +68,9 @@ def step(small, name, mesh):
     told["moved"] = [float(np.abs(leaf).sum()) for leaf in jax.tree.leaves(whole(state.params))]
     told["log_probs"] = [row["log_prob"] for row in log.rows]
     told["judged"] = made.evaluate(state)
+    if made.config.noise.learnt:  # every answer by a draw of its own, of scales that lie where their weights do
+        given = made.acting(state).params, made.problems.test[:4], 2, evaluation_key(), made.noise, state.sigma.sigma
+        told["judged"] |= {one.problem.id: [one.correct, one.distinct] for one in made.judge.judge(*given)}
     return told
 
 

@@ -39,7 +39,7 @@ def _run(arguments, folder, stem=None):
         "training --structures lowrak", "training --preset defalt", "training --num-envs 0", "startup --rounds 0",
         "memory --forms dense-bf61", "replay --capacities 3", "replay --rounds 0", "decoding --tokens 0", "",
         "updating --replicas 3", "updating --longest 9", "steps --samples 6", "steps --trl nowhere",
-        "steps --arms grop",
+        "steps --tunix nowhere", "steps --arms grop",
     ],
 )  # fmt: skip
 def test_bad_options_are_refused_in_one_line(line):

@@ -1,48 +1,32 @@
 """GRPO steps of TRL, one at a time as they are asked for; run by a Python that has trl and no ``jaxpsn``."""
 
-import json
-import os
-import resource
-import sys
-import time
 from typing import Any
 
 import datasets
+import protocol
 import transformers
 import trl
-
-GO = "go"
 
 
 class InTurns(transformers.TrainerCallback):
     """Waits before every step until it is asked for, and then says how many processor seconds it took."""
 
-    def __init__(self) -> None:
-        self._out = os.fdopen(int(sys.argv[2]), "w", encoding="utf-8")
-        self._begun = 0.0
+    def __init__(self, session: protocol.Answers) -> None:
+        self._session = session
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Wait."""
-        if sys.stdin.readline().strip() != GO:
-            os._exit(0)
-        self._begun = time.process_time()
+        self._session.begin()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Report."""
-        seconds = time.process_time() - self._begun
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        told = {"steps": 1, "updates": 1, "seconds": seconds, "return": 0.0, "compile_seconds": 0.0}
-        print(json.dumps(told | {"peak_bytes": peak}), file=self._out, flush=True)
-
-
-def even(completions: list[str], **_: Any) -> list[float]:
-    """1 for texts whose digits add up to an even number."""
-    return [float(sum(map(int, filter(str.isdigit, text))) % 2 == 0) for text in completions]
+        self._session.end()
 
 
 def main() -> None:
     """Train until nobody asks for more."""
-    task = json.loads(sys.argv[1])
+    session = protocol.Answers()
+    task = session.task
     config = trl.GRPOConfig(
         output_dir=task["out"],
         per_device_train_batch_size=task["problems"] * task["samples"],
@@ -64,11 +48,11 @@ def main() -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(task["folder"])
     trainer = trl.GRPOTrainer(
         model,
-        reward_funcs=even,
+        reward_funcs=protocol.even,
         args=config,
         train_dataset=datasets.Dataset.from_list([{"prompt": prompt} for prompt in task["prompts"]]),
         processing_class=transformers.AutoTokenizer.from_pretrained(task["folder"], padding_side="left"),
-        callbacks=[InTurns()],
+        callbacks=[InTurns(session)],
     )
     trainer.train()
 
