@@ -31,8 +31,8 @@ from jaxpsn.rlvr.tokens import token_mask
 
 ADAPTERS = 0x4C4F5241
 """Folded into a run's key: where its adapters begin."""
-LOGITS = 1024
-"""Tokens of all members whose logits exist at once with a token budget, where the vocabulary is large."""
+LOGITS, STEPS = 1024, 128
+"""Where the vocabulary is large: tokens whose logits exist at once on a device, and of each text at most."""
 EACH = 16
 """Perturbations of a step that are reported one by one; of more only the spread."""
 
@@ -88,8 +88,9 @@ class Learner(NamedTuple):
 
         def view(part: tuple[Prompts, Array, Array]) -> scoring.Scores:
             given = part if perturbed is None else rollout.of_members(policy.members, *part)
+            chunk = min(STEPS, self._tokens(part[2].size))
             found = scoring.score(
-                self.decoder, policy, *given, temperature, remat=self.config.remat, chunk=self.chunk, vocab=self.vocab
+                self.decoder, policy, *given, temperature, remat=self.config.remat, chunk=chunk, vocab=self.vocab
             )
             # As the answers stand: [members, repeats * P, ...] is [G, P, ...].
             return jax.tree.map(lambda leaf: leaf.reshape(*part[2].shape, *leaf.shape[2:]), found)
@@ -112,7 +113,7 @@ class Learner(NamedTuple):
         temperature, limit = jnp.float32(self.config.rollout.temperature), tokens.shape[-1]
         members = 1 if perturbed is None else self.noise.members
         texts = packing.joined(*rollout.of_members(members, prompts, tokens, lengths))
-        at_once = self.chunk and max(1, LOGITS // members)
+        at_once = self._tokens(members)
 
         def view(trained: Any, rest: tuple[Any, Any], part: packing.Texts) -> scoring.Scores:
             frozen, perturbed = rest
@@ -142,10 +143,11 @@ class Learner(NamedTuple):
     def _pieces(self) -> int:
         return self.config.algorithm.mini_batches * self.config.algorithm.micro_batches
 
-    @property
-    def chunk(self) -> int:
-        """Completion positions whose logits exist at once: all of a small vocabulary, few of a large one."""
-        return 0 if self.decoder.vocab_size <= 4096 else 128
+    def _tokens(self, count: int) -> int:
+        """Tokens of each of ``count`` texts, or members, whose logits exist at once; 0: of a small vocabulary all."""
+        if self.decoder.vocab_size <= 4096:
+            return 0
+        return max(1, LOGITS * (1 if self.place.mesh is None else self.place.mesh.size) // count)
 
     def whole(self, trained: Any, frozen: Any) -> Any:
         """The weights that passes take: what is trained, or with LoRA the adapters on the ``frozen`` weights."""
