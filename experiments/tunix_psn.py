@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jaxpsn.core import checks
 from jaxpsn.rlvr.corrections import CORRECTIONS
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.noises import NoNoise, Psn
 from jaxpsn.rlvr.rules import Kl
 from jaxpsn.run import startup
 
@@ -133,7 +133,7 @@ def main() -> None:
 
     options = tyro.cli(Options, description=__doc__)
     sigma = Kl(estimator="k3", initial=options.sigma, rate=1.1)
-    noise = Psn(options.structure, per=options.per, sigma=sigma)
+    noise = NoNoise() if options.structure == "none" else Psn(options.structure, per=options.per, sigma=sigma)
     startup.speak("starting")
     from jaxpsn.adapters.tunix import PSNConfig, PSNLearner
     from jaxpsn.tasks.sums import Modular

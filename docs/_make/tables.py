@@ -149,10 +149,12 @@ def deep(argument: str) -> str:
 
 
 def price() -> str:
-    """What noise in weights adds to a training step of each agent."""
-    body = [[f"`{row['name']}`", row["agent"], f"{float(row['flops_ratio']):.3f}", f"{float(row['bytes_ratio']):.3f}"]
-            for row in rows("price.csv")]  # fmt: skip
-    return markdown(["preset", "agent", "products", "bytes"], body)
+    """What noise in weights adds to a training step of each agent; with processor seconds where they were taken."""
+    told = rows("price.csv")
+    timed = any(row.get("seconds_ratio") for row in told)
+    body = [[f"`{row['name']}`", row["agent"], f"{float(row['flops_ratio']):.3f}", f"{float(row['bytes_ratio']):.3f}",
+             *([ratio(row, "seconds_ratio")] if timed else [])] for row in told]  # fmt: skip
+    return markdown(["preset", "agent", "products", "bytes", *(["processor seconds"] if timed else [])], body)
 
 
 def untrained() -> str:

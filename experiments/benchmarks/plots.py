@@ -173,11 +173,16 @@ def price(rows: list[Row]) -> Chart:
         f"{text.number(100 * (value - 1))} % to the {name} of a training step"
         for name, value in zip(("products", "bytes"), most.values(), strict=True)
     )
+    labels = {"flops": "matrix products", "bytes": "bytes moved", "seconds": "processor seconds"}
     panels = [
         _bars(rows, f"{one}_ratio", f"{label} of a training step, times those without", _ratio)
-        for one, label in (("flops", "matrix products"), ("bytes", "bytes moved"))
+        for one, label in labels.items()
+        if f"{one}_ratio" in rows[0]
     ]
-    return Chart("price", finding, "Counted in compiled programs, physics left out.", panels, columns=2)
+    caption = "Counted in compiled programs, physics left out."
+    if "seconds_ratio" in rows[0]:
+        caption += " Seconds: median, 10 % and 90 % of rounds."
+    return Chart("price", finding, caption, panels, columns=len(panels))
 
 
 def _timed(name: str, rows: list[Row], finding: str, baseline: str) -> Chart:

@@ -1,26 +1,32 @@
-"""What weight noise adds to a training step of each agent: products and bytes of compiled programs; nothing is run."""
+"""What weight noise adds to a training step of each agent: products and bytes of compiled programs, and seconds."""
 
+import math
+import time
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks import tables, timing
 from benchmarks.compiler import counts
 from benchmarks.compiler.counts import Counts, Phases
 from benchmarks.scale_options import Price
 from benchmarks.tables import Row, Table
+from benchmarks.training import Chunk
 from jaxpsn import envs
 from jaxpsn.control import off_policy, program
+from jaxpsn.control.agents import OffPolicy
 from jaxpsn.control.agents.family import COUNTED
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.placement import Placement
+from jaxpsn.control.schedule import Schedule
 from jaxpsn.core import platforms, spec_of
 from jaxpsn.envs import registry
 from jaxpsn.envs.brax_api import Env, State
-from jaxpsn.run import startup
+from jaxpsn.run import cache, startup
 
 _PHYSICS = "physics"
 _COUNTED = ("flops", "bytes")
@@ -55,7 +61,8 @@ class Elsewhere(Placement):
 
 
 def run(options: Price) -> None:
-    """Compile, count, print and write; the table is written after every preset."""
+    """Compile, count, time, print and write; the table is written after every preset."""
+    cache.enable()  # compiling is not what is timed
     rows: list[Row] = []
     found: dict[str, Any] = {}
     for name, (noisy, clean) in options.pairs().items():
@@ -68,7 +75,9 @@ def run(options: Price) -> None:
             row |= {one: ours, f"{one}_without": theirs, f"{one}_ratio": ours / theirs}
         rows.append(row)
         found[name] = {"with": _plain(with_noise), "without": _plain(without)}
-        print(f"{name:14} " + ", ".join(f"{one} {row[f'{one}_ratio']:.3f}x" for one in _COUNTED), flush=True)
+        row |= timed(noisy, clean, options.rounds, options.calls) if options.rounds else {}
+        told = (f"{one.removesuffix('_ratio')} {row[one]:.3f}x" for one in row if one.endswith("_ratio"))
+        print(f"{name:14} " + ", ".join(told), flush=True)
         tables.write(options, Table(rows, timing.machine(), {"phases": found}))
 
 
@@ -82,14 +91,43 @@ def of_step(config: ControlConfig) -> Phases:
     What happens once in several steps, a round of learning, a scale update, a redraw of all, counts by its share. A
     redraw where episodes end counts in full, as if one always ended.
     """
-    task = config.env
-    limit = task.episode_length or registry.default_episode_length(task.name)
-    still = Still(envs.make(task.name, **({"backend": task.backend} if task.backend else {})))
-    config = replace(config, env=replace(task, episode_length=limit))
+    config, still = without_physics(config)
     made = program.make(config, COUNTED // config.steps_per_call, env=still, place=Elsewhere()).since(COUNTED)
     state = jax.eval_shape(partial(made.init, hyper=made.hyper), jax.random.key(0))
     compiled = jax.jit(made.step, donate_argnums=0).lower(state).compile(_UNRUN)
     return per_step(counts.count(compiled.as_text(), off_policy.SCOPES).entry(), shares(made))
+
+
+def without_physics(config: ControlConfig) -> tuple[ControlConfig, Still]:
+    """The same on a task of its sizes and time limit that costs next to nothing, and that task."""
+    task = config.env
+    limit = task.episode_length or registry.default_episode_length(task.name)
+    still = Still(envs.make(task.name, **({"backend": task.backend} if task.backend else {})))
+    return replace(config, env=replace(task, episode_length=limit)), still
+
+
+def timed(noisy: ControlConfig, clean: ControlConfig, rounds: int, calls: int) -> Row:
+    """Processor seconds of all threads of a chunk with noise, over those of one without of the same round.
+
+    Whole programs as they are trained, but for physics and the warm-up: learning begins at once.
+    """
+    steps, chunks = whole(Schedule.from_config(noisy), calls), {}
+    for name, config in (("with", noisy), ("without", clean)):
+        if isinstance(config.agent, OffPolicy):
+            config = replace(config, agent=replace(config.agent, warmup=0))
+        config, still = without_physics(config)
+        chunks[name] = Chunk(config, steps, still)
+    timing.together([chunk.compile for chunk in chunks.values()])
+    seconds = timing.measure(chunks, rounds, clock=time.process_time)
+    told = timing.ratio(*seconds.T)
+    return {"calls": steps, "seconds": float(np.median(seconds[:, 0])), "seconds_ratio": told.median,
+            "seconds_ratio_low": told.low, "seconds_ratio_high": told.high, "rounds": rounds}  # fmt: skip
+
+
+def whole(schedule: Schedule, calls: int) -> int:
+    """At least ``calls`` vector steps in which rounds of learning and scale updates come as often as ever."""
+    period = math.lcm(schedule.learn_every, schedule.adapt_every)
+    return -(-calls // period) * period
 
 
 def shares(made: Any) -> dict[str, float]:

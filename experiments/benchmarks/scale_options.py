@@ -216,20 +216,27 @@ class Gpu(Benchmark):
 
 @dataclass(frozen=True)
 class Price(Benchmark):
-    """What weight noise adds to a training step of every agent: products and bytes, counted; times nothing.
+    """What weight noise adds to a training step of every agent: products and bytes, counted, and processor seconds.
 
     Acting, learning, redraws and scale updates, at the sizes of presets; the program without noise has all else, as an
     epsilon. Counted from what the compiler of this machine's processor makes of it, in which loops count as often as
-    they run. ``training`` times it, ``compile`` counts the kernels of accelerators.
+    they run, and timed on it, chunks with noise and without in turns. ``training`` times steps with their physics,
+    ``compile`` counts the kernels of accelerators.
     """
 
     name: ClassVar[str] = "price"
 
     presets: tuple[str, ...] = ("default", "sac", "ppo", "dqn", "pqn", "paper")
     """Presets of experiments/control.py, one an agent; of followers both estimators."""
+    rounds: int = 15
+    """Timed rounds, each a chunk with noise and one without; 0: count only."""
+    calls: int = 20
+    """Vector steps in one timed chunk, or more, until all that comes once in several steps has come."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.whole("rounds", self.rounds, 0, 1 << 20)
+        checks.whole("calls", self.calls, 1, 100_000)
         names("presets", self.presets, tuple(PRESETS))
         self.pairs()
 

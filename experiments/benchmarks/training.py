@@ -18,8 +18,8 @@ WITHOUT = "none"
 class Chunk:
     """Vector steps of one run; every call continues where the last one stopped."""
 
-    def __init__(self, config: ControlConfig, calls: int):
-        made = program.make(config, calls)
+    def __init__(self, config: ControlConfig, calls: int, env: Any = None):
+        made = program.make(config, calls, env)
 
         def run(state: Any) -> Any:
             return jax.lax.scan(lambda state, _: (made.step(state)[0], None), state, None, length=calls)[0]

@@ -103,7 +103,7 @@ def _mlp(params: Params, x: Array) -> Array:
     return _linear(params["down"], jax.nn.silu(_linear(params["gate"], x)) * _linear(params["up"], x))
 
 
-def _rolled(x: Array, shift: Array) -> Array:
+def rolled(x: Array, shift: Array) -> Array:
     """Row b of ``x[batch, length, ...]`` turned around by ``shift[b]`` places towards the front."""
     length = x.shape[1]
     places = (jnp.arange(length, dtype=jnp.int32)[None] + shift[:, None].astype(jnp.int32)) % length
@@ -140,17 +140,17 @@ def _over_layers(config: DecoderConfig, params: Params, x: Array, cache: Cache |
 
 def _whole(config: DecoderConfig, params: Params, tokens: Array, start: Array, cache: Cache | None, remat: bool):
     """Texts from their first slot on, moved to the front: causality then hides the padding, which comes last."""
-    tokens = _rolled(tokens, start)
+    tokens = rolled(tokens, start)
     positions = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
 
     def mix(q, k, v, cache, layer):
         if cache is not None:
-            cache = _write(cache, _rolled(k, -start), _rolled(v, -start), layer, 0)
+            cache = _write(cache, rolled(k, -start), rolled(v, -start), layer, 0)
         return attention.causal(q, k, v, config.flash, reading=cache is not None), cache
 
     x = params["embed"]["embedding"][tokens]
     hidden, cache = _over_layers(config, params, x, cache, turns(config.rope, config.head_dim, positions), mix, remat)
-    return _rolled(hidden, -start), cache
+    return rolled(hidden, -start), cache
 
 
 def _continued(config: DecoderConfig, params: Params, tokens: Array, start: Array, cache: Cache, slot: Any, remat):
@@ -219,9 +219,9 @@ def branch_states(
         apart = attention.branched(*parts, k[:, :width], v[:, :width], seen)
         return jnp.concatenate([mixed, apart.reshape(batch, count * time, *q.shape[2:])], axis=1), cache
 
-    tokens = jnp.concatenate([_rolled(trunk, start), jnp.moveaxis(branches, 0, 1).reshape(batch, -1)], axis=1)
+    tokens = jnp.concatenate([rolled(trunk, start), jnp.moveaxis(branches, 0, 1).reshape(batch, -1)], axis=1)
     hidden, _ = _over_layers(config, params, params["embed"]["embedding"][tokens], None, turned, mix, remat)
-    last = _rolled(hidden[:, :width], -start)[:, -1]
+    last = rolled(hidden[:, :width], -start)[:, -1]
     return last, jnp.moveaxis(hidden[:, width:].reshape(batch, count, time, -1), 1, 0)
 
 

@@ -39,7 +39,10 @@ class Texts:
 
 
 View = Callable[[Any, Any, Texts], Scores]
-"""``(trained, rest, texts) -> Scores`` of every position of the texts; differentiable in ``trained``."""
+"""``(trained, rest, texts) -> Scores`` of the judged tokens, ``[M, N, T]``; differentiable in ``trained``.
+
+The narrower the texts, the fewer may T be.
+"""
 
 
 class Plan(NamedTuple):
@@ -83,8 +86,8 @@ def joined(prompts: Prompts, tokens: Int[Array, "M N T"], lengths: Int[Array, "M
     return Texts(whole, jnp.where(lengths > 0, first + lengths, 0), first)
 
 
-def scores(view: View, plan: Plan, trained: Any, rest: Any, texts: Texts, answer: int) -> Scores:
-    """What ``view`` says of the judged tokens, ``[M, N, answer]``, and of the texts; differentiable in ``trained``.
+def scores(view: View, plan: Plan, trained: Any, rest: Any, texts: Texts) -> Scores:
+    """What ``view`` says of the judged tokens and of the texts; differentiable in ``trained``.
 
     The derivative is that of log-probs and entropies; all else is constant.
     """
@@ -101,15 +104,7 @@ def scores(view: View, plan: Plan, trained: Any, rest: Any, texts: Texts, answer
     tokens = jnp.pad(ordered.tokens, ((0, 0), (0, 0), (0, max(short, 0))))[..., :columns]
     found = _differentiable(view, plan)(trained, rest, ordered.replace(tokens=tokens))
     back = jnp.argsort(order, axis=1)
-    found = jax.tree.map(lambda leaf: jax.vmap(lambda one, at: one[at])(leaf, back), found)
-    steps = jnp.arange(answer, dtype=jnp.int32)[None, None]
-    places = jnp.minimum(texts.first[..., None] + steps, columns - 1)
-    here = steps < (texts.lengths - texts.first)[..., None]
-
-    def judged(leaf: Array) -> Array:
-        return jnp.where(here, jnp.take_along_axis(leaf, places, axis=2), 0.0)
-
-    return found.replace(log_probs=judged(found.log_probs), entropy=judged(found.entropy))
+    return jax.tree.map(lambda leaf: jax.vmap(lambda one, at: one[at])(leaf, back), found)
 
 
 def _differentiable(view: View, plan: Plan) -> Callable[[Any, Any, Texts], Scores]:
@@ -180,9 +175,9 @@ def _backward(view: View, plan: Plan, trained: Any, rest: Any, texts: Texts, slo
 
 def _slope(view: View, width: int, rows: int, trained: Any, rest: Any, texts: Texts, given: Any, at: Any) -> Any:
     """The derivative in ``trained`` of a piece, whose log-probs and entropies are multiplied by ``given``."""
-    part, size = texts.piece(at, rows, width), (texts.lengths.shape[0], rows, width)
-    own = tuple(lax.dynamic_slice(side, (0, at, 0), size) for side in given)
-    return jax.vjp(partial(_judged, view, rest, part), trained)[1](own)[0]
+    judged, pull = jax.vjp(partial(_judged, view, rest, texts.piece(at, rows, width)), trained)
+    own = tuple(lax.dynamic_slice(side, (0, at, 0), each.shape) for side, each in zip(given, judged, strict=True))
+    return pull(own)[0]
 
 
 def _judged(view: View, rest: Any, part: Texts, trained: Any) -> tuple[Array, Array]:

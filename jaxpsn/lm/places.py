@@ -14,7 +14,7 @@ from jaxpsn.core import errors, foreign
 from jaxpsn.core.foreign import exists, read_json
 from jaxpsn.lm import fetching, gguf_file
 
-CONFIG = "config.json"
+CONFIG, ADAPTERS = "config.json", "adapter_config.json"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _REPO = re.compile(r"(?![.-])[\w.-]+/(?![.-])[\w.-]+")
 _TEXT = (".json", ".jinja")
@@ -31,6 +31,9 @@ def find(field: str, text: str | Path) -> Path:
         return found
     path = Path(text).expanduser()
     allowed = "a Hugging Face folder; there is no config.json in it"
+    if exists(path / ADAPTERS):
+        base = read_json(path / ADAPTERS).get("base_model_name_or_path")
+        errors.refuse(field, str(text), f"a whole model; these are adapters of {base}: merge them with it first")
     if path.is_file():
         errors.refuse(field, str(text), f"the folder, not a file, such as {path.parent}; or a .gguf file")
     inside = [entry for entry in _entries(path) if (entry / CONFIG).is_file()]

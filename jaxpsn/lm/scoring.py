@@ -49,14 +49,13 @@ def _in_chunks(readings: Any, hidden: Array, tokens: Array, chunk: int) -> Array
     return jnp.moveaxis(found, 0, 2).reshape(-1, rows, count * chunk)[..., :time]
 
 
-def _judge(config, temperature, vocab, chunk, params, before, after, tokens, lengths, first=None):
-    """Readings and the sum of hidden states, of the states before and after each of the tokens from ``first`` on."""
+def _judge(config, temperature, vocab, chunk, params, before, after, tokens, lengths):
+    """Readings and the sum of hidden states, of the states before and after each of the tokens."""
     time = tokens.shape[1]
     readings = partial(_readings, config, temperature, vocab, params)
     found = _in_chunks(readings, before, tokens, min(chunk, time)) if chunk else readings(before, tokens)
     places = jnp.arange(time, dtype=jnp.int32)[None]
     here = places < lengths[:, None]
-    here = here if first is None else here & (places >= first[:, None])
     after = jnp.where(here[..., None], after.astype(jnp.float32), 0.0)
     return jnp.where(here[None], found, 0.0), jnp.sum(after, axis=1)
 
@@ -188,26 +187,32 @@ def score_texts(
     tokens: Int[Array, "members rows time"],
     lengths: Int[Array, "members rows"],
     first: Int[Array, "members rows"],
+    most: int,
     temperature: Any,
     remat: bool = False,
     chunk: int = 0,
     vocab: int | None = None,
 ) -> Scores:
-    """As :func:`score`, of whole texts that begin at their first slot; what stands before ``first`` is not judged.
+    """As :func:`score`, of whole texts that begin at their first slot, of which what follows ``first`` is judged.
 
-    Arrays of tokens are ``[members, rows, time]`` with the text's own places; ``first`` is at least 1 where a text has
-    tokens, and every member has texts of its own.
+    ``first`` is at least 1 where a text has tokens, and every member has texts of its own. Scores are those of the
+    tokens from ``first`` on, ``[members, rows, min(most, time - 1)]``: no text has more than ``most`` of them. Above 0
+    ``chunk`` is the number of tokens of a member, in all of its rows, whose logits exist at once.
     """
-    vocab = config.vocab_size if vocab is None else vocab
-    judge = partial(_judge, config, jnp.asarray(temperature, jnp.float32), vocab, chunk)
+    vocab, judged = config.vocab_size if vocab is None else vocab, min(most, tokens.shape[2] - 1)
+    steps = chunk and max(1, chunk // tokens.shape[1])
+    judge = partial(_judge, config, jnp.asarray(temperature, jnp.float32), vocab, steps)
 
     def read(params, x):
         start = jnp.zeros((x["tokens"].shape[0],), jnp.int32)
         hidden, _ = model.hidden_states(config, params, x["tokens"], start, remat=remat)
-        return judge(params, hidden[:, :-1], hidden[:, 1:], x["tokens"][:, 1:], x["lengths"] - 1, x["first"] - 1)
+        # Logits are dear: the states of the prompt, and of what would lie beyond the longest answer, have none.
+        hidden = model.rolled(hidden, x["first"] - 1)[:, : judged + 1]
+        answers = model.rolled(x["tokens"], x["first"])[:, :judged]
+        return judge(params, hidden[:, :-1], hidden[:, 1:], answers, x["lengths"] - x["first"])
 
     found, pooled = policy.apply(read, {"tokens": tokens, "lengths": lengths, "first": first})
-    return _scores(jnp.pad(found, ((0, 0), (0, 0), (0, 0), (1, 0))), pooled, lengths - first, vocab)
+    return _scores(found, pooled, lengths - first, vocab)
 
 
 def _scores(found: Array, pooled: Array, lengths: Array, vocab: int) -> Scores:

@@ -58,8 +58,8 @@ def added(key: Any, action: Array, noises: Sequence[Array]) -> Array:
 class Policy:
     """An actor as a function ``policy(params, obs[..., O]) -> action[..., A]``, and the two parts that it is made of.
 
-    ``policy(params, obs) == tanh(policy.outputs(params, policy.features(params, obs)))``. Parameters of other
-    collections than Flax's ``params`` are not read.
+    ``policy(params, obs) == tanh(policy.outputs(params, policy.features(params, obs)))``. Of parameters of other
+    collections than Flax's ``params`` only running statistics are read.
     """
 
     actor: nn.Module  # with the methods of Actor
@@ -87,6 +87,10 @@ class Policy:
     def features(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch h"]:
         """The last hidden layer."""
         return self.actor.apply(params, obs, method="features")
+
+    def told(self, params: Any, features: Float[Array, "*batch h"]) -> Float[Array, "*batch k"]:
+        """What :meth:`raw` says, of :meth:`features`."""
+        return jnp.tanh(self.outputs(params, features))
 
     def outputs(self, params: Any, features: Float[Array, "*batch h"]) -> Float[Array, "*batch a"]:
         """The last layer, before it is squashed."""

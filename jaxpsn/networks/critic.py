@@ -43,10 +43,10 @@ def ensemble_init(module: nn.Module, key: PRNGKeyArray, size: int, *inputs: Arra
     return jax.vmap(lambda k: module.init(k, *inputs))(jax.random.split(key, size))
 
 
-def ensemble_apply(apply: Callable[..., Array]) -> Callable[..., Array]:
+def ensemble_apply(apply: Callable[..., Any]) -> Callable[..., Any]:
     """``apply`` over the leading axis of its parameters, inputs shared: ``(params[C], ...) -> [C, ...]``."""
 
-    def apply_all(params: Any, *inputs: Array) -> Array:
+    def apply_all(params: Any, *inputs: Array) -> Any:
         return jax.vmap(lambda member: apply(member, *inputs))(params)
 
     return apply_all

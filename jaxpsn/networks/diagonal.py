@@ -23,9 +23,9 @@ class Diagonal(Gaussian):
     start: float = 1.0
     free: bool = True
 
-    def raw(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch k"]:
-        """The moments."""
-        out = Policy.outputs(self, params, self.features(params, obs))
+    def told(self, params: Any, features: Float[Array, "*batch h"]) -> Float[Array, "*batch k"]:
+        """The moments, of the last hidden layer."""
+        out = Policy.outputs(self, params, features)
         mean, told = (out, params["free"]["std"]) if self.free else jnp.split(out, 2, axis=-1)
         log_std = self.low + 0.5 * (self.high - self.low) * (1.0 + jnp.tanh(told + self._offset))
         return jnp.concatenate([mean, jnp.broadcast_to(log_std, mean.shape)], axis=-1)

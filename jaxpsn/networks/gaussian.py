@@ -29,7 +29,11 @@ class Gaussian(Policy):
 
     def raw(self, params: Any, obs: Float[Array, "*batch o"]) -> Float[Array, "*batch k"]:
         """The moments."""
-        mean, told = jnp.split(super().outputs(params, self.features(params, obs)), 2, axis=-1)
+        return self.told(params, self.features(params, obs))
+
+    def told(self, params: Any, features: Float[Array, "*batch h"]) -> Float[Array, "*batch k"]:
+        """The moments, of the last hidden layer."""
+        mean, told = jnp.split(super().outputs(params, features), 2, axis=-1)
         log_std = self.low + 0.5 * (self.high - self.low) * (1.0 + jnp.tanh(told))
         return jnp.concatenate([mean, log_std], axis=-1)
 

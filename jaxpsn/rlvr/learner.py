@@ -31,6 +31,8 @@ from jaxpsn.rlvr.tokens import token_mask
 
 ADAPTERS = 0x4C4F5241
 """Folded into a run's key: where its adapters begin."""
+LOGITS, STEPS = 1024, 128
+"""Where the vocabulary is large: tokens whose logits exist at once on a device, and of each text at most."""
 EACH = 16
 """Perturbations of a step that are reported one by one; of more only the spread."""
 
@@ -86,8 +88,9 @@ class Learner(NamedTuple):
 
         def view(part: tuple[Prompts, Array, Array]) -> scoring.Scores:
             given = part if perturbed is None else rollout.of_members(policy.members, *part)
+            chunk = min(STEPS, self._tokens(part[2].size))
             found = scoring.score(
-                self.decoder, policy, *given, temperature, remat=self.config.remat, chunk=self.chunk, vocab=self.vocab
+                self.decoder, policy, *given, temperature, remat=self.config.remat, chunk=chunk, vocab=self.vocab
             )
             # As the answers stand: [members, repeats * P, ...] is [G, P, ...].
             return jax.tree.map(lambda leaf: leaf.reshape(*part[2].shape, *leaf.shape[2:]), found)
@@ -110,17 +113,18 @@ class Learner(NamedTuple):
         temperature, limit = jnp.float32(self.config.rollout.temperature), tokens.shape[-1]
         members = 1 if perturbed is None else self.noise.members
         texts = packing.joined(*rollout.of_members(members, prompts, tokens, lengths))
+        at_once = self._tokens(members)
 
         def view(trained: Any, rest: tuple[Any, Any], part: packing.Texts) -> scoring.Scores:
             frozen, perturbed = rest
             weights = self.place.working(self.decoder, self.whole(trained, frozen), self.config.dtype)
             policy = policies.Clean(weights) if perturbed is None else self.noise.policy(weights, *perturbed)
-            given = self.decoder, policy, part.tokens, part.lengths, part.first, temperature
-            return scoring.score_texts(*given, remat=self.config.remat, chunk=self.chunk, vocab=self.vocab)
+            given = self.decoder, policy, part.tokens, part.lengths, part.first, limit, temperature
+            return scoring.score_texts(*given, remat=self.config.remat, chunk=at_once, vocab=self.vocab)
 
         budget = self.config.algorithm.token_budget
         cut = packing.plan(budget, members, texts.tokens.shape[1], prompts.tokens.shape[1] + limit)
-        found = packing.scores(view, cut, params, (frozen, perturbed), texts, limit)
+        found = packing.scores(view, cut, params, (frozen, perturbed), texts)
         return jax.tree.map(lambda leaf: leaf.reshape(*lengths.shape, *leaf.shape[2:]), found)
 
     def places(self) -> tuple[Any, ...]:
@@ -139,10 +143,11 @@ class Learner(NamedTuple):
     def _pieces(self) -> int:
         return self.config.algorithm.mini_batches * self.config.algorithm.micro_batches
 
-    @property
-    def chunk(self) -> int:
-        """Completion positions whose logits exist at once: all of a small vocabulary, few of a large one."""
-        return 0 if self.decoder.vocab_size <= 4096 else 128
+    def _tokens(self, count: int) -> int:
+        """Tokens of each of ``count`` texts, or members, whose logits exist at once; 0: of a small vocabulary all."""
+        if self.decoder.vocab_size <= 4096:
+            return 0
+        return max(1, LOGITS * (1 if self.place.mesh is None else self.place.mesh.size) // count)
 
     def whole(self, trained: Any, frozen: Any) -> Any:
         """The weights that passes take: what is trained, or with LoRA the adapters on the ``frozen`` weights."""

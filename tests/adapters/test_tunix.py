@@ -1,7 +1,7 @@
 """Perturbed rollouts on google-tunix. Skipped where tunix is missing, as in the environment of the other tests; to run:
 
 uv venv --python 3.12 tunix-env
-uv pip install --python tunix-env/bin/python -e '.[tunix]' pytest pytest-timeout beartype
+uv pip install --python tunix-env/bin/python -e '.[tunix]' pytest pytest-timeout beartype hypothesis
 tunix-env/bin/python -m pytest tests/adapters
 """
 
@@ -32,9 +32,9 @@ def engine(tiny, model):
     return tiny.an_engine(model)
 
 
-@pytest.mark.parametrize("sigma, structure", [(0.0, "dense"), (0.5, "none")])
-def test_without_noise_it_is_tunixs_own_rollout_with_the_ends_put_back(tiny, model, engine, sigma, structure):
-    order = tiny.an_order(model, per="step", sigma=sigma, structure=structure)
+@pytest.mark.parametrize("sigma, noise", [(0.0, None), (0.5, "none")])
+def test_without_noise_it_is_tunixs_own_rollout_with_the_ends_put_back(tiny, model, engine, sigma, noise):
+    order = tiny.an_order(model, per="step", sigma=sigma, noise=noise)
     member = order.members[0]
     output, drawn = tiny.sampled(engine, order, tiny.rows_of(tiny.PROMPTS))
     cache = tiny.base_rollout.CacheConfig(
@@ -206,6 +206,7 @@ def test_a_learner_refuses_a_cluster_that_would_ignore_it(tiny):
     [
         ({"noise": Psn(sigma=Composite())}, "noise.sigma = 'composite'"),
         ({"noise": "psn(hold=pink)"}, "noise.hold = 'pink': episode on tunix"),
+        ({"noise": "ivon"}, "noise = 'ivon': none or psn on tunix"),
         ({"correction": "tokens"}, "correction"),
         ({"correction": "token(cap=0)"}, "cap"),
         ({"seed": -1}, "seed"),

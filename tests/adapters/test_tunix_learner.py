@@ -46,11 +46,11 @@ def test_weights_are_those_of_a_float64_reference(tiny, trained):
             theta = told.learner._noise.weights(params, step, member, sigma)
             mine = np.arange(len(mask)) % tiny.GROUP == member
             noisy[mine] = tiny.log_probs(model, theta, np.asarray(example.prompt_ids)[mine], answers.tokens[mine])
-        expected = np.where(mask, np.minimum(np.exp(clean - noisy), tiny.PSN.cap), 0.0)
+        expected = np.where(mask, np.minimum(np.exp(clean - noisy), tiny.PSN.correction.cap), 0.0)
         np.testing.assert_allclose(example.sampler_is_weights, expected, rtol=2e-3, atol=1e-6)
         np.testing.assert_array_equal(example.completion_mask, mask)
         np.testing.assert_array_equal(answers.noisy, np.arange(len(mask)) % tiny.GROUP < 3)
-        capped += (expected == tiny.PSN.cap).sum()
+        capped += (expected == tiny.PSN.correction.cap).sum()
     assert capped > 10
 
 

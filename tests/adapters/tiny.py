@@ -11,6 +11,7 @@ from jax.sharding import AxisType
 
 from jaxpsn import noise
 from jaxpsn.core import compat, errors
+from jaxpsn.rlvr.corrections import Token
 from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.rules import Kl
 
@@ -89,9 +90,9 @@ def an_engine(model, words=None):
     return rollout.PSNRollout(model, words or Words(), a_mesh(), rollout_config())
 
 
-def an_order(model, per="sample", step=3, sigma=0.5, structure="dense", start=0, target="mlp", seed=0):
+def an_order(model, per="sample", step=3, sigma=0.5, start=0, target="mlp", seed=0, noise=None):
     """The order of a group of four, and the perturbation in it."""
-    psn = adapter.PSNConfig(noise=Psn(structure, target, per))
+    psn = adapter.PSNConfig(noise=noise or Psn("dense", target, per))
     made = perturbation.plan(model, psn.noise, jax.random.key(seed))
     return rollout.Order(psn.members(GROUP), jax.random.key(9), step, jnp.float32(sigma), made, start)
 
@@ -152,7 +153,7 @@ PSN = adapter.PSNConfig(
     noise=Psn(
         "dense", per="replica", replicas=3, clean_share=0.25, sigma=Kl(0.01, initial=0.4, rate=1.25, estimator="k3")
     ),
-    cap=1.02,
+    correction=Token(cap=1.02),
 )
 
 

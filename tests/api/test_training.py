@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import threading
 
@@ -55,17 +54,6 @@ def run(tmp_path_factory):
 def kept(tmp_path_factory):
     """The same run in a folder."""
     return jaxpsn.train(**SHORT, folder=tmp_path_factory.mktemp("runs") / "kept")
-
-
-_SAC = "sac(critic=c51, n_step=2, actor_hidden=16, critic_hidden=16, batch_size=32, warmup=64, replay_capacity=4096)"
-_PINK = "parameter(hold=pink, distance=kl, scale=first_order(exponent=0.5))"
-
-
-def test_what_an_agent_and_a_colour_remember_goes_on_bit_for_bit(tmp_path):
-    asked = SHORT | dict(steps=320, checkpoint_every=160, agent=_SAC, explore=_PINK, folder=tmp_path / "run")
-    whole = digest(jaxpsn.train(**asked).state)
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "320")
-    assert digest(jaxpsn.train(**asked, resume=True).state) == whole
 
 
 def test_metrics_are_arrays_of_points_and_seeds(run):

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxpsn.control.agents import AGENTS, ddpg, learner, losses, td3
+from jaxpsn.control.agents import AGENTS, ddpg, learner, losses, rounds, td3
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.control.state import Transition
 from jaxpsn.control.types import hyper, of_agent
@@ -48,9 +48,9 @@ def test_targets_are_the_papers_formulas():
         state = state.replace(target_actor=noisy[0], target_critic=noisy[1])
         action = nets.policy(noisy[0], batch.next_obs)
         if algorithm == "ddpg":
-            ours = ddpg.critic_target(config, nets, state, batch)
+            ours = ddpg.critic_target(config, nets, state, batch).target
         else:
-            ours = td3.critic_target(config, nets, state, batch, KEY)
+            ours = td3.critic_target(config, nets, state, batch, KEY).target
             action = losses.smooth(KEY, action, 0.2, 0.5)
         for i in range(16):
             q = [
@@ -69,9 +69,9 @@ def test_the_rate_is_traced_and_equals_optax(algorithm):
     update = jax.jit(agent.update)
     after, _ = update(KEY, state, batch, HYPER, jnp.int32(0))
     if algorithm == "ddpg":
-        target = ddpg.critic_target(config, nets, state, batch)
+        target = ddpg.critic_target(config, nets, state, batch).target
     else:
-        target = td3.critic_target(config, nets, state, batch, KEY)
+        target = td3.critic_target(config, nets, state, batch, KEY).target
 
     def loss(critic):
         return losses.total(losses.squared(nets.critics(critic, batch.obs, batch.action), target))
@@ -126,8 +126,8 @@ def test_the_critic_penalty_spares_the_output_layer(algorithm):
         config, _, state = _agent(algorithm)
         nets = learner.networks(config, 3, 2, 1)
         state = learner.init(nets, optax.identity(), KEY, {})
-        rate = jnp.float32(1.0)
-        after, metrics = learner.critic_step(nets, optax.identity(), state, batch, jnp.zeros(16), rate, weight)
+        rate, goal = jnp.float32(1.0), learner.Goal(jnp.zeros(16), batch.action)
+        after, metrics = learner.critic_step(nets, optax.identity(), state, batch, goal, rate, weight)
         gradients.append(jax.tree.map(jnp.subtract, state.critic, after.critic)["params"])
         error = jnp.mean(jnp.square(nets.critics(state.critic, batch.obs, batch.action)))
         assert metrics["critic_loss"][0] == pytest.approx(float(error))
@@ -157,7 +157,7 @@ def test_the_actor_ascends_the_first_critic():
 def test_a_round_is_its_updates_in_order():
     _, agent, state = _agent("td3")
     batches = _batch(5, 16)
-    ours, metrics = learner.learn(agent, KEY, state, batches, HYPER, jnp.int32(1))
+    ours, metrics = rounds.learn(agent, KEY, state, batches, HYPER, jnp.int32(1))
     losses_seen = []
     for u in range(5):
         batch = jax.tree.map(lambda x, u=u: x[u], batches)
@@ -172,7 +172,7 @@ def test_a_nan_in_the_batch_shows_in_the_metrics():
     _, agent, state = _agent("td3")
     batches = _batch(3, 16)
     batches = batches.replace(reward=batches.reward.at[1, 0].set(jnp.nan))
-    _, metrics = learner.learn(agent, KEY, state, batches, HYPER, jnp.int32(0))
+    _, metrics = rounds.learn(agent, KEY, state, batches, HYPER, jnp.int32(0))
     assert jnp.isnan(metrics["critic_loss"][0])
 
 

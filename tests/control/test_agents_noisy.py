@@ -91,9 +91,9 @@ def test_the_target_action_takes_a_draw_of_the_target(algorithm):
     action = noisy.sample(nets.policy.actor.apply, state.target_actor, batch.next_obs, key)
     assert (jnp.abs(action - nets.policy(state.target_actor, batch.next_obs)) > 1e-4).all()
     if algorithm == "ddpg":
-        ours = ddpg.critic_target(config, nets, state, batch, key)
+        ours = ddpg.critic_target(config, nets, state, batch, key).target
     else:
-        ours = td3.critic_target(config, nets, state, batch, KEY, key)
+        ours = td3.critic_target(config, nets, state, batch, KEY, key).target
         action = losses.smooth(KEY, action, config.target_noise, config.target_noise_clip)
     value = jnp.min(nets.critics(state.target_critic, batch.next_obs, action), axis=0)
     np.testing.assert_allclose(ours, losses.bootstrap(batch.reward, batch.terminated, config.gamma, value), atol=1e-6)

@@ -206,7 +206,7 @@ def test_critics_of_the_bonus_go_on_through_ends_and_leave_the_others_alone(name
         action, _ = sac.sample(KEY, nets.actor(state.actor, own.next_obs, None))
     follows = np.min(np.asarray(nets.critics(state.intrinsic.target_critic, own.next_obs, action), np.float64), axis=0)
     expected = np.asarray(own.reward, np.float64) + 0.8 * follows  # no end, and no entropy
-    np.testing.assert_allclose(seen[1], expected, atol=1e-5)
+    np.testing.assert_allclose(seen[1].target, expected, atol=1e-5)
     q = np.asarray(nets.critics(state.intrinsic.critic, batch.obs, batch.action), np.float64)
     assert told["bonus_critic_loss"][0] == pytest.approx(np.sum(np.mean((q - expected) ** 2, axis=1)), rel=1e-4)
     assert told["bonus_q"][0] == pytest.approx(q.mean(), rel=1e-4)

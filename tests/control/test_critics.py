@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.control.agents import AGENTS, learner, losses
+from jaxpsn.control.agents import AGENTS, learner, losses, rounds
 from jaxpsn.control.agents.critics.c51 import C51
 from jaxpsn.control.agents.critics.family import CRITICS, Squared
 from jaxpsn.control.agents.critics.hl_gauss import HlGauss
@@ -115,7 +115,7 @@ def test_critics_of_every_form_learn_what_terminal_actions_are_worth(algorithm, 
     batch = Transition(zeros, action, action[:, 0], ends, ~ends, zeros)
     batches = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (300, *leaf.shape)), batch)
     state = agent.init(KEY, hyper, {})
-    after, told = jax.jit(lambda state: learner.learn(agent, KEY, state, batches, hyper, jnp.int32(0)))(state)
+    after, told = jax.jit(lambda state: rounds.learn(agent, KEY, state, batches, hyper, jnp.int32(0)))(state)
     config = replaced(AGENTS.make(algorithm), small)
     nets = learner.networks(config, 1, 1, 2, policy=agent.policy)
     values = nets.form.value(nets.critics(after.critic, zeros, action))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxpsn.control import exploration
-from jaxpsn.control.agents import AGENTS, dqn, learner, losses
+from jaxpsn.control.agents import AGENTS, dqn, learner, losses, rounds
 from jaxpsn.control.agents.critics.huber import Huber
 from jaxpsn.control.state import Transition
 from jaxpsn.core import replaced
@@ -157,7 +157,7 @@ def test_a_policy_head_leaves_the_values_alone_and_learns_to_choose_their_best()
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), two.target_critic, one.target_actor)
     assert {"critic_loss", "q", "policy_loss"} == told.keys() and "policy_loss" not in metrics
     many = jax.tree.map(lambda x: jnp.broadcast_to(x, (400, *x.shape)), batch)
-    two, _ = jax.jit(functools.partial(learner.learn, agent))(KEY, two, many, HYPER, jnp.int32(0))
+    two, _ = jax.jit(functools.partial(rounds.learn, agent))(KEY, two, many, HYPER, jnp.int32(0))
     chosen, wanted = agent.policy(two.actor, batch.obs), values.best(nets.values(two.critic, batch.obs, None))
     assert (chosen == wanted).mean() > 0.9 and len(set(wanted.tolist())) > 1
 

@@ -10,7 +10,7 @@ from jax.extend import core
 
 from jaxpsn import envs
 from jaxpsn.control import program
-from jaxpsn.control.agents import AGENTS, learner
+from jaxpsn.control.agents import AGENTS, rounds
 from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.control.placement import Placement
 from jaxpsn.core import platforms, replaced
@@ -82,7 +82,7 @@ def test_a_lean_round_is_the_round(algorithm):
                          ("temperature", "temperature_lr", "target_entropy")}  # fmt: skip
     state, batches = agent.init(KEY, given, {}), _batch(6, 16)
     plain, lean = (
-        jax.jit(functools.partial(learner.learn, agent, lean=which))(KEY, state, batches, given, jnp.int32(12))
+        jax.jit(functools.partial(rounds.learn, agent, lean=which))(KEY, state, batches, given, jnp.int32(12))
         for which in (False, True)
     )
     _close(lean, plain)

@@ -92,7 +92,7 @@ def test_losses_are_those_of_brax_on_equal_numbers():
             critic(state.critic, state.actor, None, state.target_critic, alpha, flags, key),
             actor(state.actor, None, state.critic, alpha, flags, key),
         ]
-    target = sac.critic_target(config, nets, state, batch, key)
+    target = sac.critic_target(config, nets, state, batch, key).target
     error = losses.total(losses.squared(nets.critics(state.critic, batch.obs, batch.action), target))
     parts = learner.Parts(config, nets, learner.optimizer(0.0), False)
     _, loss, density = sac.actor_step(parts, state, batch.obs, jnp.float32(0.0), key)
@@ -105,7 +105,7 @@ def test_the_target_is_of_the_clean_online_actor_and_the_target_critics():
     batch = _batch()
     state = state.replace(target_critic=jax.tree.map(lambda x: 1.3 * x, state.critic))
     action, density = gaussian.sample(KEY, nets.policy.raw(state.actor, batch.next_obs))
-    ours = sac.critic_target(config, nets, state, batch, KEY)
+    ours = sac.critic_target(config, nets, state, batch, KEY).target
     for i in range(16):
         q = [
             float(nets.critic(jax.tree.map(lambda x, c=c: x[c], state.target_critic), batch.next_obs[i], action[i]))

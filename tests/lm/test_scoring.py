@@ -185,6 +185,14 @@ def test_chunked_logits_never_exist_whole():
     for chunk, most in ((8, max(3 * 8 * 5000, table)), (0, 3 * 64 * 5000)):
         assert _largest(jax.make_jaxpr(jax.grad(loss), static_argnums=1)(params, chunk).jaxpr) == most
 
+    def of_texts(params, chunk):
+        texts = tokens, lengths, jnp.full((1, 3), 9)
+        return jnp.sum(scoring.score_texts(config, Clean(params), *texts, 20, 1.0, chunk=chunk).log_probs)
+
+    # Of texts of 64 tokens at most 20 are judged; a chunk of 50 tokens has 16 of each of the three.
+    for chunk, most in ((50, 3 * 16 * 5000), (0, 3 * 20 * 5000)):
+        assert _largest(jax.make_jaxpr(jax.grad(of_texts), static_argnums=1)(params, chunk).jaxpr) == most
+
 
 @pytest.mark.parametrize(
     ("tokens", "lengths", "options", "message"),

@@ -1,4 +1,4 @@
-"""Losses, KL estimates, weights and gates against verl's and TRL's own functions on the same random numbers.
+"""Losses, KL estimates, weights, gates and advantages against verl's and TRL's own functions on the same numbers.
 
 ``oracle.json`` holds their values in float64 and the versions that gave them: verl's ``core_algos`` and
 ``rollout_corr_helper``, TRL's ``GRPOTrainer.get_off_policy_mask`` and ``get_gamma_weights``.
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jaxpsn.rlvr import correction, losses
-from jaxpsn.rlvr.algorithms import LOSSES
+from jaxpsn.rlvr.algorithms import ADVANTAGES, LOSSES
 from jaxpsn.rlvr.corrections import CORRECTIONS
 from jaxpsn.rlvr.gating import Seen
 from jaxpsn.rlvr.tokens import token_mask
@@ -61,6 +61,13 @@ def test_aggregation(mode):
 def test_weights(spec):
     ours = correction.weights(CORRECTIONS.make(spec), OLD, NOISY, MASK)
     np.testing.assert_allclose(ours, np.where(MASK, ORACLE["weights_of"][spec], 0.0), rtol=2e-5)
+
+
+@pytest.mark.parametrize("name", ORACLE["advantages_of"])
+def test_advantages(name):
+    """Of a group whose rewards are all equal too."""
+    ours = ADVANTAGES.make(name).compute(jnp.asarray(ORACLE["rewards"], jnp.float32))
+    np.testing.assert_allclose(ours, ORACLE["advantages_of"][name], rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("gate", ORACLE["kept"])

@@ -16,25 +16,46 @@ from jaxpsn.run import cadence, checkpoints, engine
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.progress import Progress
 
-CASES = {
-    "flipout": ("parameter(hold=steps(3), member_sigma=true)", None, 1),
-    "sum": ("parameter(structure=lowrank, groups=8) + ou", None, 2),
-    "ladder": ("parameter(member_sigma=true, ladder=4, select=novelty) + pink", None, 1),
+CASES = {  # exploration, agent, seeds, bonus
+    "flipout": (
+        "parameter(hold=steps(3), member_sigma=true)",
+        "td3(network=hyperspherical(expansion=2), critic=hl_gauss, n_step=2, actor_hidden=16, critic_hidden=16, "
+        "batch_size=32, updates=1, replay_capacity=4096, warmup=64)",
+        1,
+        "reward_noise",
+    ),
+    "sum": ("parameter(structure=lowrank, groups=8) + ou", None, 2, "none"),
+    "ladder": ("parameter(member_sigma=true, ladder=4, select=novelty) + pink", None, 1, "none"),
     "sac": (
         "parameter(distance=kl)",
-        "sac(actor_hidden=16, critic_hidden=16, batch_size=32, updates=1, replay_capacity=4096, warmup=64)",
+        "sac(network=xqc, scale_rewards=true, return_bound=5, actor_hidden=16, "
+        "critic_hidden=16, batch_size=32, updates=1, replay_capacity=4096, warmup=64)",
         1,
+        "drnd(hidden=8, features=4)",
     ),
     "dqn": (
         "parameter(probes=4) + epsilon_greedy(0.1)",
         "dqn(hidden=16, batch_size=32, updates=1, replay_capacity=4096, warmup=64)",
         1,
+        "rnd(hidden=8, features=4)",
     ),
-    "pqn": ("parameter(probes=4) + epsilon_greedy(0.1)", "pqn(hidden=16, rollout=5, minibatches=2, epochs=2)", 1),
+    "pqn": (
+        "parameter(probes=4) + epsilon_greedy(0.1)",
+        "pqn(hidden=16, rollout=5, minibatches=2, epochs=2)",
+        1,
+        "counts",
+    ),
+    "ppo": (
+        "followers(probes=2)",
+        "ppo(actor_hidden=16, critic_hidden=16, rollout=5, minibatches=2, epochs=2)",
+        2,
+        "rnd(hidden=8, features=4, ladder=4)",
+    ),
     "evolution": (
         "parameter(structure=lowrank(antithetic=true), scale=constant, sigma=0.1)",
         "es(actor_hidden=16, actor_lr=0.01)",
         1,
+        "none",
     ),
 }
 RUN = RunConfig(steps=320, chunk=160, eval_every=160)
@@ -55,7 +76,7 @@ def apart(one, eight):
     return found
 
 
-def run(explore, agent, seeds, mesh):
+def run(explore, agent, seeds, bonus, mesh):
     """Two chunks and an evaluation: the first state, the last one, all metrics, and the engine."""
     smoke = PRESETS["smoke"]
     config = replace(
@@ -65,6 +86,7 @@ def run(explore, agent, seeds, mesh):
         ),
         agent=agent or smoke.agent,
         explore=explore,
+        bonus=bonus,
     )
     place = placement.Placement(mesh)
     made = engine.CompiledEngine(programs.make(config, 100, place=place), replace(RUN, seeds=seeds))
@@ -103,7 +125,7 @@ def compare(name, folder):
     back = [store.restore(template).state for template in (one[4], eight[4])]
     told["restored"] = len({checkpoints.digest(state) for state in (eight[1], *back)}) == 1
     # Replay is cut along its second axis; an evolution strategy has none, but a generation. Seeds are an axis before.
-    replay, seeds = eight[1].replay, CASES[name][-1]
+    replay, seeds = eight[1].replay, CASES[name][2]
     kept, axis = (eight[1].generation.fitness, 0) if replay is None else (replay, 1)
     specs = [list(leaf.sharding.spec) for leaf in jax.tree.leaves(kept)]
     told["cut"] = specs, [None] * (axis + (seeds > 1)) + ["data"]

@@ -188,6 +188,7 @@ def test_the_price_of_a_step_counts_what_is_rare_by_its_share():
     )
     assert price.shares(ppo) == {"learn": 1 / 32, "adapt": 1 / 32, "begin": 1 / 32}
     assert price.shares(dqn) == {"learn": 1, "adapt": 1 / 50}
+    assert [price.whole(one.schedule, 40) for one in (ppo, dqn)] == [64, 50]
 
 
 def test_the_price_of_a_step_is_that_of_its_products():
@@ -198,6 +199,9 @@ def test_the_price_of_a_step_is_that_of_its_products():
     found = price.of_step(config)
     assert found["learn"].flops == 2 * 32 * (3 * forward + inputs) * 3 / 2
     assert found["act"].flops == 2 * 4 * forward and "physics" not in found
+    told = price.timed(config, config, rounds=2, calls=3)
+    assert told["calls"] == 4 and told["rounds"] == 2
+    assert 0 < told["seconds_ratio_low"] <= told["seconds_ratio"] <= told["seconds_ratio_high"]
 
 
 def test_what_is_priced_is_compared_with_all_else():

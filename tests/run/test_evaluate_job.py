@@ -18,12 +18,7 @@ from jaxpsn.adapters import peft
 from jaxpsn.core.errors import UserError
 from jaxpsn.noise import LowRank
 from jaxpsn.rlvr import presets, setup
-from jaxpsn.rlvr.config import (
-    AlgorithmConfig,
-    EvaluationConfig,
-    PretrainConfig,
-    RolloutConfig,
-)
+from jaxpsn.rlvr.config import AlgorithmConfig, EvaluationConfig, PretrainConfig, RolloutConfig
 from jaxpsn.rlvr.noises import Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rules import Composite
@@ -63,15 +58,20 @@ def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(out / "cache"))
-        job = replace(JOB, run=replace(JOB.run, out=str(out), name="run"))
-        with folder.claim(job.run, job.rlvr) as claimed:
-            cache = out / "cache" / "jaxpsn" / "bases"
-            with setup.reasoner(job.rlvr, 0, 3, cache, quiet, quiet, sinks.RowLog) as program:
-                setup.judge_base(program, claimed.path, quiet)
-                outcome = loop.train(program, job.run, claimed)
-                setup.judge_trained(program, outcome.state, claimed.path, quiet)
-                setup.export(program, outcome.state, claimed.path / stages.MODEL)
-        yield claimed.path
+        yield _trained(out, "run", CONFIG, setup.judge_base)
+
+
+def _trained(out, name, config, first=quiet):
+    """The folder of a run of three steps that was judged and exported."""
+    run = replace(JOB.run, out=str(out), name=name)
+    with folder.claim(run, config) as claimed:
+        cache = out / "cache" / "jaxpsn" / "bases"
+        with setup.reasoner(config, 0, 3, cache, quiet, quiet, sinks.RowLog) as program:
+            first(program, claimed.path, quiet)
+            outcome = loop.train(program, run, claimed)
+            setup.judge_trained(program, outcome.state, claimed.path, quiet)
+            setup.export(program, outcome.state, claimed.path / stages.MODEL)
+    return claimed.path
 
 
 def main(*flags):
@@ -184,15 +184,7 @@ def wrong(made, tmp_path_factory):
         "broken": "{",
         "neither": "{}",
         "begun": json.dumps(record),
-        "plain": json.dumps(
-            record
-            | {
-                "config": record["config"]
-                | {
-                    "noise": {"name": "none", "fields": {}},
-                }
-            }
-        ),
+        "plain": json.dumps(record | {"config": record["config"] | {"noise": {"name": "none", "fields": {}}}}),
     }
     for name, text in texts.items():
         (out / name).mkdir()
@@ -263,13 +255,29 @@ def test_a_log_is_verified_and_scored_anew(made, capsys):
         told[0].endswith("steps 1 to 3, 48 answers to problems of modular verified anew")
         and told[-1] == "nothing differs"
     )
-    scored = [line for line in told if "scored anew" in line]
+    _explained_by_the_noise([line for line in told if "scored anew" in line])
+    assert main("--replay", made, "--step", "2") == 0
+    assert "1 step not scored" in capsys.readouterr().out
+
+
+def test_a_run_whose_noise_is_learnt_is_judged_perturbed_and_replayed(made, tmp_path, capsys):
+    """With the scales of its checkpoint: of step 1 with those that it began with."""
+    at_draws = AlgorithmConfig(estimator="pooled", correction="none", learning_rate=0.1, warmup=0)
+    run = _trained(made.parent, "learnt", replace(CONFIG, noise="ivon(per=step, precision=100)", algorithm=at_draws))
+    assert main("--policy", run, "--noisy", *SIZE, "--out", tmp_path) == 0
+    noisy = counts(tmp_path / "evaluations" / "learnt-step-000003-noisy.json")
+    assert noisy == counts(run / "evaluations" / "trained-noisy.json") != counts(run / "evaluations" / "trained.json")
+    assert main("--replay", run) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1] == "nothing differs"
+    _explained_by_the_noise([line for line in told if "scored anew" in line])
+
+
+def _explained_by_the_noise(scored):
     assert [line.split(",")[0] for line in scored] == ["step 1", "step 3"]
     for line in scored:
         within, without = (float(line.split(word)[1].split()[0]) for word in ("within ", "without the noise "))
-        assert within < 2e-5 and without > 100 * within  # it is the noise that explains the log-probs
-    assert main("--replay", made, "--step", "2") == 0
-    assert "1 step not scored" in capsys.readouterr().out
+        assert within < 2e-5 and without > 100 * within
 
 
 def _edited(made, tmp_path, edit):

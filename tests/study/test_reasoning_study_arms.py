@@ -14,7 +14,7 @@ from jaxpsn.study import record
 from jaxpsn.study.kinds import reasoning as job
 from jaxpsn.study.kinds.reasoning import ReasoningStudy
 from jaxpsn.study.reasoning import arms
-from jaxpsn.study.reasoning.config import ReasoningStudyConfig
+from jaxpsn.study.reasoning.config import ARMS, ReasoningStudyConfig
 from jaxpsn.study.units import Unit
 from jaxpsn.tasks.countdown import Countdown
 
@@ -57,9 +57,11 @@ def _plain(value):
 def test_arms_do_what_their_names_say():
     made = {name: arms.parse(name).config(RlvrConfig()) for name in arms.VARIANTS}
     noisy = {name for name, config in made.items() if isinstance(config.noise, Psn)}
-    assert noisy == {name for name in made if name.startswith("psn")} | {"qerl"}
+    assert noisy == {name for name in made if name.startswith("psn")} | {"qerl", "evolution"}
     uncorrected = {name for name, config in made.items() if spec_of(config.algorithm.correction) == "none"}
-    assert uncorrected == {"grpo", "temperature", "entropy", "psn-no-tis", "qerl", "pass-at-k", "ivon"}
+    at_draws = {name for name, config in made.items() if config.algorithm.estimator != "clean"}
+    assert at_draws == {"psn-smoothed", "psn-pooled", "evolution", "ivon"}
+    assert uncorrected == set(made) - noisy - {"grpo-tis"} | at_draws | {"psn-no-tis", "qerl"}
     assert made["psn"].members == made["psn"].rollout.samples and made["psn-step"].members == 1
     assert {n for n, c in made.items() if c.sigma.bounds is not None} == {"psn-kl", "psn-composite"}
     assert made["temperature"].rollout.temperature > 1.0 < 1.0 + made["entropy"].algorithm.entropy_coefficient
@@ -149,7 +151,7 @@ def test_the_presets_are_whole(tmp_path):
         assert {"grpo", "psn"} <= {arm.label for arm in made.arms}
     default = study(tmp_path)
     assert len(default.tasks) == 3 and default.config.seeds == 5 and default.shared.evaluation.samples == 256
-    assert {arm.label for arm in default.arms} == set(arms.VARIANTS) - {"ivon"}, "which came after the published study"
+    assert [arm.label for arm in default.arms] == list(ARMS), "the published study's"
 
 
 def test_units_wait_for_the_tuning_that_they_use(tmp_path):

@@ -38,6 +38,8 @@ class PSNConfig:
         object.__setattr__(self, "correction", CORRECTIONS.make(self.correction, "correction"))
         if not all(gate.counted for gate in terms_of(self.correction.gate)):
             errors.refuse("correction.gate.counted", False, "true on tunix, which has the mask of its loss to itself")
+        if self.noise.learnt:
+            errors.refuse("noise", called(type(self.noise)), "none or psn on tunix, whose optimiser learns no scales")
         if self.noise.within is not None:
             errors.refuse("noise.hold", spec_of(self.noise.within), "episode on tunix, which samples whole answers")
         if not isinstance(self.sigma, Fixed | Kl):

@@ -4,7 +4,8 @@ from jaxpsn.core.lazily import exports
 
 _HOMES = {
     **dict.fromkeys(("AGENTS", "ActorCritic", "Agent", "Generational", "OffPolicy"), "family"),
-    **dict.fromkeys(("Learner", "learn"), "learner"),
+    "Learner": "learner",
+    "learn": "rounds",
     "Evolver": "es",
 }
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents.family import AGENTS, ActorCritic
@@ -28,10 +28,10 @@ def critic_target(
     learner: LearnerState,
     batch: Transition,
     key: PRNGKeyArray | None = None,
-) -> Float[Array, "batch *k"]:
+) -> shared.Goal:
     """``r + gamma Q'(s', mu'(s'))``, without the second term after a terminal."""
     action = nets.actor(learner.target_actor, batch.next_obs, key)
-    return shared.target_of(config, nets, batch, nets.critics(learner.target_critic, batch.next_obs, action))
+    return shared.goal(config, nets, learner.target_critic, batch, action)
 
 
 def _update(
@@ -45,7 +45,7 @@ def _update(
     config, nets, rule, noisy = parts
     keys = shared.purposes(key, noisy)
 
-    def target(learner: LearnerState, batch: Transition) -> Array:
+    def target(learner: LearnerState, batch: Transition) -> shared.Goal:
         return critic_target(config, nets, learner, batch, keys.target)
 
     learner, metrics = shared.critics_step(parts, learner, batch, target, hyper["critic_lr"])

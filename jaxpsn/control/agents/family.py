@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from jaxpsn.control.agents.critics.family import CriticForm, Squared
 from jaxpsn.control.agents.nets.family import MLP, NetworkForm
-from jaxpsn.control.exploration.family import EXPLORATION
+from jaxpsn.control.exploration.family import EXPLORATION, behaviour_of
 from jaxpsn.control.exploration.rules import LearntNoise
 from jaxpsn.core import errors
 from jaxpsn.core.components import Component, called, fields_of, spec_of, terms_of
@@ -333,6 +333,13 @@ class ActorCritic(OffPolicy, WithActor):
             allowed = f"a whole number from 0 to {len(self.critic_hidden) - 1}"
             errors.refuse("agent.action_layer", self.action_layer, allowed)
         self.network.check(self)
+
+    def check(self, explore: Any, num_envs: int, action_repeat: int) -> None:
+        super().check(explore, num_envs, action_repeat)
+        acting = behaviour_of(explore)
+        if self.network.batched and acting is not None and acting.learnt_noise() is not None:
+            allowed = f"mlp or hyperspherical, as {called(type(acting))} learns through noise in the actor"
+            errors.refuse("agent.network", called(type(self.network)), allowed)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxpsn.control.agents import losses
+from jaxpsn.control.agents import batched, losses
 from jaxpsn.control.agents.critics.family import CriticForm
 from jaxpsn.control.agents.family import ActorCritic, OffPolicy
 from jaxpsn.control.exploration.rules import ActorRule, LearntNoise
@@ -22,10 +21,6 @@ from jaxpsn.networks import Policy, ensemble_apply, ensemble_init
 _OPTIMIZER = 2  # of a key that is also split
 Metrics = dict[str, tuple[Array, Array]]
 """Name to (total, count), so that what did not happen counts for nothing while NaN still shows."""
-
-
-_UNROLLED = 8
-"""Updates that may stand one after the other in a program, at most."""
 
 
 class Learner(NamedTuple):
@@ -54,6 +49,9 @@ class Networks(NamedTuple):
 
     ``actor(params, obs, key)`` is ``policy.raw``: actions, or what they are sampled from. A noisy actor takes a fresh
     draw from ``key``, any other does not look at it. ``fresh_critics(key)``: weights of all critics.
+    ``train_actor(params, obs, key) -> (raw, seen)`` and ``train_critics(params, obs, action, beside) -> (out, seen)``
+    say of a batch that is learnt from what ``actor`` and ``critics`` do, normalised by that batch if the networks are
+    such; ``seen`` are the parts of ``params`` that this moved. ``beside``: observations and actions of the same batch.
     ``optimizer``: what moves the actor in place of the agent's, if noise brings its own; ``project``: what weights
     become after every update.
     """
@@ -63,10 +61,19 @@ class Networks(NamedTuple):
     actor: Callable[..., Array]
     critic: Callable[..., Array]
     critics: Callable[..., Array]
+    train_actor: Callable[..., tuple[Array, Any]]
+    train_critics: Callable[..., tuple[Array, Any]]
     form: CriticForm
     fresh_critics: Callable[..., Any]
     optimizer: ActorRule | None = None
     project: Callable[[Any], Any] = lambda params: params
+
+
+class Goal(NamedTuple):
+    """What critics are to say of a batch, ``[B]`` or ``[B, K]``, and the next action that this was taken from."""
+
+    target: Array
+    action: Array
 
 
 class Parts(NamedTuple):
@@ -106,7 +113,7 @@ def networks(
     dtype = jnp.bfloat16 if config.precision == "bfloat16" else jnp.float32
     made = config.network
     policy = policy or Policy(made.actor(config, action_size))
-    raw = dataclasses.replace(policy, actor=policy.actor.clone(dtype=dtype)).raw
+    narrow = dataclasses.replace(policy, actor=policy.actor.clone(dtype=dtype))
     critic = made.critic(config).clone(dtype=dtype)
     obs, action = jnp.zeros((observation_size,), jnp.float32), jnp.zeros((action_size,), jnp.float32)
 
@@ -121,10 +128,20 @@ def networks(
         return params, fresh_critics(critic_key)
 
     def learning(params: Any, obs: Float[Array, "batch o"], key: PRNGKeyArray | None) -> Float[Array, "batch k"]:
-        return raw(params, obs) if noise is None else noise.sample(raw, params, obs, key)
+        return narrow.raw(params, obs) if noise is None else noise.sample(narrow.raw, params, obs, key)
 
     together, own = ensemble_apply(critic.apply), None if noise is None else noise.optimizer
-    return Networks(init, policy, learning, critic.apply, together, config.critic, fresh_critics, own, made.project)
+    train_actor = batched.of_actor(narrow) if made.batched else _unmoved(learning)
+    train_critics = batched.of_critics(critic) if made.batched else _unmoved(together, beside=1)
+    return Networks(
+        init, policy, learning, critic.apply, together, train_actor, train_critics, config.critic, fresh_critics, own,
+        made.project,
+    )  # fmt: skip
+
+
+def _unmoved(apply: Callable[..., Array], beside: int = 0) -> Callable[..., tuple[Array, Any]]:
+    """``apply`` of networks to which the rest of the batch, the last arguments, means nothing."""
+    return lambda params, *inputs: (apply(params, *inputs[: len(inputs) - beside]), {})
 
 
 def learner(
@@ -223,12 +240,17 @@ def _begin_actor(
 
 
 def move_actor(
-    nets: Networks, rule: optax.GradientTransformation, learner: LearnerState, gradient: Any, rate: Float[Array, ""]
+    nets: Networks,
+    rule: optax.GradientTransformation,
+    learner: LearnerState,
+    gradient: Any,
+    rate: Float[Array, ""],
+    seen: Any,
 ) -> LearnerState:
-    """One step of the actor, by ``rule`` or by what noise brings in its place."""
+    """One step of the actor, by ``rule`` or by what noise brings in its place; ``seen`` as of :class:`Networks`."""
     move = functools.partial(descend, rule) if nets.optimizer is None else nets.optimizer.step
     actor, state = move(learner.actor, learner.actor_optimizer, gradient, rate)
-    return learner.replace(actor=nets.project(actor), actor_optimizer=state)
+    return learner.replace(actor=nets.project({**actor, **seen}), actor_optimizer=state)
 
 
 def target_of(
@@ -242,37 +264,50 @@ def target_of(
     return nets.form.target(batch.reward, losses.terminal(batch, config.time_limit_terminal), discount, out, bonus)
 
 
+def goal(
+    config: OffPolicy,
+    nets: Networks,
+    critic: Any,
+    batch: Transition,
+    action: Float[Array, "batch a"],
+    bonus: Float[Array, " batch"] | None = None,
+) -> Goal:
+    """What the critics are to say, of what the target critics ``critic`` say of the next ``action``."""
+    out, _ = nets.train_critics(critic, batch.next_obs, action, (batch.obs, batch.action))
+    return Goal(target_of(config, nets, batch, out, bonus), action)
+
+
 def critic_step(
     nets: Networks,
     rule: optax.GradientTransformation,
     learner: LearnerState,
     batch: Transition,
-    target: Float[Array, "batch *k"],
+    goal: Goal,
     rate: Float[Array, ""],
     l2: float = 0.0,
 ) -> tuple[LearnerState, Metrics]:
-    """Regress all critics on ``target``, as their form has it.
+    """Regress all critics on the target of ``goal``, as their form has it.
 
     Metrics ``critic_loss`` (without penalty) and ``q`` (mean of all critics).
     """
 
     def loss(params):
-        out = nets.critics(params, batch.obs, batch.action)
-        error = nets.form.loss(out, target)
+        out, seen = nets.train_critics(params, batch.obs, batch.action, (batch.next_obs, goal.action))
+        error = nets.form.loss(out, goal.target)
         penalty = l2 * losses.l2(params) if l2 else jnp.zeros_like(error)
-        return error + penalty, {"critic_loss": error, "q": jnp.mean(nets.form.value(out))}
+        return error + penalty, ({"critic_loss": error, "q": jnp.mean(nets.form.value(out))}, seen)
 
-    gradient, metrics = jax.grad(loss, has_aux=True)(learner.critic)
+    gradient, (metrics, seen) = jax.grad(loss, has_aux=True)(learner.critic)
     critic, state = descend(rule, learner.critic, learner.critic_optimizer, gradient, rate)
     told = {name: once(value) for name, value in metrics.items()}
-    return learner.replace(critic=nets.project(critic), critic_optimizer=state), told
+    return learner.replace(critic=nets.project({**critic, **seen}), critic_optimizer=state), told
 
 
 def critics_step(
     parts: Parts,
     learner: LearnerState,
     batch: Transition,
-    target: Callable[[LearnerState, Transition], Array],
+    target: Callable[[LearnerState, Transition], Goal],
     rate: Float[Array, ""],
 ) -> tuple[LearnerState, Metrics]:
     """One step of all critics towards ``target(learner, batch)``, and the same of those of a bonus, if there is one.
@@ -314,15 +349,15 @@ def actor_step(
     critic, own = first(learner.critic), learner.intrinsic
 
     def loss(params):
-        action = nets.actor(params, obs, key)
+        action, seen = nets.train_actor(params, obs, key)
         q = nets.form.value(nets.critic(critic, obs, action))
         if own is not None:
             paid = nets.form.value(nets.critic(first(own.critic), obs, action))
             q = losses.balance(q, q, paid, own.beta, own.floor)
-        return losses.actor_loss(q)
+        return losses.actor_loss(q), seen
 
-    value, gradient = jax.value_and_grad(loss)(learner.actor)
-    return move_actor(nets, rule, learner, gradient, rate), once(value)
+    (value, seen), gradient = jax.value_and_grad(loss, has_aux=True)(learner.actor)
+    return move_actor(nets, rule, learner, gradient, rate, seen), once(value)
 
 
 def follow(learner: LearnerState, tau: float) -> LearnerState:
@@ -334,60 +369,6 @@ def follow(learner: LearnerState, tau: float) -> LearnerState:
     return learner.replace(
         target_actor=actor, target_critic=losses.polyak(learner.target_critic, learner.critic, tau), intrinsic=own
     )
-
-
-def learn(
-    agent: Learner,
-    key: PRNGKeyArray,
-    learner: LearnerState,
-    batches: Transition,
-    hyper: Any,
-    count: Int[Array, ""],
-    lean: bool = False,
-) -> tuple[LearnerState, Metrics]:
-    """One round: scan ``agent.update`` over ``batches[U, B]``; metrics are summed over its updates.
-
-    ``count``: critic updates done before the round, a multiple of U if ``lean``: then the updates are the same, in
-    fewer kernels where U is a multiple of the agent's period.
-    """
-    updates = jax.tree.leaves(batches)[0].shape[0]
-    if lean and agent.period <= _UNROLLED and updates % agent.period == 0:
-        return _learn_by_period(agent, key, learner, batches, hyper, count)
-
-    def body(learner, item):
-        index, batch = item
-        return agent.update(jax.random.fold_in(key, index), learner, batch, hyper, count + index)
-
-    steps = jnp.arange(updates, dtype=jnp.int32)
-    learner, metrics = lax.scan(body, learner, (steps, batches))
-    return learner, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
-
-
-def _learn_by_period(
-    agent: Learner, key: PRNGKeyArray, learner: LearnerState, batches: Transition, hyper: Any, count: Int[Array, ""]
-) -> tuple[LearnerState, Metrics]:
-    """A round that scans over whole periods, whose updates stand one after the other: no branch between them."""
-    updates = jax.tree.leaves(batches)[0].shape[0]
-    periods = updates // agent.period
-    places = jnp.arange(updates, dtype=jnp.int32)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places)
-
-    def body(learner: LearnerState, item: Any) -> tuple[LearnerState, Metrics]:
-        told = []
-        for place in range(agent.period):
-            key, batch, done = jax.tree.map(lambda leaf, place=place: leaf[place], item)
-            # Where the period is one, nothing is known of the count.
-            learner, metrics = agent.update(key, learner, batch, hyper, place if agent.period > 1 else done)
-            told.append(metrics)
-        return learner, jax.tree.map(lambda *parts: sum(parts), *told)
-
-    items = jax.tree.map(
-        lambda leaf: leaf.reshape(periods, agent.period, *leaf.shape[1:]), (keys, batches, count + places)
-    )
-    if periods == 1:
-        return body(learner, jax.tree.map(lambda leaf: leaf[0], items))
-    learner, metrics = lax.scan(body, learner, items)
-    return learner, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
 
 
 def once(value: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:

@@ -98,16 +98,15 @@ def critic_target(
     batch: Transition,
     key: PRNGKeyArray,
     draw: PRNGKeyArray | None = None,
-) -> Float[Array, "batch *k"]:
+) -> shared.Goal:
     """``r + gamma (min_i Q'_i(s', a') - alpha log pi(a'|s'))``, a' of the clean actor; ``r`` alone at a terminal.
 
     ``key`` samples the action, ``draw`` is the key of a noisy actor's draw. Without a temperature nothing is paid for
     entropy.
     """
     action, density = sample(key, nets.actor(learner.actor, batch.next_obs, draw))
-    out = nets.critics(learner.target_critic, batch.next_obs, action)
     paid = None if learner.temperature is None else -jnp.exp(learner.temperature) * density
-    return shared.target_of(config, nets, batch, out, bonus=paid)
+    return shared.goal(config, nets, learner.target_critic, batch, action, bonus=paid)
 
 
 def actor_step(
@@ -121,17 +120,18 @@ def actor_step(
     """Ascend the lesser value of the policy's samples plus its entropy: (learner, loss, log densities)."""
     alpha, nets, own = jnp.exp(learner.temperature), parts.nets, learner.intrinsic
 
-    def loss(params: Any) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
-        action, density = sample(key, nets.actor(params, obs, draw))
+    def loss(params: Any) -> tuple[Float[Array, ""], tuple[Float[Array, " batch"], Any]]:
+        moments, seen = nets.train_actor(params, obs, draw)
+        action, density = sample(key, moments)
         q = jnp.min(nets.form.value(nets.critics(learner.critic, obs, action)), axis=0)
         value = q - alpha * density
         if own is not None:
             paid = jnp.min(nets.form.value(nets.critics(own.critic, obs, action)), axis=0)
             value = losses.balance(value, q, paid, own.beta, own.floor)
-        return losses.actor_loss(value), density
+        return losses.actor_loss(value), (density, seen)
 
-    (value, density), gradient = jax.value_and_grad(loss, has_aux=True)(learner.actor)
-    return shared.move_actor(nets, parts.rule, learner, gradient, rate), value, density
+    (value, (density, seen)), gradient = jax.value_and_grad(loss, has_aux=True)(learner.actor)
+    return shared.move_actor(nets, parts.rule, learner, gradient, rate, seen), value, density
 
 
 def _tune(learner: LearnerState, density: Float[Array, " batch"], target: Any, rate: Float[Array, ""]) -> LearnerState:
@@ -153,7 +153,7 @@ def _update(
     config, nets, _, noisy = parts
     keys, (following, own) = shared.purposes(key, noisy), (jax.random.fold_in(key, i) for i in (_NEXT, _OWN))
 
-    def target(learner: LearnerState, batch: Transition) -> Array:
+    def target(learner: LearnerState, batch: Transition) -> shared.Goal:
         return critic_target(config, nets, learner, batch, following, keys.target)
 
     learner, metrics = shared.critics_step(parts, learner, batch, target, hyper["critic_lr"])

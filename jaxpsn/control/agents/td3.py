@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from jaxpsn.control.agents import learner as shared
 from jaxpsn.control.agents import losses
@@ -52,14 +52,14 @@ def critic_target(
     batch: Transition,
     key: PRNGKeyArray,
     draw: PRNGKeyArray | None = None,
-) -> Float[Array, "batch *k"]:
+) -> shared.Goal:
     """``r + gamma min_i Q'_i(s', mu'(s') + clipped noise)``, without the second term after a terminal.
 
     ``draw`` is the key of a noisy actor's draw.
     """
     action = nets.actor(learner.target_actor, batch.next_obs, draw)
     action = losses.smooth(key, action, config.target_noise, config.target_noise_clip)
-    return shared.target_of(config, nets, batch, nets.critics(learner.target_critic, batch.next_obs, action))
+    return shared.goal(config, nets, learner.target_critic, batch, action)
 
 
 def _update(
@@ -73,7 +73,7 @@ def _update(
     config, nets, rule, noisy = parts
     keys = shared.purposes(key, noisy)
 
-    def target(learner: LearnerState, batch: Transition) -> Array:
+    def target(learner: LearnerState, batch: Transition) -> shared.Goal:
         return critic_target(config, nets, learner, batch, keys.smoothing, keys.target)
 
     learner, metrics = shared.critics_step(parts, learner, batch, target, hyper["critic_lr"])

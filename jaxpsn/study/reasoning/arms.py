@@ -23,6 +23,7 @@ PSN = "psn"
 
 _GRPO = {"noise": "none", "algorithm.correction": "none"}
 _PSN = {"noise.sigma": "fixed(0.3)", "algorithm.correction": "token"}
+_AT_DRAWS = _PSN | {"noise.per": "replica", "noise.replicas": 4, "algorithm.correction": "none"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "grpo": _GRPO,
     "grpo-tis": _GRPO | {"algorithm.correction": "token"},
@@ -50,6 +51,25 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "pass-at-k": _GRPO | {"algorithm.advantage": "pass_at_k"},
     "psn-pass-at-k": _PSN | {"algorithm.advantage": "pass_at_k"},
+    # Rivals without noise; the number of problems and the target of entropy are ours.
+    "max-rl": _GRPO | {"algorithm.advantage": "max_rl"},
+    "w-reinforce": _GRPO | {"algorithm.advantage": "w_reinforce"},
+    "unlikeliness": _GRPO | {"algorithm.advantage": "unlikeliness"},
+    "clip-cov": _GRPO | {"algorithm.loss": "clip_cov"},
+    "kl-cov": _GRPO | {"algorithm.loss": "kl_cov", "algorithm.epochs": 2},
+    "top-entropy": _GRPO | {"algorithm.top_entropy": 0.2},
+    "entropy-target": _GRPO | {"algorithm.entropy_coefficient": 0.01, "algorithm.entropy_target": 0.2},
+    "unsolved": _GRPO | {"rollout.pool": 512, "rollout.gate": "unsolved"},
+    # The same noise drawn anew at every token: what is left is what consistency in time does not explain.
+    "psn-tokens": _PSN | {"noise.hold": "tokens"},
+    # The gradient at the perturbed weights; a member gives two answers to a problem, or shares its group.
+    "psn-smoothed": _AT_DRAWS | {"algorithm.estimator": "smoothed"},
+    "psn-pooled": _AT_DRAWS | {"algorithm.estimator": "pooled"},
+    "evolution": {
+        "noise.structure": "lowrank(rank=1, antithetic=true)", "noise.relative": "false", "noise.sigma": "fixed(0.02)",
+        "rollout.prompts": 16, "rollout.samples": 64, "algorithm.estimator": "evolution",
+        "algorithm.correction": "none", "algorithm.learning_rate": 1e-3,
+    },
 }  # fmt: skip
 """Named arms: what they set in RlvrConfig, path -> value; of components and their fields the texts."""
 
@@ -77,6 +97,9 @@ _PLAIN: dict[str, Scale] = {
     "psn-double": replace(_LIKE, factor=2.0),
     "psn-step": _LIKE,
     "psn-pass-at-k": _LIKE,
+    "psn-tokens": _LIKE,
+    "psn-smoothed": _LIKE,
+    "psn-pooled": _LIKE,
     "ivon": Scale("noise.precision", (1e3, 1e4, 1e5)),
 }
 _OF_RULES = {PSN: "fixed", "psn-kl": "kl", "psn-composite": "composite", "qerl": "staged"}

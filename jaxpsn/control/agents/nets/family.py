@@ -1,8 +1,9 @@
 """The family of networks that an actor and its critics are made of. The names need no JAX."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from jaxpsn.core import errors
 from jaxpsn.core.components import Component
 from jaxpsn.core.families import Family
 
@@ -12,6 +13,9 @@ class NetworkForm(Component):
 
     ``agent``: a :class:`jaxpsn.control.agents.ActorCritic`, whose fields say how large they are.
     """
+
+    batched: ClassVar[bool] = False
+    """Whether they normalise by the batch that they learn from, as :mod:`jaxpsn.networks.batch_norm` does."""
 
     def check(self, agent: Any) -> None:
         """Refuse settings of the agent that this form does not have. Raises UserError."""
@@ -32,7 +36,7 @@ class NetworkForm(Component):
 NETWORKS: Family[NetworkForm] = Family(
     "network",
     NetworkForm,
-    {"hyperspherical": "jaxpsn.control.agents.nets.hyperspherical"},
+    {name: f"jaxpsn.control.agents.nets.{name}" for name in ("hyperspherical", "xqc")},
     doc="What actors and critics are made of.",
 )
 
@@ -59,3 +63,16 @@ def _shared(agent: Any) -> dict[str, Any]:
 
 
 MLP = Mlp()
+
+
+_OF_MLP = ("activation", "layer_norm", "head_scale", "weight_decay", "critic_l2", "action_layer")
+
+
+def refuse_of_mlp(agent: Any, form: str) -> None:
+    """Refuse fields of ``agent`` that another form than :class:`Mlp` does without, unless at their defaults."""
+    for name in _OF_MLP:
+        default = type(agent).__dataclass_fields__[name].default
+        if getattr(agent, name) != default:
+            told = f"{default:g}" if isinstance(default, float) else str(default).lower()
+            allowed = f"{told}, the default, as network is {form}"
+            errors.refuse(f"agent.{name}", getattr(agent, name), allowed)

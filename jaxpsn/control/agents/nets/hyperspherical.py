@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from jaxpsn.control.agents.nets.family import NETWORKS, NetworkForm
+from jaxpsn.control.agents.nets.family import NETWORKS, NetworkForm, refuse_of_mlp
 from jaxpsn.core import errors
 from jaxpsn.core.fields import Positive, Whole
 from jaxpsn.networks import hyperspherical
-
-_WITHOUT = ("activation", "layer_norm", "head_scale", "weight_decay", "critic_l2", "action_layer")
 
 
 @NETWORKS.register("hyperspherical")
@@ -33,12 +31,7 @@ class Hyperspherical(NetworkForm):
             if len(set(getattr(agent, name))) > 1:
                 told = "x".join(map(str, getattr(agent, name)))
                 errors.refuse(f"agent.{name}", told, "equal widths, one a block, as network is hyperspherical")
-        for name in _WITHOUT:
-            default = type(agent).__dataclass_fields__[name].default
-            if getattr(agent, name) != default:
-                told = f"{default:g}" if isinstance(default, float) else str(default).lower()
-                allowed = f"{told}, the default, as network is hyperspherical"
-                errors.refuse(f"agent.{name}", getattr(agent, name), allowed)
+        refuse_of_mlp(agent, "hyperspherical")
 
     def actor(self, agent: Any, outputs: int) -> Any:
         return hyperspherical.SphereActor(outputs, *self._shape(agent.actor_hidden))
