@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,9 @@ class Evolution(off_policy.Program):
     """
 
     agent: agents.Evolver
+
+    ahead: ClassVar[None] = None
+    """Noise is measured between generations, not at every step."""
 
     def init(self, key: PRNGKeyArray, hyper: Hyper, starts: Sequence[Array] | None = None) -> ProgramState:
         """The state of one seed before its first step."""

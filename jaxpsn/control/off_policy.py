@@ -15,7 +15,7 @@ from jaxpsn.control.bonus import BonusFunctions
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.control.schedule import Schedule
-from jaxpsn.control.state import LearnerState, ProgramState, Tally, Transition
+from jaxpsn.control.state import LearnerState, Look, ProgramState, Tally, Transition
 from jaxpsn.control.types import Hyper, of_agent, of_explore
 from jaxpsn.core import platforms
 from jaxpsn.core.branches import when
@@ -120,8 +120,30 @@ class Program:
             gauge=gauge.init(count) if self.config.agent.scale_rewards else None,
         )
 
-    def step(self, state: ProgramState) -> tuple[ProgramState, Metrics]:
-        """One vector step of all environments and the learning that follows it."""
+    @property
+    def ahead(self) -> Callable[[ProgramState, Array], Look] | None:
+        """``ahead(state, clock)``: what the step at ``clock`` draws to measure the noise. None: it does so itself.
+
+        For all steps of a chunk at once, where every kernel has its price: one after the other, keys cost as many as
+        the measurement.
+        """
+        if not self.lean or exploration.measuring(self.config.explore) is None:
+            return None
+
+        def look(state: ProgramState, clock: Array) -> Look:
+            key = jax.random.fold_in(state.key, clock)
+            places = self._places(key, state.replay, clock + 1)
+            return Look(places, self.explorer.look(jax.random.fold_in(key, _ADAPT)))
+
+        return look
+
+    def _places(self, key: PRNGKeyArray, stored: replay.Replay, clock: Array) -> replay.Places:
+        """Of the states that a step measures the noise on, ``clock`` being that after it."""
+        probed = exploration.measuring(self.config.explore).probed_states(self.config.env.num_envs)
+        return replay.places(jax.random.fold_in(key, _STATES), stored, clock, (probed,))
+
+    def step(self, state: ProgramState, ahead: Look | None = None) -> tuple[ProgramState, Metrics]:
+        """One vector step of all environments and the learning that follows it; ``ahead``: of :attr:`ahead`."""
         key = jax.random.fold_in(state.key, state.clock)
         state = state.replace(statistics=self._observe(state.statistics, state.envs.obs))
         before = state
@@ -162,7 +184,7 @@ class Program:
         )
         learner, learnt = self._learn(key, state)
         state = state.replace(learner=learner)
-        state = state.replace(explore=self._adapt(key, state))
+        state = state.replace(explore=self._adapt(key, state, ahead))
         with jax.named_scope("metrics"):
             metrics |= learnt | paid | self.explorer.report(state.explore)
             metrics["reward"] = jnp.mean(outcome.reward)
@@ -340,19 +362,16 @@ class Program:
         return paying.attach(self, state, drawn, batches)
 
     @jax.named_scope("adapt")
-    def _adapt(self, key: PRNGKeyArray, state: ProgramState) -> Any:
+    def _adapt(self, key: PRNGKeyArray, state: ProgramState, ahead: Look | None) -> Any:
         """A scale update, or a look at a learnt scale, on replayed observations if the clock says so."""
-
-        measuring = exploration.measuring(self.config.explore)
-        if measuring is None:
+        if exploration.measuring(self.config.explore) is None:
             return state.explore
-        probed = measuring.probed_states(self.config.env.num_envs)
 
         def adapt(explore: Any) -> Any:
-            stored = replay.Replay(state.replay.data.obs)
-            obs = replay.sample(jax.random.fold_in(key, _STATES), stored, state.clock, (probed,))
-            obs = self.normalise(state.statistics, obs)
-            return self.explorer.adapt(jax.random.fold_in(key, _ADAPT), state.learner.actor, explore, obs)
+            places = self._places(key, state.replay, state.clock) if ahead is None else ahead.places
+            own = jax.random.fold_in(key, _ADAPT) if ahead is None else ahead.drawn
+            obs = self.normalise(state.statistics, replay.take(replay.Replay(state.replay.data.obs), places))
+            return self.explorer.adapt(own, state.learner.actor, explore, obs)
 
         return when(self.schedule.adapts(state.clock), adapt, lambda explore: explore, state.explore)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,9 @@ class Rollouts(off_policy.Program):
     """
 
     agent: ppo.OnPolicyLearner
+
+    ahead: ClassVar[None] = None
+    """Noise is measured between rollouts, not at every step."""
 
     def step(self, state: ProgramState) -> tuple[ProgramState, Metrics]:
         """One vector step of all environments, and the learning where it completes a rollout."""

@@ -32,6 +32,14 @@ class Tally:
 
 
 @struct.dataclass
+class Look:
+    """What a measurement of the noise draws, if that is drawn ahead of it."""
+
+    places: Any  # replay.Places of the states that it is measured on
+    drawn: Any  # the explorer's own, as its look gives it
+
+
+@struct.dataclass
 class LearnerState:
     """Clean weights, their targets and their optimisers; perturbed weights never enter.
 

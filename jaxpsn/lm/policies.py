@@ -69,7 +69,7 @@ class Fused(_Held):
 
     params: Any
     draw: Any  # noise.Draw
-    sigma: Any  # f32[] or f32[members], or path -> either
+    sigma: Any  # f32[] or f32[members], or path -> either; None: the noise of the draw has its size (placed)
     rms: Any = None  # of the weights, as noise.lazy.units gives it; None: to be taken anew at every pass
 
     @property

@@ -192,8 +192,10 @@ def make_chunk(program: Program, seeds: int, calls: int) -> Any:
     Metrics and the first bad call are reduced in the carry of the scan, so memory does not grow with ``calls``.
     """
 
-    def call(state: State) -> tuple[State, Any, Any, dict[str, Any]]:
-        state, metrics = program.step(state)
+    ahead = getattr(program, "ahead", None)
+
+    def call(state: State, *drawn: Any) -> tuple[State, Any, Any, dict[str, Any]]:
+        state, metrics = program.step(state, *drawn)
         with jax.named_scope("metrics"):
             measured = _measure(metrics)
         with jax.named_scope("checks"):
@@ -207,13 +209,14 @@ def make_chunk(program: Program, seeds: int, calls: int) -> Any:
 
     if seeds > 1:
         axes = _state_axes(program)
-        call = jax.vmap(call, in_axes=(axes,), out_axes=(axes, 0, 0, 0))
+        call = jax.vmap(call, in_axes=(axes,) if ahead is None else (axes, 0), out_axes=(axes, 0, 0, 0))
         first = jax.vmap(first, in_axes=(axes, 0, 0))
+        ahead = ahead and jax.vmap(ahead, in_axes=(axes, None))
     call = jax.jit(call)  # asking for its shapes and scanning it share one trace
 
-    def body(carry: tuple[State, Any, Any], index: Array) -> tuple[tuple[State, Any, Any], None]:
-        state, totals, bad = carry
-        state, measured, flags, _ = call(state)
+    def body(carry: tuple[State, Any, Any], xs: Any) -> tuple[tuple[State, Any, Any], None]:
+        (state, totals, bad), (index, *drawn) = carry, xs
+        state, measured, flags, _ = call(state, *drawn)
         with jax.named_scope("metrics"):
             totals = totals + measured
         with jax.named_scope("checks"):
@@ -221,9 +224,11 @@ def make_chunk(program: Program, seeds: int, calls: int) -> Any:
         return (state, totals, bad), None
 
     def chunk(state: State) -> tuple[State, ChunkReport]:
-        _, measured, flags, metrics = jax.eval_shape(call, state)
+        indices = jnp.arange(calls, dtype=jnp.int32)
+        drawn = () if ahead is None else (jax.vmap(ahead, (None, 0))(state, state.clock + indices),)
+        _, measured, flags, metrics = jax.eval_shape(call, state, *jax.tree.map(lambda leaf: leaf[0], drawn))
         begun = state, jnp.zeros(measured.shape, measured.dtype), jnp.full(flags.shape, -1, jnp.int32)
-        (state, totals, bad), _ = jax.lax.scan(body, begun, jnp.arange(calls, dtype=jnp.int32))
+        (state, totals, bad), _ = jax.lax.scan(body, begun, (indices, *drawn))
         # Scalars have been told apart; of those among the metrics nobody looks at what they were last.
         absent = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
         named = {name: (totals[..., 0, place], totals[..., 1, place]) for place, name in enumerate(sorted(metrics))}

@@ -22,7 +22,9 @@ class Program(Protocol):
     method ``since(clock, hyper)``: a program equal to it in every call from that one on, which is compiled for them.
     It may have an attribute ``starts``, None or a function ``(key, judging) -> arrays`` of what ``init``, or
     ``evaluate`` where ``judging``, makes of its key first; both then take the arrays as a last argument, and one
-    program makes them for both.
+    program makes them for both. It may have an attribute ``ahead``, None or a function ``(state, clock) -> arrays`` of
+    what the call at ``clock`` draws by the state's key; ``step`` then takes them as a last argument, made for all calls
+    of a chunk at once.
     """
 
     steps_per_call: int

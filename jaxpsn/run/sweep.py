@@ -53,9 +53,14 @@ class Swept:
         """The state of one run; ``hyper`` is its own, without the axis of runs."""
         return self.program.init(key, hyper, *starts)
 
-    def step(self, state: State) -> tuple[State, Metrics]:
+    @property
+    def ahead(self) -> Any:
+        """What makes the draws of calls ahead of them, if the program has it."""
+        return getattr(self.program, "ahead", None)
+
+    def step(self, state: State, *drawn: Any) -> tuple[State, Metrics]:
         """One call of one run."""
-        return self.program.step(state)
+        return self.program.step(state, *drawn)
 
     def evaluate(self, key: PRNGKeyArray, state: State, *starts: Any) -> Metrics:
         """Judge one run."""

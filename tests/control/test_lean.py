@@ -43,9 +43,13 @@ class Elsewhere(Placement):
 
 @functools.cache
 def _steps(config=CONFIG, clock=0, place=Elsewhere):
-    """A program as it is from ``clock`` on, and its compiled step."""
+    """A program as it is from ``clock`` on, and its compiled step, with what is drawn ahead of it if anything is."""
     made = program.make(config, place=place()).since(clock)
-    return made, jax.jit(made.step)
+
+    def step(state):
+        return made.step(state) if made.ahead is None else made.step(state, made.ahead(state, state.clock))
+
+    return made, jax.jit(step)
 
 
 def _close(ours, theirs):
@@ -97,11 +101,12 @@ def test_lean_steps_are_the_steps_of_a_cpu_and_have_no_branches_after_the_warm_u
     _close(state.replace(key=None, envs=None, explore=None), theirs.replace(key=None, envs=None, explore=None))
     assert made.since(WARMUP - 1) is made is not late and _steps(place=Placement)[0].since(99).schedule.warm is False
     assert _branches(made, state) > _branches(late, state) == 0
+    assert late.ahead and _steps(place=Placement)[0].ahead is None
 
 
 def test_a_sweep_is_simplified_like_its_program():
     swept = sweep.over(_steps()[0], "actor_lr", (0.1, 0.2), 1)
-    assert swept.since(0) is swept and swept.since(WARMUP).program.schedule.warm
+    assert swept.since(0) is swept and swept.since(WARMUP).program.schedule.warm and swept.ahead
 
 
 def test_where_noise_may_be_zero_the_clean_policy_has_its_branch():

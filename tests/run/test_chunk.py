@@ -78,6 +78,21 @@ def test_vmapped_seeds_are_the_single_runs(fake):
     assert together.updates.shape == (3,)
 
 
+def test_each_call_gets_what_it_would_draw_itself(fake):
+    class Ahead(fake.Fake):
+        def ahead(self, state, clock):
+            return jax.random.key_data(jax.random.fold_in(state.key, clock))
+
+        def step(self, state, drawn):
+            differ = jnp.any(drawn != self.ahead(state, state.clock)).astype(jnp.float32)
+            after, metrics = super().step(state)
+            return after, metrics | {"differ": differ}
+
+    _, reports = run(Ahead(), seeds=2, calls=3, chunks=2)
+    for told in reports:
+        np.testing.assert_array_equal(told.totals["differ"], [[0, 0], [3, 3]])
+
+
 @pytest.mark.parametrize("where", ["params", "loss"])
 def test_the_first_bad_call_is_named_for_the_bad_seed_only(fake, where):
     _, (_, told) = run(fake.Fake(nan_at=17, nan_seed=6, where=where), seeds=3, calls=10, chunks=2, seed=5)

@@ -255,7 +255,7 @@ class Parameter(Behaviour):
         planner = _planner(raw, params, space.observation_size, self.relative)
         spec = planner(() if seats.rows == 1 else (seats.rows,))
         perturbed = noise.fused(raw, spec, form, space.silent)
-        measure = self._measure(policy, planner, seats.scales, space.silent)
+        look, measure = self._measure(policy, planner, seats.scales, space)
         self.scale.build(self.sigma, Run(space.adaptations))  # refused here what cannot be
 
         def rule(hyper: Any, rung: Any, count: Any) -> tuple[Any, scales.Scale]:
@@ -285,14 +285,14 @@ class Parameter(Behaviour):
         def begin(key: PRNGKeyArray, state: ParameterState, done: Bool[Array, " N"]) -> ParameterState:
             return held.renew(form, hold, key, state, seats.first(done))
 
-        def adapt(key: PRNGKeyArray, params: Any, state: ParameterState, obs: Float[Array, "B O"]) -> ParameterState:
+        def adapt(key: Any, params: Any, state: ParameterState, obs: Float[Array, "B O"]) -> ParameterState:
             distance = measure(key, params, state.scale.sigma, obs)
             follow = rule(state.hyper, state.rung, state.count)[1]
             scale = follow.update(state.scale, {"distance": distance})
             return state.replace(scale=scale, distance=distance, count=None if state.count is None else state.count + 1)
 
         judge, followers = functools.partial(_judge, self, seats), recalling.followers(raw, form, seats.rows)
-        return BehaviourFunctions(init, act, begin, adapt, self._report, judge, followers)
+        return BehaviourFunctions(init, act, begin, adapt, self._report, judge, followers, look)
 
     def _excess(self, count: Int[Array, ""] | None) -> Any:
         """What the target is multiplied by after so many scale updates."""
@@ -301,8 +301,12 @@ class Parameter(Behaviour):
         left = jnp.maximum(1.0 - count.astype(jnp.float32) / self.target_over, 0.0)
         return 1.0 + left * (self.target_from - 1.0)
 
-    def _measure(self, policy: Any, planner: Callable[..., Any], count: int, silent: bool) -> Any:
-        """Distance of *fresh* perturbations of the present weights, each on its own slice of the batch.
+    def _measure(
+        self, policy: Any, planner: Callable[..., Any], count: int, space: Space
+    ) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """What a measurement draws, and the measurement: the distance of *fresh* perturbations of the present weights.
+
+        Each is measured on its own slice of the batch.
 
         The perturbations that act are not reused: they were drawn for other weights and picked by the episodes they
         led to. ``probes`` of them measure one distance; where members have scales of their own, there is one for each
@@ -311,17 +315,21 @@ class Parameter(Behaviour):
         count = count if self.member_sigma else self.probes
         fresh = dataclasses.replace(self.hold.form(self.structure), antithetic=False)
         raw, apart = acting.raw(policy), acting.distance(policy, self.distance)
-        axis = 1 if self.member_sigma else None
+        axis, rows = 1 if self.member_sigma else None, self.probed_states(space.num_envs) // count
 
-        def measure(key: PRNGKeyArray, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
+        def look(key: PRNGKeyArray) -> Any:
+            return fresh.init(key, planner((rows,)), count) if fresh.cheap else key
+
+        def measure(key: Any, params: Any, sigma: Any, obs: Float[Array, "B O"]) -> Float[Array, "*P"]:
             slices = acting.sliced(obs, count)
             spec = planner(slices.shape[1:2])
-            draw, perturbed = fresh.init(key, spec, count), noise.fused(raw, spec, fresh, silent)
-            if silent:
+            draw = key if isinstance(key, noise.Draw) else fresh.init(key, spec, count)
+            perturbed = noise.fused(raw, spec, fresh, space.silent)
+            if space.silent:
                 return apart(raw(params, slices), perturbed(params, draw, sigma, slices), axis)
             return apart(*acting.in_one_pass(perturbed, params, draw, sigma, slices), axis)
 
-        return measure
+        return look, measure
 
     def _report(self, state: ParameterState) -> dict[str, Any]:
         """Scalars of the present state: means over perturbations, and the spread of their sigmas."""

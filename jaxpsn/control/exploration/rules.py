@@ -14,6 +14,11 @@ def unmoved(key: Any, state: Any, reward: Any, done: Any, obs: Any) -> Any:
     return state
 
 
+def unlooked(key: Any) -> Any:
+    """``look`` of a rule that has its randomness made where it measures."""
+    return key
+
+
 def unadapted(key: Any, params: Any, state: Any, obs: Any) -> Any:
     """``adapt`` of a rule whose scale is what it is."""
     return state
@@ -47,9 +52,11 @@ class Explorer(NamedTuple):
     """``act(key, params, state, obs[N, O]) -> (action[N, A], state)``: the action to execute and to store."""
     begin: Callable[..., Any]
     """``begin(key, state, done[N]) -> state``: after every environment step; ``done`` marks ended episodes."""
+    look: Callable[..., Any]
+    """``look(key) -> look``: what ``adapt`` draws by its key alone, if that is small; else the key itself."""
     adapt: Callable[..., Any]
     """``adapt(key, params, state, obs[B, O]) -> state``: one update of the noise scale, or one measurement of a learnt
-    one, on replayed observations."""
+    one, on replayed observations. It takes ``look(key)`` for a key, too."""
     report: Callable[..., dict[str, Any]]
     """``report(state) -> dict of scalars``: sigma, distance and target where they exist."""
     judge: Callable[..., Any] = unmoved
@@ -76,6 +83,8 @@ class BehaviourFunctions(NamedTuple):
     """``judge(key, state, reward[N], done[N], obs[N, O]) -> state``"""
     followers: Followers | None = None
     """For on-policy learners, of a rule that says ``followed``."""
+    look: Callable[..., Any] = unlooked
+    """``look(key) -> look``, as of :class:`Explorer`"""
 
 
 class NoiseFunctions(NamedTuple):

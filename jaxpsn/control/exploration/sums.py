@@ -85,7 +85,7 @@ def total(
         after = {name: noise.begin(_for(name, key), state.noises[name], done) for name, noise in noises.items()}
         return SumState(acting, after)
 
-    def adapt(key: PRNGKeyArray, params: Any, state: SumState, obs: Float[Array, "B O"]) -> SumState:
+    def adapt(key: Any, params: Any, state: SumState, obs: Float[Array, "B O"]) -> SumState:
         return state.replace(behaviour=behaviour.adapt(key, params, state.behaviour, obs))
 
     def judge(
@@ -103,7 +103,7 @@ def total(
             told = told | noise.report(state.noises[name])
         return told
 
-    return Explorer(init, act, begin, adapt, report, judge, behaviour)
+    return Explorer(init, act, begin, behaviour.look, adapt, report, judge, behaviour)
 
 
 def part(hyper: Mapping[str, Any], name: str) -> dict[str, Any]:
