@@ -362,7 +362,7 @@ class Program:
         return paying.attach(self, state, drawn, batches)
 
     @jax.named_scope("adapt")
-    def _adapt(self, key: PRNGKeyArray, state: ProgramState, ahead: Look | None) -> Any:
+    def _adapt(self, key: PRNGKeyArray, state: ProgramState, ahead: Look | None = None) -> Any:
         """A scale update, or a look at a learnt scale, on replayed observations if the clock says so."""
         if exploration.measuring(self.config.explore) is None:
             return state.explore
