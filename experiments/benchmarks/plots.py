@@ -154,9 +154,11 @@ def memory(rows: list[Row]) -> Chart:
 
 def bars(rows: list[Row]) -> Chart:
     """Ratio to the baseline, a bar for each row, whiskers from 10 % to 90 % of rounds."""
-    most = max(rows, key=lambda row: row["ratio"])
-    finding = f"At most {text.number(most['ratio'])} times the time of {rows[0]['name']} ({most['name']})"
-    return _timed("bars", rows, finding, rows[0]["name"])
+    first, *others = rows
+    least, most = (end(others or rows, key=lambda row: row["ratio"]) for end in (min, max))
+    low, high = (f"{text.number(row['ratio'])} ({row['name']})" for row in (least, most))
+    times = high if least is most else f"{low} to {high}"
+    return _timed("bars", rows, f"{times} times the time of {first['name']}", first["name"])
 
 
 def physics(rows: list[Row]) -> Chart:
