@@ -187,7 +187,7 @@ def _act(
     apply: Callable[..., Any], kind: Structure, exact_zero: bool, params: Any, draw: Draw, sigma: Any, x: Any, rms
 ):
     spec, parts = draw.spec, taken_apart(params)
-    sigmas = leaf_sigmas(spec, sigma, draw.members)
+    sigmas = leaf_sigmas(draw, sigma)
     loud = not exact_zero or sigma is None or (isinstance(sigma, float | int) and bool(sigma))
     if not loud:
         loud = anywhere(jnp.stack([jnp.any(value != 0) for value in sigmas.values()]))

@@ -166,6 +166,8 @@ class Placed(Structure):
     all, so that a compiler finds the same product several times and makes it once.
     """
 
+    sized: ClassVar[bool] = True
+
     of: LowRank
     """The structure that was drawn."""
     groups: tuple[tuple[str, ...], ...]

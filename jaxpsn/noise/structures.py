@@ -36,6 +36,7 @@ class Structure(Component):
     bias_from_partner: ClassVar[bool] = False  # a bias reuses the output factor of its matrix
     reads_weight: ClassVar[bool] = False  # E depends on W
     scalable: ClassVar[bool] = False  # every entry has a number of its own, so that it may have a scale of its own
+    sized: ClassVar[bool] = False  # noise has its size already: draws are used with sigma None
     cheap: ClassVar[bool] = False  # so few numbers that drawing all members can cost less than finding who changes
 
     def init(self, key: Any, spec: Any, members: Any) -> Draw:
@@ -77,7 +78,7 @@ class Structure(Component):
         place = inputs.member(member, draw.members)
         parts = taken_apart(params)
         planned(parts, draw.spec)
-        sigmas = leaf_sigmas(draw.spec, sigma, draw.members)
+        sigmas = leaf_sigmas(draw, sigma)
         return parts.whole(_materialise(parts.paths, parts.arrays, draw, sigmas, place))
 
     def check_own(self, draw: Any) -> None:
@@ -234,9 +235,12 @@ def mixed(old: Array, fresh: Array, rho: float) -> Array:
     return rho * old + math.sqrt(1.0 - rho * rho) * fresh
 
 
-def leaf_sigmas(spec: Spec, sigma: Sigma, members: int) -> dict[str, Array]:
-    """Sigma of every leaf, each a scalar or ``[members]``, in float32; of None none."""
-    if sigma is None:
+def leaf_sigmas(draw: Draw, sigma: Sigma) -> dict[str, Array]:
+    """Sigma of every leaf, each a scalar or ``[members]``, in float32; none where noise has its size already."""
+    spec = draw.spec
+    if draw.kind.sized:
+        if sigma is not None:
+            refuse("sigma", sigma, "None, as the noise of this draw has its size already")
         return {}
     if not isinstance(sigma, dict):
         sigma = {leaf.path: sigma for leaf in spec.leaves}
@@ -246,13 +250,13 @@ def leaf_sigmas(spec: Spec, sigma: Sigma, members: int) -> dict[str, Array]:
     missing = sorted(set(spec.by_path) - set(sigma))
     if missing:
         refuse("sigma", inputs.few(missing), "every perturbed leaf needs a sigma when they are given by path")
-    return {path: _sigma(path, value, members) for path, value in sigma.items()}
+    return {path: _sigma(path, value, draw.members) for path, value in sigma.items()}
 
 
 def sizes(draw: Draw, sigma: Sigma, rms: dict[str, Array] | None) -> dict[str, Float[Array, "..."]]:
     """What the noise of every leaf is multiplied by, ``[members or 1, stack...]``; ``rms``: of a relative sigma."""
     found = {}
-    for path, own in leaf_sigmas(draw.spec, sigma, draw.members).items():
+    for path, own in leaf_sigmas(draw, sigma).items():
         leaf = draw.spec.by_path[path]
         unit = jnp.ones(leaf.sizes(leaf.stack), jnp.float32) if rms is None else rms[path]
         found[path] = own.reshape(-1, *(1 for _ in leaf.stack)) * unit[None]
