@@ -13,6 +13,7 @@ from jaxpsn import noise
 from jaxpsn.core.errors import UserError
 from tests.noise.models import KINDS, MODELS
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 KEY = jax.random.key(11)
 SHAPES = {"a": {"kernel": (16, 16), "bias": (16,)}, "b": {"kernel": (16, 16), "bias": (16,)}}
 
@@ -28,12 +29,12 @@ def square_spec():
     return params, noise.plan(square, params, jnp.zeros(16))
 
 
-def formed(kind, draw, member):
-    """E of one member: the parameters materialised from zero weights (from ones for InputGain)."""
+def formed(kind, draw, members):
+    """E of the first members, leaves ``[members, ...]``: materialised from zero weights (from ones for InputGain)."""
     start = float(isinstance(kind, noise.InputGain))
     params = jax.tree.map(lambda x: x + start, square_spec()[0])
-    whole = kind.materialise(params, draw, 1.0, member)
-    return jax.tree.map(lambda x: np.asarray(x, np.float64) - start, whole)
+    whole = jax.jit(jax.vmap(lambda draw, member: kind.materialise(params, draw, 1.0, member), (None, 0)))
+    return jax.tree.map(lambda x: np.asarray(x, np.float64) - start, whole(draw, jnp.arange(members)))
 
 
 @pytest.mark.parametrize("law", KINDS)
@@ -81,11 +82,12 @@ def test_leaves_members_counters_and_keys_get_unequal_noise(law):
     again = kind.redraw(KEY, draw, jnp.ones(members, bool))
     other = kind.init(jax.random.key(12), spec, members)
 
-    def stacked(draw, leaf):
-        return np.stack([formed(kind, draw, member)[leaf]["kernel"].ravel() for member in range(members)])
-
-    a, b = stacked(draw, "a"), stacked(draw, "b")
-    pairs = [(a, b), (a, stacked(again, "a")), (a, stacked(other, "a")), (a, np.roll(a, 1, axis=0))]
+    e, redrawn, from_another_key = (
+        {name: leaf["kernel"].reshape(members, -1) for name, leaf in formed(kind, one, members).items()}
+        for one in (draw, again, other)
+    )
+    a = e["a"]
+    pairs = [(a, e["b"]), (a, redrawn["a"]), (a, from_another_key["a"]), (a, np.roll(a, 1, axis=0))]
     for left, right in pairs:
         # Per member the inner product of unit-variance matrices; its mean over members vanishes.
         products = (left * right).mean(axis=1)
@@ -109,11 +111,11 @@ def test_antithetic_members_mirror_each_other(law):
     kind = type(KINDS[law])(**{**vars(KINDS[law]), "antithetic": True})
     _, spec = square_spec()
     draw = kind.init(KEY, spec, 6)
-    for pair in range(3):
-        even, odd = formed(kind, draw, 2 * pair), formed(kind, draw, 2 * pair + 1)
-        chex.assert_trees_all_close(even, jax.tree.map(lambda x: -x, odd), rtol=1e-5, atol=1e-6)
     again = kind.redraw(KEY, draw, jnp.ones(6, bool))
-    chex.assert_trees_all_close(formed(kind, again, 0), jax.tree.map(lambda x: -x, formed(kind, again, 1)), atol=1e-6)
+    for one in (draw, again):
+        e = formed(kind, one, 6)
+        even, odd = (jax.tree.map(lambda x, first=first: x[first::2], e) for first in (0, 1))
+        chex.assert_trees_all_close(even, jax.tree.map(lambda x: -x, odd), rtol=1e-5, atol=1e-6)
     with pytest.raises(UserError, match="even"):
         kind.init(KEY, spec, 5)
 
