@@ -7,9 +7,9 @@ import sys
 from dataclasses import dataclass
 
 from jaxpsn.core import checks
-from jaxpsn.rlvr.corrections import CORRECTIONS
-from jaxpsn.rlvr.noises import NoNoise, Psn
-from jaxpsn.rlvr.rules import Kl
+from jaxpsn.rlvr.exploration.noises import NoNoise, Psn
+from jaxpsn.rlvr.exploration.rules import Kl
+from jaxpsn.rlvr.objective.corrections import CORRECTIONS
 from jaxpsn.run import startup
 
 

@@ -14,8 +14,8 @@ from benchmarks.tables import Table
 from benchmarks.timing import interleaved, machine
 from jaxpsn.lm import decoding, model, policies, sampler
 from jaxpsn.lm.config import DecoderConfig, tiny
-from jaxpsn.rlvr import perturbation
-from jaxpsn.rlvr.noises import NoNoise, Psn
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noises import NoNoise, Psn
 
 FORMS: dict[str, Psn] = {
     "low rank 1, per sample": Psn(),

@@ -21,9 +21,9 @@ from benchmarks.tables import Row, Table
 from jaxpsn.lm import policies, scoring, tokenizer
 from jaxpsn.lm.prompts import Prompts
 from jaxpsn.rlvr import base as bases
-from jaxpsn.rlvr import perturbation
 from jaxpsn.rlvr.config import DecoderSize, PretrainConfig, RlvrConfig
-from jaxpsn.rlvr.noise_family import NOISES
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noise_family import NOISES
 from jaxpsn.run import cache, startup
 from jaxpsn.stats import hypotheses, statistics
 from jaxpsn.stats.statistics import Estimate

@@ -16,11 +16,11 @@ from jaxpsn.core import errors
 from jaxpsn.noise.scale_rules import ScaleRule
 from jaxpsn.rlvr import setup
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.exploration.noises import NoNoise
+from jaxpsn.rlvr.exploration.rules import Composite, Fixed, Kl
 from jaxpsn.rlvr.measures import PHASES
-from jaxpsn.rlvr.noises import NoNoise
 from jaxpsn.rlvr.presets import PRESETS
 from jaxpsn.rlvr.program import Reasoner
-from jaxpsn.rlvr.rules import Composite, Fixed, Kl
 from jaxpsn.run import cache, startup
 
 

@@ -11,9 +11,9 @@ from benchmarks.timing import machine
 from jaxpsn.core import errors
 from jaxpsn.rlvr import response, setup
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.exploration.noises import Psn
+from jaxpsn.rlvr.exploration.rules import Composite
 from jaxpsn.rlvr.presets import PRESETS
-from jaxpsn.rlvr.rules import Composite
 from jaxpsn.run import cache, startup
 
 

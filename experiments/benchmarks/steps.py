@@ -25,7 +25,7 @@ from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr import data
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import AlgorithmConfig, RlvrConfig, RolloutConfig
-from jaxpsn.rlvr.noises import NoNoise, Psn
+from jaxpsn.rlvr.exploration.noises import NoNoise, Psn
 from jaxpsn.rlvr.program import Problems, Reasoner
 from jaxpsn.tasks.problem import TASKS
 

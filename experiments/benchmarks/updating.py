@@ -17,7 +17,7 @@ from jaxpsn.lm.config import DecoderConfig, tiny
 from jaxpsn.lm.sampler import Prompts
 from jaxpsn.rlvr import learner, program
 from jaxpsn.rlvr.config import AlgorithmConfig, RlvrConfig, RolloutConfig
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.exploration.noises import Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rollout import Answers
 

@@ -17,10 +17,10 @@ from safetensors.numpy import save_file
 
 from jaxpsn.core.components import spec_of
 from jaxpsn.core.errors import refuse
-from jaxpsn.lm.hf_tensors import entry
+from jaxpsn.lm.folders.hf_tensors import entry
 from jaxpsn.noise.lazy import effective_sigma
 from jaxpsn.noise.spec import taken_apart
-from jaxpsn.rlvr.perturbation import Perturbation
+from jaxpsn.rlvr.exploration.perturbation import Perturbation
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 

@@ -16,9 +16,10 @@ from jaxpsn.api import reasoning_config, runs, settings, training
 from jaxpsn.core import checks, errors
 from jaxpsn.core.components import replaced
 from jaxpsn.lm import policies, sampler, tokenizer
-from jaxpsn.rlvr import evaluation, lengths, perturbation, rollout, setup
+from jaxpsn.rlvr import evaluation, lengths, rollout, setup
 from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noises import Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import evaluation_key
 from jaxpsn.run import folder as folders

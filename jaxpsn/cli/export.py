@@ -104,7 +104,8 @@ def _perturbation(one: Any, members: int) -> Any:
     """What is drawn for ``members``, None for none of them; refuses what no adapter can hold."""
     from jaxpsn.adapters import peft
     from jaxpsn.core.components import called
-    from jaxpsn.rlvr import perturbation, sizes
+    from jaxpsn.rlvr import sizes
+    from jaxpsn.rlvr.exploration import perturbation
 
     if not members:
         return None

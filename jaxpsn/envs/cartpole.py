@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from jaxpsn.envs import box2d, own, shapes
-from jaxpsn.envs.box2d import Inverse, Pin, Triple
+from jaxpsn.envs import own, shapes
+from jaxpsn.envs.box2d import joints
+from jaxpsn.envs.box2d.joints import Inverse, Pin, Triple
 from jaxpsn.envs.brax_api import State
 
 CART_MASS, POLE_MASS, POLE_LENGTH, POLE_WIDTH = 1.0, 0.1, 1.0, 0.1
@@ -44,7 +45,7 @@ class SparseCartpoleSwingup(own.OwnEnv):
 
     As rllab moves the cart but not the pole, the first step pulls together what is up to 1.1 m apart. Deviation: the
     joints start without impulses in every episode; rllab keeps those of the one before. Source: openai/vime
-    cartpole_swingup_env_x, rll/rllab cartpole.xml; Box2D by :mod:`jaxpsn.envs.box2d`.
+    cartpole_swingup_env_x, rll/rllab cartpole.xml; Box2D by :mod:`jaxpsn.envs.box2d.joints`.
     """
 
     name = "sparse_cartpole_swingup"
@@ -93,7 +94,7 @@ def start(y: Float[Array, "4"]) -> CartpoleState:
     """The state in which rllab begins with x, dx/dt, angle and omega: the pole's foot at x = 0, its centre at rest."""
     x, v, angle, omega = y
     zero = jnp.zeros_like(x)
-    foot_to_centre = box2d.turned((0.0, HALF), angle)
+    foot_to_centre = joints.turned((0.0, HALF), angle)
     return CartpoleState(
         cart=Triple(x, zero + CART_HEIGHT / 2, zero),
         pole=Triple(foot_to_centre[0], CART_HEIGHT + foot_to_centre[1], angle),
@@ -106,34 +107,34 @@ def start(y: Float[Array, "4"]) -> CartpoleState:
 
 def advanced(state: CartpoleState, force: Float[Array, ""], dt: float) -> CartpoleState:
     """The state after one step of Box2D with ``force`` (N) along the cart's own x axis."""
-    fx, fy = box2d.turned((1.0, 0.0), state.cart.angle)
+    fx, fy = joints.turned((1.0, 0.0), state.cart.angle)
     cart, pole = state.cart_speed, state.pole_speed
-    fall = dt * box2d.GRAVITY
+    fall = dt * joints.GRAVITY
     cart = cart.replace(x=cart.x + dt * CART.mass * force * fx, y=cart.y + dt * CART.mass * force * fy - fall)
     pole = pole.replace(y=pole.y - fall)
 
-    at = box2d.arms(HINGE, state.cart, state.pole)
-    cart, pole = box2d.pushed(HINGE, at, cart, pole, state.hinge[0], state.hinge[1])
+    at = joints.arms(HINGE, state.cart, state.pole)
+    cart, pole = joints.pushed(HINGE, at, cart, pole, state.hinge[0], state.hinge[1])
     cart = cart.replace(y=cart.y + CART.mass * state.rail[0], angle=cart.angle + CART.inertia * state.rail[1])
 
     def iterate(carry):
         cart, pole, hinge, rail = carry
-        cart, pole, x, y = box2d.pin_velocity(HINGE, at, cart, pole)
+        cart, pole, x, y = joints.pin_velocity(HINGE, at, cart, pole)
         rail = rail - jnp.stack((cart.y / CART.mass, cart.angle / CART.inertia))
         cart = cart.replace(y=jnp.zeros_like(cart.y), angle=jnp.zeros_like(cart.angle))
         return cart, pole, hinge + jnp.stack((x, y)), rail
 
     carry = (cart, pole, state.hinge, state.rail)
-    cart, pole, hinge, rail = box2d.iterated(iterate, carry, VELOCITY_ITERATIONS)
-    cart_at, cart = box2d.moved(state.cart, cart, dt)
-    pole_at, pole = box2d.moved(state.pole, pole, dt)
-    cart_at, pole_at = box2d.settled(_corrected, (cart_at, pole_at), POSITION_ITERATIONS)
+    cart, pole, hinge, rail = joints.iterated(iterate, carry, VELOCITY_ITERATIONS)
+    cart_at, cart = joints.moved(state.cart, cart, dt)
+    pole_at, pole = joints.moved(state.pole, pole, dt)
+    cart_at, pole_at = joints.settled(_corrected, (cart_at, pole_at), POSITION_ITERATIONS)
     return CartpoleState(cart_at, pole_at, cart, pole, hinge, rail)
 
 
 def _corrected(positions: tuple[Triple, Triple]) -> tuple[tuple[Triple, Triple], jax.Array]:
     """Hinge first, then the rail, which sets the cart on its line and upright."""
-    cart, pole, held = box2d.pin_position(HINGE, *positions)
-    railed = (jnp.abs(cart.y - RAIL) <= box2d.SLOP) & (jnp.abs(cart.angle) <= box2d.ANGULAR_SLOP)
+    cart, pole, held = joints.pin_position(HINGE, *positions)
+    railed = (jnp.abs(cart.y - RAIL) <= joints.SLOP) & (jnp.abs(cart.angle) <= joints.ANGULAR_SLOP)
     cart = cart.replace(y=jnp.full_like(cart.y, RAIL), angle=jnp.zeros_like(cart.angle))
     return (cart, pole), held & railed

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from jaxpsn.envs import box2d, own, shapes
-from jaxpsn.envs.box2d import FIXED, Inverse, Pin, Triple
+from jaxpsn.envs import own, shapes
+from jaxpsn.envs.box2d import joints
+from jaxpsn.envs.box2d.joints import FIXED, Inverse, Pin, Triple
 from jaxpsn.envs.brax_api import State
 
 MASS, LENGTH, WIDTH, MAX_TORQUE = 0.5, 1.0, 0.1, 50.0
@@ -44,7 +45,7 @@ class SparseDoublePendulum(own.OwnEnv):
 
     rllab turns the links about their upper ends where they hang, so the first step pulls the elbow together.
     Deviation: the joints start without impulses in every episode; rllab keeps those of the one before. Source:
-    openai/vime double_pendulum_env_x, rll/rllab double_pendulum.xml; Box2D by :mod:`jaxpsn.envs.box2d`.
+    openai/vime double_pendulum_env_x, rll/rllab double_pendulum.xml; Box2D by :mod:`jaxpsn.envs.box2d.joints`.
     """
 
     name = "sparse_double_pendulum"
@@ -89,7 +90,7 @@ def start(y: Float[Array, "4"]) -> DoublePendulumState:
     """The state in which rllab begins with angles and speeds: both upper ends where they hang, centres at rest."""
     a, b, omega_a, omega_b = y
     zero, none = jnp.zeros_like(a), jnp.zeros(2, jnp.float32)
-    (ax, ay), (bx, by) = box2d.turned((0.0, -HALF), a), box2d.turned((0.0, -HALF), b)
+    (ax, ay), (bx, by) = joints.turned((0.0, -HALF), a), joints.turned((0.0, -HALF), b)
     return DoublePendulumState(
         upper=Triple(ax, ay, a),
         lower=Triple(bx, by - LENGTH, b),
@@ -103,7 +104,7 @@ def start(y: Float[Array, "4"]) -> DoublePendulumState:
 def tip(physics: DoublePendulumState) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """What rllab takes for the tip, (right, up) in metres from the shoulder: its x is mirrored at the elbow."""
     lower = physics.lower
-    up = box2d.turned((0.0, HALF), lower.angle)
+    up = joints.turned((0.0, HALF), lower.angle)
     elbow = lower.x + up[0], lower.y + up[1]
     return elbow[0] - LENGTH * jnp.sin(lower.angle), elbow[1] - LENGTH * jnp.cos(lower.angle)
 
@@ -114,35 +115,35 @@ def advanced(state: DoublePendulumState, torque: Float[Array, ""], dt: float) ->
     rllab's motor turns at 1e5 rad/s with a torque of at most |torque|, so that it takes all of it.
     """
     ground = _ground(state.upper)
-    fall = dt * box2d.GRAVITY
+    fall = dt * joints.GRAVITY
     upper = state.upper_speed.replace(y=state.upper_speed.y - fall)
     lower = state.lower_speed.replace(y=state.lower_speed.y - fall)
-    elbow_at, shoulder_at = box2d.arms(ELBOW, state.upper, state.lower), box2d.arms(SHOULDER, ground, state.upper)
-    upper, lower = box2d.pushed(ELBOW, elbow_at, upper, lower, state.elbow[0], state.elbow[1])
-    upper = box2d.pushed(SHOULDER, shoulder_at, ground, upper, state.shoulder[0], state.shoulder[1])[1]
+    elbow_at, shoulder_at = joints.arms(ELBOW, state.upper, state.lower), joints.arms(SHOULDER, ground, state.upper)
+    upper, lower = joints.pushed(ELBOW, elbow_at, upper, lower, state.elbow[0], state.elbow[1])
+    upper = joints.pushed(SHOULDER, shoulder_at, ground, upper, state.shoulder[0], state.shoulder[1])[1]
     motor = dt * torque
     upper = upper.replace(angle=upper.angle - LINK.inertia * motor)
     lower = lower.replace(angle=lower.angle + LINK.inertia * motor)
 
     def iterate(carry):
         upper, lower, elbow, shoulder = carry
-        upper, lower, x, y = box2d.pin_velocity(ELBOW, elbow_at, upper, lower)
+        upper, lower, x, y = joints.pin_velocity(ELBOW, elbow_at, upper, lower)
         elbow = elbow + jnp.stack((x, y))
-        _, upper, x, y = box2d.pin_velocity(SHOULDER, shoulder_at, ground, upper)
+        _, upper, x, y = joints.pin_velocity(SHOULDER, shoulder_at, ground, upper)
         return upper, lower, elbow, shoulder + jnp.stack((x, y))
 
     carry = (upper, lower, state.elbow, state.shoulder)
-    upper, lower, elbow, shoulder = box2d.iterated(iterate, carry, ITERATIONS)
-    upper_at, upper = box2d.moved(state.upper, upper, dt)
-    lower_at, lower = box2d.moved(state.lower, lower, dt)
-    upper_at, lower_at = box2d.settled(_corrected, (upper_at, lower_at), ITERATIONS)
+    upper, lower, elbow, shoulder = joints.iterated(iterate, carry, ITERATIONS)
+    upper_at, upper = joints.moved(state.upper, upper, dt)
+    lower_at, lower = joints.moved(state.lower, lower, dt)
+    upper_at, lower_at = joints.settled(_corrected, (upper_at, lower_at), ITERATIONS)
     return DoublePendulumState(upper_at, lower_at, upper, lower, shoulder, elbow)
 
 
 def _corrected(positions: tuple[Triple, Triple]) -> tuple[tuple[Triple, Triple], jax.Array]:
     """Elbow first, then the shoulder."""
-    upper, lower, joined = box2d.pin_position(ELBOW, *positions)
-    _, upper, held = box2d.pin_position(SHOULDER, _ground(upper), upper)
+    upper, lower, joined = joints.pin_position(ELBOW, *positions)
+    _, upper, held = joints.pin_position(SHOULDER, _ground(upper), upper)
     return (upper, lower), joined & held
 
 

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxpsn.envs import box2d_manifold, box2d_track, own, shapes
-from jaxpsn.envs.box2d import Inverse, Triple
-from jaxpsn.envs.box2d_track import Track, TrackState
+from jaxpsn.envs import own, shapes
+from jaxpsn.envs.box2d import manifold, track
+from jaxpsn.envs.box2d.joints import Inverse, Triple
+from jaxpsn.envs.box2d.track import Track, TrackState
 from jaxpsn.envs.brax_api import State
 
 WIDTH, HEIGHT, DENSITY, MAX_FORCE = 0.4, 0.2, 5.0, 1.0
@@ -18,7 +19,7 @@ FRICTION = (0.0005 * 0.2) ** 0.5
 """Box2D mixes the cart's 5e-4 with the track's default 0.2 by the geometric mean."""
 GOAL, MAX_X, START_Y = 0.6, 2.0, 0.05
 _X = np.arange(-100, 101) * 0.02
-CHAIN = box2d_manifold.chain(np.stack((_X, 1.0 + np.sin(np.pi * (_X / 2 - 0.5))), 1))
+CHAIN = manifold.chain(np.stack((_X, 1.0 + np.sin(np.pi * (_X / 2 - 0.5))), 1))
 TRACK = Track(
     CHAIN,
     np.array((WIDTH / 2, HEIGHT / 2), np.float32),
@@ -39,7 +40,7 @@ class SparseMountainCar(own.OwnEnv):
     0. Step 0.05 s (8 velocity and 3 position iterations, impacts within a step), 500 steps.
 
     Deviation: every episode starts in a new world; rllab keeps the contacts of the one before. Source: openai/vime
-    mountain_car_env_x, rll/rllab mountain_car.xml; Box2D by :mod:`jaxpsn.envs.box2d_track`.
+    mountain_car_env_x, rll/rllab mountain_car.xml; Box2D by :mod:`jaxpsn.envs.box2d.track`.
     """
 
     name = "sparse_mountain_car"
@@ -53,7 +54,7 @@ class SparseMountainCar(own.OwnEnv):
 
     def step(self, state: State, action: jax.Array) -> State:
         """One step of 0.05 s."""
-        physics = box2d_track.advanced(TRACK, state.pipeline_state, MAX_FORCE * own.clipped(action)[0], self.dt)
+        physics = track.advanced(TRACK, state.pipeline_state, MAX_FORCE * own.clipped(action)[0], self.dt)
         done = (physics.pose.x >= GOAL) | (jnp.abs(physics.pose.x) >= MAX_X)
         return self.advance(state, physics, done, done)
 
@@ -78,4 +79,4 @@ class SparseMountainCar(own.OwnEnv):
 def start(v: Float[Array, ""]) -> TrackState:
     """The state in which rllab begins with a horizontal velocity ``v``."""
     zero = jnp.zeros_like(v)
-    return box2d_track.begin(TRACK, Triple(zero, zero + START_Y, zero), Triple(v, zero, zero))
+    return track.begin(TRACK, Triple(zero, zero + START_Y, zero), Triple(v, zero, zero))

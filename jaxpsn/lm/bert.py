@@ -21,8 +21,8 @@ from tokenizers import Tokenizer
 
 from jaxpsn.core import errors
 from jaxpsn.core.foreign import exists, read_json
-from jaxpsn.lm.hf_config import Source
-from jaxpsn.lm.hf_text import TOKENIZER, read_tokenizer
+from jaxpsn.lm.folders.hf_config import Source
+from jaxpsn.lm.folders.hf_text import TOKENIZER, read_tokenizer
 
 Params = dict[str, Any]
 

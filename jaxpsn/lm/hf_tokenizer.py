@@ -6,11 +6,11 @@ from typing import Any
 
 from jaxpsn.core import checks, foreign
 from jaxpsn.core.errors import UserError, nearest, refuse
-from jaxpsn.lm import clock as clocks
-from jaxpsn.lm import hf_added
-from jaxpsn.lm import hf_text as files
-from jaxpsn.lm.chat import Template
 from jaxpsn.lm.config import MOST
+from jaxpsn.lm.folders import hf_added
+from jaxpsn.lm.folders import hf_text as files
+from jaxpsn.lm.templates import clock as clocks
+from jaxpsn.lm.templates.chat import Template
 
 _ENDS = 64
 """Most tokens that end an answer: each is looked for after every token drawn."""

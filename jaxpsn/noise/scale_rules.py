@@ -71,7 +71,7 @@ class ScaleRule(Component):
         """The rule as pure functions: ``init(sigma0) -> state`` and ``update(state, measured) -> state``.
 
         ``start``: sigma at first; ``measured``: a dict with what the rule reads (``distance``; of reasoning the metrics
-        of an update, see :mod:`jaxpsn.rlvr.sigma`).
+        of an update, see :mod:`jaxpsn.rlvr.exploration.sigma`).
         """
         raise NotImplementedError
 
@@ -84,7 +84,7 @@ class ScaleRule(Component):
 SCALES: Family[ScaleRule] = Family(
     "scale",
     ScaleRule,
-    dict.fromkeys(("fixed", "staged", "kl", "composite"), "jaxpsn.rlvr.rules"),
+    dict.fromkeys(("fixed", "staged", "kl", "composite"), "jaxpsn.rlvr.exploration.rules"),
     doc="How the scale of weight noise is set or adapted.",
 )
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from jaxpsn.core import errors, files
 from jaxpsn.lm import config as decoders
-from jaxpsn.lm import hub, model, places, tokenizer
+from jaxpsn.lm import model, tokenizer
 from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.lm.folders import hub, places
 from jaxpsn.rlvr import pretrain, words
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.template import TemplateConfig

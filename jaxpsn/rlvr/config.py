@@ -6,7 +6,11 @@ from typing import Any, Literal
 
 from jaxpsn.core import checks, errors
 from jaxpsn.core.components import Sum, called, spec_of
-from jaxpsn.rlvr.algorithms import (
+from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
+from jaxpsn.rlvr.base_config import LoraConfig as LoraConfig
+from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
+from jaxpsn.rlvr.exploration.noise_family import NOISES, Noise
+from jaxpsn.rlvr.objective.algorithms import (
     ADVANTAGES,
     LOSSES,
     Advantage,
@@ -14,11 +18,7 @@ from jaxpsn.rlvr.algorithms import (
     Loss,
     Ppo,
 )
-from jaxpsn.rlvr.base_config import DecoderSize as DecoderSize
-from jaxpsn.rlvr.base_config import LoraConfig as LoraConfig
-from jaxpsn.rlvr.base_config import PretrainConfig as PretrainConfig
-from jaxpsn.rlvr.corrections import CORRECTIONS, Correction, Token, Uncorrected
-from jaxpsn.rlvr.noise_family import NOISES, Noise
+from jaxpsn.rlvr.objective.corrections import CORRECTIONS, Correction, Token, Uncorrected
 from jaxpsn.rlvr.template import TemplateConfig
 from jaxpsn.tasks import file_task, files, rewards
 from jaxpsn.tasks.countdown import Countdown

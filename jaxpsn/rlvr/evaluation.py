@@ -13,7 +13,7 @@ from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.noise import Dense
 from jaxpsn.rlvr import rollout
 from jaxpsn.rlvr.config import EvaluationConfig
-from jaxpsn.rlvr.perturbation import Perturbation
+from jaxpsn.rlvr.exploration.perturbation import Perturbation
 from jaxpsn.rlvr.placement import Placement
 
 NOISE = 0x4A554447

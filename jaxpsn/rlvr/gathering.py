@@ -14,9 +14,10 @@ from jaxtyping import Array, PRNGKeyArray
 
 from jaxpsn.lm import sampler, tokenizer
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.rlvr import data, overlong, rollout
+from jaxpsn.rlvr import data, rollout
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.rlvr.perturbation import Perturbation
+from jaxpsn.rlvr.exploration.perturbation import Perturbation
+from jaxpsn.rlvr.objective import overlong
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rollout import Answers
 from jaxpsn.rlvr.scale import Probes

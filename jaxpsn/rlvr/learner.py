@@ -20,14 +20,15 @@ from jaxpsn.lm import lora, packing, policies, scoring
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.sampler import Prompts
 from jaxpsn.noise import Posterior
-from jaxpsn.rlvr import correction, diagnostics, evolving, losses, overlong, rollout
+from jaxpsn.rlvr import evolving, rollout
 from jaxpsn.rlvr.config import AlgorithmConfig, RlvrConfig
-from jaxpsn.rlvr.corrections import Correction, NoGate
-from jaxpsn.rlvr.gating import Seen
-from jaxpsn.rlvr.perturbation import Perturbation
+from jaxpsn.rlvr.exploration.perturbation import Perturbation
+from jaxpsn.rlvr.objective import correction, diagnostics, losses, overlong
+from jaxpsn.rlvr.objective.corrections import Correction, NoGate
+from jaxpsn.rlvr.objective.gating import Seen
+from jaxpsn.rlvr.objective.tokens import token_mask
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rollout import CLEAN, Answers
-from jaxpsn.rlvr.tokens import token_mask
 
 ADAPTERS = 0x4C4F5241
 """Folded into a run's key: where its adapters begin."""

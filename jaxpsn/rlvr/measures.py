@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpsn.core.components import terms_of
-from jaxpsn.rlvr import algorithms, correction, corrections, diagnostics, learner, losses
+from jaxpsn.rlvr import learner
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.rlvr.evaluation import Found
+from jaxpsn.rlvr.exploration.likeness import Bert
 from jaxpsn.rlvr.gathering import Gathered
-from jaxpsn.rlvr.likeness import Bert
+from jaxpsn.rlvr.objective import algorithms, correction, corrections, diagnostics, losses
 from jaxpsn.stats import pass_at_k
 
 PHASES = ("probe", "sample", "verify", "update")

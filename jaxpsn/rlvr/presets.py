@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from jaxpsn.core.components import replaced
 from jaxpsn.core.lazily import Lazy
-from jaxpsn.rlvr.algorithms import PassAtK
 from jaxpsn.rlvr.config import (
     AlgorithmConfig,
     DecoderSize,
@@ -16,7 +15,8 @@ from jaxpsn.rlvr.config import (
     RlvrConfig,
     RolloutConfig,
 )
-from jaxpsn.rlvr.corrections import Uncorrected
+from jaxpsn.rlvr.objective.algorithms import PassAtK
+from jaxpsn.rlvr.objective.corrections import Uncorrected
 from jaxpsn.tasks.sums import Modular
 
 

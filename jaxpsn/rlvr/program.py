@@ -14,23 +14,10 @@ from flax import struct
 from jaxpsn.lm import lora
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.noise import scale_rules, scales
-from jaxpsn.rlvr import (
-    alarms,
-    data,
-    evaluation,
-    gathering,
-    journal,
-    learner,
-    measures,
-    names,
-    perturbation,
-    response,
-    rollout,
-    scale,
-    sigma,
-)
+from jaxpsn.rlvr import alarms, data, evaluation, gathering, journal, learner, measures, names, response, rollout, scale
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
+from jaxpsn.rlvr.exploration import perturbation, sigma
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.rollout import Answers
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpsn.rlvr import scale, similarity
-from jaxpsn.rlvr.tokens import token_mask
+from jaxpsn.rlvr import scale
+from jaxpsn.rlvr.exploration import similarity
+from jaxpsn.rlvr.objective.tokens import token_mask
 
 ENOUGH = 256
 """Problems that a look at the indicator takes in, where a few steps hold as many."""

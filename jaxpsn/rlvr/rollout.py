@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpsn.lm import policies, sampler, scoring
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.rlvr.perturbation import Perturbation
+from jaxpsn.rlvr.exploration.perturbation import Perturbation
 
 CLEAN = -1
 """The member of an answer that the clean policy gave."""

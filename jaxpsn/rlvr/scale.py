@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxpsn.lm.sampler import Prompts
+from jaxpsn.rlvr.exploration.rules import Probed
 from jaxpsn.rlvr.learner import Learner
 from jaxpsn.rlvr.rollout import Answers
-from jaxpsn.rlvr.rules import Probed
 
 
 class Probes(NamedTuple):

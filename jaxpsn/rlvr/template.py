@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxpsn.core import errors
-from jaxpsn.lm import clock as clocks
+from jaxpsn.lm.templates import clock as clocks
 
 _MOST = 64
 

@@ -10,11 +10,11 @@ nothing longer than ``LONGEST`` is read, and nothing is evaluated beyond exact f
 import re
 from fractions import Fraction
 
-from jaxpsn.tasks import latex, readings, spans, typography, values
-from jaxpsn.tasks.letters import choice
-from jaxpsn.tasks.readings import Reading
-from jaxpsn.tasks.runs import LONGEST
-from jaxpsn.tasks.spans import TAIL, after_hashes, boxed
+from jaxpsn.tasks.reading import latex, readings, spans, typography, values
+from jaxpsn.tasks.reading.letters import choice
+from jaxpsn.tasks.reading.readings import Reading
+from jaxpsn.tasks.reading.runs import LONGEST
+from jaxpsn.tasks.reading.spans import TAIL, after_hashes, boxed
 
 __all__ = [
     "LONGEST", "TAIL", "after_hashes", "boxed", "choice", "compare", "equal", "extract", "judge", "normalise", "number",

@@ -10,12 +10,13 @@ from safetensors.numpy import load_file
 
 from jaxpsn.adapters import peft
 from jaxpsn.core.errors import UserError
-from jaxpsn.lm import hub, lora, model
+from jaxpsn.lm import lora, model
 from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.lm.folders import hub
 from jaxpsn.noise import Dense, Flipout, LowRank
 from jaxpsn.noise.hold_rules import Steps
-from jaxpsn.rlvr import perturbation
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noises import Psn
 from tests.lm import oracle
 
 CONFIG = DecoderConfig(48, 72, 96, 2, 4, 2, 18, tied=True, max_positions=64)

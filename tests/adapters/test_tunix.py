@@ -14,8 +14,8 @@ from jax.sharding import AxisType
 
 from jaxpsn import noise
 from jaxpsn.core import compat
-from jaxpsn.rlvr.noises import Psn
-from jaxpsn.rlvr.rules import Composite
+from jaxpsn.rlvr.exploration.noises import Psn
+from jaxpsn.rlvr.exploration.rules import Composite
 
 pytest.importorskip("tunix", reason="google-tunix is missing; it has an environment of its own (see this file's head)")
 

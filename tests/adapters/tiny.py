@@ -11,9 +11,9 @@ from jax.sharding import AxisType
 
 from jaxpsn import noise
 from jaxpsn.core import compat, errors
-from jaxpsn.rlvr.corrections import Token
-from jaxpsn.rlvr.noises import Psn
-from jaxpsn.rlvr.rules import Kl
+from jaxpsn.rlvr.exploration.noises import Psn
+from jaxpsn.rlvr.exploration.rules import Kl
+from jaxpsn.rlvr.objective.corrections import Token
 
 with warnings.catch_warnings(), compat.foreign():
     warnings.simplefilter("ignore")

@@ -11,8 +11,8 @@ from jaxpsn.api import reasoning_config
 from jaxpsn.api.reasoning import base
 from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.rlvr.noises import Psn
-from jaxpsn.rlvr.rules import Fixed
+from jaxpsn.rlvr.exploration.noises import Psn
+from jaxpsn.rlvr.exploration.rules import Fixed
 from jaxpsn.run import folder as folders
 from jaxpsn.run.checkpoints.store import digest
 from jaxpsn.run.config import RunConfig

@@ -14,7 +14,8 @@ from jaxpsn.control.agents import AGENTS, rounds
 from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.control.placement import Placement
 from jaxpsn.core import platforms, replaced
-from jaxpsn.envs import box2d, cartpole, double_pendulum
+from jaxpsn.envs import cartpole, double_pendulum
+from jaxpsn.envs.box2d import joints
 from jaxpsn.run import sweep
 from tests.control.test_agents import HYPER, KEY, SMALL, _batch
 from tests.envs.test_episodes import Counter, run
@@ -131,7 +132,7 @@ def test_passes_of_the_solver_in_a_row_are_the_loop(task, monkeypatch):
     state = jax.vmap(env.reset)(jax.random.split(jax.random.key(1), 5))
     action = jnp.linspace(-1, 1, 5)[:, None]
     loop = jax.vmap(env.step)(state, action)
-    monkeypatch.setattr(box2d.lax, "platform_dependent", lambda *given, cpu, default: default(*given))
+    monkeypatch.setattr(joints.lax, "platform_dependent", lambda *given, cpu, default: default(*given))
     one = jax.tree.map(lambda leaf: leaf[0], state)
     assert "while" not in str(jax.make_jaxpr(lambda state: env.step(state, action[0]))(one))
     with jax.disable_jit():  # hundreds of passes in one program of a CPU take its compiler minutes and gigabytes

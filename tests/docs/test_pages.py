@@ -9,7 +9,7 @@ from _make import api, figures, markdown, methods, tables
 from jaxpsn.control.bonus.family import BONUSES
 from jaxpsn.control.exploration.family import EXPLORATION
 from jaxpsn.control.presets import PRESETS
-from jaxpsn.rlvr.algorithms import LOSSES
+from jaxpsn.rlvr.objective.algorithms import LOSSES
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
 from jaxpsn.study.control import arms, presets
 from jaxpsn.study.reasoning.arms import VARIANTS

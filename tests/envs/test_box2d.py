@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from jaxpsn import envs
-from jaxpsn.envs import box2d, cartpole, double_pendulum, mountain_car
-from jaxpsn.envs.box2d import Triple
+from jaxpsn.envs import cartpole, double_pendulum, mountain_car
+from jaxpsn.envs.box2d import joints
+from jaxpsn.envs.box2d.joints import Triple
 
 pytestmark = pytest.mark.usefixtures("optimised")  # what was stored is of such programs, to the last bit
 
-STORED = np.load(pathlib.Path(__file__).parent / "original" / "box2d.npz")
+STORED = np.load(pathlib.Path(__file__).parent / "original" / "joints.npz")
 STEPS = 100
 # For each task: where an episode begins, centres of mass from the bodies' origins, and the physics' fields.
 KINDS = {
@@ -44,7 +45,7 @@ def with_bodies(name, physics, bodies):
     _, centres, poses, speeds = KINDS[name]
     for number, centre in enumerate(centres):
         x, y, angle, *velocity = bodies[number]
-        dx, dy = box2d.turned(centre, angle)
+        dx, dy = joints.turned(centre, angle)
         physics = physics.replace(**{poses[number]: Triple(x + dx, y + dy, angle), speeds[number]: Triple(*velocity)})
     return physics
 
@@ -54,7 +55,7 @@ def bodies_of(name, physics):
     rows = []
     for number, centre in enumerate(centres):
         pose, speed = getattr(physics, poses[number]), getattr(physics, speeds[number])
-        dx, dy = box2d.turned(centre, pose.angle)
+        dx, dy = joints.turned(centre, pose.angle)
         rows.append(jnp.stack((pose.x - dx, pose.y - dy, pose.angle, speed.x, speed.y, speed.angle)))
     return jnp.stack(rows)
 

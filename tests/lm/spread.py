@@ -11,7 +11,8 @@ import numpy as np
 from jaxpsn import noise
 from jaxpsn.core import mesh as meshes
 from jaxpsn.core.placement import Placement
-from jaxpsn.lm import hf_tensors, hub, model, sharding
+from jaxpsn.lm import model, sharding
+from jaxpsn.lm.folders import hf_tensors, hub
 from tests.lm.oracle import GOLDEN, tokens
 
 FOLDER = GOLDEN / "qwen3"

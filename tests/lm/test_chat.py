@@ -3,8 +3,8 @@
 import pytest
 
 from jaxpsn.core.errors import UserError
-from jaxpsn.lm import chat, clock
-from jaxpsn.lm.chat import Template
+from jaxpsn.lm.templates import chat, clock
+from jaxpsn.lm.templates.chat import Template
 
 CLOCK = clock.Clock(clock.parse("clock", "2024-02-29T17:05:09+05:30"))
 ASKED = [{"role": "user", "content": "x"}]

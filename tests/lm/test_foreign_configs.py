@@ -6,7 +6,8 @@ import os
 import pytest
 
 from jaxpsn.core.errors import UserError
-from jaxpsn.lm import bert, hf_config
+from jaxpsn.lm import bert
+from jaxpsn.lm.folders import hf_config
 from tests.lm.oracle import GOLDEN
 
 ENCODER = {

@@ -11,8 +11,9 @@ import pytest
 from tokenizers import pre_tokenizers
 
 from jaxpsn.core.errors import UserError
-from jaxpsn.lm import gguf_file, hub, model, places
+from jaxpsn.lm import model
 from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.lm.folders import gguf_file, hub, places
 from jaxpsn.lm.tokenizer import HubTokenizer
 from jaxpsn.rlvr import base as bases
 from jaxpsn.run.reasoning import inputs

@@ -16,8 +16,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxpsn.core.errors import UserError
-from jaxpsn.lm import hf_tensors, hub, model
+from jaxpsn.lm import model
 from jaxpsn.lm.config import DecoderConfig, LinearScaling, Llama3Scaling, Rope, tiny
+from jaxpsn.lm.folders import hf_tensors, hub
 from tests.lm.oracle import GOLDEN
 
 # The files of published checkpoints, as far as they matter: transformers 4 wrote them.

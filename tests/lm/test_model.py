@@ -9,8 +9,9 @@ import pytest
 
 from jaxpsn import noise
 from jaxpsn.core.errors import UserError
-from jaxpsn.lm import attention, hub, model, rope
+from jaxpsn.lm import attention, model, rope
 from jaxpsn.lm.config import DecoderConfig, LinearScaling, Llama3Scaling, Rope, tiny
+from jaxpsn.lm.folders import hub
 from tests.lm import oracle
 
 GROUPED = replace(tiny(50, 64, 2, 4), num_kv_heads=2)

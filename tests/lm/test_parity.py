@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.lm import hub, model
+from jaxpsn.lm import model
+from jaxpsn.lm.folders import hub
 from tests.lm import oracle
 
 GAP = 2e-4

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from jaxpsn.core.errors import UserError
-from jaxpsn.lm import places
+from jaxpsn.lm.folders import places
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from jax.sharding import AxisType, PartitionSpec
 
 from jaxpsn.core import mesh as meshes
 from jaxpsn.core.errors import UserError
-from jaxpsn.lm import hub, model, sharding
+from jaxpsn.lm import model, sharding
 from jaxpsn.lm.config import tiny
+from jaxpsn.lm.folders import hub
 from tests.lm.oracle import GOLDEN
 
 ROOT = Path(__file__).resolve().parents[2]

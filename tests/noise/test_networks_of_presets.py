@@ -9,7 +9,7 @@ from jaxpsn.control.presets import PRESETS
 from jaxpsn.control.types import hyper, of_agent
 from jaxpsn.lm import model
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.rlvr.perturbation import selection
+from jaxpsn.rlvr.exploration.perturbation import selection
 
 
 @pytest.mark.parametrize("name", PRESETS)

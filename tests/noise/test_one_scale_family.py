@@ -7,9 +7,9 @@ from jaxpsn.control.exploration.parameter import Parameter
 from jaxpsn.core import errors
 from jaxpsn.core.components import to_json
 from jaxpsn.noise.scale_rules import SCALES, Run
-from jaxpsn.rlvr import sigma
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.exploration import sigma
+from jaxpsn.rlvr.exploration.noises import Psn
 
 CONTROL = ("constant", "linear", "multiplicative", "first_order", "bisection")
 REASONING = ("fixed", "staged", "kl", "composite", "multiplicative", "first_order", "bisection")

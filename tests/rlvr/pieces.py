@@ -56,7 +56,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from jaxpsn.core import Positive
-from jaxpsn.rlvr.algorithms import ADVANTAGES, Advantage
+from jaxpsn.rlvr.objective.algorithms import ADVANTAGES, Advantage
 
 
 @ADVANTAGES.register("signs")
@@ -76,7 +76,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from jaxpsn.core import Fraction
-from jaxpsn.rlvr.algorithms import LOSSES, Loss
+from jaxpsn.rlvr.objective.algorithms import LOSSES, Loss
 
 
 @LOSSES.register("leaning")
@@ -95,7 +95,7 @@ CORRECTION = '''
 from dataclasses import dataclass
 
 from jaxpsn.core import Fraction
-from jaxpsn.rlvr.corrections import CORRECTIONS, Correction
+from jaxpsn.rlvr.objective.corrections import CORRECTIONS, Correction
 
 
 @CORRECTIONS.register("tempered")

@@ -13,7 +13,7 @@ from jaxpsn.noise.scales import ScaleState
 from jaxpsn.rlvr import data, gathering, program
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import AlgorithmConfig, EvaluationConfig, RlvrConfig, RolloutConfig
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.exploration.noises import Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import Problems, Reasoner
 from jaxpsn.tasks.problem import TASKS

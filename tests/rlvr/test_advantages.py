@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpsn.core import errors
-from jaxpsn.rlvr import advantages
-from jaxpsn.rlvr.algorithms import ADVANTAGES
+from jaxpsn.rlvr.objective import advantages
+from jaxpsn.rlvr.objective.algorithms import ADVANTAGES
 
 NAMES = tuple(name for name in ADVANTAGES.kinds if name not in ("w_reinforce", "unlikeliness"))
 """Those that compare the rewards of a group as they are."""

@@ -9,9 +9,9 @@ import pytest
 from jaxpsn.core.components import spec_of
 from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr.config import AlgorithmConfig, DecoderSize, EvaluationConfig, PretrainConfig, RlvrConfig, RolloutConfig
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.exploration.noises import Psn
+from jaxpsn.rlvr.exploration.rules import Composite, Kl
 from jaxpsn.rlvr.presets import PRESETS
-from jaxpsn.rlvr.rules import Composite, Kl
 
 SECTIONS = {
     "decoder": DecoderSize, "pretrain": PretrainConfig, "rollout": RolloutConfig, "algorithm": AlgorithmConfig,

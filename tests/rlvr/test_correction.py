@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpsn.core import errors
-from jaxpsn.rlvr import correction
-from jaxpsn.rlvr.corrections import CORRECTIONS
-from jaxpsn.rlvr.tokens import token_mask
+from jaxpsn.rlvr.objective import correction
+from jaxpsn.rlvr.objective.corrections import CORRECTIONS
+from jaxpsn.rlvr.objective.tokens import token_mask
 
 NAMES = ("none", "token", "sequence", "geometric", "token_mask", "sequence_mask", "geometric_mask")
 B, T = 6, 7

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxpsn.rlvr import advantages, diagnostics
+from jaxpsn.rlvr.objective import advantages, diagnostics
 
 P, G, T = 7, 6, 5
 GROUPS = jax.jit(diagnostics.group_columns)

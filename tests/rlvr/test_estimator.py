@@ -10,9 +10,10 @@ import pytest
 
 from jaxpsn.core import errors
 from jaxpsn.lm import policies, scoring, tokenizer
-from jaxpsn.rlvr import learner, perturbation, rollout
+from jaxpsn.rlvr import learner, rollout
 from jaxpsn.rlvr.config import AlgorithmConfig
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noises import Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.presets import PRESETS
 

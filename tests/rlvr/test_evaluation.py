@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.rlvr import evaluation, measures, perturbation, program
+from jaxpsn.rlvr import evaluation, measures, program
 from jaxpsn.rlvr.config import EvaluationConfig
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noises import Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.stats import pass_at_k
 

@@ -7,8 +7,9 @@ import pytest
 
 from jaxpsn.core.errors import UserError
 from jaxpsn.lm import policies, scoring, tokenizer
-from jaxpsn.rlvr import evolving, perturbation, rollout
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr import evolving, rollout
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noises import Psn
 
 EVOLUTION = {"estimator": "evolution", "correction": "none", "advantage": "none"}
 STRUCTURES = ["lowrank(rank=1)", "dense", "flipout", "lowrank(rank=1, antithetic=true)"]

@@ -9,7 +9,7 @@ import pytest
 from jaxpsn.lm import policies, scoring
 from jaxpsn.noise.scales import ScaleState
 from jaxpsn.rlvr import gathering, rollout
-from jaxpsn.rlvr.rules import Composite
+from jaxpsn.rlvr.exploration.rules import Composite
 from jaxpsn.tasks.problem import Problem
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from jaxpsn.core import errors
 from jaxpsn.core.components import spec_of
-from jaxpsn.rlvr import correction, gating
-from jaxpsn.rlvr.corrections import CORRECTIONS, GATES
-from jaxpsn.rlvr.gating import Seen
-from jaxpsn.rlvr.rules import Kl
-from jaxpsn.rlvr.tokens import token_mask
+from jaxpsn.rlvr.exploration.rules import Kl
+from jaxpsn.rlvr.objective import correction, gating
+from jaxpsn.rlvr.objective.corrections import CORRECTIONS, GATES
+from jaxpsn.rlvr.objective.gating import Seen
+from jaxpsn.rlvr.objective.tokens import token_mask
 
 LENGTHS = np.array([9, 1, 4, 0, 7, 5, 12, 12])
 B, T = len(LENGTHS), 12

@@ -7,9 +7,10 @@ import optax
 import pytest
 
 from jaxpsn.core import compat
-from jaxpsn.rlvr import advantages, alarms, gathering, learner
+from jaxpsn.rlvr import alarms, gathering, learner
+from jaxpsn.rlvr.objective import advantages
+from jaxpsn.rlvr.objective.tokens import token_mask
 from jaxpsn.rlvr.placement import Placement
-from jaxpsn.rlvr.tokens import token_mask
 
 
 @pytest.fixture(scope="module")

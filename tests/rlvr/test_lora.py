@@ -13,8 +13,9 @@ from safetensors.numpy import load_file
 from jaxpsn import cli
 from jaxpsn.adapters import peft
 from jaxpsn.core.errors import UserError
-from jaxpsn.lm import hub, lora, model
-from jaxpsn.lm.places import SINGLE
+from jaxpsn.lm import lora, model
+from jaxpsn.lm.folders import hub
+from jaxpsn.lm.folders.places import SINGLE
 from jaxpsn.rlvr import learner, presets, setup
 from jaxpsn.rlvr.config import AlgorithmConfig, EvaluationConfig, LoraConfig, PretrainConfig, RlvrConfig, RolloutConfig
 from jaxpsn.rlvr.placement import Placement

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from jaxpsn.core import errors
 from jaxpsn.core.components import fields_of
-from jaxpsn.rlvr import losses
-from jaxpsn.rlvr.algorithms import LOSSES, Ppo
-from jaxpsn.rlvr.tokens import token_mask
+from jaxpsn.rlvr.objective import losses
+from jaxpsn.rlvr.objective.algorithms import LOSSES, Ppo
+from jaxpsn.rlvr.objective.tokens import token_mask
 
 NAMES = tuple(LOSSES.kinds)
 WITH_REFERENCE = ("ppo", "gspo", "cispo", "reinforce")

@@ -14,15 +14,16 @@ from jaxpsn.core.components import Nested, fields_of
 from jaxpsn.lm.model_families import MODELS
 from jaxpsn.noise import Posterior
 from jaxpsn.noise.scale_rules import SCALES, Run, begins
-from jaxpsn.rlvr import correction, losses, perturbation, sigma
-from jaxpsn.rlvr.algorithms import ADVANTAGES, LOSSES
 from jaxpsn.rlvr.config import AlgorithmConfig, RlvrConfig, RolloutConfig
-from jaxpsn.rlvr.corrections import CORRECTIONS, GATES
-from jaxpsn.rlvr.gating import Seen
-from jaxpsn.rlvr.likeness import SIMILARITIES
-from jaxpsn.rlvr.noise_family import NOISES
-from jaxpsn.rlvr.noises import Psn
-from jaxpsn.rlvr.rules import Probed
+from jaxpsn.rlvr.exploration import perturbation, sigma
+from jaxpsn.rlvr.exploration.likeness import SIMILARITIES
+from jaxpsn.rlvr.exploration.noise_family import NOISES
+from jaxpsn.rlvr.exploration.noises import Psn
+from jaxpsn.rlvr.exploration.rules import Probed
+from jaxpsn.rlvr.objective import correction, losses
+from jaxpsn.rlvr.objective.algorithms import ADVANTAGES, LOSSES
+from jaxpsn.rlvr.objective.corrections import CORRECTIONS, GATES
+from jaxpsn.rlvr.objective.gating import Seen
 from jaxpsn.run.reasoning import inputs
 from jaxpsn.tasks import rewards
 from jaxpsn.tasks.problem import TASKS, Problem

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.rlvr import correction, losses
-from jaxpsn.rlvr.algorithms import ADVANTAGES, LOSSES
-from jaxpsn.rlvr.corrections import CORRECTIONS
-from jaxpsn.rlvr.gating import Seen
-from jaxpsn.rlvr.tokens import token_mask
+from jaxpsn.rlvr.objective import correction, losses
+from jaxpsn.rlvr.objective.algorithms import ADVANTAGES, LOSSES
+from jaxpsn.rlvr.objective.corrections import CORRECTIONS
+from jaxpsn.rlvr.objective.gating import Seen
+from jaxpsn.rlvr.objective.tokens import token_mask
 
 ORACLE = json.loads((Path(__file__).parent / "oracle.json").read_text())
 NEW, OLD, NOISY, REFERENCE, WEIGHTS = (

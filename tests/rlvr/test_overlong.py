@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxpsn.core import errors
-from jaxpsn.rlvr import overlong, tokens
+from jaxpsn.rlvr.objective import overlong, tokens
 
 
 def test_token_mask_counts_from_lengths():

@@ -9,10 +9,10 @@ import pytest
 from jaxpsn.core import errors
 from jaxpsn.noise import Flipout, Structure
 from jaxpsn.noise.scale_rules import ScaleRule
-from jaxpsn.rlvr import perturbation
 from jaxpsn.rlvr.config import RlvrConfig, RolloutConfig
-from jaxpsn.rlvr.noise_family import NOISES, Noise
-from jaxpsn.rlvr.rules import Fixed
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noise_family import NOISES, Noise
+from jaxpsn.rlvr.exploration.rules import Fixed
 
 
 @pytest.fixture

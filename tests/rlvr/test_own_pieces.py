@@ -14,12 +14,13 @@ import pytest
 
 from jaxpsn.core import errors, families, plugins
 from jaxpsn.lm import config as decoders
-from jaxpsn.lm import hf_config, model
+from jaxpsn.lm import model
+from jaxpsn.lm.folders import hf_config
 from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import base as bases
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import AlgorithmConfig, EvaluationConfig, RlvrConfig, RolloutConfig
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.exploration.noises import Psn
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.jobs import rlvr
 from jaxpsn.run.reasoning.job import RlvrJob

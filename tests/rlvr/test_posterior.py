@@ -9,9 +9,9 @@ import pytest
 from jaxpsn import noise
 from jaxpsn.core.errors import UserError
 from jaxpsn.noise import posterior
-from jaxpsn.rlvr import perturbation
 from jaxpsn.rlvr.config import LoraConfig
-from jaxpsn.rlvr.noise_family import NOISES
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noise_family import NOISES
 
 AT_DRAWS = {"estimator": "pooled", "correction": "none", "advantage": "none"}
 IVON = "ivon(per=replica, replicas=2)"

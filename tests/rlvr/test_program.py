@@ -9,7 +9,7 @@ import pytest
 
 from jaxpsn.lm import tokenizer
 from jaxpsn.rlvr import program, rollout
-from jaxpsn.rlvr.rules import Composite
+from jaxpsn.rlvr.exploration.rules import Composite
 from jaxpsn.run.program import HostProgram
 
 LOGS = {}

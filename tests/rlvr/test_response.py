@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.rlvr import response, similarity
-from jaxpsn.rlvr.rules import Composite
+from jaxpsn.rlvr import response
+from jaxpsn.rlvr.exploration import similarity
+from jaxpsn.rlvr.exploration.rules import Composite
 
 DROP = 0.05
 LOOP = Composite(drop=DROP, rate=1.3, low=1e-3, high=3.0)

@@ -11,10 +11,12 @@ from jaxpsn.core.errors import UserError
 from jaxpsn.lm import config as decoders
 from jaxpsn.lm import model, policies, sampler, scoring, tokenizer
 from jaxpsn.noise import LowRank
-from jaxpsn.rlvr import correction, perturbation, rollout
-from jaxpsn.rlvr.corrections import Token
-from jaxpsn.rlvr.noises import NoNoise, Psn
-from jaxpsn.rlvr.tokens import token_mask
+from jaxpsn.rlvr import rollout
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noises import NoNoise, Psn
+from jaxpsn.rlvr.objective import correction
+from jaxpsn.rlvr.objective.corrections import Token
+from jaxpsn.rlvr.objective.tokens import token_mask
 
 KEY = jax.random.key(5)
 SIGMA = jnp.float32(0.4)

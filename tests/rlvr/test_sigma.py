@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from jaxpsn.core import errors
 from jaxpsn.noise.scale_rules import Run
-from jaxpsn.rlvr import correction, sigma
-from jaxpsn.rlvr.corrections import Token
-from jaxpsn.rlvr.rules import Fixed
+from jaxpsn.rlvr.exploration import sigma
+from jaxpsn.rlvr.exploration.rules import Fixed
+from jaxpsn.rlvr.objective import correction
+from jaxpsn.rlvr.objective.corrections import Token
 
 RULES = {
     "fixed": lambda: Fixed().build(0.1, Run(10)),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpsn.core import errors
-from jaxpsn.rlvr import similarity
+from jaxpsn.rlvr.exploration import similarity
 
 COMPARE = jax.jit(similarity.pooled_cosine)
 

@@ -11,10 +11,12 @@ from jaxpsn.core import errors
 from jaxpsn.lm import policies, sampler, scoring, tokenizer
 from jaxpsn.noise import colours, holds
 from jaxpsn.noise.hold_rules import HOLDS, Steps
-from jaxpsn.rlvr import correction, perturbation, rollout
-from jaxpsn.rlvr.corrections import CORRECTIONS
-from jaxpsn.rlvr.noises import Psn
-from jaxpsn.rlvr.tokens import token_mask
+from jaxpsn.rlvr import rollout
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noises import Psn
+from jaxpsn.rlvr.objective import correction
+from jaxpsn.rlvr.objective.corrections import CORRECTIONS
+from jaxpsn.rlvr.objective.tokens import token_mask
 
 KEY, SIGMA, STEP, LIMIT = jax.random.key(11), jnp.float32(0.5), jnp.int32(3), 7
 TEMPERATURE = jnp.float32(0.8)

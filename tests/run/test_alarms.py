@@ -64,7 +64,7 @@ def test_seeds_are_looked_at_apart():
 
 def every_rule():
     """All rules of both homes that look at a distance or an indicator, as pairs of start and update on a far target."""
-    from jaxpsn.rlvr import sigma
+    from jaxpsn.rlvr.exploration import sigma
 
     far = {"noise_kl_k1": jnp.float32(0.0), "similarity": jnp.ones((3,)), "certainty": jnp.arange(3.0)}
     bounds = (1e-4, 50.0)

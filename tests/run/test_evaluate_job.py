@@ -19,9 +19,9 @@ from jaxpsn.core.errors import UserError
 from jaxpsn.noise import LowRank
 from jaxpsn.rlvr import presets, setup
 from jaxpsn.rlvr.config import AlgorithmConfig, EvaluationConfig, PretrainConfig, RolloutConfig
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.exploration.noises import Psn
+from jaxpsn.rlvr.exploration.rules import Composite
 from jaxpsn.rlvr.placement import Placement
-from jaxpsn.rlvr.rules import Composite
 from jaxpsn.run import folder, lock, loop, progress, startup
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.jobs import evaluate, rlvr

@@ -10,9 +10,9 @@ import pytest
 
 from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr.config import RlvrConfig, RolloutConfig
-from jaxpsn.rlvr.likeness import Bert
-from jaxpsn.rlvr.noises import Psn
-from jaxpsn.rlvr.rules import Composite
+from jaxpsn.rlvr.exploration.likeness import Bert
+from jaxpsn.rlvr.exploration.noises import Psn
+from jaxpsn.rlvr.exploration.rules import Composite
 from jaxpsn.run import folder, loop
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.jobs import rlvr

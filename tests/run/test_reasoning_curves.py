@@ -9,9 +9,10 @@ import pytest
 
 from jaxpsn.core.errors import UserError
 from jaxpsn.lm import model
-from jaxpsn.rlvr import gathering, perturbation, rollout, setup
+from jaxpsn.rlvr import gathering, rollout, setup
 from jaxpsn.rlvr.config import DecoderSize, PretrainConfig, RlvrConfig
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noises import Psn
 from jaxpsn.run import cache
 from jaxpsn.run.reasoning import curves
 

@@ -30,8 +30,8 @@ from jaxpsn.rlvr.config import (
     RlvrConfig,
     RolloutConfig,
 )
-from jaxpsn.rlvr.noises import Psn
-from jaxpsn.rlvr.rules import Composite, Staged
+from jaxpsn.rlvr.exploration.noises import Psn
+from jaxpsn.rlvr.exploration.rules import Composite, Staged
 from jaxpsn.run import command, folder
 from jaxpsn.run.checkpoints.store import Store
 from jaxpsn.run.config import RunConfig

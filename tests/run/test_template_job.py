@@ -5,8 +5,10 @@ import json
 import jax
 import pytest
 
-from jaxpsn.lm import clock, hub, model
+from jaxpsn.lm import model
 from jaxpsn.lm.config import DecoderConfig
+from jaxpsn.lm.folders import hub
+from jaxpsn.lm.templates import clock
 from jaxpsn.run import startup
 from jaxpsn.run.jobs import evaluate, rlvr
 from tests.lm.test_transformers import numbered, write

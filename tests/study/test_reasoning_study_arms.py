@@ -8,8 +8,8 @@ import pytest
 from jaxpsn.core.components import Component, spec_of
 from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.rlvr.noises import Psn
-from jaxpsn.rlvr.rules import Fixed, Kl
+from jaxpsn.rlvr.exploration.noises import Psn
+from jaxpsn.rlvr.exploration.rules import Fixed, Kl
 from jaxpsn.study import record
 from jaxpsn.study.kinds import reasoning as job
 from jaxpsn.study.kinds.reasoning import ReasoningStudy

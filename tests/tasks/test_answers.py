@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxpsn.tasks import answers, readings
+from jaxpsn.tasks import answers
+from jaxpsn.tasks.reading import readings
 
 EXTRACTED = [
     (r"so \boxed{3}, no: \boxed{\frac{1}{2}}.", r"\frac{1}{2}"),

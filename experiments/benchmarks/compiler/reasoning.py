@@ -21,7 +21,7 @@ from jaxpsn.noise import Posterior
 from jaxpsn.rlvr import gathering, learner, lengths, names, rollout, setup, sizes
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.rlvr.noises import NoNoise, Psn
+from jaxpsn.rlvr.exploration.noises import NoNoise, Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import perturbations
 from jaxpsn.rlvr.rollout import Answers

@@ -5,10 +5,10 @@ from typing import Any
 
 from jaxpsn.core import checks, errors
 from jaxpsn.core.components import called, spec_of, terms_of
-from jaxpsn.rlvr.corrections import CORRECTIONS, Correction, Token
-from jaxpsn.rlvr.noise_family import NOISES, Noise
-from jaxpsn.rlvr.noises import Psn
-from jaxpsn.rlvr.rules import Fixed, Kl
+from jaxpsn.rlvr.exploration.noise_family import NOISES, Noise
+from jaxpsn.rlvr.exploration.noises import Psn
+from jaxpsn.rlvr.exploration.rules import Fixed, Kl
+from jaxpsn.rlvr.objective.corrections import CORRECTIONS, Correction, Token
 
 
 def _paper() -> Psn:

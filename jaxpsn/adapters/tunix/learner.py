@@ -13,7 +13,7 @@ from jaxpsn.adapters.tunix import perturbation, rollout
 from jaxpsn.adapters.tunix.config import PSNConfig
 from jaxpsn.core import compat, errors
 from jaxpsn.noise.scale_rules import Run
-from jaxpsn.rlvr import correction
+from jaxpsn.rlvr.objective import correction
 
 _NOISE, _SAMPLER, _EVALUATION = 0x4E4F4953, 0x53414D50, 0x4556414C
 
@@ -24,7 +24,8 @@ class PSNLearner(grpo_learner.GRPOLearner):
     Arguments are those of tunix's ``GRPOLearner`` and ``psn``. The cluster's engine must be :class:`PSNRollout`.
     Evaluation samples from the clean weights. ``sigma_state.sigma`` is the current scale; the KL rule moves it when
     the next step begins. Logged beside tunix's metrics, as ``psn/...``: sigma and the columns of
-    :func:`jaxpsn.rlvr.correction.diagnostics`. Raises UserError for settings under which the weights would be wrong.
+    :func:`jaxpsn.rlvr.objective.correction.diagnostics`. Raises UserError for settings under which the weights would be
+    wrong.
     """
 
     def __init__(self, rl_cluster: Any, algo_config: Any, reward_fns: Any, psn: PSNConfig | None = None, **kwargs: Any):

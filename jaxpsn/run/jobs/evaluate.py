@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxpsn.core import errors, files
-from jaxpsn.lm import clock
+from jaxpsn.lm.templates import clock
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run import command, component_flags, interrupts, progress, startup, status
 from jaxpsn.run.reasoning import origins

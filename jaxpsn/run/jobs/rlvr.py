@@ -9,8 +9,9 @@ from typing import Any
 
 from jaxpsn.core import errors
 from jaxpsn.core.components import called
-from jaxpsn.lm import clock, hf_config, places
 from jaxpsn.lm import config as decoders
+from jaxpsn.lm.folders import hf_config, places
+from jaxpsn.lm.templates import clock
 from jaxpsn.rlvr import lengths, words
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run import command, folder, progress, startup, status

@@ -15,12 +15,14 @@ from jaxpsn.core.components import spec_of
 from jaxpsn.core.errors import refuse
 from jaxpsn.lm import distribution, model, policies, sampler, tokenizer
 from jaxpsn.lm.config import DecoderConfig
-from jaxpsn.rlvr import correction, gathering, rollout, setup, similarity
+from jaxpsn.rlvr import gathering, rollout, setup
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.rlvr.corrections import CORRECTIONS
-from jaxpsn.rlvr.perturbation import Perturbation
+from jaxpsn.rlvr.exploration import similarity
+from jaxpsn.rlvr.exploration.perturbation import Perturbation
+from jaxpsn.rlvr.objective import correction
+from jaxpsn.rlvr.objective.corrections import CORRECTIONS
+from jaxpsn.rlvr.objective.tokens import masked_mean, token_mask
 from jaxpsn.rlvr.placement import Placement
-from jaxpsn.rlvr.tokens import masked_mean, token_mask
 
 
 class Ground(NamedTuple):

@@ -16,9 +16,9 @@ from typing import Any
 
 from jaxpsn.core import errors
 from jaxpsn.core.components import replaced, terms_of
-from jaxpsn.lm import places
+from jaxpsn.lm.folders import places
 from jaxpsn.rlvr.config import RlvrConfig
-from jaxpsn.rlvr.likeness import Bert
+from jaxpsn.rlvr.exploration.likeness import Bert
 from jaxpsn.tasks import files, functions, rewards
 
 HASHES = "hashes"
@@ -37,7 +37,7 @@ Phase = Callable[[str], AbstractContextManager[None]]
 
 
 def located(config: RlvrConfig) -> RlvrConfig:
-    """``config`` with every path worked out: ``~``, and folders as :func:`jaxpsn.lm.places.find` finds them."""
+    """``config`` with every path worked out: ``~``, and folders as :func:`jaxpsn.lm.folders.places.find` finds them."""
     found = {
         name: os.path.expanduser(path) if name in _FILES else str(places.find(name, path))
         for name, path in named(config).items()

@@ -11,14 +11,16 @@ import jax.numpy as jnp
 
 from jaxpsn.core import errors
 from jaxpsn.core.components import called
-from jaxpsn.lm import hub, lora
+from jaxpsn.lm import lora
+from jaxpsn.lm.folders import hub
 from jaxpsn.lm.tokenizer import CharTokenizer
 from jaxpsn.rlvr import base as bases
-from jaxpsn.rlvr import data, evaluation, learner, perturbation, setup, sizes
+from jaxpsn.rlvr import data, evaluation, learner, setup, sizes
 from jaxpsn.rlvr.base import Base
 from jaxpsn.rlvr.config import EvaluationConfig, RlvrConfig, RolloutConfig
 from jaxpsn.rlvr.evaluation import Judge
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noises import Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import evaluation_key, perturbations
 from jaxpsn.rlvr.template import TemplateConfig

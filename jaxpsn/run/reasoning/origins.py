@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxpsn.core import errors, foreign
-from jaxpsn.lm import gguf_file, places
+from jaxpsn.lm.folders import gguf_file, places
 from jaxpsn.rlvr.config import RlvrConfig
 from jaxpsn.run import folder, started
 from jaxpsn.run.reasoning import inputs, stages

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jaxpsn.core.components import spec_of
 from jaxpsn.noise import Structure
 from jaxpsn.noise.structures import STRUCTURES
-from jaxpsn.rlvr import perturbation, sizes
-from jaxpsn.rlvr.noises import Psn
+from jaxpsn.rlvr import sizes
+from jaxpsn.rlvr.exploration import perturbation
+from jaxpsn.rlvr.exploration.noises import Psn
 from jaxpsn.rlvr.placement import Placement
 from jaxpsn.rlvr.program import evaluation_key
 from jaxpsn.run import progress

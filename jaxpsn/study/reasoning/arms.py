@@ -7,10 +7,10 @@ from typing import Any
 from jaxpsn.core import errors, grammar
 from jaxpsn.core.components import Component, at, called, paths_of, replaced, spec_of, to_json
 from jaxpsn.core.families import Family
-from jaxpsn.rlvr.algorithms import ADVANTAGES, LOSSES
 from jaxpsn.rlvr.config import PretrainConfig, RlvrConfig
-from jaxpsn.rlvr.corrections import CORRECTIONS
-from jaxpsn.rlvr.noise_family import NOISES
+from jaxpsn.rlvr.exploration.noise_family import NOISES
+from jaxpsn.rlvr.objective.algorithms import ADVANTAGES, LOSSES
+from jaxpsn.rlvr.objective.corrections import CORRECTIONS
 from jaxpsn.run import command, folder
 from jaxpsn.study.grammar import merged, typed, with_grids
 from jaxpsn.tasks.problem import TASKS, Procedural

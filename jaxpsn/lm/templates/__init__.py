@@ -1,0 +1,1 @@
+"""Chat templates of others: what they are told, what they may do, and what they may cost."""

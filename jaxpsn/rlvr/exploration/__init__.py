@@ -1,0 +1,1 @@
+"""What perturbs the sampler's weights: the noises, the rules that move their scale, and how alike answers are."""
