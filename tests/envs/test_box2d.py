@@ -14,7 +14,7 @@ from jaxpsn.envs.box2d.joints import Triple
 
 pytestmark = pytest.mark.usefixtures("optimised")  # what was stored is of such programs, to the last bit
 
-STORED = np.load(pathlib.Path(__file__).parent / "original" / "joints.npz")
+STORED = np.load(pathlib.Path(__file__).parent / "original" / "box2d.npz")
 STEPS = 100
 # For each task: where an episode begins, centres of mass from the bodies' origins, and the physics' fields.
 KINDS = {

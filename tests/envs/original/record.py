@@ -1,4 +1,4 @@
-"""Store trajectories of the original tasks: ``python tests/envs/original/record.py`` writes ``joints.npz`` beside it.
+"""Store trajectories of the original tasks: ``python tests/envs/original/record.py`` writes ``box2d.npz`` beside it.
 
 Half of them begin as the tasks do, half where rewards are near, so that rewards and ends are seen too. Actions are
 normal, by scales, new at every step or held for eight; some mountain cars are rocked with full force.
@@ -49,7 +49,7 @@ def main():
         found = [trajectory(name, seed) for seed in range(TRAJECTORIES)]
         for field, values in zip(("start", "action", "state", "reward", "done"), zip(*found, strict=True), strict=True):
             stored[f"{name}/{field}"] = np.stack(values)
-    np.savez_compressed(pathlib.Path(__file__).with_name("joints.npz"), **stored)
+    np.savez_compressed(pathlib.Path(__file__).with_name("box2d.npz"), **stored)
 
 
 if __name__ == "__main__":
