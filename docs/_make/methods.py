@@ -12,14 +12,16 @@ from _make.markdown import markdown
 
 MODULES = {
     "Structures": ("noise.dense", "noise.flipout", "noise.lowrank"),
-    "Scale rules": ("noise.scales", "rlvr.sigma"),
+    "Scale rules": ("noise.scales", "rlvr.exploration.sigma"),
     "Holds": ("noise.holds",),
     "Distances": ("noise.distances",),
     "Exploration": tuple(
         f"control.exploration.{name}"
         for name in ("gaussian", "ou", "pink", "zeta", "parameter", "population", "gsde", "lattice", "noisynet", "sums")
     ),
-    "GRPO family": ("rlvr.advantages", "rlvr.losses", "rlvr.correction", "rlvr.similarity"),
+    "GRPO family": (
+        "rlvr.objective.advantages", "rlvr.objective.losses", "rlvr.objective.correction", "rlvr.exploration.similarity",
+    ),
     "Tasks": tuple(f"tasks.{name}" for name in ("countdown", "target", "swaps", "grid", "sums")),
     "Environments": tuple(
         f"envs.{name}"

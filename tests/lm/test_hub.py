@@ -137,9 +137,7 @@ def test_a_malformed_config_is_one_line(tmp_path, text):
 
 
 def test_reading_a_config_imports_no_jax():
-    code = (
-        "import sys; from jaxpsn.lm import hf_config; hf_config.read_config(sys.argv[1]); print('jax' in sys.modules)"
-    )
+    code = "import sys; from jaxpsn.lm.folders import hf_config as hf; hf.read_config(sys.argv[1]); print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, GOLDEN / "llama"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -368,7 +366,8 @@ def test_a_crash_leaves_no_folder_that_looks_whole(tmp_path, monkeypatch):
         """
         import os, signal, sys
         import jax, numpy as np
-        from jaxpsn.lm import hub, model
+        from jaxpsn.lm import model
+        from jaxpsn.lm.folders import hub
         from jaxpsn.lm.config import tiny
 
         config = tiny(20, 16, 1, 2)
