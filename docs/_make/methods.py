@@ -20,7 +20,7 @@ MODULES = {
         for name in ("gaussian", "ou", "pink", "zeta", "parameter", "population", "gsde", "lattice", "noisynet", "sums")
     ),
     "GRPO family": (
-        "rlvr.objective.advantages", "rlvr.objective.losses", "rlvr.objective.correction", "rlvr.exploration.similarity",
+        *(f"rlvr.objective.{name}" for name in ("advantages", "losses", "correction")), "rlvr.exploration.similarity",
     ),
     "Tasks": tuple(f"tasks.{name}" for name in ("countdown", "target", "swaps", "grid", "sums")),
     "Environments": tuple(

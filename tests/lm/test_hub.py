@@ -137,7 +137,8 @@ def test_a_malformed_config_is_one_line(tmp_path, text):
 
 
 def test_reading_a_config_imports_no_jax():
-    code = "import sys; from jaxpsn.lm.folders import hf_config as hf; hf.read_config(sys.argv[1]); print('jax' in sys.modules)"
+    code = "import sys; from jaxpsn.lm.folders.hf_config import read_config; read_config(sys.argv[1])"
+    code += "; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, GOLDEN / "llama"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
