@@ -54,8 +54,11 @@ class Updating(Timed):
             errors.refuse("replicas", self.replicas, f"a divisor of {self.samples} samples")
 
 
-ARMS = ("grpo", "tis, fixed", "tis, kl", "composite", "smoothed", "pooled")
-"""Steps to compare: plain GRPO, noise for each answer of a group under three rules, gradients at the noise."""
+ARMS = ("grpo", "tis, fixed", "tis, kl", "composite", "composite, target", "smoothed", "pooled")
+"""Steps to compare: plain GRPO, noise for each answer of a group under three rules, gradients at the noise.
+
+Variant II twice: driven to a distance from the clean policy, whose answers are drawn besides, and to a fixed number
+(paper), which needs none."""
 
 
 @dataclass(frozen=True)

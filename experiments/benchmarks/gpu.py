@@ -26,7 +26,7 @@ def run(options: Gpu) -> dict[str, Any]:
     told = {
         "benchmark": options.name,
         "options": _plain(options),
-        "command": sys.argv,
+        "command": tables.neutral(sys.argv),
         "machine": timing.machine() | {"memory_bytes": _memory()},
         "versions": folder.versions(),
         "minutes": 0.0,

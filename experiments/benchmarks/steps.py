@@ -16,7 +16,7 @@ from benchmarks.peers_runners import protocol
 from benchmarks.peers_worker import Worker
 from benchmarks.reasoning import Step
 from benchmarks.tables import Table
-from benchmarks.timing import compare, machine
+from benchmarks.timing import compare, machine, median_interval
 from jaxpsn.core.components import Component
 from jaxpsn.lm import config as decoders
 from jaxpsn.lm import model
@@ -56,7 +56,11 @@ def table(options: Steps) -> Table:
         for name, python in pythons.items():
             contenders[name] = stack.enter_context(_Other(name, Path(python), _told(options, folder, task), folder))
         seconds = interleaved(contenders, options.rounds)
-    rows = [timing._asdict() for timing in compare(list(contenders), seconds)]
+    bounds = [median_interval(ours / seconds[:, 0]) for ours in seconds.T]
+    rows = [
+        timing._asdict() | {"median_low": low, "median_high": high, "rounds": options.rounds}
+        for timing, (low, high) in zip(compare(list(contenders), seconds), bounds, strict=True)
+    ]
     clock = {"clock": "processor seconds of all threads of the process that makes the step"}
     others = {name: _versions(python, OTHERS[name]) for name, python in pythons.items()}
     return Table(rows, machine() | clock, {"others": others} if others else None)
@@ -88,7 +92,9 @@ def even(problems: Sequence[Any], texts: Sequence[str]) -> list[float]:
 
 
 def _program(options: Steps, name: str, task: Any, base: Base) -> Reasoner:
-    rules = {"tis, kl": "kl", "composite": "composite"}
+    rules = {
+        "tis, kl": "kl", "composite": "composite", "composite, target": "composite(drop=none, target=0.5)",
+    }  # fmt: skip
     algorithm: dict[str, Any] = {}
     noise: Component = Psn(sigma=rules.get(name, "fixed(0.2)"))
     if name == "grpo":

@@ -48,8 +48,8 @@ def write(options: Benchmark, table: Table) -> None:
     files.write_atomically(path.with_suffix(".csv"), text.getvalue())
     about = {
         "benchmark": options.name,
-        "options": dataclasses.asdict(options) | {"out": str(options.out)},
-        "command": sys.argv,
+        "options": neutral(dataclasses.asdict(options)),
+        "command": neutral(sys.argv),
         "machine": table.machine,
         "versions": folder.versions(),
         "rows": table.rows,
@@ -57,6 +57,20 @@ def write(options: Benchmark, table: Table) -> None:
     files.write_atomically(path, json.dumps(about, indent=1) + "\n")
     plots.write(path)
     print(f"written: {path.with_suffix('')}.csv, .json and .svg", flush=True)
+
+
+def neutral(told: Any) -> Any:
+    """What was asked for, without the places of one machine: paths from here, and of what lies elsewhere the name."""
+    if isinstance(told, dict):
+        return {name: neutral(value) for name, value in told.items()}
+    if isinstance(told, list | tuple):
+        return [neutral(value) for value in told]
+    if not isinstance(told, str | Path):
+        return told
+    path, here = Path(told), Path.cwd()
+    if not path.is_absolute():
+        return str(told)
+    return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
 
 
 def show(rows: list[Row]) -> None:

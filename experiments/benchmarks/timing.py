@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import binom
 
 FEWEST = 5
 """Rounds that are made however long they take."""
@@ -69,6 +70,16 @@ def ratio(ours: Float[np.ndarray, " rounds"], theirs: Float[np.ndarray, " rounds
     """``ours`` over ``theirs``, round by round: slow drifts of the machine cancel."""
     low, middle, high = np.percentile(ours / theirs, (10, 50, 90))
     return Ratio(float(middle), float(low), float(high))
+
+
+def median_interval(values: Float[np.ndarray, " rounds"]) -> tuple[float, float]:
+    """Bounds of the median at 95 % or more, from order statistics: nothing is assumed of how values are spread.
+
+    With fewer than six rounds no two of them have that much between them: least and most.
+    """
+    ordered, number = np.sort(values), len(values)
+    skipped = max(int(binom.ppf(0.025, number, 0.5)) - 1, 0)
+    return float(ordered[skipped]), float(ordered[number - 1 - skipped])
 
 
 def compare(

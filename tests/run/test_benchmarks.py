@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from benchmarks import acting, answers_options, command, contenders, memory, options, startup, timing, updating
+from benchmarks import acting, answers_options, command, contenders, memory, options, startup, tables, timing, updating
 from benchmarks.contenders import Contender, Scene
 
 from jaxpsn.control.presets import PRESETS
@@ -79,6 +80,31 @@ def test_the_script_answers_mistakes_at_once():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"] and "nearest: acting" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_what_is_recorded_names_no_place_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = {
+        "out": tmp_path / "results",
+        "trl": "/elsewhere/env/bin/python",
+        "arms": ("grpo", "tis, fixed"),
+        "rounds": 3,
+    }
+    assert tables.neutral(told) == {"out": "results", "trl": "python", "arms": ["grpo", "tis, fixed"], "rounds": 3}
+    assert tables.neutral([f"{tmp_path}/experiments/benchmark.py", "steps", "--out", "results"]) == [
+        "experiments/benchmark.py", "steps", "--out", "results",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [3, 6, 9, 25])
+def test_the_interval_of_a_median_holds_it_as_often_as_it_says(number):
+    """The k-th least and the k-th largest of n lie around the median but for ``2 P(fewer than k of n below it)``."""
+    low, high = timing.median_interval(np.random.default_rng(0).permutation(number) + 1.0)
+    skipped = int(low) - 1
+    assert low + high == number + 1 and low < high
+    outside = 2 * sum(math.comb(number, below) for below in range(skipped + 1)) / 2**number
+    wider = outside + 2 * math.comb(number, skipped + 1) / 2**number
+    assert (outside <= 0.05 or skipped == 0) and wider > 0.05
 
 
 def test_all_runs_what_needs_the_device_to_itself_first(tmp_path):

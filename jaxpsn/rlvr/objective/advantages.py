@@ -73,7 +73,8 @@ def unlikely(rewards: Rewards, log_probs: Rewards, beta: Any) -> Rewards:
     """``r (1 - beta (G - rank) / G)`` of a correct answer, whose rank is 0 where none of its group was likelier.
 
     Equally likely answers are ranked as they stand; wrong ones keep their reward. ``log_probs``: of whole answers, in
-    nats. Source: unlikeliness reward, He et al. 2025 (arXiv 2506.02355), beta 0.25.
+    nats. Source: unlikeliness reward, He et al. 2025 (arXiv 2506.02355), beta 0.25; the authors' code ranks by the mean
+    of a token and counts ranks from the other end, so that every correct answer keeps ``beta / G`` more.
     """
     size = rewards.shape[1]
     rank = jnp.argsort(jnp.argsort(-log_probs, axis=1, stable=True), axis=1).astype(rewards.dtype)
