@@ -79,6 +79,8 @@ class DecoderConfig:
     """``model_type`` of the Hugging Face folder it is read from or written to."""
     flash: bool = False
     """Whether whole texts may take cuDNN's flash kernel: of passes that are traced for an NVIDIA GPU."""
+    apart: bool = False
+    """Whether answers are sampled with the layers side by side (``lm.apart``): of large decoders on a CPU."""
 
     def __post_init__(self) -> None:
         for name, most in MOST.items():

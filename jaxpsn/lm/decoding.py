@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxpsn.core import checks
 from jaxpsn.core.errors import refuse
-from jaxpsn.lm import distribution, model
+from jaxpsn.lm import apart, distribution, model
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.policies import Policy
 from jaxpsn.lm.prompts import Prompts
@@ -222,6 +222,23 @@ def advance(
     stop: Int[Array, ""],
 ) -> State:
     """Tokens until ``stop`` have been drawn, or until no row is open."""
+    beside = policy.apart() if config.apart else None
+    if beside is None:
+        return _advance(config, policy, state, key, temperature, sampling, stop)
+    state = state.replace(cache=apart.cache(state.cache))
+    state = _advance(config, beside, state, key, temperature, sampling, stop)
+    return state.replace(cache=apart.stacked(state.cache))
+
+
+def _advance(
+    config: DecoderConfig,
+    policy: Policy,
+    state: State,
+    key: PRNGKeyArray,
+    temperature: Float[Array, ""],
+    sampling: Sampling,
+    stop: Int[Array, ""],
+) -> State:
     keys, policy = row_keys(key, state.rows), policy.over(sampling.max_tokens)
 
     def unfinished(state):

@@ -15,14 +15,15 @@ from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.lm.rope import rotate, turns
 
 Params = dict[str, Any]
+LAYERS, KERNEL, TURNED = "layers", "kernel", "turned"
 
 
 @struct.dataclass
 class Cache:
     """Keys and values of the slots written so far."""
 
-    k: Any  # [layers, batch, slots, kv_heads, head_dim]
-    v: Any  # likewise
+    k: Any  # [layers, batch, slots, kv_heads, head_dim]; apart a tuple over layers of [batch, kv_heads, head_dim, slots]
+    v: Any  # likewise; apart a tuple of [batch, kv_heads, slots, head_dim]
 
 
 def empty_cache(config: DecoderConfig, batch: int, slots: int, dtype: Any) -> Cache:
@@ -73,8 +74,13 @@ def init(config: DecoderConfig, key: PRNGKeyArray, dtype: Any = jnp.float32) -> 
     return jax.tree.unflatten(tree, leaves)
 
 
+def _turned(kernel: Array, x: Array, dtype: Any = None) -> Array:
+    """``x`` through a kernel ``[out, in]``, which is the left-hand side: of a thin product the cheap place on a CPU."""
+    return jnp.moveaxis(lax.dot_general(kernel, x, (((1,), (x.ndim - 1,)), ((), ())), preferred_element_type=dtype), 0, -1)
+
+
 def _linear(params: Params, x: Array) -> Array:
-    y = jnp.einsum("...i,io->...o", x, params["kernel"])
+    y = _turned(params[TURNED], x) if TURNED in params else jnp.einsum("...i,io->...o", x, params[KERNEL])
     if "lora_a" in params:  # of lm.lora
         y = y + jnp.einsum("...r,ro->...o", jnp.einsum("...i,ir->...r", x, params["lora_a"]), params["lora_b"])
     return y + jnp.broadcast_to(params["bias"], y.shape) if "bias" in params else y
@@ -111,11 +117,22 @@ def rolled(x: Array, shift: Array) -> Array:
     return jax.vmap(lambda row, at: row.at[at].get(unique_indices=True, mode="promise_in_bounds"))(x, places)
 
 
-def _write(cache: Cache, k: Array, v: Array, layer: Array, slot: Any) -> Cache:
+def _write(cache: Cache, k: Array, v: Array, layer: Any, slot: Any) -> Cache:
     """The cache with one layer's new slots, written in place: it is carried through the scan, never stacked anew."""
+    if isinstance(cache.k, tuple):
+        return _write_apart(cache, k, v, layer, slot)
     at = (layer, 0, slot, 0, 0)
     return Cache(*(
         lax.dynamic_update_slice(old, new[None].astype(old.dtype), at) for old, new in ((cache.k, k), (cache.v, v))
+    ))  # fmt: skip
+
+
+def _write_apart(cache: Cache, k: Array, v: Array, layer: int, slot: Any) -> Cache:
+    keys = lax.dynamic_update_slice(cache.k[layer], jnp.moveaxis(k, 1, 3).astype(cache.k[layer].dtype), (0, 0, 0, slot))
+    new = jnp.moveaxis(v, 1, 2).astype(cache.v[layer].dtype)
+    values = lax.dynamic_update_slice(cache.v[layer], new, (0, 0, slot, 0))
+    return Cache(*(
+        (*old[:layer], own, *old[layer + 1 :]) for old, own in ((cache.k, keys), (cache.v, values))
     ))  # fmt: skip
 
 
@@ -131,10 +148,14 @@ def _over_layers(config: DecoderConfig, params: Params, x: Array, cache: Cache |
         x = x + _mlp(params["mlp"], _rms_norm(params["mlp_norm"], x, config.rms_norm_eps))
         return (x, cache), None
 
-    # Inside a scan nothing is there to be eliminated in common, so the barriers against it are left out.
-    body = jax.checkpoint(layer, prevent_cse=False) if remat else layer
-    indices = jnp.arange(config.num_layers, dtype=jnp.int32)
-    (x, cache), _ = lax.scan(body, (x, cache), (params["layers"], indices))
+    if isinstance(params[LAYERS], tuple):  # of lm.apart
+        for index, own in enumerate(params[LAYERS]):
+            (x, cache), _ = layer((x, cache), (own, index))
+    else:
+        # Inside a scan nothing is there to be eliminated in common, so the barriers against it are left out.
+        body = jax.checkpoint(layer, prevent_cse=False) if remat else layer
+        indices = jnp.arange(config.num_layers, dtype=jnp.int32)
+        (x, cache), _ = lax.scan(body, (x, cache), (params[LAYERS], indices))
     return _rms_norm(params["final_norm"], x, config.rms_norm_eps), cache
 
 
@@ -156,7 +177,8 @@ def _whole(config: DecoderConfig, params: Params, tokens: Array, start: Array, c
 def _continued(config: DecoderConfig, params: Params, tokens: Array, start: Array, cache: Cache, slot: Any, remat):
     """New slots that look at the cache and at each other."""
     rows = slot + jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :, None]
-    columns = jnp.arange(cache.k.shape[2], dtype=jnp.int32)[None, None, :]
+    slots = cache.v[0].shape[2] if isinstance(cache.v, tuple) else cache.v.shape[2]
+    columns = jnp.arange(slots, dtype=jnp.int32)[None, None, :]
     seen = (columns <= rows) & (columns >= start[:, None, None])
     # A padding slot sees itself alone: an all-masked softmax would be a division by zero.
     mask = (seen | (columns == rows))[:, None]
@@ -164,6 +186,8 @@ def _continued(config: DecoderConfig, params: Params, tokens: Array, start: Arra
 
     def mix(q, k, v, cache, layer):
         cache = _write(cache, k, v, layer, slot)
+        if isinstance(cache.k, tuple):
+            return attention.laid_out(q, *(side[layer].astype(q.dtype) for side in (cache.k, cache.v)), mask), cache
         k, v = (lax.dynamic_index_in_dim(side, layer, 0, keepdims=False).astype(q.dtype) for side in (cache.k, cache.v))
         return attention.masked(q, k, v, mask), cache
 
@@ -227,8 +251,11 @@ def branch_states(
 
 def logits(config: DecoderConfig, params: Params, hidden: Float[Array, "*rows hidden"]) -> Float[Array, "*rows vocab"]:
     """Next-token logits in float32, whatever the dtype of the parameters."""
+    if isinstance(params[LAYERS], tuple):
+        table = params["embed"]["embedding"] if config.tied else params["head"][TURNED]
+        return _turned(table, hidden, jnp.float32)
     if config.tied:
         table, form = params["embed"]["embedding"], "...d,vd->...v"
     else:
-        table, form = params["head"]["kernel"], "...d,dv->...v"
+        table, form = params["head"][KERNEL], "...d,dv->...v"
     return jnp.einsum(form, hidden, table, preferred_element_type=jnp.float32)

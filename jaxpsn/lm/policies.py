@@ -13,6 +13,7 @@ from flax import struct
 
 from jaxpsn import noise
 from jaxpsn.core.errors import refuse
+from jaxpsn.lm import apart
 from jaxpsn.noise.holds import turns
 from jaxpsn.noise.lazy import units
 from jaxpsn.noise.structures import sizes
@@ -33,6 +34,10 @@ class _Held:
         """The policy for answers of so many tokens: this one."""
         return self
 
+    def apart(self) -> Any:
+        """The same policy with its layers side by side (``lm.apart``), None where it cannot be taken apart."""
+        return None
+
 
 def _repeated(x: Any, members: int) -> Any:
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (members, *leaf.shape)), x)
@@ -49,6 +54,10 @@ class Clean(_Held):
     def members(self) -> int:
         """Number of members."""
         return self.count
+
+    def apart(self) -> "Clean":
+        """The same policy with its layers side by side."""
+        return self.replace(params=apart.weights(self.params))
 
     def apply(self, fn: Function, x: Any) -> Any:
         """``fn(params, x[m])`` for every member."""
@@ -85,6 +94,15 @@ class Fused(_Held):
         rms = units(self.params, self.draw.spec) if self.rms is None else self.rms
         placed = self.draw.kind.placed(self.draw, sizes(self.draw, self.sigma, rms), dtype)
         return self if placed is None else self.replace(draw=placed, sigma=None)
+
+    def apart(self) -> "Fused | None":
+        """The same policy with its layers side by side, None for noise that some layers share."""
+        if not apart.fits(self.draw):
+            return None
+        layers = apart.count(self.params)
+        rms = None if self.rms is None else apart.by_leaf(self.rms, layers, 0)
+        sigma = apart.by_leaf(self.sigma, layers) if isinstance(self.sigma, dict) else self.sigma
+        return Fused(apart.weights(self.params), apart.drawn(self.draw, layers), sigma, rms)
 
     def apply(self, fn: Function, x: Any) -> Any:
         """``fn(W + sigma E_m, x[m])`` for every member."""
@@ -126,6 +144,10 @@ class Single(_Held):
     def members(self) -> int:
         """One."""
         return 1
+
+    def apart(self) -> "Single":
+        """The same policy with its layers side by side."""
+        return Single(apart.weights(self.params))
 
     def apply(self, fn: Function, x: Any) -> Any:
         """``fn(params, x[0])``, with the member axis put back."""
@@ -181,6 +203,9 @@ class Redrawn:
         """The policy for answers of so many tokens at most."""
         key = jax.random.fold_in(self.key, TURNS)
         return self.replace(turns=turns(self.hold.build(), key, self.draw.number, tokens + 1))
+
+    def apart(self) -> None:
+        """None: each token would take its new noise apart."""
 
     def at(self, token: Any) -> "Fused | Stacked | Single":
         """The policy that draws token number ``token`` of each answer."""

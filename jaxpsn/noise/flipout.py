@@ -86,7 +86,7 @@ class Flipout(Structure):
         if base:
             matrix = base["matrix"].astype(x.dtype)
             return x @ (matrix if flip else matrix.T)
-        return apply_fixed(x, leaf.rows, leaf.columns, flip, path_hash(leaf.path))
+        return apply_fixed(x, leaf.rows, leaf.columns, flip, path_hash(leaf.source))
 
     def entries(self, leaf: Leaf, noise: Any, base: Any, weight: Any) -> Array:
         if leaf.is_vector:
@@ -103,7 +103,7 @@ class Flipout(Structure):
         if base:
             matrix = base["matrix"]
         else:
-            matrix = fixed_rows(jnp.arange(leaf.rows), leaf.rows, leaf.columns, True, path_hash(leaf.path))
+            matrix = fixed_rows(jnp.arange(leaf.rows), leaf.rows, leaf.columns, True, path_hash(leaf.source))
         return matrix * ((weights[:, None] * rows).T @ columns)
 
     def rows(self, leaf: Leaf, noise: Any, base: Any, weight: Any, ids: Array, of_out: bool) -> Array:
@@ -112,5 +112,5 @@ class Flipout(Structure):
         if base:
             matrix = (base["matrix"] if of_out else base["matrix"].T)[ids]
         else:
-            matrix = fixed_rows(ids, leaf.rows, leaf.columns, of_out, path_hash(leaf.path))
+            matrix = fixed_rows(ids, leaf.rows, leaf.columns, of_out, path_hash(leaf.source))
         return matrix * here[ids][:, None] * there[None]

@@ -60,7 +60,8 @@ class Leaf:
     ``stack`` are the axes a scan slices away (each slice has its own noise), ``batch`` those batched
     in its contraction (an ensemble, likewise), ``contract`` and ``out`` the rest: seen through them the
     leaf is a matrix ``[out, contract]``. ``partner`` is the matrix whose output this vector is added to. ``beside``:
-    paths of all matrices that read the same activations as this one, itself among them.
+    paths of all matrices that read the same activations as this one, itself among them. ``drawn_as``: the path that its
+    noise is a function of, where that is not its own.
     """
 
     path: str
@@ -73,6 +74,12 @@ class Leaf:
     partner: str | None = None
     materialised: bool = False
     beside: tuple[str, ...] = field(default=(), compare=False)
+    drawn_as: str | None = None
+
+    @property
+    def source(self) -> str:
+        """The path that its noise is a function of."""
+        return self.drawn_as or self.path
 
     def sizes(self, axes: tuple[int, ...]) -> tuple[int, ...]:
         """Lengths of these axes."""

@@ -13,6 +13,9 @@ from jaxpsn.lm import sharding
 from jaxpsn.lm.config import DecoderConfig
 from jaxpsn.noise import Posterior
 
+LARGE = 1 << 24
+"""Parameters from which on a CPU samples with the layers side by side; below, compiling them would cost more."""
+
 
 class Placement(placement.Placement):
     """Problems are cut over the ``data`` axis, weights over ``model``; the kept weights over ``data`` as well.
@@ -23,7 +26,8 @@ class Placement(placement.Placement):
 
     def decoder(self, decoder: DecoderConfig) -> DecoderConfig:
         """``decoder`` with the kernels that its passes take on these devices."""
-        return replace(decoder, flash=self.platform == platforms.CUDA)
+        apart = self.platform == platforms.CPU and self.mesh is None and decoder.parameters >= LARGE
+        return replace(decoder, flash=self.platform == platforms.CUDA, apart=apart)
 
     def weights(self, decoder: DecoderConfig) -> Any:
         """Shardings of the weights that are kept and updated, a share on each device; None without a mesh."""
