@@ -22,7 +22,7 @@ LAYERS, KERNEL, TURNED = "layers", "kernel", "turned"
 class Cache:
     """Keys and values of the slots written so far."""
 
-    k: Any  # [layers, batch, slots, kv_heads, head_dim]; apart a tuple over layers of [batch, kv_heads, head_dim, slots]
+    k: Any  # [layers, batch, slots, kv_heads, head_dim]; apart a tuple, of layers [batch, kv_heads, head_dim, slots]
     v: Any  # likewise; apart a tuple of [batch, kv_heads, slots, head_dim]
 
 
@@ -76,7 +76,9 @@ def init(config: DecoderConfig, key: PRNGKeyArray, dtype: Any = jnp.float32) -> 
 
 def _turned(kernel: Array, x: Array, dtype: Any = None) -> Array:
     """``x`` through a kernel ``[out, in]``, which is the left-hand side: of a thin product the cheap place on a CPU."""
-    return jnp.moveaxis(lax.dot_general(kernel, x, (((1,), (x.ndim - 1,)), ((), ())), preferred_element_type=dtype), 0, -1)
+    return jnp.moveaxis(
+        lax.dot_general(kernel, x, (((1,), (x.ndim - 1,)), ((), ())), preferred_element_type=dtype), 0, -1
+    )
 
 
 def _linear(params: Params, x: Array) -> Array:

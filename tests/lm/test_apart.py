@@ -1,6 +1,5 @@
 """Layers side by side: the same answers as from the stack, the same noise, and nothing copied in the loop."""
 
-import re
 from dataclasses import replace
 
 import jax
@@ -9,13 +8,9 @@ import numpy as np
 import pytest
 
 from jaxpsn import noise
-from jaxpsn.lm import apart, decoding, model, policies, sampler
-from jaxpsn.lm.config import tiny
-from jaxpsn.lm.policies import Clean, Fused, Redrawn
-from jaxpsn.lm.sampler import Sampling
-from jaxpsn.rlvr.placement import Placement
+from jaxpsn.lm import sampler
 from tests.lm import members
-from tests.lm.members import KEY, MEMBERS, PARAMS, PROMPTS, SAMPLING, SIGMA, drawn, rows_of
+from tests.lm.members import KEY, PROMPTS, SAMPLING, rows_of
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
