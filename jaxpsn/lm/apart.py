@@ -24,9 +24,7 @@ def count(params: Any) -> int:
 
 def weights(params: Any) -> Any:
     """``params`` with a tuple of layers for the stack, and ``turned [out, in]`` for every ``kernel [in, out]``."""
-    layers = tuple(
-        _turned(jax.tree.map(lambda leaf, at=at: leaf[at], params[LAYERS])) for at in range(count(params))
-    )
+    layers = tuple(_turned(jax.tree.map(lambda leaf, at=at: leaf[at], params[LAYERS])) for at in range(count(params)))
     # Without the barrier the compiler would put the slices back into the loop that reads them.
     return lax.optimization_barrier(_turned(params | {LAYERS: layers}))
 

@@ -20,10 +20,10 @@ LAYERS, KERNEL, TURNED = "layers", "kernel", "turned"
 
 @struct.dataclass
 class Cache:
-    """Keys and values of the slots written so far."""
+    """Keys and values of the slots written so far; of layers side by side (``lm.apart``) a tuple over layers each."""
 
-    k: Any  # [layers, batch, slots, kv_heads, head_dim]; apart a tuple over layers of [batch, kv_heads, head_dim, slots]
-    v: Any  # likewise; apart a tuple of [batch, kv_heads, slots, head_dim]
+    k: Any  # [layers, batch, slots, kv_heads, head_dim], or of each layer [batch, kv_heads, head_dim, slots]
+    v: Any  # likewise, or of each layer [batch, kv_heads, slots, head_dim]
 
 
 def empty_cache(config: DecoderConfig, batch: int, slots: int, dtype: Any) -> Cache:
@@ -76,7 +76,9 @@ def init(config: DecoderConfig, key: PRNGKeyArray, dtype: Any = jnp.float32) -> 
 
 def _turned(kernel: Array, x: Array, dtype: Any = None) -> Array:
     """``x`` through a kernel ``[out, in]``, which is the left-hand side: of a thin product the cheap place on a CPU."""
-    return jnp.moveaxis(lax.dot_general(kernel, x, (((1,), (x.ndim - 1,)), ((), ())), preferred_element_type=dtype), 0, -1)
+    return jnp.moveaxis(
+        lax.dot_general(kernel, x, (((1,), (x.ndim - 1,)), ((), ())), preferred_element_type=dtype), 0, -1
+    )
 
 
 def _linear(params: Params, x: Array) -> Array:
