@@ -20,10 +20,10 @@ LAYERS, KERNEL, TURNED = "layers", "kernel", "turned"
 
 @struct.dataclass
 class Cache:
-    """Keys and values of the slots written so far."""
+    """Keys and values of the slots written so far; of layers side by side (``lm.apart``) a tuple over layers each."""
 
-    k: Any  # [layers, batch, slots, kv_heads, head_dim]; apart a tuple, of layers [batch, kv_heads, head_dim, slots]
-    v: Any  # likewise; apart a tuple of [batch, kv_heads, slots, head_dim]
+    k: Any  # [layers, batch, slots, kv_heads, head_dim], or of each layer [batch, kv_heads, head_dim, slots]
+    v: Any  # likewise, or of each layer [batch, kv_heads, slots, head_dim]
 
 
 def empty_cache(config: DecoderConfig, batch: int, slots: int, dtype: Any) -> Cache:

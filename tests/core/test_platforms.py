@@ -1,5 +1,6 @@
 """For whom programs are traced: by their devices, wherever those are."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -40,3 +41,11 @@ def test_the_flash_kernel_is_taken_where_the_devices_are_of_its_make():
     tiny = config.tiny(vocab_size=8)
     assert RlvrPlacement(None, [H200]).decoder(tiny).flash
     assert not RlvrPlacement(None, [MI300]).decoder(tiny).flash and RlvrPlacement(None).decoder(tiny) == tiny
+
+
+def test_layers_lie_side_by_side_where_a_cpu_samples_from_many_weights():
+    large = config.tiny(vocab_size=8, hidden_size=640, num_layers=4)
+    assert large.parameters > 1 << 24 > replace(large, num_layers=3).parameters
+    assert RlvrPlacement(None).decoder(large).apart
+    assert not RlvrPlacement(None).decoder(replace(large, num_layers=3)).apart
+    assert not RlvrPlacement(None, [H200]).decoder(large).apart

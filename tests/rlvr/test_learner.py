@@ -1,5 +1,10 @@
 """The update: which policies its gradient sees, in what pieces, and what leaves the weights alone."""
 
+import math
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +12,9 @@ import optax
 import pytest
 
 from jaxpsn.core import compat
+from jaxpsn.lm.sampler import Prompts
 from jaxpsn.rlvr import alarms, gathering, learner
 from jaxpsn.rlvr.objective import advantages
-from jaxpsn.rlvr.objective.tokens import token_mask
 from jaxpsn.rlvr.placement import Placement
 
 
@@ -271,3 +276,40 @@ def test_rate_rises_over_the_warm_up(small):
 def test_a_constant_divides_by_the_limit(small):
     made = learner.make(small.config(algorithm={"loss": "dr_grpo"}), small.DECODER, 4, 15, Placement(None))
     assert (made.settings.loss.aggregation, made.settings.length) == ("constant", 4)
+
+
+def _with_words(small, vocab, mesh=None, **algorithm):
+    """A learner of a decoder with so many words."""
+    place = Placement(None)
+    if mesh is not None:
+        place.mesh = SimpleNamespace(size=mesh)
+    decoder = replace(small.DECODER, vocab_size=vocab)
+    return learner.make(small.config(algorithm=algorithm), decoder, small.LIMIT, vocab, place)
+
+
+def test_of_a_large_vocabulary_1024_tokens_have_logits_at_once(small):
+    """On each device, whatever the number of texts; at least one of each text."""
+    assert _with_words(small, 4096)._tokens(7) == 0
+    large = _with_words(small, 4097)
+    for texts in (1, 3, 32, 1000, 1024):
+        assert 1024 - texts < texts * large._tokens(texts) <= 1024
+    assert large._tokens(1025) == large._tokens(9999) == 1
+    assert _with_words(small, 4097, mesh=8)._tokens(32) == 8 * large._tokens(32)
+
+
+@pytest.mark.parametrize("algorithm", [{}, {"token_budget": 2048}], ids=["as they stand", "packed"])
+def test_no_more_logits_exist_at_once_than_that(small, algorithm):
+    """Of 16 x 5 answers of 40 tokens, in the backward pass too."""
+    vocab, shape = 4099, (16, 5, 40)
+    made = _with_words(small, vocab, **algorithm)
+    params = jax.tree.map(jnp.zeros_like, small.BASE.params)
+    params["embed"]["embedding"] = jnp.zeros((vocab, small.DECODER.hidden_size))
+    prompts = Prompts(jnp.ones((5, 6), jnp.int32), jnp.full((5,), 6, jnp.int32))
+    given = prompts, jnp.ones(shape, jnp.int32), jnp.full(shape[:2], 40, jnp.int32)
+
+    def total(params):
+        return jnp.sum(made.scores(params, *given).log_probs)
+
+    text = str(jax.make_jaxpr(jax.grad(total))(params))
+    sizes = {math.prod(map(int, found.split(","))) for found in re.findall(r"f32\[([\d,]*),4099\]", text)}
+    assert max(sizes) <= 1024 < math.prod(shape) and len(sizes) > 1
