@@ -1,5 +1,6 @@
 """Layers side by side: the same answers as from the stack, the same noise, and no weights copied in the loop."""
 
+import re
 from dataclasses import replace
 from functools import partial
 
