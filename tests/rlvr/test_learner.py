@@ -15,6 +15,7 @@ from jaxpsn.core import compat
 from jaxpsn.lm.sampler import Prompts
 from jaxpsn.rlvr import alarms, gathering, learner
 from jaxpsn.rlvr.objective import advantages
+from jaxpsn.rlvr.objective.tokens import token_mask
 from jaxpsn.rlvr.placement import Placement
 
 
