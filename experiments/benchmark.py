@@ -2,9 +2,9 @@
 
 One by one: ``acting``, ``training``, ``startup``, ``memory``; also ``replay``, ``decoding``, ``reasoning``, ``seeds``
 (several in one program), ``scaling`` (a CPU split into several devices), ``physics`` (Brax's layout and ours),
-``--peers`` (other libraries), ``price`` (noise in each agent); of deep exploration, timing nothing: ``chain``,
-``deepsea``, ``untrained``. ``--help`` after a name lists its options. Every table is written as CSV, as JSON with its
-options and machine, and as a plot.
+``--peers`` (other libraries), ``price`` (noise in each agent); of accelerators that are not here: ``compile``,
+``fits``; of deep exploration, timing nothing: ``chain``, ``deepsea``, ``untrained``. ``--help`` after a name lists its
+options. Every table is written as CSV, as JSON with its options and machine, and as a plot.
 
 All that a GPU is asked, in ten minutes and one file, and its tables::
 

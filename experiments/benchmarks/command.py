@@ -9,6 +9,7 @@ from benchmarks import compile_options, tables
 from benchmarks.answers_options import Steps, Updating
 from benchmarks.compile_options import Compile
 from benchmarks.deep_options import COMMANDS as DEEP
+from benchmarks.fits_options import Fits
 from benchmarks.ladder_options import Ladder
 from benchmarks.options import COMMANDS as ALONE
 from benchmarks.options import All, Benchmark
@@ -18,7 +19,7 @@ from benchmarks.scale_options import Gpu
 from jaxpsn.core import errors
 from jaxpsn.run import command, interrupts
 
-_OTHERS = (Peers, Compile, Ladder, Updating, Steps)
+_OTHERS = (Peers, Compile, Fits, Ladder, Updating, Steps)
 COMMANDS: dict[str, type[Benchmark]] = ALONE | SCALE | DEEP | {kind.name: kind for kind in _OTHERS}
 """Benchmarks by the names of their commands."""
 

@@ -42,7 +42,7 @@ def table(options: Compile) -> Table:
 
 
 _ASKED = (
-    "home", "target", "flags", "structures", "against", "programs", "shape", "calls", "clean", "largest",
+    "home", "target", "flags", "structures", "against", "programs", "shape", "calls", "clean", "largest", "bound",
 )  # fmt: skip
 """The options that a worker is told."""
 

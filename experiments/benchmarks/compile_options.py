@@ -48,6 +48,8 @@ class Compile(Benchmark):
     """Whether the program without noise is compiled beside what was asked for."""
     largest: bool = False
     """Also look for the largest number of environments that fits, by three more compilations."""
+    bound: tyro.conf.Suppress[bool] = False
+    """Also say how many environments fit by this compilation alone; the tables of ``fits`` want it."""
     home: tyro.conf.Suppress[Literal["control", "rlvr"]] = "control"
     """What is trained; the word behind compile."""
     flags: tyro.conf.Suppress[tuple[str, ...]] = ()

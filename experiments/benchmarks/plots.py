@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import compile_plot, deep_plot, ladder_plot, peers_plot, response_plot, spectra_plot
+from benchmarks import compile_plot, deep_plot, fits_plot, ladder_plot, peers_plot, response_plot, spectra_plot
 from benchmarks.bars import bar, row_panel
 from jaxpsn.core import text
 from jaxpsn.report.charts import picture
@@ -47,6 +47,7 @@ def write(path: Path) -> Path:
         "peers": peers_plot.peers,
         "spectra": spectra_plot.spectra,
         "compile": compile_plot.kernels,
+        "fits": fits_plot.memory,
         "chain": deep_plot.solving,
         "deepsea": deep_plot.solving,
         "untrained": deep_plot.untrained,

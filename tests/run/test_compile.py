@@ -220,3 +220,15 @@ def test_acting_stands_beside_acting_without_noise(compiler, capsys):
     compile.show(compiler.rows, compiler.target.assumptions)
     told = capsys.readouterr().out
     assert "acting, dense" in told and "not measured" in told
+
+
+def test_as_many_environments_fit_as_their_state_and_temporaries_leave_room_for(compiler):
+    job = Compile(flags=("--preset", "smoke")).job()
+    count = job.control.env.num_envs
+    env = replace(job.control.env, num_envs=4 * count)  # replay has as many rows then
+    four = control.Programs(compiler, replace(job, control=replace(job.control, env=env)), 2)
+    memory = compiling.bytes_of(four.state) + 4 * count * 8
+    compiler.target = replace(compiler.target, memory=memory)
+    made = control.Programs(compiler, job, 2)
+    found = control.bound(compiler, job, made, compiling.Compiled("", 0, 0, count * 8, 0, 1.0))
+    assert found["num_envs"] == count and found["largest_num_envs"] == 4 * count

@@ -118,6 +118,14 @@ class Compiler:
         }
 
 
+def bytes_of(tree: Any, shardings: Any = None) -> int:
+    """Of one device; ``shardings``: None without a mesh."""
+    whole = jax.tree.leaves(tree)
+    cut = [None] * len(whole) if shardings is None else jax.tree.leaves(shardings)
+    shapes = (leaf.shape if one is None else one.shard_shape(leaf.shape) for leaf, one in zip(whole, cut, strict=True))
+    return sum(prod(shape) * leaf.dtype.itemsize for shape, leaf in zip(shapes, whole, strict=True))
+
+
 def _topology(target: Target) -> Any:
     from jax.experimental import topologies
 

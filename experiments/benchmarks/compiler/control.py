@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks.compile_options import ACTING, EVALUATION, STEP, Compile
 from benchmarks.compiler import counts
-from benchmarks.compiler.compiling import Compiled, Compiler
+from benchmarks.compiler.compiling import Compiled, Compiler, bytes_of
 from benchmarks.compiler.counts import Phases
 from jaxpsn.control import off_policy
 from jaxpsn.control import program as programs
@@ -102,11 +102,29 @@ def compile_all(compiler: Compiler, options: Compile) -> None:
         if name in structures:
             continue
         if STEP in options.chosen:
-            compiler.add("vector step", name, *made.chunk(), environment_steps=config.steps_per_call)
+            step, phases = made.chunk()
+            more = bound(compiler, replace(job, control=config), made, step) if options.bound else {}
+            compiler.add("vector step", name, step, phases, environment_steps=config.steps_per_call, **more)
         if EVALUATION in options.chosen and name == next(iter(found)):  # the clean policy's, whatever the noise
             compiler.add("evaluation", CLEAN, *made.evaluation())
         if options.largest and name != CLEAN:
             fits(compiler, replace(job, control=config), calls, name)
+
+
+def bound(compiler: Compiler, job: ControlJob, programs: Programs, made: Compiled) -> dict[str, Any]:
+    """How many environments fit a device if temporaries grow as they do: the state by its shapes, nothing compiled.
+
+    Part of the temporaries is an update's, which does not grow, so that more than this may fit. Replay has the size
+    that the config names, and needs a row of every environment.
+    """
+    env = job.control.env
+    twice = replace(job, control=replace(job.control, env=replace(env, num_envs=2 * env.num_envs)))
+    state = bytes_of(programs.state)
+    each = (bytes_of(Programs(compiler, twice, 2).state) - state) / env.num_envs
+    grows = max(each + (made.needed - made.arguments) / env.num_envs, 1.0)
+    most = int((compiler.target.memory - (state - env.num_envs * each)) / grows)
+    most = min(most, getattr(job.control.agent, "replay_capacity", most))
+    return {"num_envs": env.num_envs, "largest_num_envs": max(most, 0), "bytes_an_environment": grows}
 
 
 def fits(compiler: Compiler, job: ControlJob, calls: int, name: str) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from math import prod
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 
 from benchmarks.compile_options import DECODING, ROLLOUT, UPDATE, Compile
 from benchmarks.compiler import counts
-from benchmarks.compiler.compiling import Compiled, Compiler
+from benchmarks.compiler.compiling import Compiled, Compiler, bytes_of
 from benchmarks.compiler.counts import Phases
 from benchmarks.shapes import SHAPES, Words
 from jaxpsn.core import override, spec_of
@@ -68,8 +67,8 @@ class Programs:
     def kept(self) -> dict[str, int]:
         """Bytes on a device of what a run holds all the time: the weights, those of the start, the moments."""
         place, weights = self._place, self._place.weights(self._decoder)
-        held = _bytes(self._params, weights)
-        moments = _bytes(self._moments, place.moments(self._learner.optimiser, self._moments, weights))
+        held = bytes_of(self._params, weights)
+        moments = bytes_of(self._moments, place.moments(self._learner.optimiser, self._moments, weights))
         return {"weights": held, "start": held, "moments": moments}
 
     def decoding(self) -> tuple[Compiled, Phases]:
@@ -159,14 +158,6 @@ class Programs:
 
     def _prompts(self, problems: int) -> Prompts:
         return Prompts(_Shape((problems, self._prompt), jnp.int32), _Shape((problems,), jnp.int32))
-
-
-def _bytes(tree: Any, shardings: Any) -> int:
-    """Of one device; ``shardings``: None without a mesh."""
-    whole = jax.tree.leaves(tree)
-    cut = [None] * len(whole) if shardings is None else jax.tree.leaves(shardings)
-    shapes = (leaf.shape if one is None else one.shard_shape(leaf.shape) for leaf, one in zip(whole, cut, strict=True))
-    return sum(prod(shape) * leaf.dtype.itemsize for shape, leaf in zip(shapes, whole, strict=True))
 
 
 def arms(config: RlvrConfig, structures: Sequence[str]) -> dict[str, RlvrConfig]:
