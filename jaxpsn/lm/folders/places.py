@@ -32,7 +32,7 @@ def find(field: str, text: str | Path) -> Path:
     path = Path(text).expanduser()
     allowed = "a Hugging Face folder; there is no config.json in it"
     if exists(path / ADAPTERS):
-        base = read_json(path / ADAPTERS).get("base_model_name_or_path")
+        base = read_json(path / ADAPTERS).get("base_model_name_or_path") or "a base that they do not name"
         errors.refuse(field, str(text), f"a whole model; these are adapters of {base}: merge them with it first")
     if path.is_file():
         errors.refuse(field, str(text), f"the folder, not a file, such as {path.parent}; or a .gguf file")
