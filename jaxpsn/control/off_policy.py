@@ -183,10 +183,11 @@ class Program:
             gauge=measured,
         )
         learner, learnt = self._learn(key, state)
-        state = state.replace(learner=learner)
+        bonus, told = paying.learn_rollout(self, jax.random.fold_in(key, _PAY), state)
+        state = state.replace(learner=learner, bonus=bonus)
         state = state.replace(explore=self._adapt(key, state, ahead))
         with jax.named_scope("metrics"):
-            metrics |= learnt | paid | self.explorer.report(state.explore)
+            metrics |= learnt | paid | told | self.explorer.report(state.explore)
             metrics["reward"] = jnp.mean(outcome.reward)
             metrics |= self.episodes.space.report(action)
             metrics |= {} if measured is None else {"reward_scale": self._size(measured)}

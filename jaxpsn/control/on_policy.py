@@ -76,12 +76,13 @@ class Rollouts(off_policy.Program):
         if self._by_episode:
             state = state.replace(explore=self.explorer.begin(jax.random.fold_in(key, _BEGIN), state.explore, done))
         learner, stats, learnt = self._learn(key, state)
-        state = state.replace(learner=learner, statistics=stats)
+        bonus, told = paying.learn_rollout(self, jax.random.fold_in(key, _PAY), state)
+        state = state.replace(learner=learner, statistics=stats, bonus=bonus)
         state = state.replace(explore=self._adapt(key, state))
         if not self._by_episode:
             state = state.replace(explore=self._redraw(key, state))
         with jax.named_scope("metrics"):
-            metrics |= learnt | paid | self.explorer.report(state.explore)
+            metrics |= learnt | paid | told | self.explorer.report(state.explore)
             metrics["reward"] = jnp.mean(outcome.reward)
             metrics |= self.episodes.space.report(action)
         if self.config.diagnose:

@@ -8,11 +8,14 @@ from jax import lax
 from jaxtyping import Array, PRNGKeyArray
 
 from jaxpsn.control import replay, returns
+from jaxpsn.control.agents.family import ByRollouts
 from jaxpsn.control.bonus.family import BONUSES
 from jaxpsn.control.state import LearnerState, ProgramState, Transition
 from jaxpsn.control.types import Hyper, of_bonus
+from jaxpsn.core.branches import when
 
 _CRITICS, _STATE = range(2)
+_ROLLOUT = 0  # folded into the key that a step pays with
 
 
 def begin(
@@ -39,9 +42,45 @@ def pay(program: Any, key: PRNGKeyArray, state: Any, row: Any) -> tuple[Any, Any
     """
     if program.bonus is None:
         return state, row, {}
-    state, row, metrics = program.bonus.observe(key, state, row)
+    bonus = program.bonus
+    state, row, metrics = bonus.observe(key, state, row)
+    if bonus.learn is not None and not _by_rollouts(program):
+        state, told = bonus.learn(key, state, row.next_obs)
+        metrics |= told
     # As with statistics of observations: what is stored is what is used, bit for bit.
     return lax.optimization_barrier(state), row, metrics
+
+
+@jax.named_scope("pay")
+def learn_rollout(program: Any, key: PRNGKeyArray, state: ProgramState) -> tuple[Any, dict[str, Any]]:
+    """The state of the bonus, which has learnt from a rollout if one is complete; absent metrics are (0, 0).
+
+    After the agent, in as many minibatches as a pass of it, each row once (Burda et al. 2018, algorithm 1): a measure
+    that has learnt a rollout already pays nothing for what was new in it. With replay :func:`pay` has learnt.
+    """
+    bonus = program.bonus
+    if bonus is None or bonus.learn is None or not _by_rollouts(program):
+        return state.bonus, {}
+    count, mixing = program.config.agent.minibatches, jax.random.fold_in(key, _ROLLOUT)
+
+    def learn(own: Any) -> tuple[Any, dict[str, Any]]:
+        rows = state.replay.data.next_obs
+        rows = rows.reshape(-1, rows.shape[-1])
+        order = jax.random.permutation(mixing, rows.shape[0]).reshape(count, -1)
+        keys = jax.random.split(jax.random.fold_in(mixing, 0), count)
+        own, told = lax.scan(
+            lambda own, item: bonus.learn(item[0], own, item[1]), own, (keys, program.place.spread(rows[order], axis=1))
+        )
+        return own, {name: (jnp.sum(one), jnp.float32(count)) for name, one in told.items()}
+
+    def skip(own: Any) -> tuple[Any, dict[str, Any]]:
+        return own, jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), jax.eval_shape(learn, own)[1])
+
+    return when(program.schedule.learns(state.clock), learn, skip, state.bonus)
+
+
+def _by_rollouts(program: Any) -> bool:
+    return isinstance(program.config.agent, ByRollouts)
 
 
 @jax.named_scope("pay")

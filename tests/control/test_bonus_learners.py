@@ -1,5 +1,7 @@
 """A bonus in learners of values and of rollouts: what each learns from it, against NumPy in float64."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,6 +92,27 @@ def test_rollouts_add_advantages_of_a_stream_without_ends():
     # The step that completes the rollout learns from it.
     assert last["bonus_critic_loss"][1] == 2 and after.learner.intrinsic.beta == beta
     assert float(last["bonus_critic_loss"][0]) > 0
+
+
+@pytest.mark.parametrize("agent", ["ppo(actor_hidden=8, critic_hidden=8", "pqn(hidden=8"])
+def test_a_rollout_is_learnt_once_after_it_was_paid_for(agent):
+    task = EnvConfig(name="probe/held_exploration" if agent.startswith("ppo") else "probe/choice", num_envs=4)
+    explore = "none" if agent.startswith("ppo") else "epsilon_greedy(0.5)"
+    made = program.make(
+        ControlConfig(task, f"{agent}, rollout=6, minibatches=2, epochs=1)", explore, 4, bonus="counts")
+    )
+    # It pays as much as was learnt: nothing for the first rollout, 24 a step for the second.
+    pays = made.bonus._replace(
+        reward=lambda state, reached: jnp.full(reached.shape[:-1], state.learnt["novelty"].sum())
+    )
+    state, step, visits, told, losses = made.init(KEY, made.hyper), jax.jit(replace(made, bonus=pays).step), [], [], []
+    for _ in range(12):
+        state, metrics = step(state)
+        visits.append(float(jnp.sum(state.bonus.learnt["novelty"])))
+        told.append(float(metrics["cells_visited"][1]))
+        losses.append(float(metrics["bonus_critic_loss"][0]))
+    assert visits == [0] * 5 + [24] * 6 + [48] and told == ([0] * 5 + [2]) * 2
+    assert 0 < losses[5] < 10 and losses[11] > 100, losses
 
 
 def test_returns_of_a_bonus_pass_through_ends():

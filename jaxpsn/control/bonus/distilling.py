@@ -54,7 +54,7 @@ def distilled(
     """The novelty ``measure(said[..., F], targets[T, ..., F]) -> [...]`` of whitened observations.
 
     ``shape``: size of the observations, hidden widths, features F and random networks T; the predictor takes one Adam
-    step on the mean of ``error(key, said[N, F], targets[T, N, F]) -> [N]`` for every vector step. Observations are
+    step on the mean of ``error(key, said[N, F], targets[T, N, F]) -> [N]`` whenever it learns. Observations are
     whitened by statistics of their own and clipped to +-5.
     """
     size, hidden, features, count = shape

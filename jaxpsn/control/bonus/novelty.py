@@ -27,7 +27,7 @@ class Novelty(NamedTuple):
     init: Callable[..., Any]
     """``init(key, hyper) -> learnt``: nothing seen yet."""
     learn: Callable[..., tuple[Any, dict[str, Any]]]
-    """``learn(key, learnt, obs[N, O]) -> (learnt, metrics)``: once for the observations of every vector step."""
+    """``learn(key, learnt, obs[N, O]) -> (learnt, metrics)``: from new observations, once each."""
     measure: Callable[..., Any]
     """``measure(learnt, obs[..., O]) -> [...]``, not negative, in any unit."""
 
@@ -44,10 +44,11 @@ class NovelState:
 class Novel(Bonus):
     """A bonus for novel observations, with critics of its own.
 
-    Measured anew whenever a transition is learnt from, never stored; what it learns from is seen once. Its values go on
-    through the ends of episodes, from the observation that the next one starts with (Burda et al. 2018, arXiv
-    1810.12894, section 2.3). Novelty is divided by the running deviation of its discounted sum. Under ``dqn`` it
-    explores only: the clean policy, which is evaluated and saved, is greedy for the task alone.
+    Measured anew whenever a transition is learnt from, never stored; what it learns from is seen once: every vector
+    step, or a whole rollout after it was paid for. Its values go on through the ends of episodes, from the observation
+    that the next one starts with (Burda et al. 2018, arXiv 1810.12894, section 2.3). Novelty is divided by the running
+    deviation of its discounted sum. Under ``dqn`` it explores only: the clean policy, which is evaluated and saved, is
+    greedy for the task alone.
     """
 
     beta: Traced[Positive] = 1.0
@@ -95,15 +96,18 @@ def scaled(novelty: Novelty, num_envs: int, gamma: float) -> BonusFunctions:
         found = novelty.measure(state.learnt["novelty"], row.next_obs)
         sums = gamma * state.sums + found
         seen = statistics.update(state.learnt["sums"], sums[:, None])
-        learnt, told = novelty.learn(key, state.learnt["novelty"], row.next_obs)
         paid = found / deviation(seen)
-        metrics = {"bonus": jnp.mean(paid), "bonus_std": jnp.std(paid), **told}
-        return NovelState(sums, {"novelty": learnt, "sums": seen}), row, metrics
+        metrics = {"bonus": jnp.mean(paid), "bonus_std": jnp.std(paid)}
+        return NovelState(sums, state.learnt | {"sums": seen}), row, metrics
+
+    def learn(key: PRNGKeyArray, state: NovelState, reached: Float[Array, "n o"]) -> tuple[NovelState, dict[str, Any]]:
+        learnt, told = novelty.learn(key, state.learnt["novelty"], reached)
+        return state.replace(learnt=state.learnt | {"novelty": learnt}), told
 
     def reward(state: NovelState, reached: Float[Array, "*batch o"]) -> Float[Array, "*batch"]:
         return novelty.measure(state.learnt["novelty"], reached) / deviation(state.learnt["sums"])
 
-    return BonusFunctions(init, observe, reward, gamma)
+    return BonusFunctions(init, observe, reward, gamma, learn)
 
 
 def deviation(sums: statistics.Statistics) -> Float[Array, ""]:

@@ -18,7 +18,8 @@ from jaxpsn.core.fields import Whole, Widths
 class Rnd(Novel):
     """RND: how far a predictor is from a random network, mean((f - g)^2) over features.
 
-    The predictor learns once from the observations of every vector step. Source: Burda et al. 2018 (arXiv 1810.12894).
+    The predictor learns once from every observation: a vector step at a time, or a minibatch of a rollout. Source:
+    Burda et al. 2018 (arXiv 1810.12894).
     """
 
     lr: Rate = 3e-4

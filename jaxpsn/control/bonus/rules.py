@@ -11,9 +11,12 @@ class BonusFunctions(NamedTuple):
     """``init(key, hyper) -> state``"""
     observe: Callable[..., tuple[Any, Any, dict[str, Any]]]
     """``observe(key, state, row[N]) -> (state, row, metrics)``: once after every vector step, what it brought (a
-    Transition, or a row of a rollout), to learn from it; the row that is returned is what is stored."""
+    Transition, or a row of a rollout); the row that is returned is what is stored."""
     reward: Callable[..., Any] | None = None
     """``reward(state, reached[..., O]) -> [...]``: what reaching these observations is worth now; asked for whenever
     transitions are sampled. None: nothing is paid apart, and there are no critics for it."""
     gamma: float = 0.0
     """Discount of what is paid."""
+    learn: Callable[..., tuple[Any, dict[str, Any]]] | None = None
+    """``learn(key, state, reached[N, O]) -> (state, metrics)``: from observations that are new, once each: with replay
+    those of a vector step; without it those of a rollout, in minibatches, after agents have learnt what it paid."""
