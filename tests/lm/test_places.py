@@ -77,11 +77,13 @@ def test_what_is_not_there_is_told_with_a_hint(home):
         (home / name).mkdir()
     (home / "nameless" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (home / "adapters" / "adapter_config.json").write_text('{"base_model_name_or_path": "Org/Base"}')
+    (folder(home / "both") / "adapter_config.json").write_text('{"base_model_name_or_path": "Org/Base"}')
     none = "a Hugging Face folder; there is no config.json in it"
     for named, says in (
         ("outer", f"{none}, but in outer/inner"),
         ("empty", none),
         ("adapters", "a whole model; these are adapters of Org/Base: merge them with it first"),
+        ("both", "a whole model; of its adapters (adapter_config.json) nothing is read: merge them first"),
         ("nameless", "these are adapters of a base that they do not name: merge them with it first"),
         ("nowhere", none),
         ("two", "one of its 2 GGUF files (a.gguf, b.gguf)"),

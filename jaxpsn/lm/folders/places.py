@@ -28,6 +28,9 @@ def find(field: str, text: str | Path) -> Path:
     """
     found = known(field, text)
     if found is not None:
+        if exists(found / ADAPTERS):
+            unread = f"of its adapters ({ADAPTERS}) nothing is read"
+            errors.refuse(field, str(text), f"a whole model; {unread}: merge them first")
         return found
     path = Path(text).expanduser()
     allowed = "a Hugging Face folder; there is no config.json in it"
