@@ -309,19 +309,19 @@ def arrivals(made, seeds, beta, length):
 
 
 @pytest.mark.parametrize(
-    "agent,length", [(f"td3({LEARNS})", 2400), (f"ppo({ROLLS}, rollout=50, gamma=0.97, observation_clip=5)", 2400)]
+    "agent", [f"td3({LEARNS})", f"ppo({ROLLS}, rollout=50, gamma=0.97, observation_clip=5)"], ids=["td3", "ppo"]
 )
-def test_the_bonus_is_what_finds_the_reward(agent, length):
+def test_the_bonus_is_what_finds_the_reward(agent):
     """The end of the corridor, with white noise too small for it: seeds and weights side by side in one program."""
     ppo = agent.startswith("ppo")
     bonus = "rnd(lr=1e-3, hidden=32x32, features=16)"
     made = program.make(_config(agent, bonus, num_envs=16 if ppo else 8, **({"explore": "none"} if ppo else {})))
     seeds = jax.random.split(KEY, 6)
     beta = jnp.repeat(jnp.asarray([1.0, 1e-6], jnp.float32), 6)
-    found, kept = arrivals(made, jnp.concatenate([seeds, seeds]), beta, length)
+    found, kept = arrivals(made, jnp.concatenate([seeds, seeds]), beta, 2400)
     np.testing.assert_array_equal(kept, beta)
-    # Some find it by luck, and then learn from it. With rollouts every seed must: one that pays for what its measure
-    # has learnt before finds it in three of six.
+    # Some find it by luck, and then learn from it. With rollouts every seed must: where the measure has learnt what it
+    # then pays for, some find nothing.
     assert np.median(found[:6]) > 100 and np.median(found[6:]) < 20, found
     assert not ppo or found[:6].min() > 100, found
 
