@@ -16,6 +16,8 @@ from jaxpsn.run import cadence, checkpoints, engine
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.progress import Progress
 
+# No network that normalises by the batch: of a bias before such a norm the gradient is rounding alone, and Adam makes
+# whole steps of it.
 CASES = {  # exploration, agent, seeds, bonus
     "flipout": (
         "parameter(hold=steps(3), member_sigma=true)",
@@ -28,7 +30,7 @@ CASES = {  # exploration, agent, seeds, bonus
     "ladder": ("parameter(member_sigma=true, ladder=4, select=novelty) + pink", None, 1, "none"),
     "sac": (
         "parameter(distance=kl)",
-        "sac(network=xqc, scale_rewards=true, return_bound=5, actor_hidden=16, "
+        "sac(scale_rewards=true, return_bound=5, actor_hidden=16, "
         "critic_hidden=16, batch_size=32, updates=1, replay_capacity=4096, warmup=64)",
         1,
         "drnd(hidden=8, features=4)",
