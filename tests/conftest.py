@@ -14,6 +14,7 @@ os.environ.setdefault("JAXPSN_KEEP_PROGRAMS", "0")  # what a test trains it trai
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from jax._src import compiler  # noqa: E402
 
 hypothesis.settings.register_profile("slow machine", deadline=None)
 hypothesis.settings.load_profile("slow machine")
@@ -23,10 +24,20 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
-from jaxtyping import install_import_hook  # noqa: E402
+import jaxtyping  # noqa: E402
+
+_jaxtyped = jaxtyping.jaxtyped
+
+
+def _jaxtyped_once(*, typechecker):
+    """Functions within functions stay as they are: a check is made at each definition, for milliseconds."""
+    check = _jaxtyped(typechecker=typechecker)
+    return lambda made: made if "<locals>" in getattr(made, "__qualname__", "") else check(made)
+
 
 # Shapes and types written in signatures are checked at every call, in tests only.
-install_import_hook("jaxpsn", "beartype.beartype")
+jaxtyping.jaxtyped = _jaxtyped_once
+jaxtyping.install_import_hook("jaxpsn", "beartype.beartype")
 
 from jaxpsn.run import interrupts  # noqa: E402
 
@@ -47,8 +58,18 @@ def few_memory_maps():
         gc.collect()
 
 
-_QUICK = ("adapters", "api", "control", "core", "docs", "envs")
-"""Rooms whose tests compile small programs for minutes that run for moments."""
+_EMITTERS = "xla_cpu_use_fusion_emitters"
+_options = compiler.get_compile_options
+
+
+def _options_of_a_test(*args, env_options_overrides=None, **named):
+    """XLA's older code generator for CPUs takes half the time where nothing is optimised. No public setting."""
+    if jax.config.read("jax_disable_most_optimizations") and jax.default_backend() == "cpu":
+        env_options_overrides = {_EMITTERS: False} | dict(env_options_overrides or {})
+    return _options(*args, env_options_overrides=env_options_overrides, **named)
+
+
+compiler.get_compile_options = _options_of_a_test
 
 
 def _compile(quickly):
@@ -60,21 +81,15 @@ def _compile(quickly):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled_as_its_room(request):
-    """Every module begins as its room is compiled."""
-    _compile(request.path.relative_to(_TESTS).parts[0] in _QUICK)
+def quickly_compiled():
+    """Every module begins so: programs run for moments that took long to compile."""
+    _compile(True)
 
 
 @pytest.fixture(scope="module")
-def optimised(compiled_as_its_room):
+def optimised(quickly_compiled):
     """As for a user: for tests of what is compiled, and of last bits; from the first that asks to the module's end."""
     _compile(False)
-
-
-@pytest.fixture(scope="module")
-def quickly_compiled(compiled_as_its_room):
-    """Half the compilation time, in a module of another room."""
-    _compile(True)
 
 
 @pytest.fixture(autouse=True)

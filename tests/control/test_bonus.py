@@ -309,7 +309,11 @@ def arrivals(made, seeds, beta, length):
 
 
 @pytest.mark.parametrize(
-    "agent", [f"td3({LEARNS})", f"ppo({ROLLS}, rollout=50, gamma=0.97, observation_clip=5)"], ids=["td3", "ppo"]
+    "agent",
+    [
+        pytest.param(f"td3({LEARNS})", id="td3", marks=pytest.mark.slow),
+        pytest.param(f"ppo({ROLLS}, rollout=50, gamma=0.97, observation_clip=5)", id="ppo"),
+    ],
 )
 def test_the_bonus_is_what_finds_the_reward(agent):
     """The end of the corridor, with white noise too small for it: seeds and weights side by side in one program."""

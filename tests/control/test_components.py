@@ -240,7 +240,15 @@ def test_no_setting_of_exploration_does_nothing(rule, path):
         assert acted(replaced(base, {path: value}), *ACTING[acting]) != before(base, acting), f"{path} = {value}"
 
 
-LEARNERS = [(name, one.name) for name, kind in _components(agents.AGENTS) for one in fields_of(kind)]
+def _learners():
+    """Every field of every agent; what several inherit is walked under the first, elsewhere only if slow."""
+    seen = set()
+    for name, kind in _components(agents.AGENTS):
+        for one in fields_of(kind):
+            owner = next(each for each in kind.__mro__ if one.name in vars(each).get("__annotations__", {}))
+            marks = [pytest.mark.slow] if (owner, one.name) in seen else []
+            seen.add((owner, one.name))
+            yield pytest.param(name, one.name, id=f"{name}.{one.name}", marks=marks)
 
 
 @functools.cache
@@ -260,7 +268,7 @@ def learnt(config):
 GIVEN = {"action_layer": 1, "replay_capacity": 800, "torso": TORSOS.make("gru(size=4, steps=2)")}
 
 
-@pytest.mark.parametrize(("agent", "field"), LEARNERS, ids=[".".join(case) for case in LEARNERS])
+@pytest.mark.parametrize(("agent", "field"), list(_learners()))
 def test_no_setting_of_an_agent_does_nothing(agent, field):
     made = agents.AGENTS.make(agent)
     if isinstance(made, agents.OffPolicy):

@@ -18,8 +18,6 @@ from jaxpsn.noise.hold_rules import Steps
 from tests.lm import members
 from tests.lm.members import CONFIG, KEY, MEMBERS, PARAMS, PROMPTS, SAMPLING, SIGMA, drawn, rows_of
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 APART = replace(CONFIG, apart=True)
 COLOURED = noise.Multiscale(noise.LowRank(1), holds=(1.0, 4.0), powers=(0.25, 0.75))
 KINDS = (noise.LowRank(2), noise.Flipout(), noise.Dense(), COLOURED)

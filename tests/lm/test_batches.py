@@ -12,8 +12,6 @@ from jaxpsn.lm.sampler import Prompts, Sampler, Sampling
 from tests.lm import members
 from tests.lm.members import CONFIG, KEY, PARAMS, PROMPTS, SAMPLING, sampled
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 FLOATS = ("log_probs", "entropy", "certainty", "confidence", "pooled")
 
 

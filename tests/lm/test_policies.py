@@ -9,8 +9,6 @@ from jaxpsn.core.errors import UserError
 from jaxpsn.lm.policies import Single
 from tests.lm import members
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 
 def _close(found, wanted):
     np.testing.assert_allclose(np.asarray(found), np.asarray(wanted), rtol=1e-4, atol=1e-4)

@@ -19,8 +19,6 @@ from jaxpsn.lm.sampler import Prompts, Sampling, sample
 from tests.lm import members
 from tests.lm.members import CONFIG, KEY, MEMBERS, PARAMS, PROMPTS, SAMPLING, rows_of, sampled
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 _logits = jax.jit(members.full_logits)
 
 

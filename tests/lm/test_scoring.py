@@ -18,8 +18,6 @@ from jaxpsn.lm.scoring import score
 from tests.lm import members
 from tests.lm.members import CONFIG, MEMBERS, NAMES, PARAMS, PROMPTS, sampled
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 FIELDS = ("log_probs", "entropy", "certainty", "confidence", "pooled")
 judge = jax.jit(score, static_argnums=0, static_argnames=("remat", "chunk", "vocab"))
 

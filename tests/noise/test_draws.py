@@ -13,7 +13,6 @@ from jaxpsn import noise
 from jaxpsn.core.errors import UserError
 from tests.noise.models import KINDS, MODELS
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
 KEY = jax.random.key(11)
 SHAPES = {"a": {"kernel": (16, 16), "bias": (16,)}, "b": {"kernel": (16, 16), "bias": (16,)}}
 

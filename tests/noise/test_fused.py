@@ -8,7 +8,6 @@ import pytest
 from jaxpsn import noise
 from tests.noise.models import KINDS, MODELS
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
 MEMBERS = 4
 KEY = jax.random.key(5)
 

@@ -12,8 +12,6 @@ from jaxpsn.noise.lazy import units
 from jaxpsn.noise.structures import sizes
 from tests.lm import members
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 
 def test_what_reads_the_same_activations_lies_side_by_side():
     known = members.planned(noise.everything).by_path

@@ -10,7 +10,6 @@ from jaxpsn.control import program
 from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.run.checkpoints import Store, digest
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
 _OFF = "batch_size=32, updates=1, warmup=64, replay_capacity=4096"
 _ROLL = "rollout=5, minibatches=2, epochs=2"
 _NOVEL = "(hidden=8, features=4)"
