@@ -16,6 +16,7 @@ from jaxpsn.core.errors import UserError
 from jaxpsn.lm import model, sharding
 from jaxpsn.lm.config import tiny
 from jaxpsn.lm.folders import hub
+from tests.devices import environment
 from tests.lm.oracle import GOLDEN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,9 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def eight(tmp_path_factory):
-    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "error", "-m", "tests.lm.spread", tmp_path_factory.mktemp("exports")]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment(8), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert found["devices"] == 8

@@ -1,7 +1,6 @@
 """A step over eight devices, and over two processes, is the step of one device."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from jaxpsn.core.errors import UserError
 from jaxpsn.rlvr.placement import Placement
+from tests.devices import environment
 
 SCRIPT = str(Path(__file__).parent / "spread.py")
 CASES = ("members", "ivon")
@@ -19,14 +19,12 @@ pytestmark = pytest.mark.timeout(1500)  # several processes that compile, maybe 
 
 
 def start(devices, *arguments):
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
-    flags |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
     return subprocess.Popen(
         [sys.executable, SCRIPT, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | flags,
+        env=environment(devices),
         start_new_session=True,
     )
 

@@ -1,7 +1,6 @@
 """Checkpoints come back bit for bit, or are noticed, named, moved aside, and the last whole one is used."""
 
 import itertools
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 from jaxpsn.core.errors import UserError
 from jaxpsn.run.checkpoints import store as checkpoints
 from jaxpsn.run.checkpoints.store import CheckpointError, Store, digest
+from tests.devices import environment
 
 
 @flax.struct.dataclass
@@ -236,10 +236,9 @@ def test_digest_sees_every_bit():
 
 
 def _on_eight_devices(mode, folder):
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    environment = os.environ | flags | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    env = environment(8) | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     script = Path(__file__).with_name("placed.py")
-    done = subprocess.run([sys.executable, script, mode, folder], capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, script, mode, folder], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import random
 import signal
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from jaxpsn.run import status
+from tests import devices as processes
 
 HERE = Path(__file__).parent
 SCRIPT, CONTROL = HERE / "cluster.py", HERE.parents[1] / "experiments" / "control.py"
@@ -24,11 +24,10 @@ PATIENT = 550
 
 
 def start(*arguments, devices=1, script=SCRIPT, **environment):
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
-    flags |= {"PYTHONPATH": str(HERE.parents[1])} | environment
+    env = processes.environment(devices) | {"PYTHONPATH": str(HERE.parents[1])} | environment
     return subprocess.Popen(
         [sys.executable, str(script), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | flags, start_new_session=True,
+        env=env, start_new_session=True,
     )  # fmt: skip
 
 

@@ -1,12 +1,13 @@
 """A control run on eight forced devices is the run of one: noise to the bit, returns to the rounding of sums."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.devices import environment
 
 SCRIPT = Path(__file__).with_name("mesh.py")
 # It compiles for eight devices, maybe on two busy cores.
@@ -20,12 +21,9 @@ CASES = [
 
 @pytest.fixture(scope="module", params=CASES)
 def found(request, tmp_path_factory):
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    flags |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
-    flags |= {"PYTHONPATH": str(SCRIPT.parents[2])}
     done = subprocess.run(
         [sys.executable, str(SCRIPT), request.param, str(tmp_path_factory.mktemp("mesh"))],
-        capture_output=True, text=True, env=os.environ | flags, timeout=1400,
+        capture_output=True, text=True, env=environment(8) | {"PYTHONPATH": str(SCRIPT.parents[2])}, timeout=1400,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
