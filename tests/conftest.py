@@ -60,6 +60,8 @@ def few_memory_maps():
 
 _EMITTERS = "xla_cpu_use_fusion_emitters"
 _options = compiler.get_compile_options
+_options(1, 1)  # XLA reads its flags once in a process: from here on they are those of processes that are started
+_FLAGS = os.environ.get("XLA_FLAGS", "")
 
 
 def _options_of_a_test(*args, env_options_overrides=None, **named):
@@ -76,6 +78,7 @@ def _compile(quickly):
     """From now on without what makes machine code fast, or as for a user; here, and in processes that are started."""
     if jax.config.read("jax_disable_most_optimizations") != quickly:
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quickly))
+        os.environ["XLA_FLAGS"] = f"{_FLAGS} --{_EMITTERS}=false" if quickly else _FLAGS
         jax.config.update("jax_disable_most_optimizations", quickly)
         jax.clear_caches()
 

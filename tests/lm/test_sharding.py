@@ -1,7 +1,6 @@
 """Meshes, rules, and eight devices that compute what one does."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -56,7 +55,7 @@ def test_two_processes_load_their_halves_and_export_together(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+    env = environment(1)
     command = [sys.executable, "-W", "error", "-m", "tests.lm.spread", tmp_path, port]
     running = [
         subprocess.Popen([*command, index], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
