@@ -16,6 +16,8 @@ from benchmarks.compiler.targets import Target
 from jaxpsn.run import memory, startup
 
 Row = dict[str, Any]
+UNRUN = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+"""For machine code that is never run: only the program above it is read, which stays the same to the letter."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Compiler:
 
     def __post_init__(self) -> None:
         self.devices = _topology(self.target).devices
+        self._options = UNRUN if self.target.platform == targets.CUDA else {}  # a TPU's compiler has neither
 
     def one(self) -> NamedSharding:
         """All of an array on the first device."""
@@ -70,7 +73,7 @@ class Compiler:
         places = self.one() if ins is None else ins
         made = jax.jit(function, in_shardings=places, out_shardings=self.one() if ins is None else outs, **options)
         with memory.told(fields or "the sizes of what was asked for"):
-            found = made.trace(*given).lower(lowering_platforms=(self.target.platform,)).compile()
+            found = made.trace(*given).lower(lowering_platforms=(self.target.platform,)).compile(self._options)
         told = found.memory_analysis()
         return Compiled(
             found.as_text(),
