@@ -119,7 +119,7 @@ def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tu
         from jaxpsn.control import program as programs
         from jaxpsn.run import cache, exported, loop
 
-        kept, place = cache.enable(), placement.Placement(job.mesh)
+        kept, place = cache.enable(), placement.Placement(job.mesh, ours=True)
         plan, calls = cadence.plan(run, job.control.steps_per_call), -(-run.steps // job.control.steps_per_call)
         own = env is not None or place.mesh is not None
         shelf = None if own else exported.shelf(kept, job.control, calls=calls, seeds=run.seeds)
