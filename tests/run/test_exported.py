@@ -7,7 +7,10 @@ from types import SimpleNamespace
 import jax
 import pytest
 
+from jaxpsn.control import members, program, record
 from jaxpsn.control.config import ControlConfig
+from jaxpsn.control.exploration import EXPLORATION
+from jaxpsn.control.presets import PRESETS
 from jaxpsn.core import plugins
 from jaxpsn.core.placement import Placement
 from jaxpsn.run import compiling, exported, loop
@@ -148,3 +151,20 @@ def test_xla_is_told_of_every_program_what_the_run_says(how, tmp_path):
         kept.begin(["a"] if how == "begun" else [])
         with pytest.raises(Exception, match="xla_no_such_option"):
             compiled(kept, {})
+
+
+def test_the_viewers_rollout_is_kept_too(tmp_path, monkeypatch):
+    config = PRESETS["smoke"]
+    task = replace(config.env, name="probe/held_exploration", num_envs=2)
+    made = program.make(replace(config, env=task, explore=EXPLORATION.make("parameter(sigma=0.3)")), 10)
+    state = made.init(jax.random.key(0), made.hyper)
+
+    def rollout(**told):
+        return record.rollout(made, state, members=2, steps=9, **told)
+
+    plain, kept = rollout(), []
+    for _ in range(2):
+        with contextlib.closing(compiling.Workshop(Placement(), exported.Shelf(tmp_path / "programs", 0), {})) as shop:
+            kept.append(rollout(compiled=shop.alone))
+        monkeypatch.setattr(members, "_start", None)  # what is found is not traced
+    assert plain == kept[0] == kept[1]
