@@ -260,3 +260,38 @@ def test_a_state_that_all_copies_share_is_spread():
         after = jax.jit(jax.vmap(env.pipeline_step, in_axes=(None, 0)))(state, action)
         alone = jax.jit(env.pipeline_step)(state, action[4])
     close(jax.tree.map(lambda leaf: leaf[4], after), alone, 1e-4)
+
+
+CONSTANT = {
+    "taken": lambda x, at: (x[at], x[:, at % 3], x[at, at % 3], jnp.take(x, at + 3, axis=0, mode="clip"), x[at].T),
+    "outside": lambda x, at: (jnp.take(x, at + 3, axis=0), jnp.take(at, at + 3)),
+    "by rows": lambda x, at: jnp.take_along_axis(x, (at % 3)[:, None], 1),
+    "windows": lambda x, at: (
+        jax.vmap(lambda i: lax.dynamic_slice(x, (i, 0), (2, 2)))(at),
+        lax.dynamic_slice_in_dim(x, 1, 2),
+    ),
+    "logic": lambda x, at: ((x > 0).any(0), (x > 0).all(1), (x > 0).any(), x / 3, at % 3, (at - 2) % 2, jnp.arange(5)),
+    "tiled": lambda x, at: (jnp.tile(x, (2, 2)), lax.broadcasted_iota(jnp.int32, (2, 3), 1), jnp.where(x > 0, x, 0.0)),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_what_is_computed_beforehand_is_what_the_compiler_makes_of_it(name, monkeypatch):
+    given = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32), np.array([3, 0, 1, 1], np.int32)
+
+    def compiled(primitive, params, *args):
+        with jax.ensure_compile_time_eval():
+            found = primitive.bind(*map(jnp.asarray, args), **params)
+        return list(map(np.asarray, found)) if primitive.multiple_results else np.asarray(found)
+
+    def computed():
+        return [lane_values.whole(value, N)[0] for value in lanes.evaluate(closed, given, N)]
+
+    with compat.foreign():
+        closed = jax.make_jaxpr(CONSTANT[name])(*given)
+        found = computed()
+        monkeypatch.setattr(lane_rules, "on_host", compiled)
+        wanted = computed()
+    for one, other in zip(found, wanted, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        np.testing.assert_array_equal(one, other)
