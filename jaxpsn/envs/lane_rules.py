@@ -211,9 +211,6 @@ def _typed(name: str, params: Any, args: Sequence[np.ndarray]) -> Any:
         shape, axis = params["shape"], params["dimension"]
         counted = np.arange(shape[axis]).astype(params["dtype"])
         return np.broadcast_to(counted.reshape([-1 if each == axis else 1 for each in range(len(shape))]), shape)
-    if name == "div" and np.issubdtype(args[0].dtype, np.floating):
-        with np.errstate(all="ignore"):
-            return np.divide(*args)
     if name == "rem" and np.issubdtype(args[0].dtype, np.integer) and np.all(args[1] != 0):
         return np.fmod(*args)
     return None
