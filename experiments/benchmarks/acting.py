@@ -107,7 +107,7 @@ class Task:
         self._programs: dict[int, Any] = {}
 
     def _episodes(self, copies: int) -> Episodes:
-        return Episodes(self._env, copies, self._limit, reset="cached", pool_size=_POOL)
+        return Episodes(self._env, copies, self._limit, reset="cached", pool_size=_POOL, ours=True)
 
     def start(self, copies: int) -> EpisodeState:
         """States of ``copies`` environments whose episodes are of all ages."""
@@ -132,7 +132,7 @@ class Task:
                 after, outcome = episodes.step(state, action)
                 return after, outcome.terminated | outcome.truncated
 
-            self._programs[copies] = jax.jit(step, donate_argnums=0)
+            self._programs[copies] = jax.jit(step, donate_argnums=0, compiler_options=episodes.compiler_options)
         return self._programs[copies]
 
 

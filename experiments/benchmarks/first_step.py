@@ -43,6 +43,7 @@ def _measured(begun: float, record: dict[str, Any]) -> dict[str, Any]:
     from benchmarks.timing import machine
     from jaxpsn.control import program as programs
     from jaxpsn.control.config import ControlConfig
+    from jaxpsn.control.placement import Placement
     from jaxpsn.envs import brax_door
     from jaxpsn.run import cache, chunk, command
 
@@ -51,14 +52,14 @@ def _measured(begun: float, record: dict[str, Any]) -> dict[str, Any]:
     cache.enable()
     told = machine()  # starts the backend
     clock.stage("import")
-    program = programs.make(command.from_record(ControlConfig, record), 1)
-    init = jax.jit(chunk.make_init(program, 1))
+    program = programs.make(command.from_record(ControlConfig, record), 1, place=Placement(ours=True))
+    init = jax.jit(chunk.make_init(program, 1), compiler_options=program.compiler_options)
     keys = chunk.seed_keys(0, 1)
     template = jax.eval_shape(init, keys)
     clock.stage("build")
     lowered = jax.jit(chunk.make_chunk(program, 1, 1), donate_argnums=0).lower(template)
     clock.stage("trace")
-    compiled = lowered.compile()
+    compiled = lowered.compile(compiler_options=program.compiler_options)
     clock.stage("compile")
     state = jax.block_until_ready(init(keys))
     clock.stage("first state")

@@ -13,7 +13,7 @@ from benchmarks import timing
 from benchmarks.scale_options import Physics
 from benchmarks.tables import Row, Table
 from jaxpsn import envs
-from jaxpsn.core import errors
+from jaxpsn.core import errors, platforms
 from jaxpsn.envs import lanes
 from jaxpsn.run import startup
 
@@ -30,7 +30,7 @@ class Steps:
         actions = jax.random.uniform(jax.random.key(1), (copies, env.action_size), minval=-1.0, maxval=1.0)
         self._state = jax.jit(jax.vmap(functools.partial(envs.reset_one, env)))(keys)
         begun = time.perf_counter()
-        self._run = jax.jit(run).lower(self._state).compile()
+        self._run = jax.jit(run).lower(self._state).compile(lanes.compiler_options(env, platforms.of()))
         self.compiling = time.perf_counter() - begun
 
     def __call__(self) -> Array:

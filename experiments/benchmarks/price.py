@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks import tables, timing
 from benchmarks.compiler import counts
+from benchmarks.compiler.compiling import UNRUN
 from benchmarks.compiler.counts import Counts, Phases
 from benchmarks.scale_options import Price
 from benchmarks.tables import Row, Table
@@ -30,8 +31,6 @@ from jaxpsn.run import cache, startup
 
 _PHYSICS = "physics"
 _COUNTED = ("flops", "bytes")
-_UNRUN = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-"""Machine code is never run: only the program above it is read."""
 
 
 class Still(Env):
@@ -94,7 +93,7 @@ def of_step(config: ControlConfig) -> Phases:
     config, still = without_physics(config)
     made = program.make(config, COUNTED // config.steps_per_call, env=still, place=Elsewhere()).since(COUNTED)
     state = jax.eval_shape(partial(made.init, hyper=made.hyper), jax.random.key(0))
-    compiled = jax.jit(made.step, donate_argnums=0).lower(state).compile(_UNRUN)
+    compiled = jax.jit(made.step, donate_argnums=0).lower(state).compile(UNRUN)
     return per_step(counts.count(compiled.as_text(), off_policy.SCOPES).entry(), shares(made))
 
 

@@ -19,7 +19,7 @@ class Run:
     def __init__(
         self, config: ControlConfig, calls: int, seeds: int = 1, mesh: str | None = None, judged: bool = False
     ):
-        made = program.make(config, calls, place=placement.Placement(mesh))
+        made = program.make(config, calls, place=placement.Placement(mesh, ours=True))
         chunk = calls * made.steps_per_call
         run = RunConfig(steps=chunk, chunk=chunk, seeds=seeds, eval_every=chunk if judged else 0)
         self._engine = engine.make(made, run)

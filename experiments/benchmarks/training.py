@@ -10,6 +10,7 @@ from benchmarks.options import Training
 from benchmarks.tables import Table
 from jaxpsn.control import program
 from jaxpsn.control.config import ControlConfig
+from jaxpsn.control.placement import Placement
 from jaxpsn.run import cache, startup
 
 WITHOUT = "none"
@@ -19,19 +20,20 @@ class Chunk:
     """Vector steps of one run; every call continues where the last one stopped."""
 
     def __init__(self, config: ControlConfig, calls: int, env: Any = None):
-        made = program.make(config, calls, env)
+        made = program.make(config, calls, env, Placement(ours=True))
+        self._options = made.compiler_options
 
         def run(state: Any) -> Any:
             return jax.lax.scan(lambda state, _: (made.step(state)[0], None), state, None, length=calls)[0]
 
-        self._state = jax.jit(lambda key: made.init(key, made.hyper))(jax.random.key(0))
+        self._state = jax.jit(lambda key: made.init(key, made.hyper), compiler_options=self._options)(jax.random.key(0))
         # Traced here, one after the other, as Brax's warnings are hushed for all threads alike.
         self._run: Any = jax.jit(run, donate_argnums=0).lower(self._state)
         self._chunks = 0
 
     def compile(self) -> None:
         """Compile what was traced; others may be compiled meanwhile."""
-        self._run = self._run.compile()
+        self._run = self._run.compile(compiler_options=self._options)
 
     def __call__(self) -> Array:
         """Run one chunk; what it returns is ready when the chunk is done."""

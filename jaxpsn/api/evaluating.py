@@ -63,9 +63,9 @@ def evaluate(policy: Any, episodes: int = 64, seed: int = 0, **asked: Any) -> An
     checks.whole("seed", seed, 0, (1 << 31) - 1)
     config = policy.config
     limit, repeat = episode_length(config), config.env.action_repeat
-    trials = envs.Episodes(policy.env, episodes, limit, action_repeat=repeat, reset=config.env.reset)
+    trials = envs.Episodes(policy.env, episodes, limit, action_repeat=repeat, reset=config.env.reset, ours=True)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=trials.compiler_options)
     def play(key: Any, learnt: Any) -> Any:
         return evaluation.play(key, trials, partial(policies.act, policy.program, learnt), repeat, limit)
 

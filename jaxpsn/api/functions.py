@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxpsn.api import settings
 from jaxpsn.control import program as programs
+from jaxpsn.control.placement import ONE_DEVICE, Placement
 from jaxpsn.core import checks
 from jaxpsn.envs import registry
 from jaxpsn.run import chunk, sweep
@@ -91,9 +92,19 @@ def make(
 ) -> Functions:  # fmt: skip
     """The experiment that :func:`jaxpsn.train` would run, as pure functions ``init, step``; compiles nothing.
 
-    Arguments as there. ``steps``: environment steps of the run, for what is annealed over it. Raises
+    Arguments as there. ``steps``: environment steps of the run, for what is annealed over it. On a CPU with JAX before
+    0.11 physics is in Brax's own layout, of other last bits than in :func:`jaxpsn.train` and about half as fast: the
+    other one wants an option of XLA for the whole program, and whoever jits these functions compiles it. Raises
     :class:`jaxpsn.UserError`.
     """
+    made = program(env, agent, explore, preset, steps, fields, ONE_DEVICE)
+    return Functions(Init(made), Step(made))
+
+
+def program(
+    env: Any, agent: Any, explore: Any, preset: str, steps: int | None, fields: Mapping[str, Any], place: Placement
+) -> Any:
+    """What :func:`make` is made of; arguments as there, ``place`` as of :func:`jaxpsn.control.program.make`."""
     base = settings.preset(control.PRESETS, preset)
     config = settings.control_config(base.control, env, agent, explore, fields)
     if steps is not None:
@@ -101,8 +112,7 @@ def make(
     own = None if env is None or isinstance(env, str) else env
     if own is None:
         registry.check(config.env.name, config.env.backend)
-    program = programs.make(config, -(-(steps or base.run.steps) // config.steps_per_call), own)
-    return Functions(Init(program), Step(program))
+    return programs.make(config, -(-(steps or base.run.steps) // config.steps_per_call), own, place)
 
 
 def _axes(program: Any) -> Any:

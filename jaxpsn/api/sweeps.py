@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxpsn.api import functions, policies, settings
 from jaxpsn.control.agents.family import AGENTS, OffPolicy
+from jaxpsn.control.placement import Placement
 from jaxpsn.core import checks, errors
 from jaxpsn.run import cache, curves
 from jaxpsn.run.jobs import control
@@ -75,8 +76,9 @@ def sweep(
     """
     cache.enable()
     checks.whole("steps", steps, 1, 1 << 50)
-    made = functions.make(env, agent, explore, steps=steps, **_whole(agent, steps, fields))
-    program = made.init.program
+    told = _whole(agent, steps, fields)
+    preset, place = told.pop("preset", "default"), Placement(ours=True)
+    program = functions.program(env, agent, explore, preset, steps, told, place)
     found = curves.trace(
         program, seeds=seeds, calls=-(-steps // program.steps_per_call), points=points, seed=seed, judge=evaluate,
         **values,

@@ -1,7 +1,7 @@
 """The clean policy and perturbed members of it side by side: one start, one clock, one program."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -51,6 +51,13 @@ class Played:
     rewards: Any  # [F, L] float32, sums over the steps of a frame; 0 once an episode has ended
     ended: Any  # [F, L] bool, a true termination within the frame
     poses: Any  # [F + 1, L, bodies, 7] float32
+
+
+_OUTLINE = Played(*range(6))
+"""Its structure."""
+Compiled = Callable[[str, Callable[..., Any], tuple[Any, ...], Any], Callable[..., Any]]
+"""``compiled(name, function, args, outline)``: the program of ``function(*args)``, whose result is of that structure;
+``name`` tells it from others of the same run."""
 
 
 @struct.dataclass
@@ -112,16 +119,21 @@ def _explorer(program: Program, explore: Any, seats: int) -> exploration.Explore
 
 
 def play(
-    program: Program, crew: Cast | None, key: PRNGKeyArray, actor: Any, stats: Any, frames: int, stride: int, limit: int
-) -> Played:
+    program: Program, crew: Cast | None, key: PRNGKeyArray, actor: Any, stats: Any, frames: int, stride: int,
+    limit: int, compiled: Compiled | None = None,
+) -> Played:  # fmt: skip
     """Play one episode of everybody from one start, a frame for every ``stride`` of at most ``limit`` steps.
 
     Jitted; who has come to a true end stays where it ended. A function of the key: it draws the start, as a rollout of
-    the clean policy alone does, and the noise.
+    the clean policy alone does, and the noise. ``compiled``: who compiles it, in place of ``jax.jit``.
     """
     about = None if crew is None else (crew.explorer, crew.levels, crew.seats)
     hyper = {} if crew is None else crew.hyper
-    return jax.device_get(_play(_Game(program, about, limit), frames, stride, key, actor, stats, hyper))
+    game, args = _Game(program, about, limit), (key, actor, stats, hyper)
+    if compiled is None:
+        return jax.device_get(_jitted(game, frames, stride, *args))
+    name = f"rollout of {0 if crew is None else crew.members}, {frames} x {stride}"
+    return jax.device_get(compiled(name, functools.partial(_play, game, frames, stride), args, _OUTLINE)(*args))
 
 
 class _Game(NamedTuple):
@@ -133,7 +145,6 @@ class _Game(NamedTuple):
     limit: int
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _play(game: _Game, frames: int, stride: int, key: PRNGKeyArray, actor: Any, stats: Any, hyper: Any) -> Played:
     start = _start(game, key, actor, hyper)
     step = functools.partial(_step, game, key, actor, stats)
@@ -149,6 +160,9 @@ def _play(game: _Game, frames: int, stride: int, key: PRNGKeyArray, actor: Any, 
     first = start.env.obs.astype(jnp.float32), place(start.env)
     obs, poses = (jnp.concatenate([one[None], rest]) for one, rest in zip(first, (obs, poses), strict=True))
     return Played(obs, actions, clean, rewards, ended, poses)
+
+
+_jitted = jax.jit(_play, static_argnums=(0, 1, 2))
 
 
 def _start(game: _Game, key: PRNGKeyArray, actor: Any, hyper: Any) -> _Progress:

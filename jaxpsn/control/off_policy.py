@@ -57,6 +57,11 @@ class Program:
         return self.config.steps_per_call
 
     @property
+    def compiler_options(self) -> dict[str, str]:
+        """What XLA is told of every program made of this one."""
+        return self.episodes.compiler_options
+
+    @property
     def lean(self) -> bool:
         """Whether the device pays for every kernel that it starts; a CPU does not."""
         return self.place.platform != platforms.CPU

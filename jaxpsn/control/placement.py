@@ -30,11 +30,11 @@ class Placement(placement.Placement):
     functions of the environment, never of its device.
     """
 
-    def __init__(self, mesh: str | None = None, devices: Sequence[Any] | None = None):
+    def __init__(self, mesh: str | None = None, devices: Sequence[Any] | None = None, ours: bool = False):
         model = 1 if mesh is None else meshes.parse_mesh(mesh).get("model", 1)
         if model != 1:
             errors.refuse("mesh model", model, "1: the networks of a control run lie whole on every device")
-        super().__init__(mesh, devices)
+        super().__init__(mesh, devices, ours)
         self._sizes = frozenset[int]()
 
     def fit(self, config: ControlConfig) -> "Placement":

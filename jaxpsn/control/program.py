@@ -34,8 +34,8 @@ def make(
     ``total_calls``: vector steps of the run, for annealed noise scales. ``env``: a `brax.envs.Env` of your own
     (``done`` a true termination, actions in [-1, 1] or choices, one observation vector, no wrapper that ends episodes
     by time or resets), or one of gymnax's interface or pgx's, in place of the one that the config names; the config
-    must then state its time limit. ``place``: the mesh to run on, if any. Raises
-    :class:`jaxpsn.core.errors.UserError` for what the task, the noise or the mesh refuses.
+    must then state its time limit. ``place``: the mesh to run on, if any, and whether the program is compiled with its
+    ``compiler_options``. Raises :class:`jaxpsn.core.errors.UserError` for what the task, the noise or the mesh refuses.
     """
     place = (place or ONE_DEVICE).fit(config)
     if env is None:
@@ -51,7 +51,14 @@ def make(
     twins = config.explore.layout(config.env.num_envs).twins if config.agent.program == "evolution" else None
     episodes, trials = (
         envs.Episodes(
-            env, count, limit, action_repeat=repeat, reset=config.env.reset, twins=alike, platform=place.platform
+            env,
+            count,
+            limit,
+            action_repeat=repeat,
+            reset=config.env.reset,
+            twins=alike,
+            platform=place.platform,
+            ours=place.ours,
         )
         for count, alike in ((config.env.num_envs, twins), (config.eval_envs, None))
     )

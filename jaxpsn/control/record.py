@@ -67,15 +67,17 @@ def rollout(
     key: PRNGKeyArray | None = None,
     steps: int | None = None,
     members: int = 0,
+    compiled: crews.Compiled | None = None,
 ) -> dict[str, Any]:
     """Play one episode of the clean policy of ``state`` (one seed) and return what ``rollout.json`` holds.
 
     ``steps``: environment steps at most; the time limit if left out. At most 50 frames a second and 1000 in all: a
     frame stands for several steps where that is needed, its reward for their sum. ``members``: how many perturbed
-    policies play beside it, from the same start, as the run explored last; a run without noise has none.
+    policies play beside it, from the same start, as the run explored last; a run without noise has none. ``compiled``:
+    as of :func:`jaxpsn.control.members.play`.
     """
     crew = crews.cast(program, state.explore, members)
-    return record(program, crew, state.learner.actor, state.statistics, key, steps).rollout()
+    return record(program, crew, state.learner.actor, state.statistics, key, steps, compiled).rollout()
 
 
 def record(
@@ -85,6 +87,7 @@ def record(
     statistics: Any,
     key: PRNGKeyArray | None = None,
     steps: int | None = None,
+    compiled: crews.Compiled | None = None,
 ) -> Recording:
     """As :func:`rollout`, from the parts of a state that act (the actor's weights, and the statistics), as arrays."""
     limit = min(steps or episode_length(program.config), episode_length(program.config))
@@ -94,7 +97,7 @@ def record(
     key = jax.random.key(0) if key is None else key
     # By way of the host: one device plays, wherever training left them.
     learnt = jax.device_get((actor, statistics))
-    played = crews.play(program, crew, key, *learnt, -(-limit // stride), stride, limit)
+    played = crews.play(program, crew, key, *learnt, -(-limit // stride), stride, limit, compiled)
     episodes = tuple(_episode(played, *about) for about in _lanes(crew))
     return Recording(episodes, dt * stride, scene, program.config.env.name, crew, program.episodes.space)
 

@@ -16,12 +16,13 @@ class Placement:
     """Arrays over the axes of a mesh by their names; without a mesh all is left to the one default device.
 
     What is cut its home says, in a class of its own; every process of several runs the same program. ``devices``: those
-    to run on, JAX's own if left out.
+    to run on, JAX's own if left out. ``ours``: programs are compiled by this package, with the options that they ask
+    for; a user who compiles them knows of none.
     """
 
-    def __init__(self, mesh: str | None = None, devices: Sequence[Any] | None = None):
+    def __init__(self, mesh: str | None = None, devices: Sequence[Any] | None = None, ours: bool = False):
         self.mesh = None if mesh is None else meshes.make_mesh(mesh, devices)
-        self._devices = devices
+        self._devices, self.ours = devices, ours
 
     @property
     def platform(self) -> str:

@@ -57,6 +57,7 @@ class Episodes:
 
     ``twins``: for each copy the number of the one whose start states it has, episode by episode; its own if left out.
     ``platform``: the one that is traced for (:mod:`jaxpsn.core.platforms`); that of JAX's own devices if left out.
+    ``ours``: whoever compiles a program of these steps does so with :attr:`compiler_options`.
 
     ``reset`` and ``step`` are pure: safe under jit, scan, and vmap over seeds, where resets stay a real branch. Every
     leaf keeps one strong type, so nothing is traced twice. Physics runs at the highest matrix precision; that of
@@ -74,6 +75,7 @@ class Episodes:
         pool_size: int | None = None,
         twins: Sequence[int] | None = None,
         platform: str | None = None,
+        ours: bool = False,
     ):
         checks.whole("env.num_envs", num_envs, 1)
         checks.whole("env.episode_length", episode_length, 1)
@@ -84,7 +86,8 @@ class Episodes:
         self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
         self.action_repeat, self.cached, self.pool_size = action_repeat, reset == "cached", pool_size
         platform = platforms.of() if platform is None else platform
-        self._stepped = lanes.spread(env, platform)
+        self._stepped = lanes.spread(env, platform, ours)
+        self.compiler_options = lanes.compiler_options(self._stepped, platform)
         # Looking starts up is then cheaper than waiting for whether anybody needs one.
         self._looks_up = self.cached and platform != platforms.CPU
         self._starters = np.arange(num_envs, dtype=np.int32) if twins is None else np.asarray(twins, np.int32)

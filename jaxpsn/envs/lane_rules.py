@@ -191,18 +191,64 @@ def on_host(primitive: Any, params: Any, *args: Any) -> Any:
     if name in _ON_HOST:
         with np.errstate(all="ignore"):  # infinities and NaN are the computation's own
             return _ON_HOST[name](*args)
-    if name == "select_n" and args[0].dtype == bool:
-        return np.where(args[0], args[2], args[1])
-    if name == "convert_element_type":
-        return args[0].astype(params["new_dtype"])
-    if name in STRUCTURAL and (moved := _moved(name, params, args)) is not None:
-        return moved
+    for rule in (_typed, _moved, _folded, _gathered):
+        if (found := rule(name, params, args)) is not None:
+            return found
     with jax.ensure_compile_time_eval():
         found = primitive.bind(*map(jnp.asarray, args), **params)
     return list(map(np.asarray, found)) if primitive.multiple_results else np.asarray(found)
 
 
+def _typed(name: str, params: Any, args: Sequence[np.ndarray]) -> Any:
+    """What only chooses, counts or is exact in every implementation."""
+    if name == "select_n" and args[0].dtype == bool:
+        return np.where(args[0], args[2], args[1])
+    if name == "convert_element_type":
+        return args[0].astype(params["new_dtype"])
+    if name == "device_put":
+        return list(args)
+    if name == "iota":
+        shape, axis = params["shape"], params["dimension"]
+        counted = np.arange(shape[axis]).astype(params["dtype"])
+        return np.broadcast_to(counted.reshape([-1 if each == axis else 1 for each in range(len(shape))]), shape)
+    if name == "rem" and np.issubdtype(args[0].dtype, np.integer) and np.all(args[1] != 0):
+        return np.fmod(*args)
+    return None
+
+
+def _folded(name: str, params: Any, args: Sequence[np.ndarray]) -> np.ndarray | None:
+    if name not in ("reduce_or", "reduce_and") or args[0].dtype != bool:
+        return None
+    return np.asarray((np.any if name == "reduce_or" else np.all)(args[0], axis=tuple(params["axes"])))
+
+
+def _gathered(name: str, params: Any, args: Sequence[np.ndarray]) -> np.ndarray | None:
+    """``lax.gather`` piece by piece; None where a piece lies outside and is not moved inside."""
+    if name != "gather":
+        return None
+    operand, indices, places, sizes = *args, params["dimension_numbers"], params["slice_sizes"]
+    most = np.subtract(operand.shape, sizes)
+    gone = (*places.collapsed_slice_dims, *places.operand_batching_dims)
+    kept = tuple(size for axis, size in enumerate(sizes) if axis not in gone)
+    made = np.empty((*indices.shape[:-1], *kept), operand.dtype)
+    for at in np.ndindex(indices.shape[:-1]):
+        begin = np.zeros(operand.ndim, np.int64)
+        begin[list(places.start_index_map)] = indices[at]
+        begin[list(places.operand_batching_dims)] = [at[axis] for axis in places.start_indices_batching_dims]
+        inside = np.clip(begin, 0, most)
+        if params["mode"] != lax.GatherScatterMode.CLIP and np.any(inside != begin):
+            return None
+        piece = operand[tuple(slice(first, first + size) for first, size in zip(inside, sizes, strict=True))]
+        made[at] = piece.reshape(kept)
+    batch = iter(range(indices.ndim - 1))
+    window = iter(range(indices.ndim - 1, made.ndim))
+    order = [next(window if axis in places.offset_dims else batch) for axis in range(made.ndim)]
+    return made.transpose(order)
+
+
 def _moved(name: str, params: Any, args: Sequence[np.ndarray]) -> np.ndarray | None:
+    if name not in STRUCTURAL:
+        return None
     first = args[0]
     if name == "slice":
         steps = params["strides"] or (1,) * first.ndim
@@ -220,4 +266,6 @@ def _moved(name: str, params: Any, args: Sequence[np.ndarray]) -> np.ndarray | N
         return np.broadcast_to(
             first.reshape([own.get(axis, 1) for axis in range(len(params["shape"]))]), params["shape"]
         )
+    if name == "tile":
+        return np.tile(first, params["reps"])
     return first if name in ("copy", "copy_p") else None

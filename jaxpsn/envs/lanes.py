@@ -26,19 +26,28 @@ from jaxpsn.envs.lane_values import Lanes
 
 FEWEST = 16
 """Environments from which on it pays: the numbers that one instruction of a processor of today works on."""
-PAYS = jax.__version_info__ >= (0, 11)
-"""Whether XLA makes fast kernels of it: before JAX 0.11 it took as long as Brax's own layout."""
 BACKENDS = ("spring", "positional")
 """Pipelines without loops within a substep."""
 _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
           "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}  # fmt: skip
 
 
-def spread(env: Any, platform: str = platforms.CPU) -> Any:
-    """``env`` with physics in lanes where that pays, on a CPU; else ``env`` itself."""
+def spread(env: Any, platform: str = platforms.CPU, ours: bool = False) -> Any:
+    """``env`` with physics in lanes where that pays, on a CPU; else ``env`` itself.
+
+    It pays where barriers end fusions, else each kernel repeats what several need: on an older JAX only if ``ours``,
+    which is to say that the program is compiled with :func:`compiler_options`.
+    """
     if isinstance(env, History):
-        return History(spread(env.env, platform), env.steps)
-    return in_lanes(env) if PAYS and platform == platforms.CPU and fits(env) else env
+        return History(spread(env.env, platform, ours), env.steps)
+    pays = platform == platforms.CPU and (ours or not platforms.barriers(platform))
+    return in_lanes(env) if pays and fits(env) else env
+
+
+def compiler_options(env: Any, platform: str) -> dict[str, str]:
+    """What XLA is told of programs that step ``env``, which :func:`spread` returned: nothing if not in lanes."""
+    within = env.env if isinstance(env, History) else env
+    return platforms.barriers(platform) if "pipeline_step" in getattr(within, "__dict__", {}) else {}
 
 
 def fits(env: Any) -> bool:

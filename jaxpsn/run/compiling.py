@@ -43,10 +43,11 @@ class Workshop:
     """Compiles in threads of its own: two on a CPU, as much of XLA's work there keeps a single core busy, else one.
 
     On a GPU XLA tries kernels out, which must not disturb each other, and processes of one mesh compile in one order.
+    ``options``: what XLA is told of every program.
     """
 
-    def __init__(self, place: Placement, shelf: Shelf | None):
-        self._place, self._shelf = place, shelf
+    def __init__(self, place: Placement, shelf: Shelf | None, options: dict[str, str]):
+        self._place, self._shelf, self._options = place, shelf, options
         alone = place.platform == platforms.CPU and place.mesh is None
         self._pool = ThreadPoolExecutor(2 if alone else 1, thread_name_prefix="compile")
 
@@ -65,10 +66,15 @@ class Workshop:
             done: Future[Any] = Future()
             done.set_result(found[0])
             return Part(read(found[1]), done, True, begun)
-        if kept := self._shelf and self._shelf.lower(name, jitted, args, told, donate):
-            return Part(read(kept.outs), self._pool.submit(kept.lowered.compile), True, begun)
+        if kept := self._shelf and self._shelf.lower(name, jitted, args, told, donate, self._options):
+            return Part(read(kept.outs), self._pool.submit(kept.compile), True, begun)
         lowered = jitted.lower(*args)
-        return Part(lowered.out_info, self._pool.submit(lowered.compile), False, begun)
+        compiled = self._pool.submit(lowered.compile, compiler_options=self._options)
+        return Part(lowered.out_info, compiled, False, begun)
+
+    def alone(self, name: str, function: Callable[..., Any], args: Any, outline: Any) -> Part:
+        """``function(*args)`` on one device, which returns a tree of the structure of ``outline``."""
+        return self.add(name, function, args, (None, None), lambda made: None, lambda told: outline)
 
     def close(self) -> None:
         """End the threads; what nobody waited for is not begun."""

@@ -66,7 +66,7 @@ def trace(
     def init(key: Any, hyper: Any) -> State:
         return chunk.strip_weak_types(program.init(key, hyper))
 
-    options = _compiler_options()
+    options = _compiler_options() | getattr(program, "compiler_options", {})
     state = jax.jit(jax.vmap(init, out_axes=axes), compiler_options=options)(keys, hyper)
     advance = jax.jit(chunk.make_chunk(program, runs, calls // points), donate_argnums=0, compiler_options=options)
     evaluate = jax.jit(chunk.make_evaluate(program, runs), compiler_options=options)
@@ -85,10 +85,10 @@ def trace(
     return Curves(steps, metrics, state)
 
 
-def _compiler_options() -> dict[str, Any] | None:
+def _compiler_options() -> dict[str, Any]:
     """LLVM's first level on a CPU: tiny networks run as fast with it and are compiled in about half of the time."""
     if jax.default_backend() != "cpu" or _LEVEL in os.environ.get("XLA_FLAGS", ""):
-        return None
+        return {}
     return {_LEVEL: 1}
 
 

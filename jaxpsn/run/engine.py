@@ -106,9 +106,11 @@ class CompiledEngine:
         self._whole = whole
         self._keys = self._place.put(chunk.seed_keys(run.seed, run.seeds), whole)
         starts = chunk.make_starts(program, run.seeds)
-        self._starts = starts and jax.jit(starts)
+        self._options = getattr(program, "compiler_options", {})
+        self._starts = starts and jax.jit(starts, compiler_options=self._options)
         self._begun = starts and jax.eval_shape(starts, self._keys, _BEFORE)
-        self._init = self._place.jit(chunk.make_init(program, run.seeds), whole, self._layout)
+        first = chunk.make_init(program, run.seeds)
+        self._init = self._place.jit(first, whole, self._layout, compiler_options=self._options)
         self._first: Part | None = None
         self._chunk: Any = None
         self._later: Any = None  # the chunk from the call number _change on
@@ -141,7 +143,7 @@ class CompiledEngine:
         per_call = self._program.steps_per_call
         self._calls, last = plan.start // per_call, plan.end // per_call - plan.calls
         now, then = (since(self._program, clock) for clock in (self._calls, last))
-        with contextlib.closing(Workshop(self._place, self._shelf)) as shop:
+        with contextlib.closing(Workshop(self._place, self._shelf, self._options)) as shop:
             with show.phase(f"compiling the training step ({plan.chunk:,} steps a chunk)"):
                 self._chunk = self._step(shop, now, plan.calls, template)
                 if now is self._program is not then:

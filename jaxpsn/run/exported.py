@@ -40,6 +40,12 @@ class Lowered(NamedTuple):
     shapes: tuple[Any, ...]
     """Shape and dtype of each leaf of the arguments."""
     outs: Any
+    options: dict[str, str]
+    """What XLA is told when it compiles it."""
+
+    def compile(self) -> Any:
+        """XLA's executable."""
+        return self.lowered.compile(compiler_options=self.options)
 
 
 class Shelf:
@@ -59,7 +65,7 @@ class Shelf:
     def _load(self, name: str) -> tuple[Lowered, Any] | None:
         found = self._read(name)
         try:
-            return found and (found, found.lowered.compile())
+            return found and (found, found.compile())
         except Exception:  # whatever it is, the caller comes upon it again
             return None
 
@@ -70,11 +76,13 @@ class Shelf:
         return (found[1], found[0].outs) if found and found[0].shapes == _shapes(args) else None
 
     def lower(
-        self, name: str, function: Callable[..., Any], args: Any, told: Callable[[Any], Any], donate: bool
-    ) -> Any:
+        self, name: str, function: Callable[..., Any], args: Any, told: Callable[[Any], Any], donate: bool,
+        options: dict[str, str],
+    ) -> Any:  # fmt: skip
         """The kept program ``name``, or ``function(*args)``, which is then kept; None if it is none that can be.
 
         ``told``: the structure of what it returns, in JSON. ``donate``: its arguments may be overwritten.
+        ``options``: those of XLA.
         """
         found = self._read(name)
         if found is None or found.shapes != _shapes(args):
@@ -90,8 +98,9 @@ class Shelf:
                 exported = export.export(jax.jit(flat, donate_argnums=_all(leaves, donate)))(*leaves)
             except (ValueError, NotImplementedError):  # a call of which JAX does not vouch that it stays what it is
                 return None
-            self._write(name, exported, {"outs": outs[0], "donate": donate})
-            found = _lowered(exported, outs[0], donate)
+            about = {"outs": outs[0], "donate": donate, "options": options}
+            self._write(name, exported, about)
+            found = _lowered(exported, **about)
         return found
 
     def _file(self, name: str) -> Path:
@@ -105,7 +114,9 @@ class Shelf:
             if (about["of"], about["sha256"]) != (path.stem, hashlib.sha256(body).hexdigest()):
                 return None
             os.utime(path)
-            return _lowered(export.deserialize(bytearray(body)), about["outs"], about["donate"])
+            return _lowered(
+                export.deserialize(bytearray(body)), *(about[part] for part in ("outs", "donate", "options"))
+            )
         except Exception:  # a file that is not there, or not of ours, whatever it holds
             return None
 
@@ -155,10 +166,10 @@ def _ours(kind: type) -> bool:
     return kind.__module__.partition(".")[0] in (*_SOURCES, "builtins")
 
 
-def _lowered(exported: Any, outs: Any, donate: bool) -> Lowered:
+def _lowered(exported: Any, outs: Any, donate: bool, options: dict[str, str]) -> Lowered:
     leaves = exported.in_avals
     call = jax.jit(exported.call, donate_argnums=_all(leaves, donate))
-    return Lowered(call.lower(*leaves), _shapes(leaves), outs)
+    return Lowered(call.lower(*leaves), _shapes(leaves), outs, options)
 
 
 def _all(leaves: Sequence[Any], donate: bool) -> tuple[int, ...]:

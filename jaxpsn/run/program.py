@@ -24,7 +24,7 @@ class Program(Protocol):
     ``evaluate`` where ``judging``, makes of its key first; both then take the arrays as a last argument, and one
     program makes them for both. It may have an attribute ``ahead``, None or a function ``(state, clock) -> arrays`` of
     what the call at ``clock`` draws by the state's key; ``step`` then takes them as a last argument, made for all calls
-    of a chunk at once.
+    of a chunk at once. It may have an attribute ``compiler_options``: what XLA is told of each program.
     """
 
     steps_per_call: int

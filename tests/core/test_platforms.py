@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from jaxpsn.control.placement import Placement
@@ -35,6 +36,26 @@ def test_a_platform_is_named_as_lowering_names_it(one, name):
 
 def test_without_devices_it_is_that_of_this_process():
     assert platforms.of() == platforms.of(jax.devices()) == Placement().platform == "cpu"
+
+
+def _chain(x, barrier):
+    for _ in range(6):
+        x = jnp.sin(x)
+    x = jax.lax.optimization_barrier(x) if barrier else x
+    uses = [jnp.sin(x * scale) for scale in (1.1, 1.2, 1.3)]
+    return [use + jnp.roll(use, 1) for use in uses]
+
+
+@pytest.mark.usefixtures("optimised")
+def test_a_barrier_ends_a_fusion_in_what_is_compiled_with_the_options():
+    def sines(barrier):
+        made = jax.jit(_chain, static_argnums=1).lower(jnp.zeros(64), barrier)
+        return made.compile(compiler_options=platforms.barriers(platforms.CPU)).as_text().count(" sine(")
+
+    without = sines(False)
+    assert without > 20, "else every kernel repeats what several need"
+    assert sines(True) <= without // 2
+    assert platforms.barriers(platforms.CUDA) == {}
 
 
 def test_the_flash_kernel_is_taken_where_the_devices_are_of_its_make():

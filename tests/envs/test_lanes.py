@@ -9,8 +9,9 @@ import pytest
 from jax import lax
 
 from jaxpsn import envs
-from jaxpsn.core import compat
+from jaxpsn.core import compat, platforms
 from jaxpsn.envs import brax_door, lane_rules, lane_values, lanes, registry
+from jaxpsn.envs.history import History
 
 N = 5
 INDEX = np.array([[2], [0], [2], [1]], np.int32)
@@ -143,21 +144,25 @@ def test_constants_are_computed_before_anything_runs():
 
 
 @pytest.fixture
-def everywhere(monkeypatch):
-    """In lanes whatever the version of JAX."""
-    monkeypatch.setattr(lanes, "PAYS", True)
+def dropped(monkeypatch):
+    """As where XLA's CPU compiler drops barriers: lanes are only for those who compile with the options."""
+    monkeypatch.setattr(platforms, "DROPS_BARRIERS", True)
 
 
-def played(env, copies, steps=3):
+def played(env, copies, steps=3, ours=True):
     """States after each of some steps of an environment's copies under random actions."""
-    episodes = envs.Episodes(env, copies, 100)
+    episodes = envs.Episodes(env, copies, 100, ours=ours)
     actions = jax.random.uniform(jax.random.key(1), (steps, copies, env.action_size), minval=-1.0, maxval=1.0)
 
     def step(state, action):
         state, outcome = episodes.step(state, action, restart=False)
         return state, (state.env.pipeline_state, outcome.reward)
 
-    return jax.jit(lambda: lax.scan(step, episodes.reset(jax.random.key(0)), actions)[1])()
+    run = jax.jit(
+        lambda: lax.scan(step, episodes.reset(jax.random.key(0)), actions)[1],
+        compiler_options=episodes.compiler_options,
+    )
+    return run()
 
 
 def close(one, other, tolerance=2e-3):
@@ -182,44 +187,54 @@ def close(one, other, tolerance=2e-3):
         ),
     ],
 )
-def test_brax_makes_the_same_steps(name, backend, monkeypatch):
+def test_brax_makes_the_same_steps(name, backend, dropped):
     env = registry.make(name, None if name == "fast" else backend)
-    monkeypatch.setattr(lanes, "PAYS", False)
-    plain = played(env, 16)
-    monkeypatch.setattr(lanes, "PAYS", True)
-    close(played(env, 16), plain)
+    close(played(env, 16), played(env, 16, ours=False))
 
 
-def test_few_copies_and_other_backends_are_brax_itself(everywhere, monkeypatch):
+def test_few_copies_and_other_backends_are_brax_itself(dropped):
     env = registry.make("inverted_pendulum", "spring")
-    assert lanes.spread(env) is not env and "pipeline_step" not in vars(env)
-    few = played(env, 15)
+    assert lanes.spread(env, ours=True) is not env and "pipeline_step" not in vars(env)
     for other in (registry.make("inverted_pendulum", "generalized"), registry.make("cartpole_swingup")):
-        assert lanes.spread(other) is other
-    monkeypatch.setattr(lanes, "PAYS", False)
-    assert lanes.spread(env) is env
-    for mine, theirs in zip(jax.tree.leaves(few), jax.tree.leaves(played(env, 15)), strict=True):
+        assert lanes.spread(other, ours=True) is other
+    few, plain = played(env, 15), played(env, 15, ours=False)
+    for mine, theirs in zip(jax.tree.leaves(few), jax.tree.leaves(plain), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_what_is_lowered_for_an_accelerator_is_what_it_runs(everywhere, monkeypatch):
+@pytest.mark.parametrize("drops", [True, False])
+@pytest.mark.parametrize("wrap", [lambda env: env, lambda env: History(env, 2)])
+def test_lanes_and_the_options_they_want_go_together(drops, wrap, monkeypatch):
+    monkeypatch.setattr(platforms, "DROPS_BARRIERS", drops)
+    env, still = registry.make("inverted_pendulum", "spring"), registry.make("cartpole_swingup")
+
+    def asked(env, platform=platforms.CPU, ours=True):
+        found = lanes.spread(wrap(env), platform, ours)
+        within = found.env if isinstance(found, History) else found
+        return within is not env, bool(lanes.compiler_options(found, platform))
+
+    assert asked(env) == (True, drops)
+    assert asked(env, ours=False) == (not drops, False)
+    assert asked(still) == asked(env, platforms.CUDA) == (False, False)
+
+
+def test_what_is_lowered_for_an_accelerator_is_what_it_runs(dropped):
     """Lowered here, on a CPU: the program asks for whom it is, not where it is traced."""
 
-    def lowered(platform):
-        episodes = envs.Episodes(registry.make("inverted_pendulum", "spring"), 32, 100, platform=platform)
+    def lowered(platform, ours):
+        episodes = envs.Episodes(registry.make("inverted_pendulum", "spring"), 32, 100, platform=platform, ours=ours)
         state = jax.eval_shape(episodes.reset, jax.random.key(0))
         action = jax.ShapeDtypeStruct((32, 1), jnp.float32)
         step = jax.jit(lambda state, action: episodes.step(state, action, restart=False))
         return step.trace(state, action).lower(lowering_platforms=(platform,)).as_text()
 
-    found = {platform: lowered(platform) for platform in ("cpu", "cuda", "tpu")}
-    monkeypatch.setattr(lanes, "PAYS", False)
-    assert found == {platform: lowered(platform) for platform in found} | {"cpu": found["cpu"]}
-    assert found["cpu"] != lowered("cpu")
+    found = {platform: lowered(platform, True) for platform in ("cpu", "cuda", "tpu")}
+    plain = {platform: lowered(platform, False) for platform in found}
+    assert {platform for platform in found if found[platform] != plain[platform]} == {"cpu"}
 
 
-def test_copies_do_not_mix_and_seeds_are_vmapped_over_them(everywhere):
-    env = lanes.spread(registry.make("inverted_pendulum", "spring"))
+def test_copies_do_not_mix_and_seeds_are_vmapped_over_them():
+    env = lanes.in_lanes(registry.make("inverted_pendulum", "spring"))
     with brax_door.tracing():
         state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.PRNGKey(0), 32)).pipeline_state
         step = jax.jit(jax.vmap(env.pipeline_step))
@@ -237,11 +252,46 @@ def test_copies_do_not_mix_and_seeds_are_vmapped_over_them(everywhere):
     close(jax.tree.map(lambda leaf: leaf.reshape(32, *leaf.shape[2:]), seeds), after, 1e-4)
 
 
-def test_a_state_that_all_copies_share_is_spread(everywhere):
-    env = lanes.spread(registry.make("inverted_pendulum", "spring"))
+def test_a_state_that_all_copies_share_is_spread():
+    env = lanes.in_lanes(registry.make("inverted_pendulum", "spring"))
     with brax_door.tracing():
         state = jax.jit(env.reset)(jax.random.PRNGKey(0)).pipeline_state
         action = jnp.linspace(-1, 1, 16)[:, None]
         after = jax.jit(jax.vmap(env.pipeline_step, in_axes=(None, 0)))(state, action)
         alone = jax.jit(env.pipeline_step)(state, action[4])
     close(jax.tree.map(lambda leaf: leaf[4], after), alone, 1e-4)
+
+
+CONSTANT = {
+    "taken": lambda x, at: (x[at], x[:, at % 3], x[at, at % 3], jnp.take(x, at + 3, axis=0, mode="clip"), x[at].T),
+    "outside": lambda x, at: (jnp.take(x, at + 3, axis=0), jnp.take(at, at + 3)),
+    "by rows": lambda x, at: jnp.take_along_axis(x, (at % 3)[:, None], 1),
+    "windows": lambda x, at: (
+        jax.vmap(lambda i: lax.dynamic_slice(x, (i, 0), (2, 2)))(at),
+        lax.dynamic_slice_in_dim(x, 1, 2),
+    ),
+    "logic": lambda x, at: ((x > 0).any(0), (x > 0).all(1), (x > 0).any(), x / 3, at % 3, (at - 2) % 2, jnp.arange(5)),
+    "tiled": lambda x, at: (jnp.tile(x, (2, 2)), lax.broadcasted_iota(jnp.int32, (2, 3), 1), jnp.where(x > 0, x, 0.0)),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_what_is_computed_beforehand_is_what_the_compiler_makes_of_it(name, monkeypatch):
+    given = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32), np.array([3, 0, 1, 1], np.int32)
+
+    def compiled(primitive, params, *args):
+        with jax.ensure_compile_time_eval():
+            found = primitive.bind(*map(jnp.asarray, args), **params)
+        return list(map(np.asarray, found)) if primitive.multiple_results else np.asarray(found)
+
+    def computed():
+        return [lane_values.whole(value, N)[0] for value in lanes.evaluate(closed, given, N)]
+
+    with compat.foreign():
+        closed = jax.make_jaxpr(CONSTANT[name])(*given)
+        found = computed()
+        monkeypatch.setattr(lane_rules, "on_host", compiled)
+        wanted = computed()
+    for one, other in zip(found, wanted, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        np.testing.assert_array_equal(one, other)

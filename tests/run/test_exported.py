@@ -1,14 +1,19 @@
 """Kept programs: the same run with and without them, resumed too; what is damaged or foreign is written anew."""
 
+import contextlib
 from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
 import pytest
 
+from jaxpsn.control import members, program, record
 from jaxpsn.control.config import ControlConfig
+from jaxpsn.control.exploration import EXPLORATION
+from jaxpsn.control.presets import PRESETS
 from jaxpsn.core import plugins
-from jaxpsn.run import exported, loop
+from jaxpsn.core.placement import Placement
+from jaxpsn.run import compiling, exported, loop
 from jaxpsn.run import folder as folders
 from jaxpsn.run.checkpoints.store import digest
 from jaxpsn.run.config import RunConfig
@@ -123,3 +128,43 @@ def test_all_of_them_stay_below_a_bound(tmp_path):
     exported.os.utime(tmp_path / "1.program", (1, 1))
     exported._bound(tmp_path, 400)
     assert {one.name for one in tmp_path.iterdir()} == {f"{number}.program" for number in (0, 2, 3, 4)}
+
+
+@pytest.mark.parametrize("how", ["not kept", "new", "found", "begun"])
+def test_xla_is_told_of_every_program_what_the_run_says(how, tmp_path):
+    options = {"xla_no_such_option": "1"}  # so that what heeds it fails
+    args = (jax.ShapeDtypeStruct((2,), "float32"),)
+
+    def compiled(shelf, options):
+        with contextlib.closing(compiling.Workshop(Placement(), shelf, options)) as shop:
+            return shop.add("a", lambda x: x + 1, args, (None, None), lambda made: None, lambda told: 0).wait()
+
+    def shelf():
+        return None if how == "not kept" else exported.Shelf(tmp_path / "programs", 0)
+
+    assert compiled(None, {})
+    with pytest.raises(Exception, match="xla_no_such_option"):
+        compiled(shelf(), options)
+    if how in ("found", "begun"):
+        kept = shelf()
+        assert kept._read("a").options == options
+        kept.begin(["a"] if how == "begun" else [])
+        with pytest.raises(Exception, match="xla_no_such_option"):
+            compiled(kept, {})
+
+
+def test_the_viewers_rollout_is_kept_too(tmp_path, monkeypatch):
+    config = PRESETS["smoke"]
+    task = replace(config.env, name="probe/held_exploration", num_envs=2)
+    made = program.make(replace(config, env=task, explore=EXPLORATION.make("parameter(sigma=0.3)")), 10)
+    state = made.init(jax.random.key(0), made.hyper)
+
+    def rollout(**told):
+        return record.rollout(made, state, members=2, steps=9, **told)
+
+    plain, kept = rollout(), []
+    for _ in range(2):
+        with contextlib.closing(compiling.Workshop(Placement(), exported.Shelf(tmp_path / "programs", 0), {})) as shop:
+            kept.append(rollout(compiled=shop.alone))
+        monkeypatch.setattr(members, "_start", None)  # what is found is not traced
+    assert plain == kept[0] == kept[1]

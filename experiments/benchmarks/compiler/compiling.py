@@ -16,6 +16,10 @@ from benchmarks.compiler.targets import Target
 from jaxpsn.run import memory, startup
 
 Row = dict[str, Any]
+UNRUN = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+"""For machine code that is never run: only the program above it is read, which stays the same to the letter."""
+_NO_TILES = "Couldn't find output tile sizes"
+"""XLA's words where the tiles that it takes untuned, without a device to try others on, do not fit a Triton kernel."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Compiled:
     """Of the arguments, given up to results."""
     seconds: float
     """Of compiling."""
+    triton: bool = True
+    """Whether matrix products may be Triton kernels; else they are all cuBLAS's."""
 
     @property
     def needed(self) -> int:
@@ -46,6 +52,7 @@ class Compiler:
 
     def __post_init__(self) -> None:
         self.devices = _topology(self.target).devices
+        self._options = UNRUN if self.target.platform == targets.CUDA else {}  # a TPU's compiler has neither
 
     def one(self) -> NamedSharding:
         """All of an array on the first device."""
@@ -70,7 +77,7 @@ class Compiler:
         places = self.one() if ins is None else ins
         made = jax.jit(function, in_shardings=places, out_shardings=self.one() if ins is None else outs, **options)
         with memory.told(fields or "the sizes of what was asked for"):
-            found = made.trace(*given).lower(lowering_platforms=(self.target.platform,)).compile()
+            found, triton = self._executable(made.trace(*given).lower(lowering_platforms=(self.target.platform,)))
         told = found.memory_analysis()
         return Compiled(
             found.as_text(),
@@ -79,7 +86,18 @@ class Compiler:
             told.temp_size_in_bytes,
             told.alias_size_in_bytes,
             time.perf_counter() - begun,
+            triton,
         )
+
+    def _executable(self, lowered: Any) -> tuple[Any, bool]:
+        """What the compiler makes of it, and whether with Triton kernels for matrix products."""
+        try:
+            return lowered.compile(self._options), True
+        except jax.errors.JaxRuntimeError as error:
+            if _NO_TILES not in str(error):
+                raise
+        startup.speak(f"{self.target.name}: untuned, a Triton kernel has no tiles; compiling again with cuBLAS alone")
+        return lowered.compile(self._options | {"xla_gpu_enable_triton_gemm": False}), False
 
     def add(self, program: str, arm: str, made: Compiled, phases: Phases, beside: int = 0, **more: Any) -> None:
         """Rows of a program: all of it with its memory, and each of its phases.
@@ -100,6 +118,7 @@ class Compiler:
                 "largest_array": max(map(prod, counts.arrays(made.text))),
                 "compile_seconds": round(made.seconds, 1),
             }
+            | ({} if made.triton else {"triton_gemm": False})
             | more
         )
         if len(phases) > 1:

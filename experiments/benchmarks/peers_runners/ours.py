@@ -1,5 +1,6 @@
 """This library's own run, a chunk of its training at a time, compiled and scanned as the run loop does."""
 
+import functools
 import time
 
 import jax
@@ -7,6 +8,7 @@ import protocol
 
 from jaxpsn.control import program as programs
 from jaxpsn.control.config import ControlConfig
+from jaxpsn.control.placement import Placement
 from jaxpsn.run import chunk, command
 
 
@@ -14,11 +16,12 @@ def main() -> None:
     """Train until nobody asks for more."""
     session = protocol.Session()
     config, calls = command.from_record(ControlConfig, session.control), session.task["calls"]
-    program = programs.make(config)
+    program = programs.make(config, place=Placement(ours=True))
+    compiled = functools.partial(jax.jit, compiler_options=program.compiler_options)
     keys = chunk.seed_keys(session.task["seed"], 1)
-    train = jax.jit(chunk.make_chunk(program, 1, calls), donate_argnums=0)
-    judge = jax.jit(chunk.make_evaluate(program, 1))
-    state = jax.jit(chunk.make_init(program, 1))(keys)
+    train = compiled(chunk.make_chunk(program, 1, calls), donate_argnums=0)
+    judge = compiled(chunk.make_evaluate(program, 1))
+    state = compiled(chunk.make_init(program, 1))(keys)
     session.report(0, 0, 0.0, float(judge(keys, state)["eval_return"]))
     clock, updates = 0, 0
     warm = -(-getattr(config.agent, "warmup", 0) // config.steps_per_call) + calls

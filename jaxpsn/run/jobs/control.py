@@ -89,21 +89,21 @@ def train(job: ControlJob, env: Any = None, loggers: Sequence[Any] = ()) -> Trai
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(distributed.joined(job.cluster, job.mesh))
         own = distributed.shared(team, job.run, job.control, job.mesh)
-        program, engine = _prepared(job, own, env, team)
+        program, engine, shelf = _prepared(job, own, env, team)
         name = registry.slug(job.control.env.name)
         claimed = stack.enter_context(distributed.claim(team, job.run, job.control, name))
         from jaxpsn.run import loop
 
         outcome = loop.train(program, own, claimed, team=team, engine=engine, loggers=loggers)
         if team.first and outcome.status == status.DONE:
-            _finish(program, outcome.first_seed(), claimed, own.progress)
+            _finish(program, outcome.first_seed(), claimed, own.progress, shelf)
         return Trained(program, outcome, team.first)
 
 
 def in_memory(job: ControlJob, env: Any = None, loggers: Sequence[Any] = ()) -> tuple[Trained, list[dict[str, Any]]]:
     """The same without a run folder, rollout and report, in one process; also the rows of metrics."""
     refuse(job, env)
-    program, engine = _prepared(job, job.run, env)
+    program, engine, _ = _prepared(job, job.run, env)
     from jaxpsn.run import untracked
 
     record = {"name": job.control.env.name, "config": folder.plain(job.control), "run": folder.plain(job.run)}
@@ -111,15 +111,15 @@ def in_memory(job: ControlJob, env: Any = None, loggers: Sequence[Any] = ()) -> 
     return Trained(program, outcome, True), rows
 
 
-def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tuple[Any, Any]:
-    """The program and what drives it; the display is up while JAX and the physics load."""
+def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tuple[Any, Any, Any]:
+    """The program, what drives it and where it is kept; the display is up while JAX and the physics load."""
     show = progress.make(run.progress)
     with contextlib.closing(show), interrupts.stage(leave=show.close), show.phase("loading JAX and the physics"):
         from jaxpsn.control import placement
         from jaxpsn.control import program as programs
         from jaxpsn.run import cache, exported, loop
 
-        kept, place = cache.enable(), placement.Placement(job.mesh)
+        kept, place = cache.enable(), placement.Placement(job.mesh, ours=True)
         plan, calls = cadence.plan(run, job.control.steps_per_call), -(-run.steps // job.control.steps_per_call)
         own = env is not None or place.mesh is not None
         shelf = None if own else exported.shelf(kept, job.control, calls=calls, seeds=run.seeds)
@@ -132,7 +132,7 @@ def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tu
     if team is None or team.first:
         for line in program.remarks():
             startup.speak(line)
-    return program, engine
+    return program, engine, shelf
 
 
 def refuse(job: ControlJob, env: Any = None) -> None:
@@ -148,23 +148,26 @@ def refuse(job: ControlJob, env: Any = None) -> None:
         startup.speak(f"warning: steps = {job.run.steps}: no generation ends if episodes last {limit} steps")
 
 
-def _finish(program: Any, state: Any, claimed: folder.RunFolder, display: str) -> None:
+def _finish(program: Any, state: Any, claimed: folder.RunFolder, display: str, shelf: Any) -> None:
     from jaxpsn.run import memory
 
     path = claimed.path
     left = f"all steps are made and saved; the report is not written: --resume {path} writes it"
     with interrupts.stage(left), memory.told(f"env.num_envs, {program.config.agent.widths}", lambda: left):
         say = startup.speak if display != "none" else lambda text: None
-        _report(program, state, path, say)
+        _report(program, state, path, say, shelf)
 
 
-def _report(program: Any, state: Any, path: Path, say: Callable[[str], None]) -> None:
+def _report(program: Any, state: Any, path: Path, say: Callable[[str], None], shelf: Any) -> None:
     from jaxpsn.control import record
+    from jaxpsn.core.placement import Placement
     from jaxpsn.report import build
+    from jaxpsn.run.compiling import Workshop
 
     say("recording a rollout and writing the report")
     try:
-        rollout = record.rollout(program, state, members=_MEMBERS)
+        with contextlib.closing(Workshop(Placement(), shelf, {})) as shop:
+            rollout = record.rollout(program, state, members=_MEMBERS, compiled=shop.alone)
     except errors.UserError as error:  # a task without bodies; the report says that there is nothing to watch
         say(f"no rollout: {error}")
     else:

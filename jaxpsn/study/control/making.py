@@ -12,6 +12,7 @@ from jaxtyping import Float
 from jaxpsn import envs
 from jaxpsn.control import program as programs
 from jaxpsn.control.config import ControlConfig
+from jaxpsn.control.placement import Placement
 from jaxpsn.core import errors, files
 from jaxpsn.report import runs
 from jaxpsn.run import folder, loop, status, sweep
@@ -72,7 +73,7 @@ def program(control: ControlConfig, steps: int, env: Any) -> Any:
     # Made by name, and handed over once for all arms: the limit that it has by its name is stated.
     limit = programs.episode_length(control)
     stated = replace(control, env=replace(control.env, episode_length=limit))
-    return programs.make(stated, -(-steps // control.steps_per_call), env)
+    return programs.make(stated, -(-steps // control.steps_per_call), env, Placement(ours=True))
 
 
 def check(arms: Sequence[Arm], config: StudyConfig, env: Any) -> None:
