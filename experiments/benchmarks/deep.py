@@ -1,6 +1,5 @@
 """Studies of deep exploration: the seeds of every cell, one program a cell, kept as soon as they are there."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -58,10 +57,7 @@ def cells(options: Deep) -> Iterator[tuple[int, str, str]]:
 
 def _kept(options: Deep) -> list[Row]:
     """The runs of the table that lies there, if they were made with these settings."""
-    path = options.out / f"{options.stem}.json"
-    if not path.exists():
-        return []
-    told = json.loads(path.read_text(encoding="utf-8"))
+    told = tables.there(options)
     return told["runs"] if told.get("settings") == options.settings() else []
 
 
