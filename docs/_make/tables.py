@@ -151,7 +151,7 @@ def deep(argument: str) -> str:
 def sooner(argument: str) -> str:
     """Of two ways to explore, the probability that a seed of the first solves its task sooner: ``chain``."""
     told = json.loads((RESULTS / f"deep/{argument}.json").read_text(encoding="utf-8"))
-    body = [[row["size"], row["mapping"], f"`{row['ours']}`", f"`{row['theirs']}`",
+    body = [[str(row["size"]), row["mapping"], f"`{row['ours']}`", f"`{row['theirs']}`",
              f"{row['sooner']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"] for row in told["pairs"]]  # fmt: skip
     return markdown(["N", "mapping", "this arm", "and that", "is sooner with probability"], body)
 
