@@ -148,6 +148,14 @@ def deep(argument: str) -> str:
     return markdown(["N", "mapping", "arm", "seeds that solve it", "episodes to it, median of all seeds"], body)
 
 
+def sooner(argument: str) -> str:
+    """Of two ways to explore, the probability that a seed of the first solves its task sooner: ``chain``."""
+    told = json.loads((RESULTS / f"deep/{argument}.json").read_text(encoding="utf-8"))
+    body = [[str(row["size"]), row["mapping"], f"`{row['ours']}`", f"`{row['theirs']}`",
+             f"{row['sooner']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"] for row in told["pairs"]]  # fmt: skip
+    return markdown(["N", "mapping", "this arm", "and that", "is sooner with probability"], body)
+
+
 def price() -> str:
     """What noise in weights adds to a training step of each agent; with processor seconds where they were taken."""
     told = rows("price.csv")
@@ -261,6 +269,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "commands": commands,
     "countdown": countdown,
     "deep": deep,
+    "sooner": sooner,
     "halfcheetah": halfcheetah,
     "hypotheses": hypotheses,
     "ladder": evidence.ladder,

@@ -1,6 +1,6 @@
 """Studies of deep exploration: the seeds of every cell, one program a cell, kept as soon as they are there."""
 
-import json
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -46,9 +46,15 @@ def run(options: Deep, good: Good, solved: Solved) -> None:
             startup.speak(f"{options.name} {size} {mapping} {arm}, {len(left)} seeds")
             for found in _cell(options, cell, left, good, solved):
                 runs.append(cell | found)
-                tables.write(options, Table(rows(options, runs), timing.machine(), _details(options, runs)))
-    for row in rows(options, runs):
+                _write(options, runs)
+    _write(options, runs)
+    for row in (*rows(options, runs), *pairs(options, runs)):
         print(" ".join(f"{name}={value}" for name, value in row.items()))
+
+
+def _write(options: Deep, runs: list[Row]) -> None:
+    if runs:
+        tables.write(options, Table(rows(options, runs), timing.machine(), _details(options, runs)))
 
 
 def cells(options: Deep) -> Iterator[tuple[int, str, str]]:
@@ -58,16 +64,14 @@ def cells(options: Deep) -> Iterator[tuple[int, str, str]]:
 
 def _kept(options: Deep) -> list[Row]:
     """The runs of the table that lies there, if they were made with these settings."""
-    path = options.out / f"{options.stem}.json"
-    if not path.exists():
-        return []
-    told = json.loads(path.read_text(encoding="utf-8"))
+    told = tables.there(options)
     return told["runs"] if told.get("settings") == options.settings() else []
 
 
 def _details(options: Deep, runs: list[Row]) -> dict[str, Any]:
     configs = {" ".join(map(str, cell)): _told(options.control(*cell)) for cell in _known(options, runs)}
-    return {"plan": options.plan, "settings": options.settings(), "configs": configs, "runs": runs}
+    found = {"configs": configs, "pairs": pairs(options, runs), "runs": runs}
+    return {"plan": options.plan, "settings": options.settings()} | found
 
 
 def _told(config: Any) -> dict[str, str]:
@@ -128,6 +132,25 @@ def rows(options: Deep, runs: list[Row]) -> list[Row]:
         cell = {"size": size, "mapping": mapping, "arm": arm}
         of = [one["solved"] for one in runs if cell.items() <= one.items()]
         found.append({"name": f"{arm}, N = {size}, {mapping}"} | cell | summary(of))
+    return found
+
+
+def pairs(options: Deep, runs: list[Row]) -> list[Row]:
+    """For every two arms of a size and mapping the probability that a seed of one is sooner, with its 95 % interval.
+
+    A seed that never comes there is later than all that do, and as late as another.
+    """
+    found = []
+    times: dict[tuple[int, str], dict[str, list[float]]] = {}
+    for size, mapping, arm in _known(options, runs):
+        cell = {"size": size, "mapping": mapping, "arm": arm}
+        of = [one["solved"] for one in runs if cell.items() <= one.items()]
+        times.setdefault((size, mapping), {})[arm] = [options.episodes if one is None else one for one in of]
+    for (size, mapping), arms in times.items():
+        for ours, theirs in itertools.combinations(arms, 2):
+            told = statistics.probability_of_improvement(-np.array(arms[ours]), -np.array(arms[theirs]))
+            place = {"size": size, "mapping": mapping, "ours": ours, "theirs": theirs}
+            found.append(place | {"sooner": told.value, "low": told.low, "high": told.high})
     return found
 
 

@@ -116,7 +116,7 @@ class DeepSea(Deep):
     sizes: tuple[int, ...] = field(default=(20,), kw_only=True)
     mappings: tuple[str, ...] = field(default=("random",), kw_only=True)
     arms: tuple[str, ...] = field(default=("bootstrap-prior", "parameter"), kw_only=True)
-    seeds: int = field(default=3, kw_only=True)
+    seeds: int = field(default=5, kw_only=True)
     episodes: int = field(default=2500, kw_only=True)
 
     def length(self, size: int) -> int:

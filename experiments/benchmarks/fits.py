@@ -1,7 +1,6 @@
 """Memory of every preset on accelerators that are not here, one table, and the environments that would fit."""
 
 import importlib.metadata
-import json
 from typing import Any
 
 from benchmarks import compile, tables
@@ -58,11 +57,8 @@ def line(row: Row) -> str:
 
 def _there(options: Fits, machine: dict[str, Any]) -> list[Row]:
     """Rows of an earlier call with this JAX."""
-    path = options.out / f"{options.stem}.json"
-    if not path.is_file():
-        return []
-    told = json.loads(path.read_text(encoding="utf-8"))
-    return told["rows"] if told["machine"] == machine else []
+    told = tables.there(options)
+    return told["rows"] if told.get("machine") == machine else []
 
 
 def _key(row: Row) -> tuple[str, str, str]:

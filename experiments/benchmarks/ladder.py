@@ -5,7 +5,6 @@ is computed, not sampled: log-probs of the right text under every perturbation, 
 """
 
 import functools
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -65,11 +64,9 @@ s normal, one shift for all choices of an answer, and p_T the branch's probabili
 
 def run(options: Options) -> None:
     """Measure the seeds that are not there yet, print and write after each."""
-    path = options.out / f"{options.stem}.json"
     cache.enable()
     kept: dict[str, Any] = {}
-    if path.is_file():
-        told = json.loads(path.read_text(encoding="utf-8"))
+    if told := tables.there(options):
         same = all(told["options"][name] == getattr(options, name) for name in options.fixed)
         kept = told["seeds"] if same else {}
     for seed in range(options.seeds):

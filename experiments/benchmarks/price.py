@@ -60,11 +60,12 @@ class Elsewhere(Placement):
 
 
 def run(options: Price) -> None:
-    """Compile, count, time, print and write; the table is written after every preset."""
+    """Compile, count, time, print and write what is not there yet; the table is written after every preset."""
     cache.enable()  # compiling is not what is timed
-    rows: list[Row] = []
-    found: dict[str, Any] = {}
+    rows, found = _kept(options)
     for name, (noisy, clean) in options.pairs().items():
+        if any(row["name"] == name for row in rows):
+            continue
         startup.speak(f"{name}: compiling its step with and without noise")
         with_noise, without = of_step(noisy), of_step(clean)
         row = {"name": name, "agent": spec_of(noisy.agent).partition("(")[0], "explore": spec_of(noisy.explore),
@@ -78,6 +79,16 @@ def run(options: Price) -> None:
         told = (f"{one.removesuffix('_ratio')} {row[one]:.3f}x" for one in row if one.endswith("_ratio"))
         print(f"{name:14} " + ", ".join(told), flush=True)
         tables.write(options, Table(rows, timing.machine(), {"phases": found}))
+
+
+def _kept(options: Price) -> tuple[list[Row], dict[str, Any]]:
+    """Rows, and counts by phase, of earlier calls on this machine; what is asked for needs as many rounds at least."""
+    told = tables.there(options)
+    if told.get("machine") != timing.machine() or told["options"].get("calls") != options.calls:
+        return [], {}
+    asked = options.pairs()
+    rows = [row for row in told["rows"] if row["name"] not in asked or row.get("rounds", 0) >= options.rounds]
+    return rows, {row["name"]: told["phases"][row["name"]] for row in rows}
 
 
 def _plain(phases: Phases) -> dict[str, dict[str, float]]:

@@ -221,7 +221,7 @@ class Price(Benchmark):
     Acting, learning, redraws and scale updates, at the sizes of presets; the program without noise has all else, as an
     epsilon. Counted from what the compiler of this machine's processor makes of it, in which loops count as often as
     they run, and timed on it, chunks with noise and without in turns. ``training`` times steps with their physics,
-    ``compile`` counts the kernels of accelerators.
+    ``compile`` counts the kernels of accelerators. Goes on where it was stopped, a preset at a time.
     """
 
     name: ClassVar[str] = "price"

@@ -34,6 +34,12 @@ def check(out: Path) -> None:
         errors.refuse("out", str(out), f"a folder that can be written: {there} cannot")
 
 
+def there(options: Benchmark) -> dict[str, Any]:
+    """What :func:`write` left there in an earlier call, for a benchmark that goes on; empty if nothing."""
+    path = options.out / f"{options.stem}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def write(options: Benchmark, table: Table) -> None:
     """Write ``table`` as CSV, JSON and SVG under the name of the benchmark, and say where."""
     from benchmarks import plots

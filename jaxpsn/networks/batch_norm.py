@@ -2,7 +2,8 @@
 
 The projection is :func:`jaxpsn.networks.hyperspherical.project`. What a norm has seen is the collection
 ``batch_stats`` of the parameters: read by default, and in the place of the batch's own only then. Kernels start
-Gaussian and projected, which is uniform on the sphere; the release starts them orthogonal.
+Gaussian and projected, which is uniform on the sphere; the release starts them orthogonal. The norm of inputs has no
+shift, as the norm behind the next kernel takes it out again.
 """
 
 from typing import Any
@@ -18,7 +19,7 @@ _KERNEL = nn.initializers.normal(1.0)
 
 
 class Norm(nn.Module):
-    """Batch normalisation with a learnt scale and shift, in float32.
+    """Batch normalisation with a learnt scale, and a learnt ``shift`` or none, in float32.
 
     ``training``: by mean and variance over all axes but the last, of which running ones move by ``1 - momentum`` of the
     way; else by the running ones.
@@ -26,11 +27,13 @@ class Norm(nn.Module):
 
     momentum: float
     dtype: Any
+    shift: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch d"], training: bool) -> Float[Array, "*batch d"]:
         # Not the difference of two great numbers: observations come as they are.
         how = {"momentum": self.momentum, "epsilon": _EPSILON, "use_fast_variance": False}
+        how |= {"use_bias": self.shift}
         return nn.BatchNorm(not training, **how, name="norm")(x.astype(jnp.float32)).astype(self.dtype)
 
 
@@ -43,7 +46,8 @@ class Layers(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch i"], training: bool) -> Float[Array, "*batch h"]:
-        x = Norm(self.momentum, self.dtype, name="inputs")(x, training)
+        # Of a shift that the next norm takes out the gradient is rounding alone, and Adam would make whole steps of it.
+        x = Norm(self.momentum, self.dtype, shift=False, name="inputs")(x, training)
         for i, width in enumerate(self.hidden):
             x = nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=_KERNEL, name=f"dense_{i}")(x)
             x = nn.relu(Norm(self.momentum, self.dtype, name=f"hidden_{i}")(x, training))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpsn.control import program
+from jaxpsn.control import gauge, program
 from jaxpsn.control.agents import AGENTS, learner
 from jaxpsn.control.config import ControlConfig, EnvConfig
 from jaxpsn.core import replaced
@@ -25,6 +25,11 @@ SETTINGS = {
     "td3": {"target_noise": 0.05},
     "sac": {"temperature": 1e-3, "tune_temperature": False},  # values are then those of the rewards alone
 }
+
+XQC = {
+    "network": "xqc(momentum=0.9)", "critic": "c51(low=-5, high=5, atoms=51)", "scale_rewards": True,
+    "return_bound": 5.0, "normalize_observations": False,
+}  # fmt: skip
 
 
 def _config(name, algorithm="td3", **agent):
@@ -56,14 +61,24 @@ def _beliefs(made, state, observations):
     action = made.agent.policy(state.learner.actor, obs)
     critics = jax.tree.leaves(state.learner.critic)[0].shape[0]
     nets = learner.networks(config, 1, 1, critics)
-    return np.asarray(nets.critics(state.learner.critic, obs, action)[0]), np.asarray(action)[:, 0]
+    said = nets.form.value(nets.critics(state.learner.critic, obs, action)[0])
+    scale = 1.0 if state.gauge is None else gauge.size(state.gauge, config.return_bound)
+    return np.asarray(scale * said), np.asarray(action)[:, 0]
 
 
-@pytest.mark.parametrize("algorithm", ["ddpg", "td3", "sac"])
+@pytest.mark.parametrize(
+    "algorithm,fields,steps",
+    [
+        ("ddpg", {}, 500),
+        ("td3", {}, 500),
+        ("sac", {}, 500),
+        *(pytest.param(name, XQC, 1000, marks=pytest.mark.slow, id=f"{name}-xqc") for name in ("td3", "sac")),
+    ],
+)
 @pytest.mark.parametrize("name", OBSERVATIONS)
-def test_probes_are_solved(name, algorithm):
-    made = program.make(_config(f"probe/{name}", algorithm))
-    state = _train(made, 500)
+def test_probes_are_solved(name, algorithm, fields, steps):
+    made = program.make(_config(f"probe/{name}", algorithm, **fields))
+    state = _train(made, steps)
     value, action = _beliefs(made, state, OBSERVATIONS[name])
     for i, obs in enumerate(OBSERVATIONS[name]):
         assert value[i] == pytest.approx(made.env.optimal_value(obs, 0.9), abs=0.05)

@@ -16,8 +16,6 @@ from jaxpsn.run import cadence, checkpoints, engine
 from jaxpsn.run.config import RunConfig
 from jaxpsn.run.progress import Progress
 
-# No network that normalises by the batch: of a bias before such a norm the gradient is rounding alone, and Adam makes
-# whole steps of it.
 CASES = {  # exploration, agent, seeds, bonus
     "flipout": (
         "parameter(hold=steps(3), member_sigma=true)",
@@ -34,6 +32,13 @@ CASES = {  # exploration, agent, seeds, bonus
         "critic_hidden=16, batch_size=32, updates=1, replay_capacity=4096, warmup=64)",
         1,
         "drnd(hidden=8, features=4)",
+    ),
+    "xqc": (
+        "parameter(distance=kl)",
+        "sac(network=xqc, scale_rewards=true, return_bound=5, critic=c51(low=-5, high=5), actor_hidden=16, "
+        "critic_hidden=16, batch_size=32, updates=1, replay_capacity=4096, warmup=64)",
+        1,
+        "none",
     ),
     "dqn": (
         "parameter(probes=4) + epsilon_greedy(0.1)",

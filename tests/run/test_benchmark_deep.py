@@ -24,6 +24,17 @@ def test_intervals_and_seeds_that_never_come_there():
     assert deep.summary([None, None, 4])["median"] is None
 
 
+def test_arms_are_compared_by_who_is_sooner():
+    times = {"parameter": (30, 40, 50, 45), "epsilon": (None, 45, None, 60), "noisynet": (None, None, None, None)}
+    place = {"size": 5, "mapping": "fixed"}
+    runs = [place | {"arm": arm, "solved": one} for arm, of in times.items() for one in of]
+    found = {(row["ours"], row["theirs"]): row for row in deep.pairs(Chain(), runs)}
+    assert list(found) == [("parameter", "epsilon"), ("parameter", "noisynet"), ("epsilon", "noisynet")]
+    assert found["parameter", "epsilon"]["sooner"] == (4 + 2.5 + 4 + 4) / 16
+    assert found["epsilon", "noisynet"]["sooner"] == 0.5 + 2 * 4 / 16 / 2
+    assert all(row["low"] <= row["sooner"] <= row["high"] and row.items() > place.items() for row in found.values())
+
+
 def test_a_study_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
     asked = []
 

@@ -204,6 +204,22 @@ def test_the_price_of_a_step_is_that_of_its_products():
     assert 0 < told["seconds_ratio_low"] <= told["seconds_ratio"] <= told["seconds_ratio_high"]
 
 
+def test_prices_that_are_there_are_not_taken_again(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(price, "of_step", lambda config: {"act": counts.Counts(flops=2, bytes=2)})
+    monkeypatch.setattr(price.cache, "enable", lambda: None)
+
+    def timed(noisy, clean, rounds, calls):
+        asked.append((spec_of(noisy.agent)[:3], rounds))
+        return {"seconds_ratio": 1.0, "seconds_ratio_low": 0.9, "seconds_ratio_high": 1.1, "rounds": rounds}
+
+    monkeypatch.setattr(price, "timed", timed)
+    for line in ("dqn --rounds 2", "dqn pqn --rounds 2", "pqn --rounds 1", "pqn --rounds 3"):
+        rows = _run(f"price --presets {line}", tmp_path, "price")
+    assert asked == [("dqn", 2), ("pqn", 2), ("pqn", 3)]
+    assert [(row["name"], row["rounds"]) for row in rows] == [("dqn", "2"), ("pqn", "3")]
+
+
 def test_what_is_priced_is_compared_with_all_else():
     pairs = command.parse(["price", "--presets", "dqn", "ppo"]).pairs()
     assert spec_of(pairs["dqn"][1].explore) == "epsilon_greedy(epsilon=0.01)"

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.timeout(1500), pytest.mark.usefixtures("optimised")]
 CASES = [
     "sum",
     "evolution",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("flipout", "ladder", "sac", "dqn", "pqn", "ppo")),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("flipout", "ladder", "sac", "xqc", "dqn", "pqn", "ppo")),
 ]
 
 
