@@ -26,6 +26,7 @@ from jaxpsn.run.loggers import sinks
 from jaxpsn.run.reasoning import judging, origins, stages
 
 ASKED = LoraConfig(rank=2, alpha=6.0)
+pytestmark = pytest.mark.usefixtures("optimised")  # weights of two programs, to the last bit
 
 
 def adapters(decoder, seed=5):
