@@ -91,8 +91,14 @@ def quickly_compiled():
 
 @pytest.fixture(scope="module")
 def optimised(quickly_compiled):
-    """As for a user: for tests of what is compiled, and of last bits; from the first that asks to the module's end."""
+    """As for a user: for tests of what is compiled, and of last bits; they come last in their module."""
     _compile(False)
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that ask for :func:`optimised` behind the others of their module."""
+    modules = {path: place for place, path in reversed(list(enumerate(item.path for item in items)))}
+    items.sort(key=lambda item: (modules[item.path], "optimised" in item.fixturenames))
 
 
 @pytest.fixture(autouse=True)

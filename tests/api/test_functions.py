@@ -23,6 +23,7 @@ def advance(made):
     return lambda state: jax.lax.scan(lambda state, _: step(state), state, None, length=STEPS)
 
 
+@pytest.mark.usefixtures("optimised")
 def test_it_is_the_run_that_train_makes(made, advance):
     init, step = made
     state, metrics = jax.jit(advance)(init(jax.random.key(3)))

@@ -324,9 +324,9 @@ def test_the_bonus_is_what_finds_the_reward(agent):
     beta = jnp.repeat(jnp.asarray([1.0, 1e-6], jnp.float32), 6)
     found, kept = arrivals(made, jnp.concatenate([seeds, seeds]), beta, 2400)
     np.testing.assert_array_equal(kept, beta)
-    # Some find it by luck, and then learn from it. With rollouts every seed must: where the measure has learnt what it
-    # then pays for, some find nothing.
-    assert np.median(found[:6]) > 100 and np.median(found[6:]) < 20, found
+    # Some find it by luck, and then learn from it: with rollouts up to half. With a bonus all must there: where the
+    # measure has learnt what it then pays for, some find nothing.
+    assert np.median(found[:6]) > 100 and np.sum(found[6:] < 20) >= (2 if ppo else 4), found
     assert not ppo or found[:6].min() > 100, found
 
 

@@ -197,6 +197,7 @@ def test_the_action_returned_is_the_one_clipped_with_its_noise():
     np.testing.assert_allclose(run(both, dones, hyper=quiet), weights + white - clean, atol=1e-6)
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_the_distance_is_that_of_fresh_perturbations(structure):
     explorer = make(structure=structure)

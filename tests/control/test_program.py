@@ -90,6 +90,7 @@ def test_gradients_are_of_clean_weights_only():
     assert metrics["critic_loss"][0] == pytest.approx(float(expected["critic_loss"][0]), rel=1e-4)
 
 
+@pytest.mark.usefixtures("optimised")
 def test_noise_of_scale_zero_is_no_noise():
     none, _ = _run(_made("none"), 120)
     zero, history = _run(_made(controller="constant"), 120, sigma=0.0)
