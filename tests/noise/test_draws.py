@@ -198,6 +198,7 @@ print("equal")
 """
 
 
+@pytest.mark.usefixtures("optimised")
 def test_noise_is_independent_of_the_device_layout():
     done = subprocess.run([sys.executable, "-c", LAYOUT], capture_output=True, text=True, timeout=200)
     assert done.stdout.strip() == "equal", done.stderr[-3000:]
