@@ -191,7 +191,7 @@ def on_host(primitive: Any, params: Any, *args: Any) -> Any:
     if name in _ON_HOST:
         with np.errstate(all="ignore"):  # infinities and NaN are the computation's own
             return _ON_HOST[name](*args)
-    for rule in (_typed, _moved, _folded, _gathered):
+    for rule in (_exact, _moved, _folded, _gathered):
         if (found := rule(name, params, args)) is not None:
             return found
     with jax.ensure_compile_time_eval():
@@ -199,7 +199,7 @@ def on_host(primitive: Any, params: Any, *args: Any) -> Any:
     return list(map(np.asarray, found)) if primitive.multiple_results else np.asarray(found)
 
 
-def _typed(name: str, params: Any, args: Sequence[np.ndarray]) -> Any:
+def _exact(name: str, params: Any, args: Sequence[np.ndarray]) -> Any:
     """What only chooses, counts or is exact in every implementation."""
     if name == "select_n" and args[0].dtype == bool:
         return np.where(args[0], args[2], args[1])

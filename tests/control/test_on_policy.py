@@ -95,6 +95,22 @@ def test_what_followers_would_do_is_that_of_their_formed_weights(structure, tagg
     assert (np.asarray(still) == 0).all(), "the standard deviation is the leader's"
 
 
+@pytest.mark.usefixtures("optimised")
+def test_followers_without_noise_are_plain_ppo_bit_for_bit():
+    """By the other estimator up to rounding: a weight of one is multiplied in."""
+
+    def parts(state):
+        return state.learner.actor, state.learner.critic, state.statistics, state.replay, state.tally
+
+    plain, silent, mirrored = (
+        _run(_made(explore, estimator=estimator), STEPS)
+        for explore, estimator in (("none", "reparameterised"), (SILENT, "clean"), (SILENT, "reparameterised"))
+    )
+    assert float(silent[1][-1]["divergence"][0]) == 0 and float(silent[1][-1]["ess"][0]) == pytest.approx(1)
+    jax.tree.map(np.testing.assert_array_equal, parts(mirrored[0]), parts(plain[0]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), parts(silent[0]), parts(plain[0]))
+
+
 STILL = {"normalize_observations": False}
 
 
@@ -274,19 +290,3 @@ def test_a_run_without_a_whole_rollout_is_refused():
     with pytest.raises(errors.UserError, match=r"agent\.rollout = 6: at most the 5 vector steps of 40 steps"):
         CONFIG.refuse_idle(40)
     CONFIG.refuse_idle(48)
-
-
-@pytest.mark.usefixtures("optimised")
-def test_followers_without_noise_are_plain_ppo_bit_for_bit():
-    """By the other estimator up to rounding: a weight of one is multiplied in."""
-
-    def parts(state):
-        return state.learner.actor, state.learner.critic, state.statistics, state.replay, state.tally
-
-    plain, silent, mirrored = (
-        _run(_made(explore, estimator=estimator), STEPS)
-        for explore, estimator in (("none", "reparameterised"), (SILENT, "clean"), (SILENT, "reparameterised"))
-    )
-    assert float(silent[1][-1]["divergence"][0]) == 0 and float(silent[1][-1]["ess"][0]) == pytest.approx(1)
-    jax.tree.map(np.testing.assert_array_equal, parts(mirrored[0]), parts(plain[0]))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), parts(silent[0]), parts(plain[0]))

@@ -55,10 +55,9 @@ def test_two_processes_load_their_halves_and_export_together(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    env = environment(1)
     command = [sys.executable, "-W", "error", "-m", "tests.lm.spread", tmp_path, port]
     running = [
-        subprocess.Popen([*command, index], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([*command, index], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
         for index in ("0", "1")
     ]  # fmt: skip
     said = [process.communicate(timeout=120)[1] for process in running]
