@@ -308,26 +308,32 @@ def arrivals(made, seeds, beta, length):
     return map(np.asarray, ends(seeds, beta))
 
 
-@pytest.mark.parametrize(
-    "agent",
-    [
-        pytest.param(f"td3({LEARNS})", id="td3", marks=pytest.mark.slow),
-        pytest.param(f"ppo({ROLLS}, rollout=50, gamma=0.97, observation_clip=5)", id="ppo"),
-    ],
-)
-def test_the_bonus_is_what_finds_the_reward(agent):
-    """The end of the corridor, with white noise too small for it: seeds and weights side by side in one program."""
-    ppo = agent.startswith("ppo")
-    bonus = "rnd(lr=1e-3, hidden=32x32, features=16)"
-    made = program.make(_config(agent, bonus, num_envs=16 if ppo else 8, **({"explore": "none"} if ppo else {})))
+def _corridor(agent, **about):
+    """How often each of six seeds with a bonus, and of six without, came to the end of the corridor."""
+    made = program.make(_config(agent, "rnd(lr=1e-3, hidden=32x32, features=16)", **about))
     seeds = jax.random.split(KEY, 6)
     beta = jnp.repeat(jnp.asarray([1.0, 1e-6], jnp.float32), 6)
     found, kept = arrivals(made, jnp.concatenate([seeds, seeds]), beta, 2400)
     np.testing.assert_array_equal(kept, beta)
-    # Some find it by luck, and then learn from it: with rollouts up to half. With a bonus all must there: where the
-    # measure has learnt what it then pays for, some find nothing.
-    assert np.median(found[:6]) > 100 and np.sum(found[6:] < 20) >= (2 if ppo else 4), found
-    assert not ppo or found[:6].min() > 100, found
+    return found
+
+
+# White noise is too small for it. Some find it by luck, and then learn from it: of twelve seeds four under TD3 and
+# eight under PPO, nine and all twelve with a bonus. Who does hangs on last bits.
+
+
+@pytest.mark.slow
+def test_the_bonus_is_what_finds_the_reward_under_td3():
+    found = _corridor(f"td3({LEARNS})", num_envs=8)
+    assert np.median(found[:6]) > 100 and np.median(found[6:]) < 20, found
+
+
+@pytest.mark.usefixtures("optimised")
+def test_the_bonus_is_what_finds_the_reward_under_ppo():
+    """Every seed must: where the measure has learnt what it then pays for, some find nothing."""
+    found = _corridor(f"ppo({ROLLS}, rollout=50, gamma=0.97, observation_clip=5)", num_envs=16, explore="none")
+    assert np.median(found[:6]) > 100 and np.median(found[6:]) < 20, found
+    assert found[:6].min() > 100, found
 
 
 DQN = "hidden=8x8, batch_size=8, updates=1, replay_capacity=512, warmup=32"
