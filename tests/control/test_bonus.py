@@ -308,7 +308,7 @@ def arrivals(made, seeds, beta, length):
     return map(np.asarray, ends(seeds, beta))
 
 
-def _corridor(agent, **about):
+def _found(agent, **about):
     """How often each of six seeds with a bonus, and of six without, came to the end of the corridor."""
     made = program.make(_config(agent, "rnd(lr=1e-3, hidden=32x32, features=16)", **about))
     seeds = jax.random.split(KEY, 6)
@@ -324,14 +324,14 @@ def _corridor(agent, **about):
 
 @pytest.mark.slow
 def test_the_bonus_is_what_finds_the_reward_under_td3():
-    found = _corridor(f"td3({LEARNS})", num_envs=8)
+    found = _found(f"td3({LEARNS})", num_envs=8)
     assert np.median(found[:6]) > 100 and np.median(found[6:]) < 20, found
 
 
 @pytest.mark.usefixtures("optimised")
 def test_the_bonus_is_what_finds_the_reward_under_ppo():
     """Every seed must: where the measure has learnt what it then pays for, some find nothing."""
-    found = _corridor(f"ppo({ROLLS}, rollout=50, gamma=0.97, observation_clip=5)", num_envs=16, explore="none")
+    found = _found(f"ppo({ROLLS}, rollout=50, gamma=0.97, observation_clip=5)", num_envs=16, explore="none")
     assert np.median(found[:6]) > 100 and np.median(found[6:]) < 20, found
     assert found[:6].min() > 100, found
 
