@@ -76,6 +76,9 @@ class Workshop:
         """``function(*args)`` on one device, which returns a tree of the structure of ``outline``."""
         return self.add(name, function, args, (None, None), lambda made: None, lambda told: outline)
 
-    def close(self) -> None:
-        """End the threads; what nobody waited for is not begun."""
-        self._pool.shutdown(cancel_futures=True)
+    def __enter__(self) -> "Workshop":
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        """Compile what is left, or after an error only what was begun, and end the threads."""
+        self._pool.shutdown(cancel_futures=kind is not None)

@@ -1,6 +1,5 @@
 """What drives a program: compiled chunks of steps, or steps that the host makes one by one."""
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -143,7 +142,7 @@ class CompiledEngine:
         per_call = self._program.steps_per_call
         self._calls, last = plan.start // per_call, plan.end // per_call - plan.calls
         now, then = (since(self._program, clock) for clock in (self._calls, last))
-        with contextlib.closing(Workshop(self._place, self._shelf, self._options)) as shop:
+        with Workshop(self._place, self._shelf, self._options) as shop:
             with show.phase(f"compiling the training step ({plan.chunk:,} steps a chunk)"):
                 self._chunk = self._step(shop, now, plan.calls, template)
                 if now is self._program is not then:

@@ -1,6 +1,8 @@
 """Kept programs: the same run with and without them, resumed too; what is damaged or foreign is written anew."""
 
 import contextlib
+import threading
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -136,7 +138,7 @@ def test_xla_is_told_of_every_program_what_the_run_says(how, tmp_path):
     args = (jax.ShapeDtypeStruct((2,), "float32"),)
 
     def compiled(shelf, options):
-        with contextlib.closing(compiling.Workshop(Placement(), shelf, options)) as shop:
+        with compiling.Workshop(Placement(), shelf, options) as shop:
             return shop.add("a", lambda x: x + 1, args, (None, None), lambda made: None, lambda told: 0).wait()
 
     def shelf():
@@ -153,6 +155,28 @@ def test_xla_is_told_of_every_program_what_the_run_says(how, tmp_path):
             compiled(kept, {})
 
 
+@pytest.mark.parametrize("error", [False, True])
+def test_what_nobody_waited_for_is_compiled_unless_something_failed(error, monkeypatch):
+    shop = compiling.Workshop(Placement(), None, {})
+    late, shutdown = threading.Event(), shop._pool.shutdown
+
+    def end(**how):
+        shutdown(wait=False, **how)
+        late.set()
+        shutdown()
+
+    monkeypatch.setattr(shop._pool, "shutdown", end)
+    with contextlib.suppress(KeyError), shop:
+        for _ in range(2):  # both threads are busy until the end
+            shop._pool.submit(late.wait)
+        shape = jax.ShapeDtypeStruct((), "float32")
+        part = shop.add("a", lambda x: x + 1, (shape,), (None, None), lambda made: None, lambda told: 0)
+        if error:
+            raise KeyError
+    with pytest.raises(CancelledError) if error else contextlib.nullcontext():
+        assert part(jax.numpy.ones(())) == 2
+
+
 def test_the_viewers_rollout_is_kept_too(tmp_path, monkeypatch):
     config = PRESETS["smoke"]
     task = replace(config.env, name="probe/held_exploration", num_envs=2)
@@ -164,7 +188,7 @@ def test_the_viewers_rollout_is_kept_too(tmp_path, monkeypatch):
 
     plain, kept = rollout(), []
     for _ in range(2):
-        with contextlib.closing(compiling.Workshop(Placement(), exported.Shelf(tmp_path / "programs", 0), {})) as shop:
+        with compiling.Workshop(Placement(), exported.Shelf(tmp_path / "programs", 0), {}) as shop:
             kept.append(rollout(compiled=shop.alone))
         monkeypatch.setattr(members, "_start", None)  # what is found is not traced
     assert plain == kept[0] == kept[1]

@@ -166,7 +166,7 @@ def _report(program: Any, state: Any, path: Path, say: Callable[[str], None], sh
 
     say("recording a rollout and writing the report")
     try:
-        with contextlib.closing(Workshop(Placement(), shelf, {})) as shop:
+        with Workshop(Placement(), shelf, {}) as shop:
             rollout = record.rollout(program, state, members=_MEMBERS, compiled=shop.alone)
     except errors.UserError as error:  # a task without bodies; the report says that there is nothing to watch
         say(f"no rollout: {error}")
