@@ -60,6 +60,15 @@ class Programs:
         return self._params if self._noise is None else jax.eval_shape(self._noise.weights, self._params, self._moments)
 
     @property
+    def _parts(self) -> Any:
+        return gathering.plan(self._config, self._noise, self._probe_noise)
+
+    @property
+    def _part(self) -> Any:
+        """The answers of the policy that is compiled: not all of a problem's, if some are the clean policy's."""
+        return self._parts.rest[-1]
+
+    @property
     def _share(self) -> int:
         return self._config.rollout.prompts // self._config.algorithm.mini_batches
 
@@ -74,7 +83,7 @@ class Programs:
     def decoding(self) -> tuple[Compiled, Phases]:
         """One more token in every row of a block of problems, caches given up to the next ones."""
         config, decoder, noise = self._config, self._decoder, self._noise
-        samples, asked = config.rollout.samples, config.rollout
+        samples, asked = self._part.count, config.rollout
         problems = gathering.block(asked.prompts, samples, asked.rows, self._place.parts)
         members = samples if noise is None else noise.members
         rows = _Shape((members, samples * problems // members), jnp.int32)
@@ -116,9 +125,9 @@ class Programs:
         Counted are the reading and a single token, as nobody knows how many there will be.
         """
         config, place = self._config, self._place
-        parts = gathering.plan(config, self._noise, self._probe_noise)
-        given = config, self._decoder, self._words, None, None, parts, self._prompt, self._answer, place
-        gatherer, part = gathering.Gatherer(*given), parts.rest[-1]
+        part = self._part
+        given = config, self._decoder, self._words, None, None, self._parts, self._prompt, self._answer, place
+        gatherer = gathering.Gatherer(*given)
         problems = gathering.block(config.rollout.prompts, part.count, config.rollout.rows, place.parts)
         number = _Shape((), jnp.int32)
         shapes = (
