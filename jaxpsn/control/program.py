@@ -49,19 +49,11 @@ def make(
     config.check_space(envs.space_of(env))
     # Mirrored members of a generation are judged from the same starts.
     twins = config.explore.layout(config.env.num_envs).twins if config.agent.program == "evolution" else None
-    episodes, trials = (
-        envs.Episodes(
-            env,
-            count,
-            limit,
-            action_repeat=repeat,
-            reset=config.env.reset,
-            twins=alike,
-            platform=place.platform,
-            ours=place.ours,
-        )
-        for count, alike in ((config.env.num_envs, twins), (config.eval_envs, None))
-    )
+    shared: dict[str, Any] = {
+        "action_repeat": repeat, "reset": config.env.reset, "platform": place.platform, "ours": place.ours,
+    }  # fmt: skip
+    episodes = envs.Episodes(env, config.env.num_envs, limit, twins=twins, **shared)
+    trials = envs.Episodes(env, config.eval_envs, limit, like=episodes, **shared)
     sizes = episodes.observation_size, episodes.action_size
     agent = config.agent.build(*sizes, exploration.learnt_noise(config.explore))
     given, schedule = hyper(config), Schedule.from_config(config)

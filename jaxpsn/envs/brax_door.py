@@ -30,6 +30,23 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def load_without_warp() -> None:
+    """Import Brax while MJX finds no Warp, on which none of our tasks runs: half of the time that the import takes.
+
+    For a process of ours: whoever imports Warp later has it, but MJX goes on without.
+    """
+    hidden = ("warp", "mujoco.mjx.third_party.mujoco_warp")
+    if any(name in sys.modules for name in hidden):
+        return
+    sys.modules.update(dict.fromkeys(hidden))
+    try:
+        with quiet():
+            importlib.import_module("brax.envs")
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
 @contextlib.contextmanager
 def tracing() -> Iterator[None]:
     """While an environment is traced: foreign numerics allowed, matrix products exact (TF32 changes the physics)."""

@@ -58,6 +58,7 @@ class Episodes:
     ``twins``: for each copy the number of the one whose start states it has, episode by episode; its own if left out.
     ``platform``: the one that is traced for (:mod:`jaxpsn.core.platforms`); that of JAX's own devices if left out.
     ``ours``: whoever compiles a program of these steps does so with :attr:`compiler_options`.
+    ``like``: others of the same ``env``, whose trace of its reset is taken.
 
     ``reset`` and ``step`` are pure: safe under jit, scan, and vmap over seeds, where resets stay a real branch. Every
     leaf keeps one strong type, so nothing is traced twice. Physics runs at the highest matrix precision; that of
@@ -76,6 +77,7 @@ class Episodes:
         twins: Sequence[int] | None = None,
         platform: str | None = None,
         ours: bool = False,
+        like: "Episodes | None" = None,
     ):
         checks.whole("env.num_envs", num_envs, 1)
         checks.whole("env.episode_length", episode_length, 1)
@@ -93,8 +95,8 @@ class Episodes:
         self._starters = np.arange(num_envs, dtype=np.int32) if twins is None else np.asarray(twins, np.int32)
         if self._starters.shape != (num_envs,):
             errors.refuse("twins", self._starters.shape, f"one for each of the {num_envs} environments")
-        with brax_door.tracing():
-            start = jax.eval_shape(env.reset, jax.eval_shape(jax.random.PRNGKey, 0))
+        self._reset = like._reset if like else jax.jit(functools.partial(reset_one, env), inline=True)  # traced once
+        start = jax.eval_shape(self._reset, jax.eval_shape(jax.random.key, 0))
         if isinstance(start.obs, Mapping) or start.obs.ndim != 1:
             errors.refuse("env.name", type(env).__name__, "its observation must be one vector")
         self._tree = jax.tree.structure(start)
@@ -186,7 +188,7 @@ class Episodes:
         return jax.vmap(_start_key, (None, 0, 0))(key, jnp.asarray(self._starters), episode)
 
     def _reset_env(self, keys: jax.Array) -> Any:
-        return jax.vmap(functools.partial(reset_one, self.env))(keys)
+        return jax.vmap(self._reset)(keys)
 
 
 def together(*batches: Episodes) -> Callable[..., list[jax.Array]] | None:

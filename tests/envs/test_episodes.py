@@ -99,6 +99,21 @@ def test_cached_starts_come_from_the_pool():
     assert set(np.unique(obs[..., 0])) == set(pool), "all of it is used"
 
 
+def test_batches_of_one_environment_trace_its_reset_once(monkeypatch):
+    traces, reset = [], Counter.reset
+
+    def counted(self, key):
+        traces.append(key)
+        return reset(self, key)
+
+    monkeypatch.setattr(Counter, "reset", counted)
+    first = envs.Episodes(Counter(), 4, 9)
+    second = envs.Episodes(first.env, 2, 9, like=first)
+    for batch in (first, second):
+        jax.eval_shape(batch.reset, jax.random.key(0))
+    assert len(traces) == 1
+
+
 @pytest.mark.parametrize("sizes", [(32, 16), (3, 3)])
 @pytest.mark.parametrize("reset", ["random", "cached"])
 def test_start_states_made_together_are_those_made_apart(sizes, reset):

@@ -145,9 +145,12 @@ def test_importing_and_making_prints_nothing_and_imports_brax_only_when_needed()
     code = """
 import sys
 from jaxpsn import envs
+from jaxpsn.envs import brax_door
 assert not {"brax", "mujoco"} & set(sys.modules)
 envs.names(), envs.default_episode_length("ant")
-sys.modules["warp"] = None  # as if it were not installed: MJX then prints
+brax_door.load_without_warp()  # MJX then prints
+from mujoco.mjx import warp
+assert not warp.WARP_INSTALLED and "warp" not in sys.modules
 envs.make("halfcheetah")
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)

@@ -14,7 +14,7 @@ import tyro
 from jaxpsn.control.agents.family import Generational
 from jaxpsn.control.config import ControlConfig
 from jaxpsn.control.presets import PRESETS as CONTROL_PRESETS
-from jaxpsn.core import errors, files
+from jaxpsn.core import errors, files, plugins
 from jaxpsn.core.lazily import Lazy
 from jaxpsn.envs import registry
 from jaxpsn.run import cadence, command, folder, interrupts, progress, startup, status
@@ -116,7 +116,7 @@ def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tu
     show = progress.make(run.progress)
     with contextlib.closing(show), interrupts.stage(leave=show.close), show.phase("loading JAX and the physics"):
         from jaxpsn.control import placement
-        from jaxpsn.control import program as programs
+        from jaxpsn.envs import brax_door
         from jaxpsn.run import cache, exported, loop
 
         kept, place = cache.enable(), placement.Placement(job.mesh, ours=True)
@@ -125,6 +125,10 @@ def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tu
         shelf = None if own else exported.shelf(kept, job.control, calls=calls, seeds=run.seeds)
         if shelf is not None:
             shelf.begin((f"step x {plan.calls}", "starts", "init", "evaluation"))
+        if env is None and not plugins.loaded():
+            brax_door.load_without_warp()
+        from jaxpsn.control import program as programs
+
         program = programs.make(job.control, calls, env, place)
         if team is not None:
             distributed.meet(team, place.mesh)
