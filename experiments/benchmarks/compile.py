@@ -10,15 +10,16 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks import homes, paths
 from benchmarks.compile_options import Compile
 from benchmarks.compiler import targets
 from benchmarks.compiler.targets import Target
 from benchmarks.tables import Row, Table
-from jaxpsn.core import errors
+from jaxpsn.core import errors, files
 from jaxpsn.core import mesh as meshes
-from jaxpsn.run import cache
+from jaxpsn.run import cache, exported, folder, startup
 
 _EXTRAS = {targets.CUDA: "cuda13", targets.TPU: "tpu"}
 _TPU = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-4", "TPU_WORKER_HOSTNAMES": "localhost",
@@ -48,13 +49,39 @@ _ASKED = (
 
 
 def compiled(options: Compile, target: Target) -> list[Row]:
-    """The rows that a worker made. Raises SystemExit with its status where it ended by itself, having said why."""
+    """The rows that a worker makes, or made before of the same sources with the same compiler.
+
+    Raises SystemExit with its status where it ended by itself, having said why.
+    """
     python = compiler(target)
     told = {name: getattr(options, name) for name in _ASKED}
-    with tempfile.TemporaryDirectory() as folder, _alone(target):
-        file = Path(folder) / "rows.json"
+    if os.environ.get(exported.SWITCH) == "0" or "--plugin" in options.flags:  # no digest sees what a plugin imports
+        return _worked(told, target, python)
+    kept = cache.home() / "compilers" / "rows" / f"{_identity(told, python)}.json"
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        startup.speak(f"{target.name}: compiled before, and nothing has changed: {kept}")
+        return found
+    found = _worked(told, target, python)
+    with contextlib.suppress(OSError):  # no room is no error
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomically(kept, json.dumps(found))
+    return found
+
+
+def _identity(told: dict[str, Any], python: Path) -> str:
+    """A digest of all that decides the rows: the question, our sources, the compiler, settings of JAX and XLA."""
+    compilers = sorted(path.name for path in python.parents[1].glob("lib/python*/site-packages/*.dist-info"))
+    settings = {name: value for name, value in os.environ.items() if name.startswith(("JAX_", "XLA_"))}
+    return folder.digest(folder.plain([told, compilers, exported.origins(("benchmarks",)), settings]))
+
+
+def _worked(told: dict[str, Any], target: Target, python: Path) -> list[Row]:
+    """The rows of a worker in the environment of its compiler."""
+    with tempfile.TemporaryDirectory() as place, _alone(target):
+        file = Path(place) / "rows.json"
         command = [str(python), "-m", "benchmarks.compiler.worker", json.dumps(told), str(file)]
-        done = subprocess.run(command, env=environment(target), cwd=folder, stdout=subprocess.DEVNULL)
+        done = subprocess.run(command, env=environment(target), cwd=place, stdout=subprocess.DEVNULL)
         if done.returncode:
             raise SystemExit(done.returncode if done.returncode > 0 else 1)
         return json.loads(file.read_text(encoding="utf-8"))

@@ -183,19 +183,23 @@ def _shapes(args: Any) -> tuple[Any, ...]:
 def _surroundings() -> dict[str, Any]:
     """What besides the run decides its programs."""
     device = jax.devices()[0]
-    found = {name: version for name in _TASKS if (version := _version(name))}
     settings = {
         name: str(getattr(jax.config, name, value))
         for name, value in jax.config.values.items()
         if not any(word in name for word in _PLACES)
     }
-    return {
-        "versions": folder.versions() | found,
-        "sources": {name: _digest(name) for name in _SOURCES},
+    return origins() | {
         "platform": [platforms.of(), device.device_kind, device.client.platform_version, jax.device_count()],
         "settings": settings,
         "flags": os.environ.get("XLA_FLAGS", ""),
     }
+
+
+def origins(ours: Sequence[str] = ()) -> dict[str, Any]:
+    """Versions, and digests of sources, of all that is traced through; ``ours``: more packages of this checkout."""
+    found = {name: version for name in _TASKS if (version := _version(name))}
+    sources = {name: _digest(name, name in ("jaxpsn", *ours)) for name in (*_SOURCES, *ours)}
+    return {"versions": folder.versions() | found, "sources": sources}
 
 
 def _version(name: str) -> str | None:
@@ -204,7 +208,7 @@ def _version(name: str) -> str | None:
     return None
 
 
-def _digest(package: str) -> str:
+def _digest(package: str, ours: bool) -> str:
     """Of the contents of our own sources; of another package's, by name, size and time."""
     spec = importlib.util.find_spec(package)
     whole = hashlib.sha256()
@@ -212,7 +216,7 @@ def _digest(package: str) -> str:
         for path in sorted(Path(root).rglob("*.py")):
             name = path.relative_to(root).as_posix()
             status = path.stat()
-            told = path.read_bytes() if package == "jaxpsn" else f"{status.st_size} {status.st_mtime_ns}".encode()
+            told = path.read_bytes() if ours else f"{status.st_size} {status.st_mtime_ns}".encode()
             whole.update(f"{name}\0{len(told)}\0".encode() + told)
     return whole.hexdigest()
 

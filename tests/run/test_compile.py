@@ -14,6 +14,7 @@ from benchmarks.compile_options import Compile
 from benchmarks.compiler import compiling, control, counts, hlo, targets
 
 from jaxpsn.core.errors import UserError
+from jaxpsn.run import exported
 
 TEXTS = Path(__file__).parent / "hlo"
 
@@ -81,6 +82,32 @@ def test_the_worker_runs_beside_the_packages_of_this_environment(monkeypatch):
     code = "import jaxpsn, benchmarks.compiler, jax; print(jax.__version__)"
     done = subprocess.run([sys.executable, "-c", code], env=found, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_was_compiled_of_the_same_sources_is_not_compiled_again(monkeypatch, tmp_path):
+    worked, target = [], targets.parse("h200")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(exported.SWITCH, raising=False)
+    monkeypatch.setattr(compile, "compiler", lambda target: tmp_path / "bin" / "python")
+    monkeypatch.setattr(compile, "_worked", lambda told, *_: worked.append(told) or [{"kernels": len(worked)}])
+
+    def found(*flags):
+        return compile.compiled(Compile(target="h200", flags=("--preset", "smoke", *flags)), target)[0]["kernels"]
+
+    assert [found(), found(), found("--seed", "1"), found(), found("--seed", "1")] == [1, 1, 2, 1, 2]
+    assert [found("--plugin", "mine.py") for _ in range(2)] == [3, 4]
+    with monkeypatch.context() as patch:
+        patch.setenv("XLA_FLAGS", "--xla_gpu_autotune_level=1")
+        assert found() == 5
+    with monkeypatch.context() as patch:
+        patch.setattr(exported, "_digest", lambda *_: "other sources")
+        assert found() == 6
+    with monkeypatch.context() as patch:
+        patch.setenv(exported.SWITCH, "0")
+        assert found() == 7
+    (kept,) = [path for path in (tmp_path / "jaxpsn" / "compilers" / "rows").iterdir() if '": 1}' in path.read_text()]
+    kept.write_text("[{")
+    assert found() == 8
 
 
 def test_targets_know_their_chips():

@@ -7,12 +7,14 @@ from pathlib import Path
 import jax
 import pytest
 from benchmarks import compile
-from benchmarks.compile_options import ACTING, PROGRAMS, STEP, Compile
+from benchmarks.compile_options import ACTING, DECODING, PROGRAMS, STEP, Compile
 from benchmarks.compiler import targets
+from benchmarks.fits_options import Fits
 
 from jaxpsn.control.presets import PRESETS
 from jaxpsn.noise.structures import STRUCTURES
 from jaxpsn.rlvr.presets import PRESETS as RLVR_PRESETS
+from jaxpsn.run import exported
 
 pytestmark = [pytest.mark.compile, pytest.mark.timeout(7200), pytest.mark.usefixtures("optimised")]
 
@@ -30,27 +32,42 @@ def rows(target, home, *flags, structures=(), programs=(), clean=True):
     return compile.compiled(options, targets.parse(target))
 
 
+@pytest.fixture(autouse=True)
+def kept(monkeypatch):
+    """What was compiled of these sources before is not compiled again."""
+    monkeypatch.delenv(exported.SWITCH, raising=False)
+
+
+@cache
+def asked(target, home, preset):
+    """What the worker makes of a preset on one device, as the table of what fits asks it (compiled once for both)."""
+    options = Fits(targets=(target,), **{"control": (), "rlvr": (), home: (preset,)}).asked()[0]
+    return compile.compiled(options, targets.parse(target))
+
+
 def programs(found):
     """The whole programs among rows, by (program, arm)."""
     return {(row["program"], row["arm"]): row for row in found if row.get("phase") == "all"}
 
 
-@pytest.mark.parametrize("target", [GPU, TPU])
+@pytest.mark.parametrize("target", ["h200", TPU])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_of_control_compiles_and_gives_its_state_away(preset, target):
     if preset == "pqn-minatar":
         pytest.importorskip("pgx_minatar")
-    found = programs(rows(target, "control", "--preset", preset, programs=(STEP,), clean=False))
+    found = programs(asked(target, "control", preset))
     steps = [row for (program, _), row in found.items() if program == "vector step"]
     assert steps and all(row["fits"] for row in found.values())
     for row in steps:
         assert row["aliased_bytes"] >= 0.99 * row["argument_bytes"]
 
 
-@pytest.mark.parametrize("target", [GPU, TPU])
+@pytest.mark.parametrize("target", ["h200", TPU])
 @pytest.mark.parametrize("preset", [name for name in RLVR_PRESETS if not name.startswith("paper")])
 def test_every_preset_of_reasoning_compiles(preset, target):
-    found = programs(rows(target, "rlvr", "--preset", preset, clean=preset == "grpo"))
+    found = programs(asked(target, "rlvr", preset))
+    found |= programs(rows(target, "rlvr", "--preset", preset, programs=(DECODING,), clean=False))
+    assert {name for name, _ in found} == {"decoding step", "rollout", "update"}
     assert all(row["fits"] for row in found.values())
     update = found["update", "none"]
     assert update["aliased_bytes"] >= 0.5 * update["argument_bytes"]  # weights and moments, not the batch

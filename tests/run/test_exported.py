@@ -96,7 +96,7 @@ def test_what_decides_a_program_decides_its_file(tmp_path, monkeypatch):
     found = {first, exported.Shelf(tmp_path, {"config": 2})._file("init"), exported.Shelf(tmp_path, {})._file("init")}
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
     found.add(exported.Shelf(tmp_path, {"config": 1})._file("init"))
-    monkeypatch.setattr(exported, "_digest", lambda package: package)
+    monkeypatch.setattr(exported, "_digest", lambda package, ours: package)
     found.add(exported.Shelf(tmp_path, {"config": 1})._file("init"))
     with jax.default_matmul_precision("highest"):
         found.add(exported.Shelf(tmp_path, {"config": 1})._file("init"))

@@ -183,11 +183,12 @@ def arms(config: RlvrConfig, structures: Sequence[str]) -> dict[str, RlvrConfig]
 
 def compile_all(compiler: Compiler, options: Compile) -> None:
     """Rows of everything; an update is the clean policy's, whatever the noise, but where it is learnt at."""
-    for name, config in arms(options.job().rlvr, options.structures).items():
+    found = arms(options.job().rlvr, options.structures)
+    for name, config in found.items():
         made = Programs(compiler, config, options.shape)
         kept = made.kept
         state = sum(kept.values())
-        answers = options.clean or name != CLEAN
+        answers = options.clean or name != CLEAN or len(found) == 1
         if DECODING in options.chosen and answers:
             compiler.add("decoding step", name, *made.decoding())
         if ROLLOUT in options.chosen and answers:
