@@ -41,6 +41,34 @@ def when() -> str:
     return markdown(head, body)
 
 
+_PATHS = {
+    "fixed": "One straight path is rewarded, 30 choices long, and the same choice leads on in every place",
+    "random": "The same, but each place has a choice of its own that leads on",
+}
+
+
+def paths() -> str:
+    """What to take where one long path is rewarded: the ways to explore in order, and who is sooner than whom."""
+    told = json.loads((RESULTS / "deep/chain.json").read_text(encoding="utf-8"))
+    body = []
+    for mapping, about in _PATHS.items():
+        arms = [row for row in told["rows"] if (row["size"], row["mapping"]) == (30, mapping)]
+        arms.sort(key=lambda row: (-row["solved"], row["median"] or 0))
+        best = arms[0]["arm"]
+        sooner = {}
+        for pair in (pair for pair in told["pairs"] if (pair["size"], pair["mapping"]) == (30, mapping)):
+            if best == pair["ours"]:
+                sooner[pair["theirs"]] = pair["low"] > 0.5
+            elif best == pair["theirs"]:
+                sooner[pair["ours"]] = pair["high"] < 0.5
+        level = ", ".join(f"`{arm}`" for arm, sure in sooner.items() if not sure) or "none"
+        found = "; ".join(f"`{row['arm']}` {row['solved']} of {row['seeds']}" for row in arms)
+        body.append(["[chain](exploration.md#chain)", about, f"`{best}`", found, level])
+    return markdown(
+        ["evidence", "task", "take", "seeds that solve it, soonest first", "not apart from the soonest"], body
+    )
+
+
 _ANSWERS = (
     ("Answers of ten tokens with few like choices", "no noise; `entropy` is above GRPO", "all", "the-study"),
     ("The longest way to a reward of our three tasks (grid)", "`psn`, an answer a perturbation, or `entropy`", "grid",

@@ -151,8 +151,11 @@ def deep(argument: str) -> str:
 def sooner(argument: str) -> str:
     """Of two ways to explore, the probability that a seed of the first solves its task sooner: ``chain``."""
     told = json.loads((RESULTS / f"deep/{argument}.json").read_text(encoding="utf-8"))
-    body = [[str(row["size"]), row["mapping"], f"`{row['ours']}`", f"`{row['theirs']}`",
-             f"{row['sooner']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"] for row in told["pairs"]]  # fmt: skip
+    body = []
+    for row in told["pairs"]:
+        bounds = "" if row["low"] is None else f" [{row['low']:.2f}, {row['high']:.2f}]"  # none of a single seed
+        arms = (f"`{row[name]}`" for name in ("ours", "theirs"))
+        body.append([str(row["size"]), row["mapping"], *arms, f"{row['sooner']:.2f}{bounds}"])
     return markdown(["N", "mapping", "this arm", "and that", "is sooner with probability"], body)
 
 
@@ -274,6 +277,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "hypotheses": hypotheses,
     "ladder": evidence.ladder,
     "memory": memory,
+    "paths": evidence.paths,
     "peers": peers,
     "physics": physics,
     "price": price,
