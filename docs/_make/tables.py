@@ -168,6 +168,24 @@ def price() -> str:
     return markdown(["preset", "agent", "products", "bytes", *(["processor seconds"] if timed else [])], body)
 
 
+def fits(argument: str) -> str:
+    """Memory that presets need on one device of an accelerator that was not there: ``control``, ``rlvr``."""
+    head = ["target", "preset", "program", "GB needed", "of them given up to results", "of its memory", "kernels"]
+    head += ["environments", "that fit, at least"] if argument == "control" else []
+    body = []
+    for row in (row for row in rows("fits.csv") if row["home"] == argument):
+        place = [row["target"], f"`{row['preset']}`"]
+        if row.get("left_out"):
+            body.append([*place, row["left_out"], *["-"] * (len(head) - 3)])
+            continue
+        program = row["program"] + ("" if argument == "control" or row["arm"] == "none" else ", noise")
+        sizes = [f"{float(row[name]) / 1e9:.3g}" for name in ("needed_bytes", "aliased_bytes")]
+        share = f"{100 * float(row['share']):.2g} %" + ("" if row["fits"] == "True" else ", **does not fit**")
+        counts = [row["kernels"], row["num_envs"], row["largest_num_envs"]][: len(head) - 6]
+        body.append([*place, program, *sizes, share, *(f"{int(float(count)):,}" for count in counts)])
+    return markdown(head, body)
+
+
 def untrained() -> str:
     """Share of episodes in which policies that have learnt nothing reach the far end."""
     told = [[row["task"], row["mapping"], row["noise"], f"{int(row['reached']):,} of {int(row['episodes']):,}",
@@ -272,6 +290,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "commands": commands,
     "countdown": countdown,
     "deep": deep,
+    "fits": fits,
     "sooner": sooner,
     "halfcheetah": halfcheetah,
     "hypotheses": hypotheses,
