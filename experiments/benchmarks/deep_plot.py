@@ -12,7 +12,7 @@ _COLORS = {"parameter": "blue", "bootstrap-prior": "vermilion", "bootstrap": "or
 
 def solving(told: dict[str, Any]) -> Chart:
     """Share of seeds that solve each size, a panel for each mapping, a line for each way to explore."""
-    rows, panels = told["rows"], []
+    rows, panels = [row for row in told["rows"] if row["share_low"] is not None], []  # a seed alone has no interval
     sizes = sorted({row["size"] for row in rows})
     for mapping in dict.fromkeys(row["mapping"] for row in rows):
         lines = []
@@ -21,15 +21,14 @@ def solving(told: dict[str, Any]) -> Chart:
                         key=lambda row: row["size"])  # fmt: skip
             if of:
                 shares = [row["solved"] / row["seeds"] for row in of]
-                bands = ([row[f"share_{end}"] for row in of] for end in ("low", "high"))
-                low, high = (shares if None in band else band for band in bands)
+                low, high = ([row[f"share_{end}"] for row in of] for end in ("low", "high"))
                 color = _COLORS.get(arm, "soft")
                 lines.append(Line([row["size"] for row in of], shares, color, arm, low, high, shade=0.1, marker=True))
         x = Axis("length N", ticks=tuple((size, str(size)) for size in sizes))
         panels.append(Panel(lines, x, Axis("share of seeds that solve it", low=0, high=1), f"{mapping} mapping"))
     solved, runs = (sum(row[name] for row in rows) for name in ("solved", "seeds"))
     finding = f"{solved} of {runs} seeds solve their task within {told['settings']['episodes']:,} episodes"
-    caption = "Bands: Wilson's 95 % intervals. Cells that were not run are left out."
+    caption = "Bands: Wilson's 95 % intervals. Cells that were not run, or with one seed alone, are left out."
     return Chart(told["benchmark"], finding, caption, panels, columns=2)
 
 
