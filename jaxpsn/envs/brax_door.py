@@ -21,27 +21,25 @@ _HUSHED = (
     ("Accessing `.*` directly from `.*` is deprecated", DeprecationWarning),  # Brax reads MJX's data the old way
 )
 """Warnings of Brax about itself that nobody who uses it through this door can act on."""
+_hidden: set[str] = set()
+
+
+def forgo_warp() -> None:
+    """Let MJX be imported as if Warp were not installed: half of the import's time, and no task of ours runs on it.
+
+    For a process that belongs to us: MJX stays without it there.
+    """
+    _hidden.update(("warp", "mujoco.mjx.third_party.mujoco_warp"))
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """While Brax is imported: nothing on stdout, which is the scripts' (MJX prints there when it finds no warp)."""
-    with contextlib.redirect_stdout(io.StringIO()), _hushed():
-        yield
-
-
-def load_without_warp() -> None:
-    """Import Brax while MJX finds no Warp, on which none of our tasks runs: half of the time that the import takes.
-
-    For a process of ours: whoever imports Warp later has it, but MJX goes on without.
-    """
-    hidden = ("warp", "mujoco.mjx.third_party.mujoco_warp")
-    if any(name in sys.modules for name in hidden):
-        return
+    hidden = _hidden - sys.modules.keys()
     sys.modules.update(dict.fromkeys(hidden))
     try:
-        with quiet():
-            importlib.import_module("brax.envs")
+        with contextlib.redirect_stdout(io.StringIO()), _hushed():
+            yield
     finally:
         for name in hidden:
             del sys.modules[name]

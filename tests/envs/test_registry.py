@@ -148,10 +148,10 @@ from jaxpsn import envs
 from jaxpsn.envs import brax_door
 assert not {"brax", "mujoco"} & set(sys.modules)
 envs.names(), envs.default_episode_length("ant")
-brax_door.load_without_warp()  # MJX then prints
+brax_door.forgo_warp()  # MJX then prints
+envs.make("halfcheetah")
 from mujoco.mjx import warp
 assert not warp.WARP_INSTALLED and "warp" not in sys.modules
-envs.make("halfcheetah")
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -116,7 +116,6 @@ def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tu
     show = progress.make(run.progress)
     with contextlib.closing(show), interrupts.stage(leave=show.close), show.phase("loading JAX and the physics"):
         from jaxpsn.control import placement
-        from jaxpsn.envs import brax_door
         from jaxpsn.run import cache, exported, loop
 
         kept, place = cache.enable(), placement.Placement(job.mesh, ours=True)
@@ -125,9 +124,7 @@ def _prepared(job: ControlJob, run: RunConfig, env: Any, team: Any = None) -> tu
         shelf = None if own else exported.shelf(kept, job.control, calls=calls, seeds=run.seeds)
         if shelf is not None:
             shelf.begin((f"step x {plan.calls}", "starts", "init", "evaluation"))
-        if env is None and not plugins.loaded():
-            brax_door.load_without_warp()
-        from jaxpsn.control import program as programs
+        from jaxpsn.control import program as programs  # Brax, beside which kept programs load
 
         program = programs.make(job.control, calls, env, place)
         if team is not None:
@@ -182,7 +179,12 @@ def _report(program: Any, state: Any, path: Path, say: Callable[[str], None], sh
 def main(argv: Sequence[str]) -> int:
     """Run the job that ``argv`` asks for; returns the exit status."""
     about = "Control with parameter-space noise; --describe NAME tells of a component, --plugin FILE brings one."
-    return run(command.parse(ControlJob, PRESETS, argv, restore, about, values={"env.name": registry.canonical}))
+    job = command.parse(ControlJob, PRESETS, argv, restore, about, values={"env.name": registry.canonical})
+    if not plugins.loaded():  # which may want it
+        from jaxpsn.envs import brax_door
+
+        brax_door.forgo_warp()
+    return run(job)
 
 
 if __name__ == "__main__":
