@@ -4,11 +4,12 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def compiled(options: Compile, target: Target) -> list[Row]:
     """
     python = compiler(target)
     told = {name: getattr(options, name) for name in _ASKED}
-    if os.environ.get(exported.SWITCH) == "0" or "--plugin" in options.flags:  # no digest sees what a plugin imports
+    if os.environ.get(exported.SWITCH) == "0" or _names_files(options.flags):
         return _worked(told, target, python)
     kept = cache.home() / "compilers" / "rows" / f"{_identity(told, python)}.json"
     with contextlib.suppress(OSError, ValueError):
@@ -67,6 +68,11 @@ def compiled(options: Compile, target: Target) -> list[Row]:
         kept.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomically(kept, json.dumps(found))
     return found
+
+
+def _names_files(flags: Sequence[str]) -> bool:
+    """Whether a flag names a file or folder (a plugin, problems, a model): no digest of ours sees what is in it."""
+    return any(word and os.path.exists(word) for flag in flags for word in re.split(r"[=(),\s\"']", flag))
 
 
 def _identity(told: dict[str, Any], python: Path) -> str:

@@ -95,7 +95,8 @@ def test_what_was_compiled_of_the_same_sources_is_not_compiled_again(monkeypatch
         return compile.compiled(Compile(target="h200", flags=("--preset", "smoke", *flags)), target)[0]["kernels"]
 
     assert [found(), found(), found("--seed", "1"), found(), found("--seed", "1")] == [1, 1, 2, 1, 2]
-    assert [found("--plugin", "mine.py") for _ in range(2)] == [3, 4]
+    (mine := tmp_path / "mine.py").touch()
+    assert [found(*flags) for flags in (("--plugin", str(mine)), (f"--plugin={mine}",))] == [3, 4]
     with monkeypatch.context() as patch:
         patch.setenv("XLA_FLAGS", "--xla_gpu_autotune_level=1")
         assert found() == 5
